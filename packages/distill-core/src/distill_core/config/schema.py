@@ -1,0 +1,237 @@
+"""What a run.yaml may say: typed, strict, frozen. Every key carries its meaning, from which docs/run-yaml.md is made.
+
+``pipeline_config`` and ``method_config`` belong to the plugins that the recipe names; they are typed there and checked in
+:mod:`distill_core.config.resolve`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+LrSchedule = Literal["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_min_lr", "polynomial"]
+Positive = Annotated[int, Field(ge=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A mapping of run.yaml: frozen, unknown keys refused, NaN and infinity refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class Recipe(Section):
+    """Which plugins make the run."""
+
+    family: str
+    """The model family, by its plugin's name (`distill plugins list`)."""
+    method: str
+    """The method, by its plugin's name."""
+
+
+class Ema(Section):
+    """An exponential moving average of a role's weights; validation and export use it."""
+
+    decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Share of the old average that each of the role's optimizer steps keeps."""
+    start_step: Annotated[int, Field(ge=0)] = 0
+    """Training step up to which the average follows the weights exactly."""
+
+
+class Optimization(Section):
+    """How weights are trained. Under `training` it is the default of every role, under a role it is that role's own."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-5
+    """Peak learning rate of AdamW."""
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
+    """AdamW's β1 and β2."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """AdamW's decoupled weight decay."""
+    adam_epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    """AdamW's ε."""
+    max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    """Gradients of the role are scaled down to this norm; null leaves them alone."""
+    lr_scheduler: LrSchedule = "constant"
+    """Shape of the learning rate over the role's own updates: it reaches its end at the end of the run, however seldom the role steps."""
+    lr_warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Updates of the role over which the rate rises from 0, before the shape begins."""
+    lr_num_cycles: Annotated[float, Field(gt=0)] = 0.5
+    """Waves of the cosine; 0.5 falls from the peak to the end once."""
+    lr_power: Annotated[float, Field(gt=0)] = 1.0
+    """Exponent of the polynomial."""
+    min_lr_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Floor of cosine_with_min_lr and polynomial, as a share of the peak."""
+
+
+class RoleConfig(Section):
+    """One role. The names are the method's: `distill plugins show METHOD` lists those it needs."""
+
+    family: str | None = None
+    """The role's model family; null means `recipe.family`."""
+    path: str
+    """A pipeline folder, or a hub id such as `Wan-AI/Wan2.1-T2V-1.3B-Diffusers`."""
+    trainable: bool = True
+    """Whether the run trains the role; must be what the method says."""
+    weights: Literal["auto", "fp32", "bf16"] = "auto"
+    """Dtype that the weights are held in. auto: fp32 for a trained role (master weights), the compute dtype for a frozen one."""
+    ema: Ema | None = None
+    """Keep an average of the role's weights; null keeps none."""
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Overrides `training.learning_rate` for this role; so do the keys below, each for its own."""
+    betas: tuple[Beta, Beta] | None = None
+    """AdamW's β1 and β2 for this role."""
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    """Weight decay for this role."""
+    adam_epsilon: Annotated[float, Field(gt=0)] | None = None
+    """AdamW's ε for this role."""
+    max_grad_norm: Annotated[float, Field(gt=0)] | None = None
+    """Gradient norm limit for this role."""
+    lr_scheduler: LrSchedule | None = None
+    """Learning-rate shape for this role."""
+    lr_warmup_steps: Annotated[int, Field(ge=0)] | None = None
+    """Warm-up updates for this role."""
+    lr_num_cycles: Annotated[float, Field(gt=0)] | None = None
+    """Cosine waves for this role."""
+    lr_power: Annotated[float, Field(gt=0)] | None = None
+    """Polynomial exponent for this role."""
+    min_lr_ratio: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Learning-rate floor for this role."""
+
+    @model_validator(mode="after")
+    def _frozen_roles_are_not_optimized(self) -> RoleConfig:
+        if not self.trainable:
+            given = [name for name in (*Optimization.model_fields, "ema") if getattr(self, name) is not None]
+            if given:
+                raise ValueError(f"a role with trainable: false is not optimized; remove {', '.join(given)}")
+        return self
+
+
+class Data(Section):
+    """Where latents and captions come from."""
+
+    path: str
+    """A folder of parquet files (or one file) in the T2V or the text-only schema; `distill data encode` makes one."""
+    num_latent_t: Positive | None = None
+    """Latent frames to train on. null: all that the data have. Longer latents are cut at the front frames; shorter ones are an error."""
+    num_frames: Positive | None = None
+    """The same as a number of pixel frames, for captions without latents: F = (T - 1) · temporal stride + 1."""
+    num_height: Positive | None = None
+    """Pixel rows, for captions without latents."""
+    num_width: Positive | None = None
+    """Pixel columns, for captions without latents."""
+    num_workers: Annotated[int, Field(ge=0)] = 0
+    """Reader processes; 0 reads in the training process."""
+
+
+class Training(Optimization):
+    """Length, batch, precision, and the optimizer's defaults."""
+
+    max_train_steps: Positive
+    """Training steps: a step is one pass of the optimizers over an accumulated batch."""
+    train_batch_size: Positive = 1
+    """Samples per micro-step and process."""
+    gradient_accumulation_steps: Positive = 1
+    """Micro-steps per training step."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Key of all randomness of the run."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Dtype of a forward pass. auto: bf16 on a GPU, fp32 on a CPU. Master weights, losses and optimizer state stay fp32."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train. auto: the GPU if there is one."""
+    enable_gradient_checkpointing_type: Literal["full"] | None = None
+    """full: recompute activations of trained roles in backward instead of keeping them (less memory, about a third more time)."""
+    VSA_sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Sparsity of video sparse attention; has effect where `method_config.attn_kind` is vsa."""
+    VSA_decay_rate: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    """By how much the sparsity rises per interval, up to `VSA_sparsity`."""
+    VSA_decay_interval_steps: Positive = 1
+    """Steps per rise of the sparsity; 1 means `VSA_sparsity` from the start."""
+
+
+class Validation(Section):
+    """Samples during training. The method says which role, sampler and steps; this section says when and what of."""
+
+    interval: Positive | None = None
+    """Sample every so many steps, and at the end; null never samples."""
+    at_start: bool = False
+    """Also sample before the first step."""
+    prompts: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """What to sample. null: the first captions of the data, `max_prompts` of them."""
+    max_prompts: Positive = 4
+    """How many captions of the data to take where `prompts` is null."""
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    """One video per prompt and seed."""
+    sampling_steps: Positive = 40
+    """Steps of the family's own schedule, where the method leaves them open."""
+    guidance_scale: Annotated[float, Field(ge=0)] = 5.0
+    """s of uncond + s · (cond - uncond), where the method leaves it open; 1 is no guidance."""
+    fps: Annotated[float, Field(gt=0)] = 16.0
+    """Frames per second of the written mp4 files."""
+
+
+class Checkpoint(Section):
+    """When the run is saved, and where it goes on from."""
+
+    interval: Positive | None = 500
+    """Save every so many steps, and at the end; null saves at the end only."""
+    keep_last: Positive = 3
+    """Checkpoints to keep; older ones are deleted after a newer one is published."""
+    resume: Literal["auto", "never"] = "auto"
+    """auto: go on from the newest good checkpoint of the run directory, if it has one. never: refuse a run directory that has one."""
+
+
+class Tracking(Section):
+    """Where figures go. metrics.jsonl in the run directory is always written."""
+
+    trackers: tuple[Literal["wandb", "tensorboard"], ...] = ()
+    """Further trackers."""
+    log_interval: Positive = 10
+    """Log every so many steps; figures are means over the interval."""
+    project: str = "distill"
+    """The W&B project."""
+    entity: str | None = None
+    """The W&B entity; null is the account's own."""
+    run_name: str | None = None
+    """The run's name in W&B; null is the run directory's."""
+    wandb_mode: Literal["online", "offline", "disabled"] = "online"
+    """Whether W&B uploads, writes to the run directory only, or does nothing."""
+
+
+class Distributed(Section):
+    """How a run spreads over processes."""
+
+    strategy: Literal["single"] = "single"
+    """single: one process. Several processes are not supported yet."""
+
+
+class RunConfig(Section):
+    """A run.yaml."""
+
+    recipe: Recipe
+    """The plugins."""
+    roles: Annotated[dict[str, RoleConfig], Field(min_length=1)]
+    """The participants, by the method's names."""
+    data: Data
+    """The data."""
+    training: Training
+    """The training."""
+    output_dir: str
+    """The run directory: configuration, metrics, samples, checkpoints."""
+    pipeline_config: dict[str, Any] = {}
+    """Options of the model family (`distill plugins show FAMILY`)."""
+    method_config: dict[str, Any] = {}
+    """Options of the method (`distill plugins show METHOD`)."""
+    validation: Validation = Validation()
+    """Samples during training."""
+    checkpoint: Checkpoint = Checkpoint()
+    """Saving and resuming."""
+    tracking: Tracking = Tracking()
+    """Trackers."""
+    distributed: Distributed = Distributed()
+    """Processes."""
+
+    def optimization(self, role: str) -> Optimization:
+        """The optimizer settings of one role: its own where it has any, the run's otherwise."""
+        own = self.roles[role].model_dump(include=set(Optimization.model_fields), exclude_none=True)
+        return Optimization(**{**self.training.model_dump(include=set(Optimization.model_fields)), **own})

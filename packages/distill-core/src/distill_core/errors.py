@@ -1,0 +1,75 @@
+"""The errors that a user can cause, each with the exit status of its kind. A message names the fault and its remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class DistillError(Exception):
+    """Something the user can put right. The command line prints its message, without a traceback, and exits with ``exit_code``."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One fault of a run.yaml: where it stands (dotted key and line, when known) and what to do about it."""
+
+    key: str
+    message: str
+    line: int | None = None
+
+
+class ConfigError(DistillError):
+    """A run.yaml or an override that cannot be run; carries every problem found, not only the first."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[Problem], source: str = "run.yaml") -> None:
+        self.problems = tuple(problems)
+        self.source = source
+        super().__init__("\n".join(self._lines()))
+
+    def _lines(self) -> list[str]:
+        lines = []
+        for problem in self.problems:
+            where = self.source if problem.line is None else f"{self.source}:{problem.line}"
+            lines.append(f"{where}: {problem.key}: {problem.message}" if problem.key else f"{where}: {problem.message}")
+        return lines
+
+
+class PluginError(DistillError):
+    """A plugin that a run names is missing, broken, blocked, incompatible or in conflict with another."""
+
+    exit_code = 2
+
+
+class ModelFolderError(DistillError):
+    """A path that is no pipeline of the family, or a member of the family that is not supported."""
+
+    exit_code = 2
+
+
+class DataError(DistillError):
+    """Training data that is missing, malformed, or does not fit the model."""
+
+    exit_code = 65
+
+
+class CheckpointError(DistillError):
+    """No checkpoint that can be resumed from, or one that does not fit this run."""
+
+    exit_code = 66
+
+
+class RunDirectoryError(DistillError):
+    """A run directory, or an output folder, that already holds something else."""
+
+    exit_code = 73
+
+
+class NonFiniteError(DistillError):
+    """A loss or a gradient became NaN or infinite; nothing after the last checkpoint was kept."""
+
+    exit_code = 76

@@ -1,0 +1,15 @@
+"""Plugins: what they say of themselves (specs), how they are found (discovery) and what a run may choose from (registry)."""
+
+from distill_core.plugins.hookspecs import hookimpl
+from distill_core.plugins.specs import (
+    PLUGIN_API,
+    Demands,
+    LatentSpace,
+    MethodSpec,
+    ModelFacts,
+    ModelSpec,
+    Options,
+    RoleNeed,
+)
+
+__all__ = ["PLUGIN_API", "Demands", "LatentSpace", "MethodSpec", "ModelFacts", "ModelSpec", "Options", "RoleNeed", "hookimpl"]

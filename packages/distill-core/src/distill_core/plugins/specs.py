@@ -1,0 +1,179 @@
+"""What a plugin tells the core about itself: frozen descriptions that import neither torch nor the plugin's implementation.
+
+A spec is enough to list a plugin, to check a run.yaml against it, and to refuse a run before any weight is loaded. The code that
+does the work is named as ``"module:Name"`` and imported only when a run names the plugin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+PLUGIN_API = 1
+"""The number of the contract in this module and in :mod:`distill_core.protocols`. A plugin module states the number that it was
+written for as its own ``PLUGIN_API = 1``; it rises when a plugin must be changed to go on working."""
+
+
+class Options(BaseModel):
+    """The base of a plugin's options in run.yaml: frozen, and a key that it does not define is an error."""
+
+    model_config = {"frozen": True, "extra": "forbid", "allow_inf_nan": False}
+
+
+@dataclass(frozen=True)
+class LatentSpace:
+    """The space that a family's denoiser works in. Roles of one run must share it.
+
+    Attributes:
+        channels: latent channels C.
+        temporal_stride: pixel frames per latent frame; F pixel frames give T = (F - 1) / temporal_stride + 1 latent frames.
+        spatial_stride: pixels per latent row and column.
+        mean: per-channel mean of raw latents, C values.
+        std: per-channel standard deviation of raw latents, C values.
+    """
+
+    channels: int
+    temporal_stride: int
+    spatial_stride: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def difference(self, other: LatentSpace) -> str | None:
+        """Why latents of one space mean nothing in the other, or None if the two are the same space."""
+        for name in ("channels", "temporal_stride", "spatial_stride"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine != theirs:
+                return f"{name} {mine} against {theirs}"
+        if self.mean != other.mean or self.std != other.std:
+            return "other normalisation statistics (latents_mean, latents_std)"
+        return None
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What can be known of a model's folder without loading a weight. Made by the family's ``inspect`` function.
+
+    Attributes:
+        path: the local folder (of a hub id: the cached snapshot's).
+        summary: one line for a person, e.g. "Wan 2.1 T2V, 1.42B parameters".
+        latent_space: the space of its latents.
+        text_width: features D of one text token.
+        text_length: tokens that the model attends, padding included.
+        patch: latent frames, rows and columns per token; a latent's T, H and W must be multiples of it.
+        max_positions: the largest number of tokens along T, H or W that the model has positions for.
+        flow_shift: the timestep shift that the folder's own scheduler records, or None.
+    """
+
+    path: Path
+    summary: str
+    latent_space: LatentSpace
+    text_width: int
+    text_length: int
+    patch: tuple[int, int, int]
+    max_positions: int
+    flow_shift: float | None = None
+
+    def misfit(self, latent_CTHW: tuple[int, ...]) -> str | None:
+        """Why latents of shape [C, T, H, W] do not fit this model, or None if they do."""
+        if len(latent_CTHW) != 4:
+            return f"a latent has the four dimensions [C, T, H, W], these have {len(latent_CTHW)}"
+        channels, *grid = latent_CTHW
+        if channels != self.latent_space.channels:
+            return f"they have {channels} channels, the model's latents have {self.latent_space.channels}"
+        for name, size, patch in zip("THW", grid, self.patch, strict=True):
+            if size % patch:
+                return f"{name} = {size} is not a multiple of the model's patch size {patch}"
+            if size // patch > self.max_positions:
+                return f"{name} = {size} makes {size // patch} positions, the model has {self.max_positions}"
+        return None
+
+
+class Inspect(Protocol):
+    """A family's light look at a model's folder."""
+
+    def __call__(self, path: str) -> ModelFacts:
+        """Read the folder's JSON files only. Raises ModelFolderError for a folder that is no supported pipeline of the family."""
+        ...
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One model family.
+
+    Attributes:
+        name: what ``recipe.family`` calls it.
+        summary: one line for ``distill plugins list``.
+        options: the type of ``pipeline_config``, a subclass of :class:`Options`.
+        inspect: ``"module:function"``, an :class:`Inspect`; its module imports no torch.
+        build: ``"module:Class"``, a :class:`distill_core.protocols.ModelPlugin`.
+        operations: the names of the adapter operations it offers (see :mod:`distill_core.protocols.adapter`).
+        attention: the kinds of attention that its predictions can be asked for.
+        latent_spaces: names of the latent spaces its members use; families that share one can share a run.
+    """
+
+    name: str
+    summary: str
+    options: type[Options]
+    inspect: str
+    build: str
+    operations: frozenset[str]
+    attention: tuple[str, ...] = ("dense",)
+    latent_spaces: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RoleNeed:
+    """What a method asks of one role.
+
+    Attributes:
+        trainable: whether the method trains it; ``roles.<name>.trainable`` must agree.
+        operations: the names of the adapter operations that the method calls on it.
+        optional: whether a run may leave it out.
+    """
+
+    trainable: bool
+    operations: frozenset[str]
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Demands:
+    """What a method asks for under given options, beyond its roles.
+
+    Attributes:
+        latents: whether its batches must hold clean latents; captions alone do otherwise.
+        attention: the kinds of attention that it will ask of the model.
+    """
+
+    latents: bool = True
+    attention: tuple[str, ...] = ("dense",)
+
+
+def _default_demands(_: Any) -> Demands:
+    return Demands()
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """One method.
+
+    Attributes:
+        name: what ``recipe.method`` calls it.
+        summary: one line for ``distill plugins list``.
+        options: the type of ``method_config``, a subclass of :class:`Options`.
+        build: ``"module:Class"``, a :class:`distill_core.protocols.Method`, called as ``Class(roles, options)``.
+        roles: the roles it works with, in the order in which they are shown; the first one's folder also lends the run its
+            text encoder and its decoder.
+        demands: what the options ask for beyond the roles; a function of an instance of ``options``.
+    """
+
+    name: str
+    summary: str
+    options: type[Options]
+    build: str
+    roles: Mapping[str, RoleNeed]
+    demands: Callable[[Any], Demands] = field(default=_default_demands)

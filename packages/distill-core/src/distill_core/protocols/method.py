@@ -1,0 +1,47 @@
+"""A method: the algorithm, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from distill_core.protocols.adapter import Batch
+    from distill_core.protocols.draw import Draw
+    from distill_core.protocols.validator import ValidationRequest
+
+
+@dataclass(frozen=True)
+class StagedLoss:
+    """One loss of one role. The trainer runs backward on it before the method goes on, so only one graph is alive at a time.
+
+    Attributes:
+        role: the role whose parameters the loss trains.
+        name: what it is logged as.
+        value: a scalar with a graph.
+        metrics: further detached scalar tensors to log; they stay on the device until the log interval.
+    """
+
+    role: str
+    name: str
+    value: Tensor
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Method(Protocol):
+    """Built as ``Class(roles, options)``: the run's roles by name, and an instance of the spec's options."""
+
+    def losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
+        """The losses of one micro-step, one after another. Which role is due is asked of ``roles_to_step(draw.step)``."""
+        ...
+
+    def roles_to_step(self, step: int) -> tuple[str, ...]:
+        """The roles whose optimizers step at the end of ``step`` (counted from 1). A pure function of ``step``."""
+        ...
+
+    def validation(self, step: int) -> ValidationRequest | None:
+        """How this method's result is to be sampled after ``step``; None if it has nothing to show."""
+        ...

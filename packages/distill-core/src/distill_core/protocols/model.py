@@ -1,0 +1,84 @@
+"""A model family at run time, built once per run and family."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from distill_core.plugins.specs import ModelFacts
+    from distill_core.protocols.adapter import Adapter
+    from distill_core.protocols.role import Role
+    from distill_core.protocols.validator import SampledVideo, ValidationRequest
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """The modules that one role wants.
+
+    Attributes:
+        facts: the role's folder.
+        trainable: whether gradients will be asked for.
+        weights_dtype: the dtype to hold weights in; float32 for trained roles (master weights).
+        gradient_checkpointing: recompute activations in backward instead of keeping them.
+    """
+
+    facts: ModelFacts
+    trainable: bool
+    weights_dtype: torch.dtype
+    gradient_checkpointing: bool = False
+
+
+class Sampler(Protocol):
+    """Turns prompts into videos with one role's modules."""
+
+    def sample(
+        self, role: Role, request: ValidationRequest, latent_shape: tuple[int, int, int, int]
+    ) -> Iterator[SampledVideo]:
+        """One video per prompt and seed of a request whose fields are all set, except that one of steps and timesteps is None.
+
+        ``latent_shape`` is [T, C, H, W]. Uses generators of its own: the global random state is left alone.
+        """
+        ...
+
+
+class ModelPlugin(Protocol):
+    """Built as ``Class(facts, options, device, compute_dtype)``.
+
+    ``facts`` is the folder that lends the run its text encoder and decoder; ``options`` an instance of the spec's options;
+    ``compute_dtype`` the dtype of a forward pass (autocast), float32 or bfloat16.
+    """
+
+    @property
+    def adapter(self) -> Adapter:
+        """The family's operations."""
+        ...
+
+    @property
+    def sampler(self) -> Sampler:
+        """The family's sampler."""
+        ...
+
+    def load_modules(self, request: ModelRequest) -> Mapping[str, nn.Module]:
+        """The denoiser's modules of one role, on the device."""
+        ...
+
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """uint8 frames [F, H, W, 3] as one raw latent [C, T, H, W], float32 on the CPU, not normalised."""
+        ...
+
+    def encode_caption(self, captions: Sequence[str]) -> Sequence[Tensor]:
+        """Captions as float32 tensors [L, D] on the CPU, trimmed to their own number of tokens."""
+        ...
+
+    def export(self, modules: Mapping[str, nn.Module], base: ModelFacts, sampling: ValidationRequest, output: Path) -> None:
+        """Write a folder that the ecosystem's own pipeline loads and samples as ``sampling`` says.
+
+        Raises ModelFolderError, before anything is written, if no scheduler of the ecosystem can follow ``sampling``.
+        """
+        ...

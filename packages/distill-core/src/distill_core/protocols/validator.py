@@ -1,0 +1,67 @@
+"""How a method asks for samples, and who carries it out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SamplerKind = Literal["ode", "sde"]
+
+
+@dataclass(frozen=True)
+class ValidationRequest:
+    """What to sample. What a method leaves None, the run's ``validation`` section decides.
+
+    Attributes:
+        role: the role that denoises; its EMA weights, where it has an EMA.
+        sampler: "sde" predicts x0 and noises it anew for the next timestep; "ode" follows the flow. None: the family's default.
+        steps: the number of steps of the family's own schedule.
+        timesteps: explicit timesteps in [0, 1000], descending, instead of ``steps``.
+        guidance_scale: s of uncond + s · (cond - uncond); 1 asks for no second evaluation.
+        seeds: one video per prompt and seed.
+        prompts: what the videos should show.
+        attn_kind: the kind of attention of the predictions.
+    """
+
+    role: str
+    sampler: SamplerKind | None = None
+    steps: int | None = None
+    timesteps: tuple[float, ...] | None = None
+    guidance_scale: float | None = None
+    seeds: tuple[int, ...] | None = None
+    prompts: tuple[str, ...] | None = None
+    attn_kind: str = "dense"
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.timesteps is not None:
+            raise ValueError("a ValidationRequest has steps or timesteps, not both")
+
+
+@dataclass(frozen=True)
+class SampledVideo:
+    """One sampled video.
+
+    Attributes:
+        prompt: what it should show.
+        seed: the seed of its noise.
+        frames: uint8 [F, H, W, 3].
+        evaluations: how many times the denoiser ran for it.
+    """
+
+    prompt: str
+    seed: int
+    frames: Tensor
+    evaluations: int
+
+
+class Validator(Protocol):
+    """Carries out a request: samples, decodes, writes, logs. Leaves the state of training as it found it."""
+
+    def validate(self, request: ValidationRequest, step: int) -> Sequence[Path]:
+        """Sample what is asked for; returns the files written."""
+        ...

@@ -1,1 +1,1 @@
-
+"""Flow-matching finetuning for distill."""

@@ -53,7 +53,9 @@ class Batch:
     def latents(self) -> Tensor:
         """The clean latents [B, T, C, H, W]. Raises DataError when the data are captions alone."""
         if self.clean_latents is None:
-            raise DataError("the data hold captions only and this method needs latents; set data.path to a data set that has them")
+            raise DataError(
+                "the data hold captions only and this method needs latents; set data.path to a data set that has them"
+            )
         return self.clean_latents
 
 
@@ -61,8 +63,12 @@ class Batch:
 class PreparesBatch(Protocol):
     """Operation "prepare_batch"."""
 
-    def prepare_batch(self, rows: Sequence[Row]) -> Batch:
-        """Rows of the data set, raw latents and trimmed text, as a normalised batch on the device."""
+    def prepare_batch(self, rows: Sequence[Row], latent_shape: tuple[int, int, int, int]) -> Batch:
+        """Rows of the data set, raw latents and trimmed text, as a normalised batch on the device.
+
+        ``latent_shape`` is the run's [T, C, H, W]: longer latents keep their first T frames; rows that are captions alone give a
+        batch of that shape without clean latents.
+        """
         ...
 
 

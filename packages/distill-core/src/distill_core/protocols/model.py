@@ -76,7 +76,9 @@ class ModelPlugin(Protocol):
         """Captions as float32 tensors [L, D] on the CPU, trimmed to their own number of tokens."""
         ...
 
-    def export(self, modules: Mapping[str, nn.Module], base: ModelFacts, sampling: ValidationRequest, output: Path) -> None:
+    def export(
+        self, modules: Mapping[str, nn.Module], base: ModelFacts, sampling: ValidationRequest, output: Path
+    ) -> None:
         """Write a folder that the ecosystem's own pipeline loads and samples as ``sampling`` says.
 
         Raises ModelFolderError, before anything is written, if no scheduler of the ecosystem can follow ``sampling``.

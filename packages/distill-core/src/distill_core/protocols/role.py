@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from distill_core.protocols.adapter import Batch, Condition
+    from distill_core.protocols.adapter import Condition
 
 
 class Role(Protocol):
@@ -32,10 +32,6 @@ class Role(Protocol):
     @property
     def modules(self) -> Mapping[str, nn.Module]:
         """Its modules, by the family's names."""
-        ...
-
-    def prepare_batch(self, rows: Sequence[object]) -> Batch:
-        """See :class:`distill_core.protocols.adapter.PreparesBatch`."""
         ...
 
     def add_noise(self, clean_BTCHW: Tensor, noise_BTCHW: Tensor, timestep_B: Tensor) -> Tensor:

@@ -1,0 +1,216 @@
+"""From a resolved run to a trainer: the one place where models, roles, data, method and trackers meet. It contains no algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from distill_core.checkpoint import Checkpoints, TrainingState
+from distill_core.config.resolve import ResolvedRun
+from distill_core.config.schema import RunConfig
+from distill_core.data.fit import check_dataset
+from distill_core.data.dataset import ParquetDataset, open_dataset
+from distill_core.data.stream import RowStream
+from distill_core.ema import WeightAverage
+from distill_core.errors import ConfigError, Problem
+from distill_core.events import Events
+from distill_core.optimization import RoleOptimizer
+from distill_core.plugins.loading import load_target
+from distill_core.progress import Progress
+from distill_core.protocols.method import Method
+from distill_core.protocols.model import ModelPlugin, ModelRequest
+from distill_core.redaction import redact_mapping
+from distill_core.roles import RoleHandle
+from distill_core.run_directory import RunDirectory
+from distill_core.tracking import Trackers, open_trackers
+from distill_core.trainer import DistillTrainer, Schedule
+from distill_core.validation import VideoValidator
+
+LatentShape = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a run computes, and in what.
+
+    Attributes:
+        device: the device of all roles.
+        compute: the dtype of a forward pass.
+    """
+
+    device: torch.device
+    compute: torch.dtype
+
+
+def place(device: str, precision: str) -> Placement:
+    """Resolve ``training.device`` and ``training.precision``. Raises ConfigError for a GPU that is not there."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            [Problem("training.device", "this machine has no CUDA device; set training.device to auto or cpu")]
+        )
+    chosen = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    half = precision == "bf16" or (precision == "auto" and chosen == "cuda")
+    return Placement(torch.device(chosen), torch.bfloat16 if half else torch.float32)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run of which everything is known but the weights: what can be refused has been, and nothing is written or loaded yet.
+
+    Attributes:
+        run: the configuration, the plugins and the models' folders.
+        placement: where it computes.
+        dataset: its data.
+        latent_shape: [T, C, H, W] of one training sample.
+    """
+
+    run: ResolvedRun
+    placement: Placement
+    dataset: ParquetDataset
+    latent_shape: LatentShape
+
+
+def prepare(run: ResolvedRun) -> Prepared:
+    """Check device and data against the run. Raises ConfigError and DataError."""
+    placement = place(run.config.training.device, run.config.training.precision)
+    dataset = open_dataset(run.config.data.path, latents=run.demands.latents)
+    summary = dataset.summary()
+    shapes = [check_dataset(summary, facts, run.config.data) for facts in run.facts.values()]
+    return Prepared(run, placement, dataset, shapes[0])
+
+
+def build_models(run: ResolvedRun, placement: Placement) -> dict[str, ModelPlugin]:
+    """One model plugin per family; the first role of a family, in the method's order, lends it its text encoder and decoder."""
+    models: dict[str, ModelPlugin] = {}
+    for role, facts in run.facts.items():
+        family = run.family(role)
+        if family not in models:
+            build = load_target(run.models[family].build)
+            models[family] = build(facts, run.model_options[family], placement.device, placement.compute)
+    return models
+
+
+def build_roles(run: ResolvedRun, models: Mapping[str, ModelPlugin], placement: Placement) -> dict[str, RoleHandle]:
+    """Every role with its weights, frozen or trainable; optimizers come with :func:`attach_optimizers`."""
+    checkpointing = run.config.training.enable_gradient_checkpointing_type == "full"
+    roles: dict[str, RoleHandle] = {}
+    for name, facts in run.facts.items():
+        settings = run.config.roles[name]
+        model = models[run.family(name)]
+        held = {"fp32": torch.float32, "bf16": torch.bfloat16}
+        automatic = torch.float32 if settings.trainable else placement.compute
+        request = ModelRequest(
+            facts=facts,
+            trainable=settings.trainable,
+            weights_dtype=held.get(settings.weights, automatic),
+            gradient_checkpointing=checkpointing and settings.trainable,
+        )
+        roles[name] = RoleHandle(name, model.load_modules(request), model.adapter, trainable=settings.trainable)
+    return roles
+
+
+def updates_of(method: Method, role: str, max_steps: int) -> int:
+    """How often a role steps in a run: the length of its learning-rate schedule."""
+    return sum(role in method.roles_to_step(step) for step in range(1, max_steps + 1))
+
+
+def attach_optimizers(config: RunConfig, method: Method, roles: Mapping[str, RoleHandle]) -> None:
+    """Give each trained role its optimizer, its schedule over its own updates, and its EMA."""
+    for name, role in roles.items():
+        if not role.trainable:
+            continue
+        parameters = role.trained_parameters()
+        total = updates_of(method, name, config.training.max_train_steps)
+        role.optimizer = RoleOptimizer(parameters, config.optimization(name), total)
+        ema = config.roles[name].ema
+        if ema is not None:
+            role.average = WeightAverage(parameters, ema.decay, ema.start_step)
+
+
+def validation_prompts(config: RunConfig, dataset: ParquetDataset) -> tuple[str, ...]:
+    """The run's prompts: its own, or the first different captions of the data."""
+    if config.validation.prompts is not None:
+        return config.validation.prompts
+    return tuple(dataset.captions(config.validation.max_prompts))
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A run that is ready to train.
+
+    Attributes:
+        trainer: what trains.
+        roles: the participants.
+        trackers: where figures go; to be finished at the end.
+        start: the step that the run goes on from, 0 for a new one.
+    """
+
+    trainer: DistillTrainer
+    roles: Mapping[str, RoleHandle]
+    trackers: Trackers
+    start: int
+
+
+def build(prepared: Prepared, directory: RunDirectory, events: Events, progress: Progress) -> Runtime:
+    """Load everything that the run names, and the newest checkpoint of its directory into it."""
+    run, placement, dataset, latent_shape = prepared.run, prepared.placement, prepared.dataset, prepared.latent_shape
+    config = run.config
+    models = build_models(run, placement)
+    roles = build_roles(run, models, placement)
+    method: Method = load_target(run.method.build)(roles, run.method_options)
+    attach_optimizers(config, method, roles)
+    stream = RowStream(
+        dataset,
+        batch_size=config.training.train_batch_size,
+        seed=config.training.seed,
+        num_workers=config.data.num_workers,
+    )
+    checkpoints = Checkpoints(
+        directory.checkpoints, events, keep_last=config.checkpoint.keep_last, resume=config.checkpoint.resume == "auto"
+    )
+    start = checkpoints.resume(TrainingState(roles, stream))
+    resolved = redact_mapping(run.to_mapping())
+    trackers = open_trackers(config.tracking, directory, resolved, start, events)
+    lead = models[run.family(run.lead)]
+    validator = VideoValidator(
+        lead.sampler,
+        roles,
+        config.validation,
+        validation_prompts(config, dataset),
+        latent_shape,
+        directory.samples,
+        tracker=trackers,
+        events=events,
+        progress=progress,
+    )
+    trainer = DistillTrainer(
+        schedule_of(config),
+        method,
+        roles,
+        stream,
+        lead.adapter,
+        latent_shape,
+        placement.device,
+        start=start,
+        checkpoints=checkpoints,
+        tracker=trackers,
+        events=events,
+        progress=progress,
+        validator=validator,
+    )
+    return Runtime(trainer, roles, trackers, start)
+
+
+def schedule_of(config: RunConfig) -> Schedule:
+    """The trainer's schedule, from the sections of run.yaml that it is spread over."""
+    return Schedule(
+        max_steps=config.training.max_train_steps,
+        accumulation=config.training.gradient_accumulation_steps,
+        seed=config.training.seed,
+        log_interval=config.tracking.log_interval,
+        save_interval=config.checkpoint.interval,
+        validation_interval=config.validation.interval,
+        validate_at_start=config.validation.at_start,
+    )

@@ -1,0 +1,210 @@
+"""Checkpoints on disk: written beside, hashed, synced, renamed. A published one is never written to again.
+
+``checkpoints/step-00000100/`` holds ``dcp/`` (torch.distributed.checkpoint), ``state.json`` and, written last, ``manifest.json`` with the
+size and SHA-256 of every file. ``checkpoints/LATEST`` names the newest. A directory without a valid manifest does not count.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter
+from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.state_dict_loader import load as dcp_load
+from torch.distributed.checkpoint.state_dict_saver import save as dcp_save
+
+from distill_core.checkpoint.files import sha256, sync, write_json, write_text
+from distill_core.checkpoint.state import TrainingState
+from distill_core.errors import CheckpointError
+from distill_core.events import Events
+from distill_core.protocols.validator import ValidationRequest
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One published checkpoint.
+
+    Attributes:
+        path: its directory.
+        step: the training step after which it was made.
+    """
+
+    path: Path
+    step: int
+
+    def faults(self) -> list[str]:
+        """What is wrong with its files, by size and SHA-256; empty for a good one."""
+        try:
+            manifest = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
+            files: dict[str, dict[str, Any]] = manifest["files"]
+        except (OSError, ValueError, KeyError) as error:
+            return [f"manifest.json: {error}"]
+        faults = []
+        for name, expected in files.items():
+            file = self.path / name
+            if not file.is_file():
+                faults.append(f"{name}: missing")
+            elif file.stat().st_size != expected["size"] or sha256(file) != expected["sha256"]:
+                faults.append(f"{name}: not what was written")
+        return faults
+
+    def state(self) -> dict[str, Any]:
+        """The JSON part: step, numbers, how to sample, the tensors' names and shapes."""
+        content: dict[str, Any] = json.loads((self.path / "state.json").read_text(encoding="utf-8"))
+        return content
+
+    def sampling(self) -> ValidationRequest | None:
+        """How the method wants its result sampled."""
+        return TypeAdapter(ValidationRequest | None).validate_python(self.state()["sampling"])
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Fill the given tensors in place. Raises CheckpointError for a name or a shape that the checkpoint does not have."""
+        stored = self.state()["tensors"]
+        for name, tensor in tensors.items():
+            if name not in stored:
+                raise CheckpointError(
+                    f"{self.path} has no {name}; it was made with other roles, EMA settings or modules"
+                )
+            if stored[name] != list(tensor.shape):
+                raise CheckpointError(
+                    f"{self.path}: {name} has shape {stored[name]}, this run's has {list(tensor.shape)}"
+                )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+            try:
+                dcp_load(
+                    {name: t.detach() for name, t in tensors.items()}, checkpoint_id=self.path / "dcp", no_dist=True
+                )
+            except CheckpointException as error:
+                raise CheckpointError(f"{self.path} cannot be read: {error}") from error
+
+
+class Checkpoints:
+    """The checkpoints of one run directory."""
+
+    def __init__(self, root: Path, events: Events, *, keep_last: int, resume: bool = True) -> None:
+        self.root = root
+        self.events = events
+        self.keep_last = keep_last
+        self.may_resume = resume
+
+    def published(self) -> list[Checkpoint]:
+        """Every published checkpoint, newest first, good or not."""
+        found = [
+            Checkpoint(path, int(path.name.removeprefix("step-")))
+            for path in self.root.glob("step-*")
+            if path.name.removeprefix("step-").isdigit() and not path.is_symlink()
+        ]
+        return sorted(found, key=lambda checkpoint: checkpoint.step, reverse=True)
+
+    def latest(self) -> Path | None:
+        """The newest published checkpoint's directory."""
+        return next((checkpoint.path for checkpoint in self.published()), None)
+
+    def newest_good(self) -> Checkpoint | None:
+        """The newest checkpoint whose files are what was written; None if there is none at all.
+
+        Falling back to an older one is a loud event. Raises CheckpointError if there are checkpoints and none is good.
+        """
+        reasons = []
+        for checkpoint in self.published():
+            faults = checkpoint.faults()
+            if not faults:
+                return checkpoint
+            reasons.append(f"{checkpoint.path.name}: {'; '.join(faults)}")
+            self.events.warn("checkpoint_damaged", f"{checkpoint.path} is damaged and passed over: {'; '.join(faults)}")
+        if reasons:
+            raise CheckpointError(
+                f"no checkpoint in {self.root} can be resumed from ({' | '.join(reasons)}); restore one, or choose another output_dir"
+            )
+        return None
+
+    def resume(self, state: TrainingState) -> int:
+        """Load the newest good checkpoint into ``state``. Returns its step, 0 if there is none."""
+        checkpoint = self.newest_good()
+        if checkpoint is None:
+            return 0
+        if not self.may_resume:
+            raise CheckpointError(
+                f"{self.root} has checkpoints and checkpoint.resume is never; choose another output_dir"
+            )
+        checkpoint.load(state.tensors())
+        state.load_numbers(checkpoint.state())
+        self.events.note("resumed", f"resumed from {checkpoint.path}", step=checkpoint.step)
+        return checkpoint.step
+
+    def save(self, state: TrainingState, step: int, sampling: ValidationRequest | None) -> Path:
+        """Publish the state after ``step``; an already published step is left as it is. Returns its directory."""
+        final = self.root / f"step-{step:08d}"
+        if final.exists():
+            return final
+        self._sweep()
+        self.root.mkdir(parents=True, exist_ok=True)
+        beside = self.root / f".tmp-{step:08d}-{uuid.uuid4().hex[:8]}"
+        beside.mkdir()
+        try:
+            _write(beside, state, step, sampling)
+            os.rename(beside, final)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+        sync(self.root)
+        write_text(self.root / "LATEST", final.name + "\n")
+        self.events.note("checkpoint", f"saved {final}", step=step)
+        self._retain(final)
+        return final
+
+    def _sweep(self) -> None:
+        """Remove what a killed save left behind."""
+        for leftover in self.root.glob(".tmp-*"):
+            if not leftover.is_symlink():
+                shutil.rmtree(leftover, ignore_errors=True)
+
+    def _retain(self, newest: Path) -> None:
+        for checkpoint in self.published()[self.keep_last :]:
+            if checkpoint.path != newest:
+                try:
+                    shutil.rmtree(checkpoint.path)
+                except OSError as error:
+                    self.events.warn("checkpoint_not_deleted", f"{checkpoint.path} could not be deleted: {error}")
+
+
+def _write(folder: Path, state: TrainingState, step: int, sampling: ValidationRequest | None) -> None:
+    tensors = {name: tensor.detach() for name, tensor in state.tensors().items()}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        dcp_save(tensors, checkpoint_id=folder / "dcp", no_dist=True)
+    write_json(
+        folder / "state.json",
+        {
+            "schema": SCHEMA,
+            "step": step,
+            **state.numbers(),
+            "sampling": None if sampling is None else asdict(sampling),
+            "tensors": {name: list(tensor.shape) for name, tensor in tensors.items()},
+        },
+    )
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    manifest = {
+        "schema": SCHEMA,
+        "step": step,
+        "torch": torch.__version__,
+        "files": {
+            str(path.relative_to(folder)): {"size": path.stat().st_size, "sha256": sha256(path)} for path in files
+        },
+    }
+    write_json(folder / "manifest.json", manifest)
+    sync(folder / "dcp")
+    sync(folder)

@@ -1,0 +1,70 @@
+"""``distill run RUN.yaml``: train, or with ``--dry-run`` only check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from distill_core.build import Prepared
+
+
+def run(
+    path: Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The run to train.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Keys of the YAML to override, e.g. training.seed=1"),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Check the run, its plugins, models and data; print it in full; load no weights."
+        ),
+    ] = False,
+) -> None:
+    """Train what RUN.yaml describes; an interrupted run goes on from its last checkpoint."""
+    from rich.console import Console
+
+    from distill_core.config.load import load_run
+    from distill_core.config.resolve import resolve
+    from distill_core.plugins.discovery import discover
+
+    index = discover()
+    resolved = resolve(load_run(path, overrides or []), index)
+    console = Console(stderr=True)
+    with console.status("importing torch, checking the data"):
+        from distill_core.build import prepare
+        from distill_core.run_directory import RunDirectory
+
+        prepared = prepare(resolved)
+        directory = RunDirectory(Path(resolved.config.output_dir).expanduser())
+        directory.claim(resolved.to_mapping())
+    if dry_run:
+        _print_plan(prepared)
+        return
+    from distill_core.session import train
+
+    summary = train(prepared, directory, [row.as_json() for row in index.rows], console)
+    console.print(
+        f"done: step {summary.step} in {summary.seconds:.0f} s; run directory {directory.root}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _print_plan(prepared: Prepared) -> None:
+    """The resolved run as YAML on stdout, with what was found as comments, so that the output is a run.yaml itself."""
+    import yaml
+
+    from distill_core.redaction import redact_mapping
+
+    run = prepared.run
+    typer.echo(f"# method {run.method.name}: {run.method.summary}")
+    for role, facts in run.facts.items():
+        state = "trained" if run.config.roles[role].trainable else "frozen"
+        typer.echo(f"# {role}: {state}, {run.family(role)}, {facts.summary} ({facts.path})")
+    typer.echo(f"# data: {len(prepared.dataset)} rows, latents [T, C, H, W] = {list(prepared.latent_shape)}")
+    typer.echo(f"# device: {prepared.placement.device}, forward passes in {prepared.placement.compute}")
+    typer.echo(yaml.safe_dump(redact_mapping(run.to_mapping()), sort_keys=False, allow_unicode=True), nl=False)

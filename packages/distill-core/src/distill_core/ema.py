@@ -1,0 +1,45 @@
+"""An exponential moving average of a role's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+
+class WeightAverage:
+    """θ̄ ← d θ̄ + (1 - d) θ after each of the role's optimizer steps; θ̄ = θ up to ``start_step``. Kept in float32.
+
+    Attributes:
+        shadow: the averaged weights, by parameter name.
+    """
+
+    def __init__(self, parameters: Mapping[str, Tensor], decay: float, start_step: int = 0) -> None:
+        self.decay = decay
+        self.start_step = start_step
+        self.shadow = {name: parameter.detach().float().clone() for name, parameter in parameters.items()}
+
+    @torch.no_grad()
+    def update(self, parameters: Mapping[str, Tensor], step: int) -> None:
+        """Take in the weights after training step ``step``."""
+        weight = 1.0 if step <= self.start_step else 1.0 - self.decay
+        current = [parameters[name].detach().float() for name in self.shadow]
+        torch._foreach_lerp_(list(self.shadow.values()), current, weight)
+
+    @contextmanager
+    def applied(self, parameters: Mapping[str, Tensor]) -> Iterator[None]:
+        """Inside, ``parameters`` hold the average; on leaving they are bitwise what they were."""
+        trained = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+        _copy(self.shadow, parameters)
+        try:
+            yield
+        finally:
+            _copy(trained, parameters)
+
+
+@torch.no_grad()
+def _copy(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
+    for name, value in source.items():
+        target[name].copy_(value)

@@ -1,0 +1,27 @@
+"""What happened in a run, for a program (events.jsonl) and, where it matters, for a person (the terminal)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+
+class Events:
+    """Appends one JSON object per event. A warning is also shown on the terminal."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+
+    def note(self, event: str, message: str, **details: str | int | float) -> None:
+        """Write down an event."""
+        if self.path is not None:
+            record = {"time": datetime.now(UTC).isoformat(), "event": event, "message": message, **details}
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+    def warn(self, event: str, message: str, **details: str | int | float) -> None:
+        """Write down an event and show it."""
+        self.note(event, message, **details)
+        print(f"warning: {message}", file=sys.stderr)

@@ -1,0 +1,94 @@
+"""What trains a role: AdamW, the clipping of its gradients, and a learning rate that is a function of the role's own updates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from distill_core.config.schema import LrSchedule, Optimization
+
+
+def lr_multiplier(settings: Optimization, update: int, total_updates: int) -> float:
+    """The learning rate of update number ``update`` (from 0), as a share of the peak.
+
+    The warm-up rises linearly, the shape follows and has reached its end at ``update == total_updates``, the end of the run.
+    """
+    if update < settings.lr_warmup_steps:
+        return (update + 1) / (settings.lr_warmup_steps + 1)
+    length = max(1, total_updates - settings.lr_warmup_steps)
+    progress = min(1.0, (update - settings.lr_warmup_steps) / length)
+    return _shape(settings.lr_scheduler, settings, progress)
+
+
+def _shape(schedule: LrSchedule, settings: Optimization, progress: float) -> float:
+    wave = 0.5 * (1.0 + math.cos(2.0 * math.pi * settings.lr_num_cycles * progress))
+    floor = settings.min_lr_ratio
+    match schedule:
+        case "constant" | "constant_with_warmup":
+            return 1.0
+        case "linear":
+            return 1.0 - progress
+        case "cosine":
+            return wave
+        case "cosine_with_min_lr":
+            return floor + (1.0 - floor) * wave
+        case "polynomial":
+            return floor + (1.0 - floor) * math.pow(1.0 - progress, settings.lr_power)
+
+
+class RoleOptimizer:
+    """AdamW of one role with its learning rate and its clipping.
+
+    Attributes:
+        adamw: the optimizer. Its state exists from the start, so that a checkpoint before the first update holds it like any other.
+        updates: updates made so far. The learning rate is a function of it alone, so it is all the state that a schedule has.
+    """
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter], settings: Optimization, total_updates: int) -> None:
+        self.settings = settings
+        self.total_updates = total_updates
+        self.updates = 0
+        self.parameters = parameters
+        self.adamw = torch.optim.AdamW(
+            list(parameters.values()),
+            lr=settings.learning_rate,
+            betas=settings.betas,
+            eps=settings.adam_epsilon,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+        _seed_state(self.adamw)
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the next update."""
+        return self.settings.learning_rate * lr_multiplier(self.settings, self.updates, self.total_updates)
+
+    def step(self) -> Tensor:
+        """Clip, update at the scheduled rate, clear the gradients. Returns the norm before clipping, on the device."""
+        limit = math.inf if self.settings.max_grad_norm is None else self.settings.max_grad_norm
+        norm = nn.utils.clip_grad_norm_(self.parameters.values(), limit, foreach=True)
+        for group in self.adamw.param_groups:
+            group["lr"] = self.learning_rate
+        self.adamw.step()
+        self.updates += 1
+        self.clear()
+        return norm
+
+    def clear(self) -> None:
+        """Drop the gradients."""
+        self.adamw.zero_grad(set_to_none=True)
+
+
+def _seed_state(adamw: torch.optim.AdamW) -> None:
+    """The state that AdamW would make at its first step, made now: equal numbers, but a checkpoint can count on it."""
+    for group in adamw.param_groups:
+        for parameter in group["params"]:
+            adamw.state[parameter] = {
+                "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+                "exp_avg": torch.zeros_like(parameter, memory_format=torch.preserve_format),
+                "exp_avg_sq": torch.zeros_like(parameter, memory_format=torch.preserve_format),
+            }

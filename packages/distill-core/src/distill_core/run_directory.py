@@ -1,0 +1,104 @@
+"""The run directory: what lies where, and who may go on with it. It writes no weights and loads no plugin."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from distill_core.checkpoint.files import write_json, write_text
+from distill_core.errors import RunDirectoryError
+from distill_core.redaction import redact_mapping
+
+MAY_CHANGE = ("output_dir", "tracking", "validation", "checkpoint", "training.max_train_steps", "data.num_workers")
+"""Keys that a resumed run may give other values: they do not change what the steps so far would have been."""
+
+
+class RunDirectory:
+    """Names the files of a run.
+
+    Attributes:
+        root: the directory itself, ``output_dir``.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.run_yaml = root / "run.yaml"
+        self.resolved_yaml = root / "resolved.yaml"
+        self.metrics = root / "metrics.jsonl"
+        self.events = root / "events.jsonl"
+        self.samples = root / "samples"
+        self.checkpoints = root / "checkpoints"
+        self.trackers = root / "trackers"
+        self.exit_reason = root / "exit_reason.json"
+
+    def claim(self, resolved: Mapping[str, Any]) -> None:
+        """Make sure that a run with this resolved configuration may write here; nothing is written.
+
+        Raises RunDirectoryError for a path that holds something else, or a run of which this one is no continuation.
+        """
+        if not self.root.exists():
+            return
+        if not self.root.is_dir():
+            raise RunDirectoryError(f"output_dir {self.root} is a file; choose another output_dir")
+        if not any(self.root.iterdir()):
+            return
+        if not self.resolved_yaml.exists():
+            raise RunDirectoryError(f"output_dir {self.root} is not empty and holds no run; choose another output_dir")
+        before = flatten(yaml.safe_load(self.resolved_yaml.read_text(encoding="utf-8")))
+        now = flatten(redact_mapping(resolved))
+        changed = sorted(
+            key for key in before.keys() | now.keys() if before.get(key) != now.get(key) and not _may_change(key)
+        )
+        if changed:
+            listed = "; ".join(f"{key}: {before.get(key)!r} there, {now.get(key)!r} here" for key in changed)
+            raise RunDirectoryError(
+                f"output_dir {self.root} holds another run ({listed}); choose another output_dir, or make the two agree to go on with it"
+            )
+
+    def open(self, yaml_text: str, resolved: Mapping[str, Any], plugins: list[dict[str, Any]]) -> None:
+        """Create the directory and write down what the run is made of."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        write_text(self.run_yaml, yaml_text)
+        os.chmod(self.run_yaml, 0o600)
+        write_text(self.resolved_yaml, yaml.safe_dump(redact_mapping(resolved), sort_keys=False, allow_unicode=True))
+        write_json(self.root / "plugins.json", plugins)
+        write_json(self.root / "environment.json", environment())
+
+    def close(self, reason: str, **details: Any) -> None:
+        """Write down how this process's part of the run ended."""
+        write_json(self.exit_reason, {"reason": reason, "time": datetime.now(UTC).isoformat(), **details})
+
+
+def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested mapping as dotted keys; sequences become JSON, so that a list and a tuple compare equal."""
+    flat: dict[str, Any] = {}
+    for key, value in mapping.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{name}.")
+        else:
+            flat[name] = json.loads(json.dumps(value))
+    return flat
+
+
+def _may_change(key: str) -> bool:
+    return any(key == allowed or key.startswith(allowed + ".") for allowed in MAY_CHANGE)
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, for whoever must make the run again."""
+    packages = ("torch", "numpy", "pyarrow", "pydantic", "pluggy", "distill-core")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "packages": {name: version(name) for name in packages},
+    }

@@ -1,0 +1,93 @@
+"""The contract that every method keeps, as one call: :func:`check_method`. It trains nothing; it looks at gradients on the toy model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+
+from distill_core.plugins.loading import load_target
+from distill_core.plugins.specs import MethodSpec, Options
+from distill_core.protocols.adapter import Batch
+from distill_core.protocols.method import Method
+from distill_core.protocols.model import ModelRequest
+from distill_core.randomness import KeyedDraw
+from distill_core.roles import RoleHandle
+from distill_core.testing.toy import ToyAdapter, ToyModel, ToyText
+from distill_core.testing.toy_spec import TEXT_WIDTH, ToyOptions, inspect, write_toy_model
+
+LATENT_SHAPE = (2, 2, 4, 4)
+CPU = torch.device("cpu")
+
+
+def toy_roles(spec: MethodSpec) -> dict[str, RoleHandle]:
+    """A toy role for each of the method's, each with other weights."""
+    roles: dict[str, RoleHandle] = {}
+    with TemporaryDirectory() as folder:
+        for seed, (name, need) in enumerate(spec.roles.items()):
+            facts = inspect(str(write_toy_model(Path(folder) / name, seed=seed)))
+            model = ToyModel(facts, ToyOptions(), CPU, torch.float32)
+            modules = model.load_modules(ModelRequest(facts, need.trainable, torch.float32))
+            roles[name] = RoleHandle(name, modules, ToyAdapter(facts, ToyOptions(), CPU), trainable=need.trainable)
+    return roles
+
+
+def toy_batch(size: int = 3, *, latents: bool = True) -> Batch:
+    """A batch of fixed numbers; with ``latents=False`` captions alone."""
+    generator = torch.Generator().manual_seed(1)
+    text = ToyText(torch.randn(size, TEXT_WIDTH, generator=generator))
+    clean = torch.randn(size, *LATENT_SHAPE, generator=generator) if latents else None
+    return Batch(text, LATENT_SHAPE, clean)
+
+
+def toy_draw(step: int, size: int = 3) -> KeyedDraw:
+    """The randomness of the first micro-step of ``step``."""
+    return KeyedDraw(seed=0, step=step, micro_step=0, rows=tuple(range(size)), device=CPU)
+
+
+def gradients(roles: Mapping[str, RoleHandle]) -> dict[str, Tensor]:
+    """The gradient of every role that has one that is not zero, flattened; and forget it."""
+    found: dict[str, Tensor] = {}
+    for name, role in roles.items():
+        flat = [p.grad.flatten() for p in role.container.parameters() if p.grad is not None]
+        role.container.zero_grad(set_to_none=True)
+        if flat and torch.cat(flat).any():
+            found[name] = torch.cat(flat)
+    return found
+
+
+def check_method(spec: MethodSpec, options: Options, steps: int = 12) -> dict[int, tuple[str, ...]]:
+    """Raise AssertionError if the method breaks the contract on any of the first ``steps`` steps; return who stepped when.
+
+    A loss gives gradients to the role that it names and to no other; a role that steps has got some; a frozen role gets none and does
+    not step; cadence and losses are functions of their arguments alone; the validation request names a role of the method.
+    """
+    roles = toy_roles(spec)
+    method: Method = load_target(spec.build)(roles, options)
+    batch = toy_batch(latents=spec.demands(options).latents)
+    stepped: dict[int, tuple[str, ...]] = {}
+    for step in range(1, steps + 1):
+        due = method.roles_to_step(step)
+        assert due == method.roles_to_step(step), f"roles_to_step({step}) answers differently when asked again"
+        trained: set[str] = set()
+        for loss in method.losses(batch, toy_draw(step)):
+            assert spec.roles[loss.role].trainable, f"step {step}: {loss.name} trains {loss.role}, which is frozen"
+            assert loss.value.numel() == 1, f"step {step}: {loss.name} is no scalar"
+            loss.value.backward()
+            reached = set(gradients(roles))
+            assert reached == {loss.role}, (
+                f"step {step}: {loss.name} of {loss.role} gives gradients to {sorted(reached)}"
+            )
+            trained |= reached
+        assert trained == set(due), f"step {step}: {sorted(due)} step, {sorted(trained)} have gradients"
+        again = [loss.value.item() for loss in method.losses(batch, toy_draw(step))]
+        assert again == [loss.value.item() for loss in method.losses(batch, toy_draw(step))], (
+            f"step {step}: losses draw unkeyed numbers"
+        )
+        request = method.validation(step)
+        assert request is None or request.role in roles, f"validation of step {step} asks for a role that is not there"
+        stepped[step] = due
+    return stepped

@@ -1,0 +1,37 @@
+"""metrics.jsonl: one JSON object per line of figures, the record that every run keeps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from distill_core.checkpoint.files import write_text
+
+
+class JsonlTracker:
+    """Appends ``{"step": …, name: value, …}`` to a file.
+
+    A run that goes on from step n first drops the lines after n: they are about to be made again.
+    """
+
+    def __init__(self, path: Path, resumed_step: int = 0) -> None:
+        self.path = path
+        if path.exists():
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= resumed_step]
+            write_text(path, "".join(kept))
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Append one line."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **metrics}) + "\n")
+
+    def video(self, name: str, path: Path, caption: str, step: int) -> None:
+        """Videos lie in the run directory already."""
+
+    def file(self, path: Path, name: str) -> None:
+        """Files lie in the run directory already."""
+
+    def finish(self) -> None:
+        """Nothing is buffered."""

@@ -1,0 +1,38 @@
+"""TensorBoard event files in the run directory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from distill_core.errors import ConfigError, Problem
+
+
+class TensorBoardTracker:
+    """Scalars and the run's YAML as text. Videos stay mp4 files in the run directory: TensorBoard cannot play them."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise ConfigError(
+                [Problem("tracking.trackers", "tensorboard is not installed; pip install 'distill-core[tensorboard]'")]
+            ) from error
+        self.writer = SummaryWriter(str(folder))
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Scalars of one step."""
+        for name, value in metrics.items():
+            self.writer.add_scalar(name, value, step)
+
+    def video(self, name: str, path: Path, caption: str, step: int) -> None:
+        """Where the mp4 file lies."""
+        self.writer.add_text(name, f"{caption}: {path}", step)
+
+    def file(self, path: Path, name: str) -> None:
+        """A text file's content."""
+        self.writer.add_text(name, f"```\n{path.read_text(encoding='utf-8')}\n```")
+
+    def finish(self) -> None:
+        """Flush and close."""
+        self.writer.close()

@@ -1,0 +1,162 @@
+"""The training loop. It knows no model family, no method and no role's meaning: who trains what, and when, is the method's."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from distill_core.checkpoint import Checkpoints, TrainingState
+from distill_core.data.stream import RowStream
+from distill_core.errors import NonFiniteError
+from distill_core.events import Events
+from distill_core.metrics import MetricWindow
+from distill_core.progress import Progress
+from distill_core.protocols.adapter import PreparesBatch
+from distill_core.protocols.method import Method
+from distill_core.protocols.tracker import Tracker
+from distill_core.protocols.trainer import TrainingSummary
+from distill_core.protocols.validator import Validator
+from distill_core.randomness import KeyedDraw, key_bits
+from distill_core.roles import RoleHandle
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long a run is and what happens how often. An interval of None never comes.
+
+    Attributes:
+        max_steps: training steps.
+        accumulation: micro-steps per step.
+        seed: the key of all randomness.
+        log_interval: steps per line of metrics.
+        save_interval: steps per checkpoint.
+        validation_interval: steps per validation.
+        validate_at_start: also validate before the first step.
+    """
+
+    max_steps: int
+    accumulation: int
+    seed: int
+    log_interval: int
+    save_interval: int | None
+    validation_interval: int | None
+    validate_at_start: bool
+
+
+class DistillTrainer:
+    """The default :class:`distill_core.protocols.Trainer`.
+
+    ``start`` is the step that ``roles`` and ``stream`` are at: 0, or that of the checkpoint that was loaded into them.
+
+    One step draws ``accumulation`` batches. Each staged loss of the method is scaled and run backward before the method goes on; then
+    the roles that the method names are clipped, stepped and cleared.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        method: Method,
+        roles: Mapping[str, RoleHandle],
+        stream: RowStream,
+        adapter: PreparesBatch,
+        latent_shape: tuple[int, int, int, int],
+        device: torch.device,
+        *,
+        start: int,
+        checkpoints: Checkpoints,
+        tracker: Tracker,
+        events: Events,
+        progress: Progress,
+        validator: Validator | None,
+    ) -> None:
+        self.schedule = schedule
+        self.method = method
+        self.roles = roles
+        self.stream = stream
+        self.adapter = adapter
+        self.latent_shape = latent_shape
+        self.device = device
+        self.start = start
+        self.checkpoints = checkpoints
+        self.tracker = tracker
+        self.events = events
+        self.progress = progress
+        self.validator = validator
+        self.window = MetricWindow()
+        self.state = TrainingState(roles, stream)
+
+    def run(self) -> TrainingSummary:
+        """Train from after ``start`` to the last step."""
+        started = time.monotonic()
+        first, last = self.start + 1, self.schedule.max_steps
+        if self.start == 0 and self.schedule.validate_at_start:
+            self.validate(0)
+        with self.progress.training(first, last):
+            for step in range(first, last + 1):
+                self.train_step(step)
+                self.progress.advance(step)
+                if self._due(step, self.schedule.log_interval):
+                    self.log(step)
+                if self._due(step, self.schedule.validation_interval):
+                    self.validate(step)
+                if self._due(step, self.schedule.save_interval) or step == last:
+                    self.save(step)
+        return TrainingSummary(max(last, self.start), time.monotonic() - started, self.checkpoints.latest())
+
+    def train_step(self, step: int) -> None:
+        """One step: accumulate the gradients of every staged loss, then step the roles that are due."""
+        for micro_step in range(self.schedule.accumulation):
+            rows, positions = next(self.stream)
+            batch = self.adapter.prepare_batch(rows, self.latent_shape)
+            draw = KeyedDraw(self.schedule.seed, step, micro_step, positions, self.device)
+            # A module that draws from the global stream (a plugin's dropout) is resumable all the same.
+            torch.manual_seed(key_bits(self.schedule.seed, step, micro_step, "global"))
+            for loss in self.method.losses(batch, draw):
+                (loss.value / self.schedule.accumulation).backward()
+                self.window.add(loss.name, loss.value)
+                for name, value in loss.metrics.items():
+                    self.window.add(name, value)
+        for name in self.method.roles_to_step(step):
+            self._step_role(self.roles[name], step)
+
+    def _step_role(self, role: RoleHandle, step: int) -> None:
+        assert role.optimizer is not None, f"the method steps {role.name}, which is frozen"
+        self.window.add(f"grad_norm/{role.name}", role.optimizer.step())
+        if role.average is not None:
+            role.average.update(role.trained_parameters(), step)
+
+    def log(self, step: int) -> None:
+        """Bring the window's means to the host, refuse non-finite ones, and track them."""
+        figures = self.window.means()
+        if not figures:
+            return
+        broken = [name for name, value in figures.items() if not math.isfinite(value)]
+        if broken:
+            raise NonFiniteError(
+                f"{', '.join(broken)} not finite at step {step}, or in the {self.schedule.log_interval} steps before. The last "
+                f"checkpoint is from before that; lower the learning rate or max_grad_norm, then run again to resume from it"
+            )
+        for role in self.roles.values():
+            if role.optimizer is not None:
+                figures[f"learning_rate/{role.name}"] = role.optimizer.learning_rate
+        figures["steps_per_second"] = self.progress.rate
+        self.tracker.log(figures, step)
+        self.progress.figures(step, figures)
+
+    def validate(self, step: int) -> None:
+        """Carry out the method's validation request, if the run validates and the method asks for anything."""
+        request = self.method.validation(step)
+        if self.validator is not None and request is not None:
+            self.validator.validate(request, step)
+
+    def save(self, step: int) -> None:
+        """Publish a checkpoint, of finite figures only."""
+        self.log(step)
+        self.checkpoints.save(self.state, step, self.method.validation(step))
+
+    def _due(self, step: int, interval: int | None) -> bool:
+        return interval is not None and (step % interval == 0 or step == self.schedule.max_steps)

@@ -1,0 +1,87 @@
+"""The default validator: samples what a method asks for, writes mp4 files, tells the trackers."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from distill_core.config.schema import Validation
+from distill_core.events import Events
+from distill_core.progress import Progress
+from distill_core.protocols.model import Sampler
+from distill_core.protocols.tracker import Tracker
+from distill_core.protocols.validator import ValidationRequest
+from distill_core.roles import RoleHandle
+from distill_core.video import write_mp4
+
+
+def completed(request: ValidationRequest, settings: Validation, prompts: tuple[str, ...]) -> ValidationRequest:
+    """A request with what the method left open filled in from the run's ``validation`` section."""
+    open_steps = request.steps is None and request.timesteps is None
+    return replace(
+        request,
+        steps=settings.sampling_steps if open_steps else request.steps,
+        guidance_scale=settings.guidance_scale if request.guidance_scale is None else request.guidance_scale,
+        seeds=settings.seeds if request.seeds is None else request.seeds,
+        prompts=prompts if request.prompts is None else request.prompts,
+    )
+
+
+def slug(prompt: str, length: int = 48) -> str:
+    """A prompt as part of a file name: letters, digits and hyphens only, so that it cannot leave its folder."""
+    return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:length] or "empty"
+
+
+class VideoValidator:
+    """The :class:`distill_core.protocols.Validator` of every run; the family brings the sampler.
+
+    Training is left as it was: the averaged weights are swapped in and out bitwise, and samplers draw from generators of their own.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        roles: Mapping[str, RoleHandle],
+        settings: Validation,
+        prompts: tuple[str, ...],
+        latent_shape: tuple[int, int, int, int],
+        folder: Path,
+        *,
+        tracker: Tracker,
+        events: Events,
+        progress: Progress,
+    ) -> None:
+        self.sampler = sampler
+        self.roles = roles
+        self.settings = settings
+        self.prompts = prompts
+        self.latent_shape = latent_shape
+        self.folder = folder
+        self.tracker = tracker
+        self.events = events
+        self.progress = progress
+
+    def validate(self, request: ValidationRequest, step: int) -> list[Path]:
+        """Sample, write ``samples/step-…/NN-prompt-seedS.mp4``, track. A file that cannot be written is an event, not the run's end."""
+        full = completed(request, self.settings, self.prompts)
+        folder = self.folder / f"step-{step:08d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        role = self.roles[full.role]
+        written: list[Path] = []
+        began = time.monotonic()
+        with self.progress.aside(f"sampling at step {step}"), role.averaged():
+            for index, video in enumerate(self.sampler.sample(role, full, self.latent_shape)):
+                path = folder / f"{index:02d}-{slug(video.prompt)}-seed{video.seed}.mp4"
+                try:
+                    write_mp4(path, video.frames, self.settings.fps)
+                except OSError as error:
+                    self.events.warn("sample_not_written", f"{path} could not be written: {error}", step=step)
+                    continue
+                written.append(path)
+                self.tracker.video(f"samples/{slug(video.prompt)}-seed{video.seed}", path, video.prompt, step)
+        if written:
+            self.tracker.log({"validation/seconds_per_clip": (time.monotonic() - began) / len(written)}, step)
+        return written

@@ -1,0 +1,94 @@
+"""``method_config`` of DMD2."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from distill_core.plugins import Options
+
+Timestep = Annotated[float, Field(ge=0, le=1000)]
+
+DEFAULT_GUIDANCE_SCALE = 4.5
+
+
+class Dmd2Options(Options):
+    """Options of DMD2. Timesteps are in [0, 1000], 1000 is pure noise."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    dmd_denoising_steps: Annotated[tuple[Timestep, ...], Field(min_length=1)] = (1000.0, 750.0, 500.0, 250.0)
+    """The student's timesteps, strictly descending. A trailing 0 only marks the end and is no step of its own."""
+    warp_denoising_steps: bool = False
+    """Apply the run's flow shift to the denoising steps; false takes them as they are."""
+    rollout: Literal["simulate", "data_latent"] = "simulate"
+    """simulate: the student's own samples from noise, no data needed (DMD2 section 4.5). data_latent: noised latents of the data."""
+    rollout_move: Literal["sde", "ode"] = "sde"
+    """From one denoising step to the next, in training and in sampling. sde: fresh noise on the predicted x0. ode: along the predicted flow."""
+    generator_update_interval: Annotated[int, Field(ge=1)] = 5
+    """The student is updated on every so-manieth step (5, 10, 15, …), the critic on every step."""
+    guidance_scale: Annotated[float, Field(ge=0)] | None = None
+    """Guidance s of the teacher in the convention uncond + s·(cond - uncond). null, and no `real_score_guidance_scale`: 4.5."""
+    real_score_guidance_scale: Annotated[float, Field(ge=-1)] | None = None
+    """The same in the convention cond + w·(cond - uncond), so s = w + 1. Give one of the two, not both."""
+    min_timestep_ratio: Annotated[float, Field(ge=0, le=1)] = 0.02
+    """Score timesteps are clamped to at least this share of 1000."""
+    max_timestep_ratio: Annotated[float, Field(ge=0, le=1)] = 0.98
+    """Score timesteps are clamped to at most this share of 1000."""
+    normalizer: Literal["per_sample", "per_batch", "none"] = "per_sample"
+    """What the gradient is divided by: mean |x - x0_teacher| of each sample, of the whole batch, or nothing."""
+    normalizer_floor: Annotated[float, Field(gt=0)] = 1e-6
+    """The least that the gradient is divided by."""
+    critic_loss: Literal["velocity", "x0"] = "velocity"
+    """The space of the critic's regression onto the student's samples."""
+    critic_reuses_student_sample: bool = True
+    """On a step that updates the student, train the critic on that same sample instead of a rollout of its own (saves a rollout)."""
+    attn_kind: Literal["dense", "vsa"] = "dense"
+    """Attention of the student; teacher and critic are dense."""
+    gan_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of a GAN loss on teacher features (DMD2 section 4.3). Not there yet: anything but 0 is refused."""
+
+    @field_validator("dmd_denoising_steps")
+    @classmethod
+    def _descending(cls, steps: tuple[float, ...]) -> tuple[float, ...]:
+        inner = steps[:-1] if len(steps) > 1 and steps[-1] == 0 else steps
+        if any(later >= earlier for earlier, later in pairwise(inner)) or inner[-1] <= 0:
+            raise ValueError(
+                "the steps must descend strictly and be above 0, with at most a trailing 0 as end marker, "
+                f"e.g. [1000, 750, 500, 250]; sorted, yours are {sorted(set(steps), reverse=True)}"
+            )
+        return steps
+
+    @field_validator("gan_weight")
+    @classmethod
+    def _no_gan_yet(cls, weight: float) -> float:
+        if weight:
+            raise ValueError("the GAN head on teacher features is not there yet; set gan_weight: 0")
+        return weight
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Dmd2Options:
+        if self.guidance_scale is not None and self.real_score_guidance_scale is not None:
+            raise ValueError(
+                "guidance_scale and real_score_guidance_scale say the same in two conventions (s = w + 1); keep one of them"
+            )
+        if self.min_timestep_ratio > self.max_timestep_ratio:
+            raise ValueError("min_timestep_ratio is above max_timestep_ratio; exchange them")
+        return self
+
+    @property
+    def steps(self) -> tuple[float, ...]:
+        """The denoising steps without the end marker."""
+        steps = self.dmd_denoising_steps
+        return steps[:-1] if len(steps) > 1 and steps[-1] == 0 else steps
+
+    @property
+    def scale(self) -> float:
+        """The teacher's guidance s of uncond + s·(cond - uncond)."""
+        if self.guidance_scale is not None:
+            return self.guidance_scale
+        if self.real_score_guidance_scale is not None:
+            return self.real_score_guidance_scale + 1.0
+        return DEFAULT_GUIDANCE_SCALE

@@ -1,0 +1,53 @@
+"""The losses of DMD2 as functions of tensors.
+
+B batch, T latent frames, C channels, H W latent rows and columns. Flow matching: x_t = (1 - σ) x0 + σ ε, v = ε - x0.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Normalizer = Literal["per_sample", "per_batch", "none"]
+
+
+def guided(cond_BTCHW: Tensor, uncond_BTCHW: Tensor, scale: float) -> Tensor:
+    """uncond + s·(cond - uncond). In the other convention, cond + w·(cond - uncond), s = w + 1."""
+    return uncond_BTCHW + scale * (cond_BTCHW - uncond_BTCHW)
+
+
+def dmd_gradient(
+    x_BTCHW: Tensor, fake_BTCHW: Tensor, real_BTCHW: Tensor, normalizer: Normalizer = "per_sample", floor: float = 1e-6
+) -> Tensor:
+    """The direction that lowers KL(student ‖ teacher) (DMD, arXiv 2311.18828, equations 7 and 8, in x0 space).
+
+    g = (x0_fake - x0_real) / mean |x - x0_real|, with x the student's sample, x0_fake and x0_real what critic and teacher make of it
+    when it is noised. The mean is over all of a sample but its batch index, over the whole batch, or there is none.
+    """
+    difference_BTCHW = fake_BTCHW - real_BTCHW
+    distance_BTCHW = (x_BTCHW - real_BTCHW).abs()
+    match normalizer:
+        case "per_sample":
+            return difference_BTCHW / distance_BTCHW.mean(dim=(1, 2, 3, 4), keepdim=True).clamp(min=floor)
+        case "per_batch":
+            return difference_BTCHW / distance_BTCHW.mean().clamp(min=floor)
+        case "none":
+            return difference_BTCHW
+
+
+def dmd_loss(x_BTCHW: Tensor, gradient_BTCHW: Tensor) -> Tensor:
+    """½ mean (x - sg(x - g))²: a scalar whose derivative with respect to x is g / (number of elements)."""
+    target_BTCHW = (x_BTCHW - gradient_BTCHW).detach()
+    return 0.5 * torch.mean((x_BTCHW.float() - target_BTCHW.float()) ** 2)
+
+
+def critic_velocity_loss(velocity_BTCHW: Tensor, x_BTCHW: Tensor, noise_BTCHW: Tensor) -> Tensor:
+    """mean (v - (ε - x))²: flow matching on the student's samples x (DMD2, arXiv 2405.14867, equation 6, in velocity space)."""
+    return torch.mean((velocity_BTCHW.float() - (noise_BTCHW - x_BTCHW).float()) ** 2)
+
+
+def critic_x0_loss(predicted_BTCHW: Tensor, x_BTCHW: Tensor) -> Tensor:
+    """mean (x̂0 - x)²: the same regression in x0 space, which weights a sample by σ²."""
+    return torch.mean((predicted_BTCHW.float() - x_BTCHW.float()) ** 2)

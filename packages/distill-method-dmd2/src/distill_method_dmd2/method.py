@@ -1,0 +1,112 @@
+"""DMD2 (Yin et al., arXiv 2405.14867): a student that matches the teacher's distribution, by the difference of two scores.
+
+A critic learns the score of the student's own samples (every step). The student moves its samples along the difference between the
+teacher's and the critic's denoising of them (every ``generator_update_interval`` steps).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from distill_core.protocols import Batch, Draw, Role, StagedLoss, ValidationRequest
+from distill_method_dmd2.config import Dmd2Options
+from distill_method_dmd2.losses import critic_velocity_loss, critic_x0_loss, dmd_gradient, dmd_loss, guided
+from distill_method_dmd2.rollout import student_sample
+
+
+class Dmd2:
+    """The :class:`distill_core.protocols.Method`."""
+
+    def __init__(self, roles: Mapping[str, Role], options: Dmd2Options) -> None:
+        self.student, self.teacher, self.critic = roles["student"], roles["teacher"], roles["critic"]
+        self.options = options
+        self.steps = self._denoising_steps()
+
+    def _denoising_steps(self) -> tuple[float, ...]:
+        """The student's timesteps, warped by the run's flow shift if the options say so."""
+        if not self.options.warp_denoising_steps:
+            return self.options.steps
+        shifted = self.student.shift_timestep(torch.tensor(self.options.steps, dtype=torch.float64))
+        return tuple(shifted.tolist())
+
+    def losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
+        """The student's loss when it is due, then the critic's."""
+        sample_BTCHW: Tensor | None = None
+        if "student" in self.roles_to_step(draw.step):
+            x_BTCHW = self._sample(batch, draw.within("student"))
+            yield self._student_loss(x_BTCHW, batch, draw.within("student"))
+            sample_BTCHW = x_BTCHW.detach()
+            del x_BTCHW
+        if sample_BTCHW is None or not self.options.critic_reuses_student_sample:
+            with torch.no_grad():
+                sample_BTCHW = self._sample(batch, draw.within("critic"))
+        yield self._critic_loss(sample_BTCHW, batch, draw.within("critic"))
+
+    def _sample(self, batch: Batch, draw: Draw) -> Tensor:
+        return student_sample(
+            self.student,
+            batch,
+            draw,
+            self.steps,
+            from_data=self.options.rollout == "data_latent",
+            move=self.options.rollout_move,
+            attn_kind=self.options.attn_kind,
+        )
+
+    def _student_loss(self, x_BTCHW: Tensor, batch: Batch, draw: Draw) -> StagedLoss:
+        """Noise the sample, let critic and teacher denoise it, and move it along their difference."""
+        with torch.no_grad():
+            t_B = self._score_timestep(draw)
+            noisy_BTCHW = self.student.add_noise(x_BTCHW, draw.normal_like("score", x_BTCHW), t_B)
+            fake_BTCHW = self.critic.predict_x0(noisy_BTCHW, t_B, batch.text)
+            real_BTCHW = self._guided_teacher(noisy_BTCHW, t_B, batch)
+            gradient_BTCHW = dmd_gradient(
+                x_BTCHW, fake_BTCHW, real_BTCHW, self.options.normalizer, self.options.normalizer_floor
+            )
+        return StagedLoss(
+            role="student",
+            name="student_loss",
+            value=dmd_loss(x_BTCHW, gradient_BTCHW),
+            metrics={"dmd_gradient_norm": gradient_BTCHW.flatten(1).norm(dim=1).mean()},
+        )
+
+    def _guided_teacher(self, noisy_BTCHW: Tensor, t_B: Tensor, batch: Batch) -> Tensor:
+        cond_BTCHW = self.teacher.predict_x0(noisy_BTCHW, t_B, batch.text)
+        if self.options.scale == 1.0:
+            return cond_BTCHW
+        uncond_BTCHW = self.teacher.predict_x0(noisy_BTCHW, t_B, self.teacher.negative_text(batch.size))
+        return guided(cond_BTCHW, uncond_BTCHW, self.options.scale)
+
+    def _critic_loss(self, x_BTCHW: Tensor, batch: Batch, draw: Draw) -> StagedLoss:
+        """Flow matching of the critic on the student's samples."""
+        t_B = self._score_timestep(draw)
+        noise_BTCHW = draw.normal_like("score", x_BTCHW)
+        noisy_BTCHW = self.critic.add_noise(x_BTCHW, noise_BTCHW, t_B)
+        if self.options.critic_loss == "velocity":
+            velocity_BTCHW = self.critic.predict_velocity(noisy_BTCHW, t_B, batch.text)
+            value = critic_velocity_loss(velocity_BTCHW, x_BTCHW, noise_BTCHW)
+        else:
+            value = critic_x0_loss(self.critic.predict_x0(noisy_BTCHW, t_B, batch.text), x_BTCHW)
+        return StagedLoss(role="critic", name="critic_loss", value=value)
+
+    def _score_timestep(self, draw: Draw) -> Tensor:
+        """Where the scores are compared: uniform over [0, 1000), shifted, clamped; one per sample, [B]."""
+        shifted_B = self.student.shift_timestep(draw.uniform("score_timestep", 0.0, 1000.0))
+        return shifted_B.clamp(self.options.min_timestep_ratio * 1000.0, self.options.max_timestep_ratio * 1000.0)
+
+    def roles_to_step(self, step: int) -> tuple[str, ...]:
+        """The critic on every step, the student too on every ``generator_update_interval``-th."""
+        return ("student", "critic") if step % self.options.generator_update_interval == 0 else ("critic",)
+
+    def validation(self, step: int) -> ValidationRequest:
+        """The student as it will be used: its own steps, one evaluation each."""
+        return ValidationRequest(
+            role="student",
+            sampler=self.options.rollout_move,
+            timesteps=self.steps,
+            guidance_scale=1.0,
+            attn_kind=self.options.attn_kind,
+        )

@@ -1,0 +1,41 @@
+"""What this package offers to distill. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from distill_core.plugins import Demands, MethodSpec, RoleNeed, hookimpl
+from distill_method_dmd2.config import Dmd2Options
+
+if TYPE_CHECKING:
+    from distill_core.plugins.registry import Registry
+
+PLUGIN_API = 1
+
+
+def demands(options: Dmd2Options) -> Demands:
+    """Latents only where the rollout starts from data; the student's attention, dense for the others."""
+    return Demands(latents=options.rollout == "data_latent", attention=("dense", options.attn_kind))
+
+
+@hookimpl
+def distill_register_methods(registry: Registry[MethodSpec]) -> None:
+    """Offer DMD2."""
+    registry.add(
+        MethodSpec(
+            name="dmd2",
+            summary="distribution matching distillation of a few-step student, data-free or on latents",
+            options=Dmd2Options,
+            build="distill_method_dmd2.method:Dmd2",
+            roles={
+                "student": RoleNeed(
+                    trainable=True, operations=frozenset({"prepare_batch", "add_noise", "predict_x0", "shift_timestep"})
+                ),
+                "teacher": RoleNeed(trainable=False, operations=frozenset({"predict_x0", "negative_text"})),
+                "critic": RoleNeed(
+                    trainable=True, operations=frozenset({"add_noise", "predict_x0", "predict_velocity"})
+                ),
+            },
+            demands=demands,
+        )
+    )

@@ -1,0 +1,64 @@
+"""The student's few steps, up to one that is drawn: what DMD2 trains on.
+
+``simulate`` starts from noise and makes only the steps before the drawn one, without a graph (DMD2 section 4.5, backward simulation). Its
+index is one for the batch and for every rank (keyed randomness), so that all of them run the same number of forwards. ``data_latent`` noises
+the data to a step drawn per sample. Either way the prediction at the drawn step is the sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from distill_core.protocols import Batch, Draw, Role
+
+Move = Literal["sde", "ode"]
+
+
+def sigma(timestep_B: Tensor) -> Tensor:
+    """σ = t / 1000 as [B, 1, 1, 1, 1]."""
+    return (timestep_B / 1000.0).view(-1, 1, 1, 1, 1)
+
+
+def ode_move(x_BTCHW: Tensor, x0_BTCHW: Tensor, timestep_B: Tensor, next_B: Tensor) -> Tensor:
+    """Along the flow: x_σ' = (1 - σ') x̂0 + σ' ε̂, with ε̂ = (x_σ - (1 - σ) x̂0) / σ, the noise that the prediction implies."""
+    here, there = sigma(timestep_B), sigma(next_B)
+    implied_BTCHW = (x_BTCHW - (1.0 - here) * x0_BTCHW) / here
+    return ((1.0 - there) * x0_BTCHW + there * implied_BTCHW).to(x_BTCHW.dtype)
+
+
+def student_sample(
+    student: Role, batch: Batch, draw: Draw, steps: Sequence[float], *, from_data: bool, move: Move, attn_kind: str
+) -> Tensor:
+    """x̂0 of the student at the drawn step, [B, T, C, H, W]. With a graph of that one forward, unless gradients are off."""
+    if from_data:
+        noise_BTCHW = draw.normal("start", batch.latent_shape)
+        step_B = draw.choice("step", steps)
+        noisy_BTCHW = student.add_noise(batch.latents, noise_BTCHW, step_B)
+    else:
+        exit_index = draw.shared_index("exit", len(steps))
+        noisy_BTCHW = simulate(student, batch, draw, steps[: exit_index + 1], move=move, attn_kind=attn_kind)
+        step_B = _constant(steps[exit_index], batch, noisy_BTCHW)
+    return student.predict_x0(noisy_BTCHW, step_B, batch.text, attn_kind=attn_kind)
+
+
+@torch.no_grad()
+def simulate(student: Role, batch: Batch, draw: Draw, steps: Sequence[float], *, move: Move, attn_kind: str) -> Tensor:
+    """The student's state on arriving at the last of ``steps``: len(steps) - 1 forwards, from pure noise."""
+    x_BTCHW = draw.normal("start", batch.latent_shape)
+    for index, (step, next_step) in enumerate(pairwise(steps)):
+        step_B, next_B = _constant(step, batch, x_BTCHW), _constant(next_step, batch, x_BTCHW)
+        x0_BTCHW = student.predict_x0(x_BTCHW, step_B, batch.text, attn_kind=attn_kind)
+        if move == "sde":
+            x_BTCHW = student.add_noise(x0_BTCHW, draw.normal(f"renoise/{index}", batch.latent_shape), next_B)
+        else:
+            x_BTCHW = ode_move(x_BTCHW, x0_BTCHW, step_B, next_B)
+    return x_BTCHW
+
+
+def _constant(timestep: float, batch: Batch, like: Tensor) -> Tensor:
+    return torch.full((batch.size,), timestep, dtype=torch.float64, device=like.device)

@@ -1,0 +1,40 @@
+"""What this package offers to distill. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from distill_core.plugins import Demands, MethodSpec, RoleNeed, hookimpl
+from distill_method_finetune.config import FinetuneOptions
+
+if TYPE_CHECKING:
+    from distill_core.plugins.registry import Registry
+
+PLUGIN_API = 1
+
+
+def demands(options: FinetuneOptions) -> Demands:
+    """Latents, and the student's attention."""
+    return Demands(latents=True, attention=(options.attn_kind,))
+
+
+@hookimpl
+def distill_register_methods(registry: Registry[MethodSpec]) -> None:
+    """Offer finetuning."""
+    registry.add(
+        MethodSpec(
+            name="finetune",
+            summary="flow-matching finetuning of one model on latents and captions",
+            options=FinetuneOptions,
+            build="distill_method_finetune.method:Finetune",
+            roles={
+                "student": RoleNeed(
+                    trainable=True,
+                    operations=frozenset(
+                        {"prepare_batch", "add_noise", "predict_velocity", "shift_timestep", "drop_captions"}
+                    ),
+                )
+            },
+            demands=demands,
+        )
+    )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from distill_core.checkpoint import Checkpoints, TrainingState
+from distill_core.config.checks import family_of
 from distill_core.config.resolve import ResolvedRun
 from distill_core.config.schema import RunConfig
 from distill_core.data.fit import check_dataset
@@ -85,7 +86,7 @@ def build_models(run: ResolvedRun, placement: Placement) -> dict[str, ModelPlugi
     """One model plugin per family; the first role of a family, in the method's order, lends it its text encoder and decoder."""
     models: dict[str, ModelPlugin] = {}
     for role, facts in run.facts.items():
-        family = run.family(role)
+        family = family_of(run.config, role)
         if family not in models:
             build = load_target(run.models[family].build)
             models[family] = build(facts, run.model_options[family], placement.device, placement.compute)
@@ -98,7 +99,7 @@ def build_roles(run: ResolvedRun, models: Mapping[str, ModelPlugin], placement: 
     roles: dict[str, RoleHandle] = {}
     for name, facts in run.facts.items():
         settings = run.config.roles[name]
-        model = models[run.family(name)]
+        model = models[family_of(run.config, name)]
         held = {"fp32": torch.float32, "bf16": torch.bfloat16}
         automatic = torch.float32 if settings.trainable else placement.compute
         request = ModelRequest(
@@ -173,7 +174,7 @@ def build(prepared: Prepared, directory: RunDirectory, events: Events, progress:
     start = checkpoints.resume(TrainingState(roles, stream))
     resolved = redact_mapping(run.to_mapping())
     trackers = open_trackers(config.tracking, directory, resolved, start, events)
-    lead = models[run.family(run.lead)]
+    lead = models[family_of(config, run.lead)]
     validator = VideoValidator(
         lead.sampler,
         roles,

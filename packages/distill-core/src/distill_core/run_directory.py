@@ -11,9 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from distill_core.checkpoint.files import write_json, write_text
+from distill_core.config.document import read_document, write_yaml
 from distill_core.errors import RunDirectoryError
 from distill_core.redaction import redact_mapping
 
@@ -52,7 +51,9 @@ class RunDirectory:
             return
         if not self.resolved_yaml.exists():
             raise RunDirectoryError(f"output_dir {self.root} is not empty and holds no run; choose another output_dir")
-        before = flatten(yaml.safe_load(self.resolved_yaml.read_text(encoding="utf-8")))
+        if not self.metrics.exists() and not self.checkpoints.exists():
+            return  # an attempt that ended before its first figures: there is nothing to lose
+        before = flatten(read_document(self.resolved_yaml.read_text(encoding="utf-8"), str(self.resolved_yaml)).data)
         now = flatten(redact_mapping(resolved))
         changed = sorted(
             key for key in before.keys() | now.keys() if before.get(key) != now.get(key) and not _may_change(key)
@@ -68,7 +69,7 @@ class RunDirectory:
         self.root.mkdir(parents=True, exist_ok=True)
         write_text(self.run_yaml, yaml_text)
         os.chmod(self.run_yaml, 0o600)
-        write_text(self.resolved_yaml, yaml.safe_dump(redact_mapping(resolved), sort_keys=False, allow_unicode=True))
+        write_text(self.resolved_yaml, write_yaml(redact_mapping(resolved)))
         write_json(self.root / "plugins.json", plugins)
         write_json(self.root / "environment.json", environment())
 

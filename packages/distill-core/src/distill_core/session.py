@@ -28,7 +28,8 @@ def train(
     with console.status("loading") if console.is_terminal else progress.aside("loading"):
         directory.open(run.loaded.text, run.to_mapping(), plugins)
         runtime = build(prepared, directory, events, progress)
-    redacted = directory.root / "run.redacted.yaml"
+    directory.trackers.mkdir(exist_ok=True)
+    redacted = directory.trackers / "run.yaml"
     redacted.write_text(redact_text(run.loaded.text), encoding="utf-8")
     runtime.trackers.file(redacted, "run.yaml")
     reason, details = "error", dict[str, Any]()

@@ -27,19 +27,18 @@ def run(
     """Train what RUN.yaml describes; an interrupted run goes on from its last checkpoint."""
     from rich.console import Console
 
-    from distill_core.config.load import load_run
-    from distill_core.config.resolve import resolve
+    from distill_core.config.resolve import open_run
     from distill_core.plugins.discovery import discover
 
     index = discover()
-    resolved = resolve(load_run(path, overrides or []), index)
+    resolved = open_run(path, overrides or [], index)
     console = Console(stderr=True)
     with console.status("importing torch, checking the data"):
         from distill_core.build import prepare
         from distill_core.run_directory import RunDirectory
 
         prepared = prepare(resolved)
-        directory = RunDirectory(Path(resolved.config.output_dir).expanduser())
+        directory = RunDirectory(Path(resolved.config.output_dir))
         directory.claim(resolved.to_mapping())
     if dry_run:
         _print_plan(prepared)
@@ -56,15 +55,15 @@ def run(
 
 def _print_plan(prepared: Prepared) -> None:
     """The resolved run as YAML on stdout, with what was found as comments, so that the output is a run.yaml itself."""
-    import yaml
-
+    from distill_core.config.checks import family_of
+    from distill_core.config.document import write_yaml
     from distill_core.redaction import redact_mapping
 
     run = prepared.run
     typer.echo(f"# method {run.method.name}: {run.method.summary}")
     for role, facts in run.facts.items():
         state = "trained" if run.config.roles[role].trainable else "frozen"
-        typer.echo(f"# {role}: {state}, {run.family(role)}, {facts.summary} ({facts.path})")
+        typer.echo(f"# {role}: {state}, {family_of(run.config, role)}, {facts.summary} ({facts.path})")
     typer.echo(f"# data: {len(prepared.dataset)} rows, latents [T, C, H, W] = {list(prepared.latent_shape)}")
     typer.echo(f"# device: {prepared.placement.device}, forward passes in {prepared.placement.compute}")
-    typer.echo(yaml.safe_dump(redact_mapping(run.to_mapping()), sort_keys=False, allow_unicode=True), nl=False)
+    typer.echo(write_yaml(redact_mapping(run.to_mapping())), nl=False)

@@ -1,0 +1,48 @@
+"""The average of a role's weights."""
+
+from __future__ import annotations
+
+import torch
+from distill_core.ema import WeightAverage
+from torch import nn
+
+
+def test_average_by_hand() -> None:
+    weight = nn.Parameter(torch.tensor([0.0]))
+    average = WeightAverage({"w": weight}, decay=0.75)
+    for value, expected in ((4.0, 1.0), (5.0, 2.0)):
+        weight.data.fill_(value)
+        average.update({"w": weight}, step=1)
+        assert average.shadow["w"].item() == expected
+
+
+def test_average_follows_the_weights_up_to_its_start() -> None:
+    weight = nn.Parameter(torch.tensor([0.0]))
+    average = WeightAverage({"w": weight}, decay=0.5, start_step=2)
+    for step, (value, expected) in enumerate(((4.0, 4.0), (8.0, 8.0), (0.0, 4.0)), start=1):
+        weight.data.fill_(value)
+        average.update({"w": weight}, step)
+        assert average.shadow["w"].item() == expected
+
+
+def test_weights_come_back_bitwise_even_after_an_error() -> None:
+    weight = nn.Parameter(torch.randn(5))
+    before = weight.detach().clone()
+    average = WeightAverage({"w": weight}, decay=0.5)
+    average.shadow["w"].add_(1.0)
+    try:
+        with average.applied({"w": weight}):
+            assert torch.equal(weight, average.shadow["w"])
+            raise RuntimeError
+    except RuntimeError:
+        pass
+    assert torch.equal(weight, before)
+
+
+def test_average_of_half_precision_weights_is_kept_in_single() -> None:
+    weight = nn.Parameter(torch.ones(2, dtype=torch.bfloat16))
+    average = WeightAverage({"w": weight}, decay=0.999)
+    weight.data.fill_(2.0)
+    average.update({"w": weight}, 1)
+    assert average.shadow["w"].dtype == torch.float32
+    assert average.shadow["w"][0].item() > 1.0

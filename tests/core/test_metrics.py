@@ -1,0 +1,42 @@
+"""Figures between two log intervals."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from distill_core.metrics import MetricWindow
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+def test_means_are_over_each_names_own_count() -> None:
+    window = MetricWindow()
+    for value in (1.0, 2.0, 6.0):
+        window.add("often", torch.tensor(value))
+    window.add("seldom", torch.tensor(5.0))
+    assert window.means() == {"often": 3.0, "seldom": 5.0}
+    assert window.means() == {}
+
+
+def test_a_tensor_that_is_no_scalar_is_refused() -> None:
+    with pytest.raises(ValueError, match="no scalar"):
+        MetricWindow().add("loss", torch.zeros(2))
+
+
+class CountSyncs(TorchDispatchMode):
+    """Counts reads of a tensor by the host."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        self.reads += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_adding_reads_nothing_to_the_host() -> None:
+    window = MetricWindow()
+    with CountSyncs() as counted:
+        for step in range(10):
+            window.add("loss", torch.tensor(float(step)))
+    assert counted.reads == 0

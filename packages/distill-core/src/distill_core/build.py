@@ -22,6 +22,7 @@ from distill_core.plugins.loading import load_target
 from distill_core.progress import Progress
 from distill_core.protocols.method import Method
 from distill_core.protocols.model import ModelPlugin, ModelRequest
+from distill_core.protocols.trainer import Trainer
 from distill_core.redaction import redact_mapping
 from distill_core.roles import RoleHandle
 from distill_core.run_directory import RunDirectory
@@ -148,7 +149,7 @@ class Runtime:
         start: the step that the run goes on from, 0 for a new one.
     """
 
-    trainer: DistillTrainer
+    trainer: Trainer
     roles: Mapping[str, RoleHandle]
     trackers: Trackers
     start: int
@@ -171,7 +172,7 @@ def build(prepared: Prepared, directory: RunDirectory, events: Events, progress:
     checkpoints = Checkpoints(
         directory.checkpoints, events, keep_last=config.checkpoint.keep_last, resume=config.checkpoint.resume == "auto"
     )
-    start = checkpoints.resume(TrainingState(roles, stream))
+    start = checkpoints.resume(TrainingState(roles, stream, latent_shape))
     resolved = redact_mapping(run.to_mapping())
     trackers = open_trackers(config.tracking, directory, resolved, start, events)
     lead = models[family_of(config, run.lead)]

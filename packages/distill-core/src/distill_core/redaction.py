@@ -31,7 +31,6 @@ _KEY_VALUE = re.compile(
     (?P<text>(?<![^\s\[{{(,=:])(?:{_QUOTED})(?![ ]*:))               # a quoted text that is no key: left alone
     | (?:(?P<block>(?:^|(?<=\n))[ \t]*(?:\#[ \t]*|-[ ]+)*)|(?P<flow>(?<=[{{,])[ ]*))      # where a key can stand in YAML or JSON
       (?P<quote>["']?)(?P<name>{_NAME})(?P=quote)(?P<colon>[ ]*:(?:[ \t]+|(?=\n|$)))
-      (?P<anchor>&\S+[ ]+)?
       (?:(?P<value>{_QUOTED})|(?P<open>(?(block)[^\n]*?(?=[,}}\]]*[ \t]*(?:[ ]\#[^\n]*)?(?:\n|$))|[^,}}\]\n]*)))
     """,
     re.IGNORECASE | re.VERBOSE,
@@ -48,9 +47,9 @@ _HEX_KEY = re.compile(
     r"(?P<name>(?<![\w.-])[\w.-]{0,80}?(?:key|wandb|login|auth)[\w.-]{0,80}[\"']?[ ]*[:=]?[ ]*[\"']?)\b[0-9a-f]{40}\b",
     re.IGNORECASE,
 )
-_URL = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]{0,20}://)[^\s/'\"@]*:[^\s/'\"]*@", re.IGNORECASE)
+_URL = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]{0,20}://)[^\s/'\"]*:[^\s/'\"]*@", re.IGNORECASE)
 _PEM = re.compile(
-    r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----(?:.*?-----END [A-Z0-9 ]*PRIVATE KEY-----|(?:(?:\s|\\n)*[A-Za-z0-9+/=]{16,})*)",
+    r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----(?:(?:(?!-----BEGIN).)*?-----END [A-Z0-9 ]*PRIVATE KEY-----|(?:(?:\s|\\n)*[A-Za-z0-9+/=]{16,})*)",
     re.DOTALL,
 )
 _SHAPES = re.compile(
@@ -69,8 +68,7 @@ _SHAPES = re.compile(
 
 def redact_text(text: str) -> str:
     """``text`` with every secret replaced by «redacted»; its lines, layout and all that is no secret stay as they are."""
-    text = _KEY_VALUE.sub(_redact_key_value, _under_secret_keys(text))
-    return _redact_line(_HEADER.sub(rf"\g<name>{REDACTED}", text))
+    return _redact_line(_KEY_VALUE.sub(_redact_key_value, _under_secret_keys(text)))
 
 
 def redact_mapping(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,8 +104,9 @@ def _is_secret(name: str) -> bool:
 
 
 def _redact_line(text: str) -> str:
-    """What needs no knowledge of YAML: assignments, flags, URLs, key blocks, known shapes."""
+    """What needs no knowledge of YAML: key blocks, headers, URLs, assignments, flags, known shapes."""
     text = _PEM.sub(_redact_lines_of, text)
+    text = _HEADER.sub(rf"\g<name>{REDACTED}", text)
     text = _URL.sub(rf"\g<scheme>{REDACTED}@", text)
     text = _ASSIGNMENT.sub(_redact_assignment, text)
     text = _HEX_KEY.sub(rf"\g<name>{REDACTED}", text)
@@ -137,7 +136,7 @@ def _redact_key_value(match: re.Match[str]) -> str:
         or value in ("|", ">")
     ):
         return match[0]
-    return match[0][: match.end("colon") - match.start()] + (match["anchor"] or "") + REDACTED
+    return match[0][: match.end("colon") - match.start()] + REDACTED
 
 
 _KEY_LINE = re.compile(

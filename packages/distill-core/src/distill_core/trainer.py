@@ -87,7 +87,7 @@ class DistillTrainer:
         self.progress = progress
         self.validator = validator
         self.window = MetricWindow()
-        self.state = TrainingState(roles, stream)
+        self.state = TrainingState(roles, stream, latent_shape)
 
     def run(self) -> TrainingSummary:
         """Train from after ``start`` to the last step."""

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from distill_core.protocols import Batch, Draw, Role, StagedLoss, ValidationRequest
+from distill_core.protocols import Batch, Draw, Method, Role, StagedLoss, ValidationRequest
 from distill_method_dmd2.config import Dmd2Options
 from distill_method_dmd2.losses import critic_velocity_loss, critic_x0_loss, dmd_gradient, dmd_loss, guided
 from distill_method_dmd2.rollout import student_sample
 
 
-class Dmd2:
+class Dmd2(Method):
     """The :class:`distill_core.protocols.Method`."""
 
     def __init__(self, roles: Mapping[str, Role], options: Dmd2Options) -> None:

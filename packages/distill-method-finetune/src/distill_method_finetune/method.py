@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 
 from torch import Tensor
 
-from distill_core.protocols import Batch, Draw, Role, StagedLoss, ValidationRequest
+from distill_core.protocols import Batch, Draw, Method, Role, StagedLoss, ValidationRequest
 from distill_method_finetune.config import FinetuneOptions
 from distill_method_finetune.losses import logit_normal, mode, velocity_loss, x0_loss
 
 
-class Finetune:
+class Finetune(Method):
     """The :class:`distill_core.protocols.Method`."""
 
     def __init__(self, roles: Mapping[str, Role], options: FinetuneOptions) -> None:

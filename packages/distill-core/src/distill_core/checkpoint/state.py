@@ -45,9 +45,12 @@ def optimizer_tensors(role: str, optimizer: RoleOptimizer) -> dict[str, Tensor]:
 class TrainingState:
     """The state of a run, as views: saving reads through them, loading writes through them."""
 
-    def __init__(self, roles: Mapping[str, RoleHandle], stream: RowStream) -> None:
+    def __init__(
+        self, roles: Mapping[str, RoleHandle], stream: RowStream, latent_shape: tuple[int, int, int, int]
+    ) -> None:
         self.trained = {name: (role, role.optimizer) for name, role in roles.items() if role.optimizer is not None}
         self.stream = stream
+        self.latent_shape = latent_shape
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor by name; the run's own, not copies."""
@@ -57,9 +60,9 @@ class TrainingState:
         return named
 
     def numbers(self) -> dict[str, Any]:
-        """What is not a tensor, JSON-able: each role's updates and the position in the data."""
+        """What is not a tensor, JSON-able: each role's updates, the position in the data, the shape [T, C, H, W] of a sample."""
         updates = {name: optimizer.updates for name, (_, optimizer) in self.trained.items()}
-        return {"updates": updates, "data": self.stream.state_dict()}
+        return {"updates": updates, "data": self.stream.state_dict(), "latent_shape": list(self.latent_shape)}
 
     def load_numbers(self, numbers: Mapping[str, Any]) -> None:
         """Put back what :meth:`numbers` gave. Raises CheckpointError if the trained roles are others."""

@@ -69,6 +69,11 @@ class Checkpoint:
         """How the method wants its result sampled."""
         return TypeAdapter(ValidationRequest | None).validate_python(self.state()["sampling"])
 
+    def latent_shape(self) -> tuple[int, int, int, int]:
+        """[T, C, H, W] of a training sample."""
+        T, C, H, W = self.state()["latent_shape"]
+        return T, C, H, W
+
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Fill the given tensors in place. Raises CheckpointError for a name or a shape that the checkpoint does not have."""
         stored = self.state()["tensors"]

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 LrSchedule = Literal["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_min_lr", "polynomial"]
 Positive = Annotated[int, Field(ge=1)]
+PathText = Annotated[str, Field(min_length=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -69,7 +70,7 @@ class RoleConfig(Section):
 
     family: str | None = None
     """The role's model family; null means `recipe.family`."""
-    path: str
+    path: PathText
     """A pipeline folder, or a hub id such as `Wan-AI/Wan2.1-T2V-1.3B-Diffusers`."""
     trainable: bool = True
     """Whether the run trains the role; must be what the method says."""
@@ -110,7 +111,7 @@ class RoleConfig(Section):
 class Data(Section):
     """Where latents and captions come from."""
 
-    path: str
+    path: PathText
     """A folder of parquet files (or one file) in the T2V or the text-only schema; `distill data encode` makes one."""
     num_latent_t: Positive | None = None
     """Latent frames to train on. null: all that the data have. Longer latents are cut at the front frames; shorter ones are an error."""
@@ -216,7 +217,7 @@ class RunConfig(Section):
     """The data."""
     training: Training
     """The training."""
-    output_dir: str
+    output_dir: PathText
     """The run directory: configuration, metrics, samples, checkpoints."""
     pipeline_config: dict[str, Any] = {}
     """Options of the model family (`distill plugins show FAMILY`)."""

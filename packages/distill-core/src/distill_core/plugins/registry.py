@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Generic, TypeVar
 
-from distill_core.plugins.specs import MethodSpec, ModelSpec
+from distill_core.plugins.specs import MethodSpec, ModelSpec, Options
+from distill_core.protocols.adapter import OPERATIONS
 
 SpecT = TypeVar("SpecT", ModelSpec, MethodSpec)
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
 
 class Registry(Generic[SpecT]):
-    """Collects the specs of one plugin. Checks what each spec is, so that a mistake is reported at the plugin that made it."""
+    """Collects the specs of one plugin, and checks each, so that a mistake is reported at the plugin that made it."""
 
     def __init__(self, kind: type[SpecT]) -> None:
-        self._kind = kind
+        self._kind: type[SpecT] = kind
         self._specs: list[SpecT] = []
 
     @property
@@ -22,9 +29,39 @@ class Registry(Generic[SpecT]):
         return tuple(self._specs)
 
     def add(self, spec: SpecT) -> None:
-        """Add one spec. Raises TypeError for anything else, ValueError for a name that the same plugin has already added."""
+        """Add one spec.
+
+        Raises TypeError for anything else. Raises ValueError for a name that is none or that the same plugin has already
+        added, a summary that is not one line, options that are no :class:`Options`, a target that is not
+        ``"module:Name"``, and an unknown operation.
+        """
         if not isinstance(spec, self._kind):
             raise TypeError(f"registry.add wants a {self._kind.__name__}, got {type(spec).__name__}")
         if any(spec.name == known.name for known in self._specs):
             raise ValueError(f"{spec.name!r} is added twice")
+        _check(spec)
         self._specs.append(spec)
+
+
+def _check(spec: ModelSpec | MethodSpec) -> None:
+    if not _NAME.fullmatch(spec.name):
+        raise ValueError(f"{spec.name!r} is no name: use letters, digits, '-', '_' and '.'")
+    if not isinstance(spec.summary, str) or len(spec.summary.splitlines()) != 1:
+        raise ValueError(f"{spec.name!r}: summary must be one line, not {spec.summary!r}")
+    if not (isinstance(spec.options, type) and issubclass(spec.options, Options)):
+        raise ValueError(f"{spec.name!r}: options must be a subclass of plugins.Options, not {spec.options!r}")
+    if isinstance(spec, ModelSpec):
+        targets, operations = {"build": spec.build, "inspect": spec.inspect}, set(spec.operations)
+    else:
+        targets, operations = {"build": spec.build}, {name for need in spec.roles.values() for name in need.operations}
+    for field, target in targets.items():
+        if not _TARGET.fullmatch(target):
+            raise ValueError(f"{spec.name!r}: {field} must be 'module:Name', not {target!r}")
+    _check_operations(spec.name, operations)
+
+
+def _check_operations(owner: str, operations: Iterable[str]) -> None:
+    for name in sorted(set(operations) - OPERATIONS.keys()):
+        close = get_close_matches(name, OPERATIONS, n=1)
+        remedy = f"did you mean {close[0]!r}?" if close else f"the operations are {', '.join(OPERATIONS)}"
+        raise ValueError(f"{owner!r}: there is no operation {name!r}; {remedy}")

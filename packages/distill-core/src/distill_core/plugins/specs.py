@@ -13,15 +13,20 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
+from distill_core.protocols.validator import ValidationRequest
+
 PLUGIN_API = 1
 """The number of the contract in this module and in :mod:`distill_core.protocols`. A plugin module states the number that it was
 written for as its own ``PLUGIN_API = 1``; it rises when a plugin must be changed to go on working."""
 
 
 class Options(BaseModel):
-    """The base of a plugin's options in run.yaml: frozen, and a key that it does not define is an error."""
+    """The base of a plugin's options in run.yaml: frozen, and a key that it does not define is an error.
 
-    model_config = {"frozen": True, "extra": "forbid", "allow_inf_nan": False}
+    The string under a field is its meaning, shown by ``distill plugins show`` and kept in the JSON Schema.
+    """
+
+    model_config = {"frozen": True, "extra": "forbid", "allow_inf_nan": False, "use_attribute_docstrings": True}
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,8 @@ class ModelFacts:
         patch: latent frames, rows and columns per token; a latent's T, H and W must be multiples of it.
         max_positions: the largest number of tokens along T, H or W that the model has positions for.
         flow_shift: the timestep shift that the folder's own scheduler records, or None.
+        sampling: how the folder says that it is to be sampled (a few-step export does), or None; its ``role`` means nothing.
+        latent_shape: [T, C, H, W] that the folder says it was trained at, or None.
     """
 
     path: Path
@@ -76,6 +83,8 @@ class ModelFacts:
     patch: tuple[int, int, int]
     max_positions: int
     flow_shift: float | None = None
+    sampling: ValidationRequest | None = None
+    latent_shape: tuple[int, int, int, int] | None = None
 
     def misfit(self, latent_CTHW: tuple[int, ...]) -> str | None:
         """Why latents of shape [C, T, H, W] do not fit this model, or None if they do."""

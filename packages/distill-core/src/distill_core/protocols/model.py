@@ -77,9 +77,14 @@ class ModelPlugin(Protocol):
         ...
 
     def export(
-        self, modules: Mapping[str, nn.Module], base: ModelFacts, sampling: ValidationRequest, output: Path
+        self,
+        modules: Mapping[str, nn.Module],
+        base: ModelFacts,
+        sampling: ValidationRequest,
+        latent_shape: tuple[int, int, int, int],
+        output: Path,
     ) -> None:
-        """Write a folder that the ecosystem's own pipeline loads and samples as ``sampling`` says.
+        """Write a folder that the ecosystem's own pipeline loads and samples as ``sampling`` says, at ``latent_shape`` [T, C, H, W].
 
         Raises ModelFolderError, before anything is written, if no scheduler of the ecosystem can follow ``sampling``.
         """

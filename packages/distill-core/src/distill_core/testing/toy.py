@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from distill_core.plugins.specs import ModelFacts
 from distill_core.protocols.adapter import Batch, Condition
 from distill_core.protocols.data import Row
-from distill_core.protocols.model import ModelRequest
+from distill_core.protocols.model import ModelPlugin, ModelRequest
 from distill_core.protocols.role import Role
 from distill_core.protocols.validator import SampledVideo, ValidationRequest
 from distill_core.testing.toy_spec import TEXT_WIDTH, ToyOptions
@@ -186,9 +186,19 @@ class ToyModel:
         return [encode_caption(caption) for caption in captions]
 
     def export(
-        self, modules: Mapping[str, nn.Module], base: ModelFacts, sampling: ValidationRequest, output: Path
+        self,
+        modules: Mapping[str, nn.Module],
+        base: ModelFacts,
+        sampling: ValidationRequest,
+        latent_shape: tuple[int, int, int, int],
+        output: Path,
     ) -> None:
-        """The weights as safetensors beside the folder's JSON."""
+        """The weights beside the folder's JSON."""
         output.mkdir(parents=True)
         (output / "toy.json").write_text((base.path / "toy.json").read_text(encoding="utf-8"), encoding="utf-8")
         torch.save(modules["denoiser"].state_dict(), output / "denoiser.pt")
+
+
+def _keeps_the_contract(model: ToyModel) -> ModelPlugin:
+    """Read by mypy only."""
+    return model

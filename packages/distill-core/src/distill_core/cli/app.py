@@ -1,0 +1,109 @@
+"""The root of the command line: its commands, its global options, and what becomes of an error.
+
+Knows no command's work. ``--no-plugin`` is a matter of the environment, so that it holds for child processes too.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from distill_core import __version__
+from distill_core.cli import config, data, export, plugins, run, sample
+from distill_core.errors import DistillError
+
+app = typer.Typer(
+    name="distill",
+    help="Turn a many-step video diffusion model into a few-step one. A run.yaml names a model and a method, each a plugin.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich" if sys.stdout.isatty() else None,
+)
+app.command()(run.run)
+app.command()(sample.sample)
+app.command()(export.export)
+app.add_typer(data.app, name="data")
+app.add_typer(config.app, name="config")
+app.add_typer(plugins.app, name="plugins")
+
+NO_PLUGIN = "--no-plugin"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"distill {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global_options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+    no_plugin: Annotated[
+        list[str] | None,
+        typer.Option(NO_PLUGIN, metavar="NAME", help="Leave out a plugin, by its name or its package's. Repeatable."),
+    ] = None,
+) -> None:
+    """Options that hold for every command."""
+    if no_plugin:
+        from distill_core.plugins.policy import block
+
+        block(os.environ, no_plugin)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and leave by SystemExit. ``arguments`` defaults to the process's.
+
+    A DistillError becomes its message on stderr and its own exit status; ``DISTILL_TRACEBACK=1`` shows the traceback too.
+    """
+    try:
+        app(args=hoisted(sys.argv[1:] if arguments is None else arguments), prog_name="distill")
+    except DistillError as error:
+        _report(error)
+        raise SystemExit(error.exit_code) from None
+    finally:
+        _flush()
+
+
+def hoisted(arguments: Sequence[str]) -> list[str]:
+    """The arguments with every ``--no-plugin NAME`` in front, where the root command takes it, wherever it was written."""
+    front: list[str] = []
+    rest = list(arguments)
+    end = rest.index("--") if "--" in rest else len(rest)
+    position = 0
+    while position < end:
+        width = 2 if rest[position] == NO_PLUGIN else 1 if rest[position].startswith(f"{NO_PLUGIN}=") else 0
+        front += rest[position : position + width]
+        del rest[position : position + width]
+        end -= width
+        position += not width
+    return front + rest
+
+
+def _report(error: DistillError) -> None:
+    """The message on stderr, in colour on a terminal."""
+    if os.environ.get("DISTILL_TRACEBACK", "0") not in ("", "0"):
+        import traceback
+
+        traceback.print_exception(error)
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.text import Text
+
+        Console(stderr=True).print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+    else:
+        print(f"error: {error}", file=sys.stderr)
+
+
+def _flush() -> None:
+    """Write out what is buffered; a reader that has gone (``distill … | head``) is no error of ours."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,104 @@
+"""The card of one plugin, for ``distill plugins show``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, astuple
+
+from distill_core.cli.table import print_table
+from distill_core.errors import PluginError
+from distill_core.plugins.index import PluginRow
+from distill_core.plugins.options import option_rows
+from distill_core.plugins.specs import MethodSpec, ModelSpec, RoleNeed
+
+OPTIONS_KEY = {"model": "pipeline_config", "method": "method_config"}
+"""Where in a run.yaml the options of a kind stand."""
+
+
+def card(row: PluginRow) -> dict[str, object]:
+    """All that the card says, for ``--json``."""
+    return {
+        **row.as_json(),
+        **_needs(row.spec),
+        "options": [] if row.spec is None else [asdict(option) for option in option_rows(row.spec.options)],
+    }
+
+
+def _needs(spec: ModelSpec | MethodSpec | None) -> dict[str, object]:
+    match spec:
+        case ModelSpec():
+            return {
+                "inspect": spec.inspect,
+                "build": spec.build,
+                "operations": sorted(spec.operations),
+                "attention": list(spec.attention),
+                "latent_spaces": list(spec.latent_spaces),
+            }
+        case MethodSpec():
+            return {"build": spec.build, "roles": {name: _need(need) for name, need in spec.roles.items()}}
+        case None:
+            return {}
+
+
+def _need(need: RoleNeed) -> dict[str, object]:
+    return {"trainable": need.trainable, "optional": need.optional, "operations": sorted(need.operations)}
+
+
+def schema_of(row: PluginRow) -> dict[str, object]:
+    """The JSON Schema of its options. Raises PluginError where they are not known."""
+    if row.spec is None:
+        raise PluginError(f"the options of {row.name!r} are not known: {row.origin} is {row.status}: {row.error}")
+    return row.spec.options.model_json_schema()
+
+
+def print_card(row: PluginRow) -> None:
+    """Print the card: facts first, then roles, then options."""
+    facts: dict[str, str] = {
+        "name": row.name,
+        "kind": row.kind,
+        "summary": row.summary,
+        "package": f"{row.package} {row.version}",
+        "entry point": row.entry_point,
+        "status": row.status_line if row.status != "blocked" else f"blocked: {row.error}",
+    }
+    match row.spec:
+        case ModelSpec() as model:
+            facts |= {"inspect": model.inspect, "build": model.build, "operations": ", ".join(sorted(model.operations))}
+            facts |= {"attention": ", ".join(model.attention), "latent spaces": ", ".join(model.latent_spaces)}
+        case MethodSpec() as method:
+            facts["build"] = method.build
+        case None:
+            pass
+    _print_facts(facts)
+    if isinstance(row.spec, MethodSpec):
+        _print_section("roles", ("NAME", "TRAINABLE", "PRESENCE", "OPERATIONS"), _role_rows(row.spec.roles))
+    if row.spec is not None:
+        options = [astuple(option) for option in option_rows(row.spec.options)]
+        _print_section(OPTIONS_KEY[row.kind], ("NAME", "TYPE", "DEFAULT", "MEANING"), options)
+
+
+def _print_facts(facts: Mapping[str, str]) -> None:
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        if value:
+            print(f"{name:{width}}  {value}")
+
+
+def _role_rows(roles: Mapping[str, RoleNeed]) -> list[tuple[str, str, str, str]]:
+    return [
+        (
+            name,
+            "true" if need.trainable else "false",
+            "optional" if need.optional else "required",
+            ", ".join(sorted(need.operations)),
+        )
+        for name, need in roles.items()
+    ]
+
+
+def _print_section(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    print(f"\n{title}")
+    if rows:
+        print_table(headers, rows)
+    else:
+        print("none")

@@ -1,0 +1,53 @@
+"""``distill config``: questions about a run.yaml that need no model and no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Check a run.yaml, or print the schema that an editor checks it with.", no_args_is_help=True)
+
+
+@app.command()
+def check(
+    run_yaml: Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The file to check.", show_default=False)],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY.PATH=VALUE]...", help="Overrides, as `distill run` takes them.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Say ok, or everything that is wrong with a run.yaml, the plugins it names and the folders it points to."""
+    from distill_core.config.resolve import open_run
+    from distill_core.plugins.discovery import discover
+
+    open_run(run_yaml, [] if overrides is None else overrides, discover())
+    typer.echo("ok")
+
+
+@app.command()
+def schema(
+    output: Annotated[
+        Path | None, typer.Option(help="Write to this file instead of standard output.", show_default=False)
+    ] = None,
+) -> None:
+    """Print one JSON Schema of run.yaml, with the options of the installed plugins."""
+    import json
+
+    from distill_core.config.json_schema import run_schema
+    from distill_core.errors import RunDirectoryError
+    from distill_core.plugins.discovery import discover
+
+    text = json.dumps(run_schema(discover()), indent=2, ensure_ascii=False) + "\n"
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RunDirectoryError(
+            f"cannot write {output}: {error.strerror}; name a file in a folder that exists"
+        ) from error

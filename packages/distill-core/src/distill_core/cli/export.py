@@ -1,0 +1,39 @@
+"""``distill export RUN``: a trained role as a folder that the ecosystem's own pipeline loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    output: Annotated[Path, typer.Option("--output", help="The folder to make; must not exist, or be empty.")],
+    role: Annotated[str | None, typer.Option("--role", help="Default: the role that the method samples.")] = None,
+    step: Annotated[int | None, typer.Option("--step", help="Default: the newest good checkpoint.")] = None,
+    averaged: Annotated[
+        bool, typer.Option("--averaged/--trained", help="The role's EMA weights, if it kept an EMA, or those last trained.")
+    ] = True,
+) -> None:
+    """Write the pipeline folder of a trained role, with a scheduler that samples it in its own steps."""
+    from rich.console import Console
+
+    from distill_core.plugins.discovery import discover
+
+    console = Console(stderr=True)
+    index = discover()
+    with console.status("loading"):
+        import torch
+
+        from distill_core.build import Placement
+        from distill_core.restore import restore_role
+
+        placement = Placement(torch.device("cpu"), torch.float32)
+        restored = restore_role(run, index, role, step=step, averaged=averaged, placement=placement)
+    with console.status("writing"):
+        restored.model.export(
+            restored.role.modules, restored.facts, restored.sampling, restored.latent_shape, output
+        )
+    typer.echo(f"{output}: {restored.role.name} of {run}, step {restored.step}")

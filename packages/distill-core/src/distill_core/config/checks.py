@@ -1,0 +1,156 @@
+"""What must hold between a run.yaml, the specs of its plugins and the folders of its roles. Pure: each check returns its problems.
+
+Names of roles, operations and kinds of attention are data here; none has a meaning.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+from distill_core.config.document import Document, KeyPath
+from distill_core.config.schema import Data, RunConfig
+from distill_core.config.suggest import closest
+from distill_core.errors import Problem
+from distill_core.plugins.specs import Demands, MethodSpec, ModelFacts, ModelSpec, Options
+
+
+def family_of(config: RunConfig, role: str) -> str:
+    """The family of a role: its own, or the recipe's."""
+    own = config.roles[role].family
+    return config.recipe.family if own is None else own
+
+
+def roles(method: MethodSpec, config: RunConfig, document: Document) -> Iterator[Problem]:
+    """Roles that the method lacks or does not know, and trainable flags that contradict it."""
+    missing = [name for name, need in method.roles.items() if not need.optional and name not in config.roles]
+    for name, role in config.roles.items():
+        if name not in method.roles:
+            meant = closest(name, [known for known in method.roles if known not in config.roles])
+            missing = [other for other in missing if other != meant]
+            remedy = "; remove it" if meant is None else f"; did you mean `{meant}`?"
+            message = f"method {method.name!r} has no role {name!r}, it works with {', '.join(method.roles)}{remedy}"
+            yield document.problem(("roles", name), message)
+        elif role.trainable != method.roles[name].trainable:
+            wants = "trains this role" if method.roles[name].trainable else "keeps this role frozen"
+            message = f"method {method.name!r} {wants}; set trainable: {str(method.roles[name].trainable).lower()}"
+            yield document.problem(("roles", name, "trainable"), message)
+    for name in missing:
+        flag = str(method.roles[name].trainable).lower()
+        message = (
+            f"method {method.name!r} needs this role; add `{name}: {{path: ..., trainable: {flag}}}` under `roles`"
+        )
+        yield document.problem(("roles", name), message)
+
+
+def operations(
+    method: MethodSpec, config: RunConfig, models: Mapping[str, ModelSpec], document: Document
+) -> Iterator[Problem]:
+    """Operations that the method calls on a role and the role's family does not offer."""
+    for name, need in method.roles.items():
+        if name not in config.roles or (family := family_of(config, name)) not in models:
+            continue
+        missing = sorted(need.operations - models[family].operations)
+        if missing:
+            own = config.roles[name].family is not None
+            key: KeyPath = ("roles", name, "family") if own else ("recipe", "family")
+            message = f"method {method.name!r} asks {', '.join(missing)} of role {name!r}, which model {family!r} does not offer"
+            yield document.problem(key, f"{message}; `distill plugins matrix` shows what works with what")
+
+
+def attention(
+    demands: Demands, options: Options, models: Mapping[str, ModelSpec], document: Document
+) -> Iterator[Problem]:
+    """Kinds of attention that the method will ask for and a family of the run does not have."""
+    for model in models.values():
+        for kind in demands.attention:
+            if kind in model.attention:
+                continue
+            has = ", ".join(model.attention)
+            message = f"model {model.name!r} has no {kind!r} attention yet (it has: {has})"
+            option = next((name for name in type(options).model_fields if options.model_dump()[name] == kind), None)
+            if option is None:
+                yield document.problem(("recipe", "family"), f"{message}; choose a model that has it")
+            else:
+                yield document.problem(
+                    ("method_config", option), f"{message}; set method_config.{option}: {model.attention[0]}"
+                )
+
+
+def latent_spaces(facts: Mapping[str, ModelFacts], document: Document) -> Iterator[Problem]:
+    """Roles whose latents or text mean something else than those of the first role."""
+    for role, mine in facts.items():
+        first, reference = next(iter(facts.items()))
+        differences = [mine.latent_space.difference(reference.latent_space)]
+        for name, words in (("text_width", "features of a text token"), ("text_length", "text tokens")):
+            here, there = getattr(mine, name), getattr(reference, name)
+            differences.append(None if here == there else f"{words} {here} against {there}")
+        found = [difference for difference in differences if difference is not None]
+        if found:
+            message = (
+                f"does not share the space of role {first!r}: {'; '.join(found)}; give all roles models of one space"
+            )
+            yield document.problem(("roles", role, "path"), message)
+
+
+def data_sizes(data: Data, facts: Mapping[str, ModelFacts], document: Document) -> Iterator[Problem]:
+    """Sizes under ``data`` that contradict each other, or that the models cannot have."""
+    if not facts:
+        return
+    space = next(iter(facts.values())).latent_space
+    patches = [math.lcm(*(fact.patch[axis] for fact in facts.values())) for axis in range(3)]
+    problems = list(_frame_counts(data, space.temporal_stride, patches[0], document))
+    for key, pixels, patch in (("num_height", data.num_height, patches[1]), ("num_width", data.num_width, patches[2])):
+        unit = space.spatial_stride * patch
+        if pixels is not None and pixels % unit:
+            message = (
+                f"{pixels} pixels do not fit the model: a multiple of {unit} does, e.g. {_nearest(pixels, unit, 0)}"
+            )
+            problems.append(document.problem(("data", key), message))
+    yield from problems if problems else _positions(data, facts, document)
+
+
+def _frame_counts(data: Data, stride: int, patch: int, document: Document) -> Iterator[Problem]:
+    frames, latents = data.num_frames, data.num_latent_t
+    if frames is not None and (frames - 1) % stride:
+        message = f"{frames} frames do not fit the model: 1 more than a multiple of {stride} does, e.g. {_nearest(frames, stride, 1)}"
+        yield document.problem(("data", "num_frames"), message)
+        return
+    implied = None if frames is None else (frames - 1) // stride + 1
+    if implied is not None and latents is not None and implied != latents:
+        message = f"{latents} latent frames contradict num_frames: {frames}, which are {implied}; remove one of the two"
+        yield document.problem(("data", "num_latent_t"), message)
+        return
+    count = latents if latents is not None else implied
+    if count is not None and count % patch:
+        key = "num_latent_t" if latents is not None else "num_frames"
+        yield document.problem(
+            ("data", key), f"{count} latent frames are not a multiple of the model's patch of {patch} frames"
+        )
+
+
+def _positions(data: Data, facts: Mapping[str, ModelFacts], document: Document) -> Iterator[Problem]:
+    """More latent frames, rows or columns than a model has positions for."""
+    space = next(iter(facts.values())).latent_space
+    frames = data.num_latent_t
+    if frames is None and data.num_frames is not None:
+        frames = (data.num_frames - 1) // space.temporal_stride + 1
+    latents = {
+        "num_frames" if data.num_latent_t is None else "num_latent_t": frames,
+        "num_height": None if data.num_height is None else data.num_height // space.spatial_stride,
+        "num_width": None if data.num_width is None else data.num_width // space.spatial_stride,
+    }
+    for axis, (key, size) in enumerate(latents.items()):
+        for role, fact in facts.items():
+            if size is not None and size // fact.patch[axis] > fact.max_positions:
+                message = (
+                    f"makes {size // fact.patch[axis]} positions; the model of role {role!r} has {fact.max_positions}"
+                )
+                yield document.problem(("data", key), message)
+                break
+
+
+def _nearest(value: int, unit: int, offset: int) -> str:
+    """The two nearest values of the form n · unit + offset, n ≥ 1 below and above."""
+    below = (value - offset) // unit * unit + offset
+    return f"{below + unit}" if below <= 0 else f"{below} or {below + unit}"

@@ -1,0 +1,128 @@
+"""The plugins that a run.yaml names, and the options that it gives them.
+
+Works on plain data rather than on a RunConfig, so that it can speak of a run.yaml that does not obey the schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import ValidationError
+
+from distill_core.config.document import Document, KeyPath
+from distill_core.config.faults import keys_by_section, problems_of, validated
+from distill_core.config.schema import RunConfig
+from distill_core.config.shape import shape_of
+from distill_core.errors import PluginError, Problem
+from distill_core.plugins.border import RefusedError, plugin_border
+from distill_core.plugins.specs import MethodSpec, ModelSpec, Options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from distill_core.plugins.index import PluginIndex
+
+SpecT = TypeVar("SpecT", ModelSpec, MethodSpec)
+
+
+class ChosenPlugins:
+    """What a document chooses from an index.
+
+    Attributes:
+        method: the method's spec, or None with a problem.
+        models: the specs of the families that were found, by name, the recipe's first.
+        method_options: ``method_config`` as the method's own type, or None with a problem.
+        model_options: the options of each family: ``pipeline_config`` for the recipe's, the defaults for any other.
+        problems: all that is wrong.
+    """
+
+    def __init__(self, document: Document, index: PluginIndex) -> None:
+        self.problems: list[Problem] = []
+        self.models: dict[str, ModelSpec] = {}
+        self.model_options: dict[str, Options] = {}
+        self.method_options: Options | None = None
+        self._document = document
+        family = _text_at(document, ("recipe", "family"))
+        self.method = self._find(index.method, ("recipe", "method"))
+        lead = self._find(index.model, ("recipe", "family"))
+        sections = _sections(lead, self.method)
+        if lead is not None:
+            self.models[lead.name] = lead
+            options = self._options(lead.options, "pipeline_config", sections, f"model {lead.name!r}")
+            self.model_options.update({} if options is None else {lead.name: options})
+        if self.method is not None:
+            self.method_options = self._options(
+                self.method.options, "method_config", sections, f"method {self.method.name!r}"
+            )
+        for path in _own_families(document):
+            if _text_at(document, path) not in (family, *self.models):
+                self._add_other_family(index, path, family)
+
+    def _find(self, find: Callable[[str], SpecT], path: KeyPath) -> SpecT | None:
+        name = _text_at(self._document, path)
+        if name is None:
+            return None
+        try:
+            return find(name)
+        except PluginError as error:
+            self.problems.append(self._document.problem(path, str(error)))
+            return None
+
+    def _options(
+        self, options: type[Options], key: str, sections: Mapping[str, Sequence[str]], owner: str
+    ) -> Options | None:
+        data = self._document.data.get(key, {})
+        if not isinstance(data, Mapping):
+            return None  # the schema has said so
+        document = replace(self._document, data={**self._document.data, key: data})
+        try:
+            with plugin_border(f"checking the options of {owner}"):
+                return validated(options, data)
+        except RefusedError as refusal:
+            if isinstance(refusal.__cause__, ValidationError):
+                self.problems += problems_of(refusal.__cause__, options, document, (key,), sections)
+            else:
+                self.problems.append(self._document.problem((key,), refusal.reason))
+            return None
+
+    def _add_other_family(self, index: PluginIndex, path: KeyPath, family: str | None) -> None:
+        spec = self._find(index.model, path)
+        if spec is None:
+            return
+        self.models[spec.name] = spec
+        try:
+            with plugin_border(f"making the default options of {spec.name!r}"):
+                self.model_options[spec.name] = spec.options()
+        except RefusedError as refusal:
+            message = (
+                f"`pipeline_config` belongs to {family!r}, so {spec.name!r} runs on its defaults, and {refusal.reason}"
+            )
+            self.problems.append(self._document.problem(path, message))
+
+
+def _text_at(document: Document, path: KeyPath) -> str | None:
+    """The text at a path; None where there is none, or something else, which the schema speaks of."""
+    try:
+        value = document.value(path)
+    except (LookupError, TypeError):
+        return None
+    return value if isinstance(value, str) else None
+
+
+def _own_families(document: Document) -> list[KeyPath]:
+    """The paths of the roles' own families."""
+    roles = document.data.get("roles")
+    paths: list[KeyPath] = [("roles", role, "family") for role in roles] if isinstance(roles, Mapping) else []
+    return [path for path in paths if _text_at(document, path) is not None]
+
+
+def _sections(model: ModelSpec | None, method: MethodSpec | None) -> dict[str, tuple[str, ...]]:
+    """The keys of all mappings of a run.yaml that these plugins make."""
+    sections = keys_by_section(shape_of(RunConfig))
+    if model is not None:
+        sections |= keys_by_section(shape_of(model.options), "pipeline_config")
+    if method is not None:
+        sections |= keys_by_section(shape_of(method.options), "method_config")
+    return sections

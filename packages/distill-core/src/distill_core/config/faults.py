@@ -1,0 +1,204 @@
+"""From pydantic's errors to problems that a person can act on: the value given, what is allowed, and the remedy.
+
+Data are checked as JSON would be, strictly: text is no number, a number is no text, true is not 1; a list may become a tuple.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from distill_core.config.document import Document, KeyPath
+from distill_core.config.scalars import plain_scalar
+from distill_core.config.shape import Shape, shape_of
+from distill_core.config.suggest import closest, unknown_key
+from distill_core.errors import Problem
+from distill_core.redaction import redact_text
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+_OWN_WORDS = frozenset({"value_error", "assertion_error"})
+_YAML_1_1_BOOLEANS = frozenset({"yes", "no", "on", "off", "y", "n"})
+
+
+def validated(model: type[ModelT], data: object) -> ModelT:
+    """``data`` as an instance of ``model``. Raises pydantic's ValidationError, for :func:`problems_of`."""
+    return model.model_validate_json(json.dumps(data), strict=True)
+
+
+def problems_of(
+    error: ValidationError,
+    model: type[BaseModel],
+    document: Document,
+    at: KeyPath = (),
+    elsewhere: Mapping[str, Sequence[str]] | None = None,
+) -> list[Problem]:
+    """The faults of the mapping that stands ``at`` a path of the document and should be a ``model``, one for each value.
+
+    ``elsewhere``: the keys of mappings outside ``model``, by dotted path, for a key that stands in the wrong one.
+    """
+    translator = _Translator(shape_of(model), document, at, elsewhere if elsewhere is not None else {})
+    return translator.problems(error.errors(include_url=False))
+
+
+def keys_by_section(shape: Shape, at: str = "") -> dict[str, tuple[str, ...]]:
+    """The keys of every mapping of a shape, by dotted path."""
+    return {path: tuple(section.properties) for path, section in shape.sections(at)}
+
+
+def by_line(problems: Iterable[Problem]) -> list[Problem]:
+    """Problems in the order of the file, those without a line last."""
+    return sorted(problems, key=lambda problem: (problem.line is None, problem.line))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where an error stands in the data.
+
+    Attributes:
+        path: the value's path.
+        union: the path of the value whose type has several alternatives, of which the error speaks of one; else ``path``.
+        alternative: pydantic's name of that alternative, or "".
+    """
+
+    path: KeyPath
+    union: KeyPath
+    alternative: str | int
+
+
+class _Translator:
+    """Turns the errors of one validation into problems."""
+
+    def __init__(self, shape: Shape, document: Document, at: KeyPath, elsewhere: Mapping[str, Sequence[str]]) -> None:
+        self._shape = shape
+        self._document = document
+        self._at = at
+        self._sections = {**elsewhere, **keys_by_section(shape, ".".join(str(segment) for segment in at))}
+
+    def problems(self, errors: Sequence[ErrorDetails]) -> list[Problem]:
+        """One problem a value, in the order of the errors; the alternatives of a union are one problem, not one each."""
+        places = [self._place(error) for error in errors]
+        alternatives: dict[KeyPath, set[str | int]] = {}
+        for place in places:
+            alternatives.setdefault(place.union, set()).add(place.alternative)
+        found: dict[tuple[KeyPath, str], Problem] = {}
+        misspelt = self._misspelt(errors, places)
+        for error, place in zip(errors, places, strict=True):
+            if place.path in misspelt:
+                continue
+            if len(alternatives[place.union]) > 1:
+                path, message = place.union, self._must_be(place.union)
+            else:
+                path, message = self._explain(error, place.path)
+            found.setdefault((path, message), self._document.problem((*self._at, *path), message))
+        return list(found.values())
+
+    def _misspelt(self, errors: Sequence[ErrorDetails], places: Sequence[_Place]) -> set[KeyPath]:
+        """The required keys that are there under a misspelt name: one fault, so one problem."""
+        missing = {place.path for error, place in zip(errors, places, strict=True) if error["type"] == "missing"}
+        unknown = {
+            place.path for error, place in zip(errors, places, strict=True) if error["type"] == "extra_forbidden"
+        }
+        meant = {(*path[:-1], closest(str(path[-1]), self._keys(path[:-1]))) for path in unknown}
+        return missing & meant
+
+    def _keys(self, path: KeyPath) -> list[str]:
+        shape = self._shape.at(path)
+        return [] if shape is None else list(shape.properties)
+
+    def _place(self, error: ErrorDetails) -> _Place:
+        """Where an error stands. What pydantic puts between the keys, and the data do not have, names an alternative of a union."""
+        value: Any = self._document.value(self._at)
+        path: KeyPath = ()
+        union: KeyPath | None = None
+        alternative: str | int = ""
+        for depth, segment in enumerate(error["loc"], start=1):
+            if _has(value, segment):
+                value, path = value[segment], (*path, segment)
+            elif depth == len(error["loc"]) and error["type"] == "missing":
+                path = (*path, segment)
+            elif union is None:
+                union, alternative = path, segment
+        return _Place(path, path if union is None else union, alternative)
+
+    def _explain(self, error: ErrorDetails, path: KeyPath) -> tuple[KeyPath, str]:
+        kind = error["type"]
+        if kind == "missing" and isinstance(path[-1], int):
+            return path[:-1], self._must_be(path[:-1])
+        if kind == "missing":
+            return path, self._required(path)
+        if kind == "extra_forbidden":
+            return path, self._unknown(path)
+        if kind in _OWN_WORDS:
+            return path, str(error["ctx"]["error"])
+        shape = self._shape.at(path)
+        if shape is None or shape.allowed() == "anything":
+            return path, f"{error['msg'][:1].lower()}{error['msg'][1:]}; got {shown(self._value(path))}"
+        return path, self._must_be(path)
+
+    def _required(self, path: KeyPath) -> str:
+        shape = self._shape.at(path)
+        meaning = "" if shape is None or not shape.description else f": {shape.description}"
+        return f"is required{meaning}"
+
+    def _unknown(self, path: KeyPath) -> str:
+        mine = ".".join(str(segment) for segment in (*self._at, *path[:-1]))
+        elsewhere = {section: keys for section, keys in self._sections.items() if section != mine}
+        return unknown_key(str(path[-1]), self._keys(path[:-1]), elsewhere)
+
+    def _must_be(self, path: KeyPath) -> str:
+        shape, value = self._shape.at(path), self._value(path)
+        if shape is None:
+            return f"cannot be {shown(value)}"
+        return f"must be {shape.allowed()}; got {shown(value)}{_hint(value, shape)}"
+
+    def _value(self, path: KeyPath) -> Any:
+        return self._document.value((*self._at, *path))
+
+
+def _has(container: Any, segment: str | int) -> bool:
+    if isinstance(container, list):
+        return isinstance(segment, int) and segment < len(container)
+    return isinstance(container, Mapping) and segment in container
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: short, on one line, without secrets."""
+    if value is None:
+        return "nothing (null)"
+    if isinstance(value, float) and not math.isfinite(value):
+        return (
+            ".nan (not a number)" if math.isnan(value) else ("-.inf" if value < 0 else ".inf (or a number too large)")
+        )
+    if isinstance(value, Mapping):
+        return f"a mapping ({', '.join(value)})" if value else "an empty mapping"
+    text = redact_text(json.dumps(value, ensure_ascii=False))
+    kind = "the text " if isinstance(value, str) else ""
+    return kind + (text if len(text) <= 60 else f"{text[:57]}...")
+
+
+def _hint(value: Any, shape: Shape) -> str:
+    kinds = shape.kinds()
+    if isinstance(value, str) and shape.choices:
+        meant = closest(value, [str(choice) for choice in shape.choices])
+        return "" if meant is None else f"; did you mean `{meant}`?"
+    if isinstance(value, str) and "boolean" in kinds and value.lower() in _YAML_1_1_BOOLEANS:
+        return "; in YAML 1.2 only true and false are booleans"
+    if (
+        isinstance(value, str)
+        and kinds & {"number", "integer"}
+        and isinstance(plain_scalar(value.strip()), int | float)
+    ):
+        return "; remove the quotes"
+    if isinstance(value, float) and "integer" in kinds and value.is_integer():
+        return f"; write {int(value)}"
+    if isinstance(value, int | float) and "string" in kinds and not shape.choices:
+        return "; put it in quotes"
+    if value is not None and not isinstance(value, list | Mapping) and "array" in kinds:
+        return "; write it as [..., ...]"
+    return ""

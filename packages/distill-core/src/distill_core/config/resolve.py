@@ -1,0 +1,164 @@
+"""From a loaded run.yaml to a run that is known to fit together: plugins found, their options typed, roles and folders checked.
+
+Loads no weight and imports no torch. What needs the data set itself (channels, frames, captions) is checked where the data are opened.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distill_core.config import checks
+from distill_core.config.chosen import ChosenPlugins
+from distill_core.config.document import Document
+from distill_core.config.faults import by_line
+from distill_core.config.load import LoadedRun, parse_run
+from distill_core.config.schema import RunConfig
+from distill_core.errors import ConfigError, ModelFolderError, PluginError, Problem
+from distill_core.plugins.border import RefusedError, plugin_border
+from distill_core.plugins.loading import load_target
+from distill_core.plugins.specs import Demands, MethodSpec, ModelFacts, ModelSpec, Options
+
+if TYPE_CHECKING:
+    from distill_core.plugins.index import PluginIndex
+
+
+@dataclass(frozen=True)
+class ResolvedRun:
+    """A run that can be built.
+
+    Attributes:
+        config: the run.yaml with every default filled in, the plugins' too, each role's family named, ``~`` in paths expanded.
+        loaded: the run.yaml as it was read: its text, path and overrides.
+        method: the method's spec.
+        method_options: ``method_config``, as the method's own type.
+        models: the model families of the run, by name.
+        model_options: each family's options: ``pipeline_config`` for ``recipe.family``, the defaults for any other.
+        facts: what each role's folder says, by role, in the method's order.
+        demands: what the method asks for under its options.
+    """
+
+    config: RunConfig
+    loaded: LoadedRun
+    method: MethodSpec
+    method_options: Options
+    models: Mapping[str, ModelSpec]
+    model_options: Mapping[str, Options]
+    facts: Mapping[str, ModelFacts]
+    demands: Demands
+
+    @property
+    def lead(self) -> str:
+        """The role whose folder lends the run its text encoder and decoder: the first in the method's order that the run has."""
+        return next(iter(self.facts))
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The whole run as plain data. Written with ``write_yaml`` and read again, it resolves to an equal ``config``."""
+        return self.config.model_dump(mode="json")
+
+
+def open_run(path: str | Path, overrides: Sequence[str], index: PluginIndex) -> ResolvedRun:
+    """``load_run`` and ``resolve`` in one. Raises ConfigError with the faults of the run.yaml and of its plugins' options together."""
+    parsed = parse_run(path, overrides)
+    if parsed.config is None or parsed.problems:
+        raise ConfigError(by_line([*parsed.problems, *ChosenPlugins(parsed.document, index).problems]), str(path))
+    return resolve(LoadedRun(parsed.config, parsed.document, Path(path), tuple(overrides)), index)
+
+
+def resolve(loaded: LoadedRun, index: PluginIndex) -> ResolvedRun:
+    """Check a run against the plugins it names and the folders it points to. Raises ConfigError with every problem found."""
+    config, document = _with_homes_expanded(loaded.config), loaded.document
+    plugins = ChosenPlugins(document, index)
+    problems = list(plugins.problems)
+    method, models = plugins.method, plugins.models
+    demands = _demands(method, plugins.method_options, document, problems)
+    facts: dict[str, ModelFacts] = {}
+    if method is not None:
+        problems += checks.roles(method, config, document)
+        problems += checks.operations(method, config, models, document)
+        if demands is not None and plugins.method_options is not None:
+            problems += checks.attention(demands, plugins.method_options, models, document)
+    order = config.roles if method is None else [role for role in method.roles if role in config.roles]
+    facts = _inspect(order, config, models, document, problems)
+    problems += checks.latent_spaces(facts, document)
+    problems += checks.data_sizes(config.data, facts, document)
+    if problems or method is None or plugins.method_options is None or demands is None:
+        raise ConfigError(by_line(problems), str(loaded.path))
+    complete = _complete(config, plugins.method_options, plugins.model_options)
+    return ResolvedRun(complete, loaded, method, plugins.method_options, models, plugins.model_options, facts, demands)
+
+
+def _demands(
+    method: MethodSpec | None, options: Options | None, document: Document, problems: list[Problem]
+) -> Demands | None:
+    if method is None or options is None:
+        return None
+    try:
+        with plugin_border(f"the demands of method {method.name!r}"):
+            return method.demands(options)
+    except RefusedError as refusal:
+        problems.append(document.problem(("method_config",), refusal.reason))
+        return None
+
+
+def _inspect(
+    roles: Sequence[str] | Mapping[str, object],
+    config: RunConfig,
+    models: Mapping[str, ModelSpec],
+    document: Document,
+    problems: list[Problem],
+) -> dict[str, ModelFacts]:
+    """What the roles' folders say, by role; those that say nothing usable are problems. A folder is looked at once."""
+    facts: dict[str, ModelFacts] = {}
+    seen: dict[tuple[str, str], ModelFacts | str] = {}
+    for role in roles:
+        path, family = config.roles[role].path, checks.family_of(config, role)
+        if family not in models:
+            continue
+        if (family, path) not in seen:
+            seen[family, path] = _facts_or_fault(models[family], path)
+        found = seen[family, path]
+        if isinstance(found, str):
+            problems.append(document.problem(("roles", role, "path"), found))
+        else:
+            facts[role] = found
+    return facts
+
+
+def _facts_or_fault(model: ModelSpec, path: str) -> ModelFacts | str:
+    try:
+        inspect = load_target(model.inspect, f"model {model.name!r}")
+        with plugin_border(f"looking at the folder with model {model.name!r}"):
+            facts: ModelFacts = inspect(path)
+    except PluginError as error:
+        return str(error)
+    except RefusedError as refusal:
+        return str(refusal.__cause__) if isinstance(refusal.__cause__, ModelFolderError) else refusal.reason
+    return facts
+
+
+def _with_homes_expanded(config: RunConfig) -> RunConfig:
+    """The same run with ``~`` replaced in every path. Relative paths stay relative to the working directory."""
+    roles = {name: role.model_copy(update={"path": _home(role.path)}) for name, role in config.roles.items()}
+    data = config.data.model_copy(update={"path": _home(config.data.path)})
+    return config.model_copy(update={"roles": roles, "data": data, "output_dir": _home(config.output_dir)})
+
+
+def _home(path: str) -> str:
+    return os.path.expanduser(path)
+
+
+def _complete(config: RunConfig, method_options: Options, model_options: Mapping[str, Options]) -> RunConfig:
+    """The same run with the plugins' defaults and the roles' families written out."""
+    roles = {
+        name: role.model_copy(update={"family": checks.family_of(config, name)}) for name, role in config.roles.items()
+    }
+    update = {
+        "roles": roles,
+        "pipeline_config": model_options[config.recipe.family].model_dump(mode="json"),
+        "method_config": method_options.model_dump(mode="json"),
+    }
+    return config.model_copy(update=update)

@@ -1,0 +1,39 @@
+"""The plugin border: the one place where code that the core has never seen may raise anything at all.
+
+What is caught here is kept and shown by the caller; nothing is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+
+class RefusedError(Exception):
+    """Why a plugin cannot be used. ``__cause__`` is what the plugin raised, if it raised."""
+
+    def __init__(self, status: Literal["failed", "incompatible"], reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+def describe(error: BaseException) -> str:
+    """An error in one line, e.g. ``ModuleNotFoundError: No module named 'flash_attn'``."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+@contextmanager
+def plugin_border(doing: str = "") -> Iterator[None]:
+    """Turn whatever a plugin raises inside into a RefusedError; ``doing`` says what it was asked for.
+
+    A plugin that calls ``sys.exit`` ends itself, not us; Ctrl-C still ends us.
+    """
+    try:
+        yield
+    except RefusedError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise RefusedError("failed", f"{doing} raised {describe(error)}" if doing else describe(error)) from error

@@ -1,0 +1,37 @@
+"""Importing for real what a plugin only names: what ``distill plugins check`` does, and a run would do later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from distill_core.errors import PluginError
+from distill_core.plugins.border import RefusedError, plugin_border
+from distill_core.plugins.index import PluginRow
+from distill_core.plugins.loading import load_target
+from distill_core.plugins.specs import MethodSpec, ModelSpec
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the check of one row found: whether it failed, and one line on it."""
+
+    failed: bool
+    line: str
+
+
+def check_row(row: PluginRow) -> Outcome:
+    """Import the targets of a usable row and make the JSON Schema of its options. A blocked row passes, any other fails."""
+    if row.spec is None or row.status != "ok":
+        return Outcome(row.status != "blocked", row.status_line)
+    try:
+        for target in _targets(row.spec):
+            load_target(target)
+        with plugin_border("the JSON Schema of its options"):
+            row.spec.options.model_json_schema()
+    except (PluginError, RefusedError) as error:
+        return Outcome(True, f"failed: {error}")
+    return Outcome(False, "ok")
+
+
+def _targets(spec: ModelSpec | MethodSpec) -> tuple[str, ...]:
+    return (spec.inspect, spec.build) if isinstance(spec, ModelSpec) else (spec.build,)

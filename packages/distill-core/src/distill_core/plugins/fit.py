@@ -1,0 +1,83 @@
+"""Which method works with which model, from what both declare: loads no weight, imports no implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from distill_core.plugins.border import RefusedError, plugin_border
+from distill_core.plugins.specs import MethodSpec, ModelSpec
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One method with one model for all of its roles.
+
+    Attributes:
+        method: the method's name.
+        model: the model's name.
+        misfits: why they do not work together; empty where they do.
+        note: what could not be told without a run.yaml; empty where everything could.
+    """
+
+    method: str
+    model: str
+    misfits: tuple[str, ...]
+    note: str = ""
+
+    @property
+    def works(self) -> bool:
+        """Whether nothing speaks against it."""
+        return not self.misfits
+
+    @property
+    def verdict(self) -> str:
+        """``ok``, or ``no`` with the reasons, in one line."""
+        if self.misfits:
+            return f"no: {'; '.join(self.misfits)}"
+        return f"ok ({self.note})" if self.note else "ok"
+
+
+def missing_operations(method: MethodSpec, role: str, model: ModelSpec) -> str | None:
+    """Why ``model`` cannot be that role of ``method``, or None: an operation that it calls and the family lacks."""
+    missing = sorted(method.roles[role].operations - model.operations)
+    return f"{role} needs {', '.join(missing)}, which {model.name} does not offer" if missing else None
+
+
+def missing_attention(kinds: Iterable[str], model: ModelSpec) -> str | None:
+    """Why ``model`` cannot attend as a method demands, or None. ``kinds`` is :attr:`Demands.attention`."""
+    missing = sorted(set(kinds) - set(model.attention))
+    offered = ", ".join(model.attention)
+    return f"asks for {', '.join(missing)} attention, {model.name} has {offered}" if missing else None
+
+
+def fit(method: MethodSpec, model: ModelSpec) -> Fit:
+    """Judge one method with one model, under the method's default options."""
+    misfits = [missing_operations(method, role, model) for role in method.roles]
+    note = ""
+    try:
+        with plugin_border("its demands"):
+            misfits.append(missing_attention(method.demands(method.options()).attention, model))
+    except RefusedError as refusal:
+        if not isinstance(refusal.__cause__, ValidationError):
+            misfits.append(refusal.reason)
+        else:
+            note = "its attention depends on options that have no default"
+    return Fit(method.name, model.name, tuple(misfit for misfit in misfits if misfit is not None), note)
+
+
+def matrix(methods: Iterable[MethodSpec], models: Iterable[ModelSpec]) -> tuple[Fit, ...]:
+    """Every method with every model, by name."""
+    families = sorted(models, key=lambda spec: spec.name)
+    return tuple(fit(method, model) for method in sorted(methods, key=lambda spec: spec.name) for model in families)
+
+
+def shared_spaces(models: Iterable[ModelSpec]) -> Mapping[str, tuple[str, ...]]:
+    """Latent space → the families that have it. Roles of one run may be of any families that share one."""
+    families: dict[str, list[str]] = {}
+    for model in sorted(models, key=lambda spec: spec.name):
+        for space in model.latent_spaces:
+            families.setdefault(space, []).append(model.name)
+    return {space: tuple(names) for space, names in sorted(families.items())}

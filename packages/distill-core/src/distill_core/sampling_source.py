@@ -1,0 +1,121 @@
+"""What ``distill sample`` samples: a run directory, or any pipeline folder of an installed family."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from distill_core.build import LatentShape, Placement
+from distill_core.errors import ConfigError, ModelFolderError, Problem
+from distill_core.plugins.index import PluginIndex
+from distill_core.plugins.loading import load_target
+from distill_core.plugins.specs import LatentSpace, ModelFacts, ModelSpec
+from distill_core.protocols.model import ModelPlugin, ModelRequest
+from distill_core.protocols.validator import ValidationRequest
+from distill_core.restore import restore_role
+from distill_core.roles import RoleHandle
+from distill_core.run_directory import RunDirectory
+
+DENOISER = "denoiser"
+"""The name of the only role there is when a folder is sampled."""
+
+
+@dataclass(frozen=True)
+class PixelSize:
+    """A video's size, as far as it was asked for."""
+
+    num_frames: int | None = None
+    height: int | None = None
+    width: int | None = None
+
+
+@dataclass(frozen=True)
+class SamplingSource:
+    """Ready to sample.
+
+    Attributes:
+        role: what denoises.
+        model: its family.
+        request: how it is to be sampled, where nothing else is asked for.
+        latent_shape: [T, C, H, W].
+    """
+
+    role: RoleHandle
+    model: ModelPlugin
+    request: ValidationRequest
+    latent_shape: LatentShape
+
+
+def open_source(
+    source: str, index: PluginIndex, role: str | None, size: PixelSize, placement: Placement, *, step: int | None
+) -> SamplingSource:
+    """A run directory's role, or a folder's (or hub id's) denoiser. Raises DistillError for anything else."""
+    if RunDirectory(Path(source)).resolved_yaml.is_file():
+        restored = restore_role(Path(source), index, role, step=step, averaged=True, placement=placement)
+        shape = sized(restored.latent_shape, size, restored.facts.latent_space)
+        return SamplingSource(restored.role, restored.model, restored.sampling, shape)
+    spec, facts = recognised(source, index)
+    model: ModelPlugin = load_target(spec.build)(facts, spec.options(), placement.device, placement.compute)
+    modules = model.load_modules(ModelRequest(facts, trainable=False, weights_dtype=placement.compute))
+    handle = RoleHandle(DENOISER, modules, model.adapter, trainable=False)
+    request = ValidationRequest(role=DENOISER) if facts.sampling is None else replace(facts.sampling, role=DENOISER)
+    return SamplingSource(handle, model, request, sized(facts.latent_shape, size, facts.latent_space))
+
+
+def recognised(source: str, index: PluginIndex) -> tuple[ModelSpec, ModelFacts]:
+    """The installed family that a folder is of. Raises ModelFolderError with what each family says of it if there is none."""
+    refusals = []
+    for spec in index.models.values():
+        try:
+            facts: ModelFacts = load_target(spec.inspect)(source)
+        except ModelFolderError as error:
+            refusals.append(f"{spec.name}: {error}")
+        else:
+            return spec, facts
+    raise ModelFolderError(
+        f"{source} is neither a run directory nor a pipeline of an installed family ({'; '.join(refusals) or 'none is installed'})"
+    )
+
+
+def sized(known: LatentShape | None, size: PixelSize, space: LatentSpace) -> LatentShape:
+    """The latent shape of a size in pixels; what was not asked for is taken from ``known``. Raises ConfigError where neither says."""
+    asked = {
+        "--num-frames": None if size.num_frames is None else _latent_frames(size.num_frames, space),
+        "--height": None if size.height is None else _latent_size(size.height, "--height", space),
+        "--width": None if size.width is None else _latent_size(size.width, "--width", space),
+    }
+    if known is not None:
+        T, C, H, W = known
+        return (asked["--num-frames"] or T, C, asked["--height"] or H, asked["--width"] or W)
+    missing = [name for name, value in asked.items() if value is None]
+    if missing:
+        raise ConfigError([Problem("", f"this folder does not say what size to sample; give {', '.join(missing)}")], "distill sample")
+    T, H, W = (value for value in asked.values() if value is not None)
+    return (T, space.channels, H, W)
+
+
+def _latent_frames(num_frames: int, space: LatentSpace) -> int:
+    latent_frames, rest = divmod(num_frames - 1, space.temporal_stride)
+    if rest or num_frames < 1:
+        nearest = max(0, latent_frames) * space.temporal_stride + 1
+        raise ConfigError(
+            [Problem("--num-frames", f"{num_frames} is not 1 more than a multiple of {space.temporal_stride}; try {nearest}")],
+            "distill sample",
+        )
+    return latent_frames + 1
+
+
+def _latent_size(pixels: int, name: str, space: LatentSpace) -> int:
+    size, rest = divmod(pixels, space.spatial_stride)
+    if rest or size < 1:
+        raise ConfigError([Problem(name, f"{pixels} is not a multiple of {space.spatial_stride}")], "distill sample")
+    return size
+
+
+def default_placement() -> Placement:
+    """The GPU in bf16 if there is one, the CPU in fp32 otherwise."""
+    if torch.cuda.is_available():
+        return Placement(torch.device("cuda"), torch.bfloat16)
+    return Placement(torch.device("cpu"), torch.float32)

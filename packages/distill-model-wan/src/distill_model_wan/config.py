@@ -1,0 +1,53 @@
+"""Wan's own options, ``pipeline_config`` in run.yaml, and the one place where those left open are resolved."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from distill_core.errors import ConfigError, Problem
+from distill_core.plugins import Options
+from distill_model_wan.folder import WanFolder
+
+DEFAULT_FLOW_SHIFT = 3.0
+"""The published shift of Wan at 480p."""
+
+
+class WanOptions(Options):
+    """How a Wan model is conditioned and sampled."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    flow_shift: Annotated[float, Field(gt=0)] | None = None
+    """Timestep shift of training and sampling: 3 for 480p, 5 for 720p. null: what the folder's scheduler records, else 3."""
+    sampler_kind: Literal["ode", "sde"] = "ode"
+    """The sampler of a validation request that names none."""
+    negative_prompt: str = ""
+    """The "unconditional" side of guidance, in training and in sampling."""
+    text_length: Annotated[int, Field(ge=1)] | None = None
+    """Text tokens that the model attends, padding included; the padding is part of what it is conditioned on, so this must be
+    the length that it was trained with. null: what the folder records, else 512."""
+    text_padding: Literal["fold", "full"] = "fold"
+    """fold: let a few padding tokens stand for all of them, which is exact and several times faster. full: attend every one."""
+
+
+def resolved_flow_shift(options: WanOptions, folder: WanFolder) -> float:
+    """The run's one flow shift: the option, else what the folder records, else 3."""
+    if options.flow_shift is not None:
+        return options.flow_shift
+    return DEFAULT_FLOW_SHIFT if folder.flow_shift is None else folder.flow_shift
+
+
+def resolved_text_length(options: WanOptions, folder: WanFolder) -> int:
+    """Text tokens that the run conditions on. Raises ConfigError where the option contradicts what a folder records."""
+    recorded = folder.recorded_text_length
+    if options.text_length is None:
+        return folder.text_length
+    if recorded is not None and recorded != options.text_length:
+        message = (
+            f"is {options.text_length}, but {folder.path} was trained with a padded length of {recorded}; "
+            f"leave the key out or set it to {recorded}"
+        )
+        raise ConfigError([Problem("pipeline_config.text_length", message)])
+    return options.text_length

@@ -1,0 +1,124 @@
+"""A trained role as a folder of the ecosystem: a diffusers pipeline that WanPipeline loads and samples as the role was sampled.
+
+Writes beside the output and renames, so that there is a whole export or none. Copies the base folder's other parts; trains nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from diffusers import WanTransformer3DModel
+from torch import nn
+
+from distill_core.errors import ModelFolderError, RunDirectoryError
+from distill_core.protocols import ValidationRequest
+from distill_core.protocols.validator import SamplerKind
+from distill_model_wan import flow
+from distill_model_wan.folder import WanFolder
+from distill_model_wan.hub import fetch
+from distill_model_wan.model_card import model_card
+from distill_model_wan.pipeline_json import INDEX, RECORD, ExportRecord, RecordedSampling, read_object, read_scheduler
+from distill_model_wan.schedulers import few_step_scheduler, many_step_scheduler
+
+COPIED_PARTS = ("vae", "text_encoder", "tokenizer")
+
+
+@dataclass(frozen=True)
+class ExportPlan:
+    """Everything about an export that is settled before anything is written.
+
+    Attributes:
+        base: the folder that the role started from.
+        scheduler: the diffusers scheduler that samples the export. ``Any``: diffusers' schedulers have no common type.
+        record: what distill.json will say.
+    """
+
+    base: WanFolder
+    scheduler: Any
+    record: ExportRecord
+
+    @classmethod
+    def of(
+        cls, base: WanFolder, request: ValidationRequest, kind: SamplerKind, text_length: int, flow_shift: float
+    ) -> ExportPlan:
+        """Settle how the export is sampled. Raises ModelFolderError if diffusers cannot sample it so."""
+        guidance = 1.0 if request.guidance_scale is None else request.guidance_scale
+        if guidance < 1.0:
+            raise ModelFolderError(
+                f"diffusers applies no guidance scale below 1, got {guidance}; export with 1 or more"
+            )
+        base_scheduler = read_scheduler(base.path)
+        if request.timesteps is None and kind == "ode":
+            assert request.steps is not None
+            grid, steps = None, request.steps
+            scheduler = many_step_scheduler(base_scheduler, flow_shift)
+        else:
+            grid = _grid(request, flow_shift)
+            steps = len(grid)
+            scheduler = few_step_scheduler(grid, stochastic=kind == "sde")
+        record = ExportRecord(
+            distill_version=version("distill-model-wan"),
+            text_length=text_length,
+            flow_shift=flow_shift,
+            sampling=RecordedSampling(sampler=kind, steps=steps, timesteps=grid, guidance_scale=guidance),
+            base_scheduler=base_scheduler,
+        )
+        return cls(base, scheduler, record)
+
+
+def _grid(request: ValidationRequest, flow_shift: float) -> tuple[float, ...]:
+    if request.timesteps is not None:
+        return flow.denoising_grid(request.timesteps)
+    assert request.steps is not None
+    return flow.shifted_uniform_grid(request.steps, flow_shift)
+
+
+def write_export(modules: Mapping[str, nn.Module], plan: ExportPlan, output: Path) -> None:
+    """Write the pipeline folder. Raises RunDirectoryError if ``output`` is there and not empty."""
+    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+        raise RunDirectoryError(f"{output} already holds something; name another folder for the export, or remove it")
+    for part in COPIED_PARTS:
+        fetch(plan.base.path, plan.base.hub_id, part)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as beside:
+        folder = Path(beside) / "export"
+        folder.mkdir()
+        _write_parts(modules, plan, folder)
+        os.replace(folder, output)
+
+
+def _write_parts(modules: Mapping[str, nn.Module], plan: ExportPlan, folder: Path) -> None:
+    for name, module in modules.items():
+        assert isinstance(module, WanTransformer3DModel)
+        module.save_pretrained(folder / name)
+        _forget_origin(folder / name / "config.json")
+    for part in COPIED_PARTS:
+        shutil.copytree(plan.base.path / part, folder / part)
+    for licence in plan.base.path.glob("LICENSE*"):
+        shutil.copy(licence, folder / licence.name)
+    plan.scheduler.save_pretrained(folder / "scheduler")
+    index = read_object(plan.base.path / INDEX)
+    index.pop("_name_or_path", None)
+    index["scheduler"] = ["diffusers", type(plan.scheduler).__name__]
+    _write_json(folder / INDEX, index)
+    _write_json(folder / RECORD, plan.record.model_dump(mode="json"))
+    (folder / "README.md").write_text(model_card(plan.base, plan.record), encoding="utf-8")
+
+
+def _forget_origin(config: Path) -> None:
+    """Drop the path that diffusers records the weights to have come from: it says something of the machine, nothing of the model."""
+    content = read_object(config)
+    content.pop("_name_or_path", None)
+    _write_json(config, content)
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

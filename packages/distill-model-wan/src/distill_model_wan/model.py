@@ -1,0 +1,128 @@
+"""The Wan family at run time: loads a role's transformers, and lends the run its text encoder, its VAE, its adapter and its sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from diffusers import WanTransformer3DModel
+from diffusers.models.embeddings import TimestepEmbedding
+from torch import Tensor, nn
+
+from distill_core.errors import ConfigError, ModelFolderError, Problem
+from distill_core.plugins import ModelFacts
+from distill_core.protocols import ModelRequest, ValidationRequest
+from distill_model_wan.adapter import WanAdapter
+from distill_model_wan.attention import checkpoint_blocks, fold_text
+from distill_model_wan.config import WanOptions, resolved_flow_shift, resolved_text_length
+from distill_model_wan.encoders import CaptionEncoder, VideoCodec
+from distill_model_wan.export import ExportPlan, write_export
+from distill_model_wan.folder import WanFolder
+from distill_model_wan.hub import fetch
+from distill_model_wan.sampling import WanSampler
+from distill_model_wan.text import TextPacking
+
+
+class WanModel:
+    """The :class:`distill_core.protocols.ModelPlugin` of Wan.
+
+    Attributes:
+        adapter: the operations.
+        sampler: the sampler.
+    """
+
+    def __init__(
+        self, facts: ModelFacts, options: WanOptions, device: torch.device, compute_dtype: torch.dtype
+    ) -> None:
+        """Load nothing yet. Raises ConfigError where the options contradict what the folder records."""
+        folder = wan_folder(facts)
+        self.device = device
+        self.compute_dtype = compute_dtype
+        self.flow_shift = resolved_flow_shift(options, folder)
+        self.text_length = resolved_text_length(options, folder)
+        self.captions = CaptionEncoder(folder, self.text_length, device, compute_dtype)
+        self.codec = VideoCodec(folder, device)
+        self.adapter = WanAdapter(
+            folder,
+            TextPacking(self.text_length, options.text_padding == "fold", compute_dtype, device),
+            self.flow_shift,
+            self.captions,
+            self.codec,
+            negative_prompt=options.negative_prompt,
+            compute_dtype=compute_dtype,
+        )
+        self.sampler = WanSampler(self.adapter, options.sampler_kind)
+
+    def load_modules(self, request: ModelRequest) -> Mapping[str, nn.Module]:
+        """The folder's transformer, or both experts, on the device.
+
+        Raises ModelFolderError for a folder that was trained with another text length than this run's, ConfigError for weights that
+        are narrower than the forward pass.
+        """
+        folder = wan_folder(request.facts)
+        if folder.recorded_text_length not in (None, self.text_length):
+            raise ModelFolderError(
+                f"{folder.path} was trained with a padded text length of {folder.recorded_text_length}, this run conditions on "
+                f"{self.text_length}; set pipeline_config.text_length to {folder.recorded_text_length} if every role was"
+            )
+        if request.weights_dtype.itemsize < self.compute_dtype.itemsize:
+            message = f"weights of {request.weights_dtype} do not fit a forward pass in {self.compute_dtype}; set training.precision: bf16"
+            raise ConfigError([Problem("roles", message)])
+        modules = {name: self._load_transformer(folder, name, request) for name in folder.experts}
+        if folder.boundary_ratio is not None:
+            self.adapter.boundaries[modules["transformer"]] = folder.boundary_ratio
+        return modules
+
+    def _load_transformer(self, folder: WanFolder, name: str, request: ModelRequest) -> nn.Module:
+        fetch(folder.path, folder.hub_id, name)
+        transformer = WanTransformer3DModel.from_pretrained(folder.path, subfolder=name, dtype=request.weights_dtype)
+        transformer.to(self.device).train(request.trainable).requires_grad_(request.trainable)
+        fold_text(transformer)
+        embedder = transformer.condition_embedder
+        embedder.time_embedder = Float32TimeEmbedding(embedder.time_embedder)
+        if request.gradient_checkpointing:
+            checkpoint_blocks(transformer)
+        module: nn.Module = transformer
+        return module
+
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """uint8 frames [F, H, W, 3] as one raw latent [C, T, H, W], the posterior's mode, float32 on the CPU."""
+        return self.codec.encode(frames)
+
+    def encode_caption(self, captions: Sequence[str]) -> Sequence[Tensor]:
+        """Captions as float32 tensors [L, D] on the CPU, trimmed to their own number of tokens."""
+        return [self.captions(caption) for caption in captions]
+
+    def export(
+        self, modules: Mapping[str, nn.Module], base: ModelFacts, sampling: ValidationRequest, output: Path
+    ) -> None:
+        """Write a diffusers pipeline folder that WanPipeline samples as ``sampling`` says.
+
+        Raises ModelFolderError, before anything is written, if no diffusers scheduler can; RunDirectoryError if ``output`` is taken.
+        """
+        plan = ExportPlan.of(wan_folder(base), sampling, self.sampler.kind(sampling), self.text_length, self.flow_shift)
+        write_export(modules, plan, output)
+
+
+class Float32TimeEmbedding(nn.Module):
+    """The transformer's time embedding, in float32 under autocast too: Wan keeps these weights in float32 whatever its other dtype.
+
+    Takes over the layers of diffusers' TimestepEmbedding under their own names.
+    """
+
+    def __init__(self, plain: TimestepEmbedding) -> None:
+        super().__init__()
+        self.linear_1, self.act, self.linear_2 = plain.linear_1, plain.act, plain.linear_2
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Sinusoidal features [N, freq_dim] to [N, width]."""
+        with torch.autocast(features.device.type, enabled=False):
+            embedded: Tensor = self.linear_2(self.act(self.linear_1(features)))
+        return embedded
+
+
+def wan_folder(facts: ModelFacts) -> WanFolder:
+    """Facts of this family's own kind."""
+    assert isinstance(facts, WanFolder), f"expected the facts of a Wan folder, got {type(facts).__name__}"
+    return facts

@@ -1,0 +1,27 @@
+"""What the Wan package offers to distill. Imports neither torch nor diffusers: a run that names Wan imports the rest."""
+
+from __future__ import annotations
+
+from distill_core.plugins import ModelSpec, hookimpl
+from distill_core.plugins.registry import Registry
+from distill_core.protocols.adapter import OPERATIONS
+from distill_model_wan.config import WanOptions
+
+PLUGIN_API = 1
+
+
+@hookimpl
+def distill_register_models(registry: Registry[ModelSpec]) -> None:
+    """Add the Wan family."""
+    registry.add(
+        ModelSpec(
+            name="wan",
+            summary="Wan 2.1 T2V (1.3B, 14B), Wan 2.2 T2V-A14B and TI2V-5B, from diffusers pipeline folders",
+            options=WanOptions,
+            inspect="distill_model_wan.folder:inspect",
+            build="distill_model_wan.model:WanModel",
+            operations=frozenset(OPERATIONS),
+            attention=("dense",),
+            latent_spaces=("wan2.1-16ch", "wan2.2-48ch"),
+        )
+    )

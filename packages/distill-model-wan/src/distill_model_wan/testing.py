@@ -1,0 +1,135 @@
+"""Tiny, real Wan pipelines for tests and for plugin authors: every class and every file is the real one, only small and untrained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline, WanTransformer3DModel
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import T5TokenizerFast, UMT5Config, UMT5EncoderModel
+
+from distill_model_wan.pipeline_json import RECORD
+
+Variant = Literal["t2v", "a14b", "ti2v"]
+"""Wan 2.1 T2V, Wan 2.2 T2V with two experts, Wan 2.2 TI2V."""
+
+CAPTIONS = (
+    "a red square moves left", "a green circle moves right", "a blue triangle moves up", "a yellow square moves down",
+    "a cat walks through tall grass", "low quality, blurred, static", "the quick brown fox jumps over the lazy dog",
+)  # fmt: skip
+TEXT_WIDTH = 32
+
+
+def make_tiny_pipeline(
+    path: Path,
+    variant: Variant = "t2v",
+    *,
+    seed: int = 0,
+    flow_shift: float = 3.0,
+    text_length: int | None = None,
+    captions: Sequence[str] = CAPTIONS,
+) -> Path:
+    """Save an untrained pipeline of about 300 KB in diffusers format; returns ``path``. The global random state is left alone.
+
+    ``text_length``: record a padded text length other than Wan's 512. ``captions``: what the tokenizer learns its words from.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        channels = 48 if variant == "ti2v" else 16
+        tokenizer = _tokenizer(captions)
+        pipeline = WanPipeline(
+            tokenizer=tokenizer,
+            text_encoder=_text_encoder(len(tokenizer)),
+            vae=_vae(variant),
+            scheduler=UniPCMultistepScheduler(
+                prediction_type="flow_prediction", use_flow_sigmas=True, num_train_timesteps=1000, flow_shift=flow_shift
+            ),
+            transformer=_transformer(channels),
+            transformer_2=_transformer(channels) if variant == "a14b" else None,
+            boundary_ratio=0.875 if variant == "a14b" else None,
+            expand_timesteps=variant == "ti2v",
+        )
+    pipeline.save_pretrained(path)
+    if text_length is not None:
+        (path / RECORD).write_text(json.dumps({"text_length": text_length}), encoding="utf-8")
+    return path
+
+
+def _transformer(channels: int) -> Any:
+    transformer = WanTransformer3DModel(
+        patch_size=(1, 2, 2),
+        num_attention_heads=2,
+        attention_head_dim=12,
+        in_channels=channels,
+        out_channels=channels,
+        text_dim=TEXT_WIDTH,
+        freq_dim=256,
+        ffn_dim=32,
+        num_layers=2,
+        rope_max_seq_len=32,
+    )
+    # diffusers starts every linear bias at its default, but a fresh text branch hardly moves the output: make it count in tests.
+    with torch.no_grad():
+        for block in transformer.blocks:
+            block.attn2.to_v.weight.mul_(4.0)
+    return transformer
+
+
+def _vae(variant: Variant) -> Any:
+    sizes: dict[str, Any] = {"base_dim": 3, "dim_mult": [1, 1, 1, 1], "num_res_blocks": 1}
+    if variant != "ti2v":
+        return AutoencoderKLWan(z_dim=16, temperal_downsample=[False, True, True], **sizes).eval()
+    return AutoencoderKLWan(
+        z_dim=48,
+        in_channels=12,
+        out_channels=12,
+        is_residual=True,
+        patch_size=2,
+        scale_factor_spatial=16,
+        temperal_downsample=[False, True, True],
+        latents_mean=[0.01 * channel for channel in range(48)],
+        latents_std=[1.0 + 0.01 * channel for channel in range(48)],
+        **sizes,
+    ).eval()
+
+
+def _text_encoder(vocabulary: int) -> Any:
+    config = UMT5Config(
+        vocab_size=vocabulary,
+        d_model=TEXT_WIDTH,
+        d_kv=8,
+        d_ff=37,
+        num_layers=2,
+        num_heads=4,
+        relative_attention_num_buckets=8,
+        pad_token_id=0,
+        eos_token_id=1,
+    )
+    return UMT5EncoderModel(config).eval()
+
+
+def _tokenizer(captions: Sequence[str]) -> Any:
+    """A Unigram tokenizer trained on ``captions``, in the form of T5's."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=256, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False
+    )
+    tokenizer.train_from_iterator(captions, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", 1)]
+    )
+    return T5TokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        extra_ids=0,
+        model_max_length=512,
+    )

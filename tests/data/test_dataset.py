@@ -1,0 +1,275 @@
+"""distill_core.data.dataset: rows as they were written, and every fault named with its file and row."""
+
+from __future__ import annotations
+
+import pickle
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from data_sets import caption, clip, write_captions, write_clips
+
+from distill_core.data.columns import T2V_SCHEMA
+from distill_core.data.dataset import ParquetDataset, open_dataset
+from distill_core.errors import DataError
+
+
+def write_changed(file: Path, rows: int = 3, at: int = 1, **changes: Any) -> Path:
+    """Clips as one file, with some columns of row ``at`` changed."""
+    table = [clip(number).columns() for number in range(rows)]
+    table[at] |= changes
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(table, schema=T2V_SCHEMA), file)
+    return file
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_every_dtype_comes_back_bitwise(tmp_path: Path, dtype: torch.dtype) -> None:
+    records = [clip(number, dtype=dtype) for number in range(3)]
+    dataset = open_dataset(write_clips(tmp_path, records), latents=True)
+    for row, record in zip((dataset[0], dataset[1], dataset[2]), records, strict=True):
+        assert (row.id, row.caption) == (record.id, record.caption)
+        assert row.latent_CTHW is not None
+        for read, written in ((row.latent_CTHW, record.latent_CTHW), (row.text_LD, record.text_LD)):
+            assert read.dtype == dtype
+            assert torch.equal(read, written)
+
+
+@pytest.mark.parametrize("name", ["torch.float32", "float32"])
+def test_a_dtype_may_go_by_its_torch_or_its_numpy_name(tmp_path: Path, name: str) -> None:
+    file = write_changed(tmp_path / "a.parquet", vae_latent_dtype=name)
+    latent = open_dataset(file, latents=True)[1].latent_CTHW
+    assert latent is not None
+    assert torch.equal(latent, clip(1).latent_CTHW)
+
+
+def test_a_data_set_written_with_plain_pyarrow_is_read_unchanged(tmp_path: Path) -> None:
+    """As another trainer writes it: another layout, text padded to its full length, float32 throughout."""
+    latents = np.random.default_rng(0).standard_normal((4, 16, 2, 4, 4), dtype=np.float32)
+    texts = np.zeros((4, 512, 8), dtype=np.float32)
+    texts[:, :10] = 1
+    rows = [
+        {
+            "id": f"{number}",
+            "vae_latent_bytes": latent.tobytes(),
+            "vae_latent_shape": list(latent.shape),
+            "vae_latent_dtype": str(latent.dtype),
+            "text_embedding_bytes": text.tobytes(),
+            "text_embedding_shape": list(text.shape),
+            "text_embedding_dtype": str(text.dtype),
+            "file_name": f"{number}.mp4",
+            "caption": "a red ball",
+            "media_type": "video",
+            "width": 32,
+            "height": 32,
+            "num_frames": 5,
+            "duration_sec": 0.3,
+            "fps": 16.0,
+        }
+        for number, (latent, text) in enumerate(zip(latents, texts, strict=True))
+    ]
+    (tmp_path / "worker_0").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "worker_0" / "data_chunk_0.parquet", compression="zstd")
+    dataset = open_dataset(tmp_path, latents=True)
+    assert len(dataset) == 4
+    for index in (3, 0, 2):
+        row = dataset[index]
+        assert row.latent_CTHW is not None
+        assert np.array_equal(row.latent_CTHW.numpy(), latents[index])
+        assert np.array_equal(row.text_LD.numpy(), texts[index])
+    assert dataset.summary().latent_shapes == {(16, 2, 4, 4): 4}
+
+
+def test_a_tensor_is_the_readers_own(tmp_path: Path) -> None:
+    dataset = open_dataset(write_clips(tmp_path, [clip(0)]), latents=True)
+    dataset[0].text_LD.zero_()
+    assert torch.equal(dataset[0].text_LD, clip(0).text_LD)
+
+
+def test_rows_follow_file_names_and_folders_below_are_read(tmp_path: Path) -> None:
+    write_clips(tmp_path / "b", map(clip, range(3, 6)), rows_per_file=2)
+    write_clips(tmp_path / "a" / "deep", map(clip, range(3)))
+    dataset = open_dataset(tmp_path, latents=True)
+    assert [dataset[index].id for index in range(len(dataset))] == [f"clip-{number}" for number in range(6)]
+
+
+def test_one_file_is_a_data_set(tmp_path: Path) -> None:
+    write_clips(tmp_path, map(clip, range(4)), rows_per_file=2)
+    assert open_dataset(tmp_path / "data-00001.parquet", latents=True)[0].id == "clip-2"
+
+
+def test_a_row_outside_is_an_index_error(tmp_path: Path) -> None:
+    dataset = open_dataset(write_clips(tmp_path, [clip(0)]), latents=True)
+    for index in (1, -1):
+        with pytest.raises(IndexError):
+            dataset[index]
+
+
+def test_latents_that_are_not_asked_for_are_not_read(tmp_path: Path) -> None:
+    write_changed(tmp_path / "a.parquet", vae_latent_bytes=b"damaged")
+    row = open_dataset(tmp_path, latents=False)[1]
+    assert row.latent_CTHW is None
+    assert torch.equal(row.text_LD, clip(1).text_LD)
+
+
+def test_captions_alone_are_read_without_latents(tmp_path: Path) -> None:
+    dataset = open_dataset(write_captions(tmp_path, map(caption, range(2))), latents=False)
+    assert (dataset[1].caption, dataset[1].latent_CTHW) == ("caption 1", None)
+    summary = dataset.summary()
+    assert (summary.rows, summary.has_latents, summary.latent_shapes) == (2, False, {})
+
+
+def test_a_summary_counts_shapes_and_reads_no_payload(tmp_path: Path) -> None:
+    write_clips(tmp_path / "a", [clip(0), clip(1, shape=(3, 4, 4, 4)), clip(2, tokens=9)])
+    write_changed(tmp_path / "b" / "b.parquet", vae_latent_bytes=b"damaged")
+    summary = open_dataset(tmp_path, latents=True).summary()
+    assert summary.latent_shapes == {(3, 2, 4, 4): 5, (3, 4, 4, 4): 1}
+    assert (summary.rows, summary.text_widths, summary.max_text_length) == (6, (5,), 9)
+
+
+def test_captions_are_the_first_different_ones(tmp_path: Path) -> None:
+    write_clips(tmp_path, map(clip, (0, 0, 1, 2)), rows_per_file=1)
+    dataset = open_dataset(tmp_path, latents=False)
+    assert dataset.captions(2) == ("caption 0", "caption 1")
+    assert dataset.captions(9) == ("caption 0", "caption 1", "caption 2")
+
+
+def test_a_fingerprint_follows_the_content_and_not_the_place(tmp_path: Path) -> None:
+    for folder, rows in (("a", 3), ("b", 3), ("c", 2)):
+        write_clips(tmp_path / folder, map(clip, range(rows)))
+    a, b, c = (open_dataset(tmp_path / folder, latents=True).fingerprint() for folder in "abc")
+    assert a == b
+    assert a != c
+
+
+def read_one(dataset: ParquetDataset, index: int) -> str:
+    return dataset[index].id
+
+
+def test_a_data_set_that_has_been_read_goes_to_another_process(tmp_path: Path) -> None:
+    dataset = open_dataset(write_clips(tmp_path, map(clip, range(3))), latents=True)
+    assert dataset[1].id == "clip-1"
+    assert pickle.loads(pickle.dumps(dataset))[2].id == "clip-2"
+    with get_context("fork").Pool(1) as pool:
+        assert pool.apply(read_one, (dataset, 0)) == "clip-0"
+
+
+def test_more_files_than_may_be_open_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distill_core.data.files.MAX_OPEN_FILES", 2)
+    dataset = open_dataset(write_clips(tmp_path, map(clip, range(5)), rows_per_file=1), latents=True)
+    assert [dataset[index].id for index in (0, 3, 1, 4, 0)] == ["clip-0", "clip-3", "clip-1", "clip-4", "clip-0"]
+
+
+def test_nothing_is_written_beside_data_that_are_read(tmp_path: Path) -> None:
+    dataset = open_dataset(write_clips(tmp_path, map(clip, range(3))), latents=True)
+    assert dataset.summary().rows == 3
+    assert dataset[0].id == "clip-0"
+    assert [path.name for path in tmp_path.rglob("*")] == ["data-00000.parquet"]
+
+
+def test_a_missing_path_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gone does not exist; set data\.path"):
+        open_dataset(tmp_path / "gone", latents=True)
+
+
+def test_a_folder_without_parquet_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").touch()
+    with pytest.raises(DataError, match="holds no parquet file; `distill data encode`"):
+        open_dataset(tmp_path, latents=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"this is text, and long enough to hold a footer"])
+def test_a_file_that_is_no_parquet_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    write_clips(tmp_path, [clip(0)])
+    (tmp_path / "x.parquet").write_bytes(content)
+    with pytest.raises(DataError, match=r"x\.parquet is no parquet file or is damaged"):
+        open_dataset(tmp_path, latents=True)
+
+
+def test_a_file_whose_end_is_cut_off_is_refused_by_name(tmp_path: Path) -> None:
+    file = write_clips(tmp_path, [clip(0)]) / "data-00000.parquet"
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(DataError, match=r"data-00000\.parquet is no parquet file or is damaged"):
+        open_dataset(tmp_path, latents=True)
+
+
+def test_a_flipped_bit_is_found_when_the_row_is_read(tmp_path: Path) -> None:
+    file = write_clips(tmp_path, [clip(0, shape=(3, 2, 64, 64))]) / "data-00000.parquet"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=r"data-00000\.parquet is no parquet file or is damaged"):
+        open_dataset(tmp_path, latents=True)[0]
+
+
+def test_a_file_that_vanishes_is_refused_by_name(tmp_path: Path) -> None:
+    dataset = open_dataset(write_clips(tmp_path, [clip(0)]), latents=True)
+    (tmp_path / "data-00000.parquet").unlink()
+    with pytest.raises(DataError, match=r"data-00000\.parquet"):
+        dataset[0]
+
+
+def test_missing_columns_are_named_with_their_schema(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist([clip(0).columns()], schema=T2V_SCHEMA)
+    pq.write_table(table.drop_columns(["vae_latent_dtype"]), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a\.parquet lacks vae_latent_dtype of the T2V schema; `distill data encode`"):
+        open_dataset(tmp_path, latents=True)
+    pq.write_table(table.drop_columns(["caption", "text_embedding_shape"]), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="lacks text_embedding_shape, caption, which both"):
+        open_dataset(tmp_path, latents=False)
+
+
+def test_captions_alone_are_refused_where_latents_are_needed(tmp_path: Path) -> None:
+    write_captions(tmp_path, [caption(0)])
+    with pytest.raises(DataError, match=r"data-00000\.parquet holds captions only"):
+        open_dataset(tmp_path, latents=True)
+
+
+def test_no_rows_are_refused(tmp_path: Path) -> None:
+    pq.write_table(T2V_SCHEMA.empty_table(), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="holds 0 rows"):
+        open_dataset(tmp_path, latents=True)
+
+
+MALFORMED_ROWS = {
+    "an unknown dtype": ({"vae_latent_dtype": "int8"}, "vae_latent has the dtype 'int8'; known are float16"),
+    "too few bytes": (
+        {"text_embedding_bytes": b"1234"},
+        r"text_embedding has 4 bytes; its shape \[7, 5\] .* makes 140",
+    ),
+    "a dtype of another size": ({"vae_latent_dtype": "float16"}, "vae_latent has 384 bytes; .* in float16 makes 192"),
+    "a huge shape": ({"vae_latent_shape": [1 << 40, 1 << 40, 4, 4]}, "vae_latent has 384 bytes"),
+    "a shape of three": ({"vae_latent_shape": [6, 4, 4]}, r"vae_latent has the shape \[6, 4, 4\]; 4 positive sizes"),
+    "no shape": ({"vae_latent_shape": []}, r"vae_latent has the shape \[\]"),
+    "an empty tensor": (
+        {"vae_latent_shape": [3, 0, 4, 4], "vae_latent_bytes": b""},
+        "vae_latent has the shape .*4 positive sizes",
+    ),
+    "a NaN": ({"vae_latent_bytes": np.full(96, np.nan, np.float32).tobytes()}, "vae_latent holds NaN or infinity"),
+    "an infinity": ({"text_embedding_bytes": np.full(35, np.inf, np.float32).tobytes()}, "text_embedding holds NaN"),
+    "a null latent": ({"vae_latent_bytes": None}, "vae_latent_bytes is null"),
+    "a null shape": ({"vae_latent_shape": None}, "vae_latent_shape is null"),
+    "a null caption": ({"caption": None}, "caption is null"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), MALFORMED_ROWS.values(), ids=MALFORMED_ROWS)
+def test_a_malformed_row_is_refused_with_its_file_and_number(tmp_path: Path, changes: Any, message: str) -> None:
+    dataset = open_dataset(write_changed(tmp_path / "a.parquet", **changes), latents=True)
+    assert dataset[0].id == "clip-0"
+    with pytest.raises(DataError, match=rf"a\.parquet, row 1: {message}"):
+        dataset[1]
+
+
+def test_a_summary_refuses_a_shape_that_is_null_or_has_other_dimensions(tmp_path: Path) -> None:
+    write_changed(tmp_path / "a.parquet", vae_latent_shape=None)
+    with pytest.raises(DataError, match=r"a\.parquet, row 1: vae_latent_shape is null"):
+        open_dataset(tmp_path, latents=True).summary()
+    write_changed(tmp_path / "a.parquet", text_embedding_shape=[35])
+    with pytest.raises(DataError, match=r"a\.parquet, row 1: text_embedding has the shape \[35\]"):
+        open_dataset(tmp_path, latents=True).summary()

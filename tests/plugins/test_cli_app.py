@@ -1,0 +1,146 @@
+"""The root command: global options, exit statuses, and what stays unimported."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from plugin_sites import PluginSite, method_plugin
+
+from distill_core import __version__
+from distill_core.cli import app as root
+from distill_core.cli import main
+from distill_core.cli.app import hoisted
+from distill_core.errors import NonFiniteError
+
+
+def status_of(*arguments: str) -> int | str | None:
+    """The exit status of a command run in this process."""
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    return exit_.value.code
+
+
+def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status_of("--version") == 0
+    assert capsys.readouterr().out == f"distill {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "front"),
+    [
+        ("plugins list", "plugins list"),
+        ("plugins list --no-plugin a", "--no-plugin a plugins list"),
+        ("run --no-plugin=a x.yaml --no-plugin b k=v", "--no-plugin=a --no-plugin b run x.yaml k=v"),
+        ("--no-plugin a plugins", "--no-plugin a plugins"),
+        ("run -- --no-plugin a", "run -- --no-plugin a"),
+        ("--no-plugin a run -- --no-plugin b", "--no-plugin a run -- --no-plugin b"),
+        ("plugins list --no-plugins a", "plugins list --no-plugins a"),
+    ],
+)
+def test_no_plugin_is_taken_to_the_front(arguments: str, front: str) -> None:
+    assert hoisted(arguments.split()) == front.split()
+
+
+def test_no_plugin_is_inherited_by_child_processes(plugin_site: PluginSite) -> None:
+    plugin_site.add("acme-one", method_plugin("one"))
+    plugin_site.add("acme-two", method_plugin("two"))
+    assert status_of("--no-plugin", "acme-one", "plugins", "list", "--no-plugin", "two") == 0
+    assert os.environ["DISTILL_BLOCK_PLUGINS"] == "acme-one,two"
+    child = plugin_site.run("plugins", "list")
+    assert [line.split()[-1] for line in child.stdout.splitlines() if "acme" in line] == ["blocked", "blocked"]
+
+
+def raise_in_a_command(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Make ``distill plugins list`` raise."""
+
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("distill_core.cli.plugins._index", fail)
+
+
+def test_a_distill_error_is_its_message_and_its_own_status(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raise_in_a_command(monkeypatch, NonFiniteError("the loss is NaN; lower the learning rate"))
+    monkeypatch.delenv("DISTILL_TRACEBACK", raising=False)
+    assert status_of("plugins", "list") == 76
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "error: the loss is NaN; lower the learning rate\n"
+
+
+def test_the_traceback_is_shown_when_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raise_in_a_command(monkeypatch, NonFiniteError("the loss is NaN"))
+    monkeypatch.setenv("DISTILL_TRACEBACK", "1")
+    assert status_of("plugins", "list") == 76
+    assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+
+def test_an_error_on_a_terminal_is_not_read_as_markup(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raise_in_a_command(monkeypatch, NonFiniteError("roles[bold] is wrong"))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert status_of("plugins", "list") == 76
+    assert "roles[bold] is wrong" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    raise_in_a_command(monkeypatch, KeyboardInterrupt())
+    assert status_of("plugins", "list") == 130
+
+
+def test_a_bug_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    raise_in_a_command(monkeypatch, ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        main(["plugins", "list"])
+
+
+def test_a_reader_that_has_gone_is_no_noise(plugin_site: PluginSite) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "distill_core", "plugins", "list"]
+    child = subprocess.run(
+        command, env=plugin_site.environment(), stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writer)
+    assert "Traceback" not in child.stderr
+    assert "BrokenPipe" not in child.stderr
+
+
+HEAVY = ("torch", "diffusers", "transformers", "wandb", "pyarrow", "av", "numpy")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["plugins", "list"], ["plugins", "matrix"], ["plugins", "show", "one"]]
+)
+def test_nothing_heavy_is_imported(plugin_site: PluginSite, arguments: list[str]) -> None:
+    plugin_site.add("acme-one", method_plugin("one"))
+    script = (
+        "import sys\n"
+        "from distill_core.cli import main\n"
+        "try:\n"
+        f"    main({arguments})\n"
+        "except SystemExit as exit_:\n"
+        "    assert exit_.code == 0, exit_.code\n"
+        f"print(sorted(set({HEAVY}) & set(sys.modules)), file=sys.stderr)\n"
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", script], env=plugin_site.environment(), capture_output=True, text=True, check=False
+    )
+    assert child.returncode == 0, child.stderr
+    assert child.stderr.splitlines()[-1] == "[]"
+
+
+def test_the_module_and_the_command_are_one() -> None:
+    child = subprocess.run(
+        [sys.executable, "-m", "distill_core", "--version"], capture_output=True, text=True, check=False
+    )
+    assert child.stdout == f"distill {__version__}\n"
+    assert root.app.info.name == "distill"

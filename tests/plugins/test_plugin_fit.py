@@ -1,0 +1,73 @@
+"""Which method works with which model, and why not."""
+
+from __future__ import annotations
+
+from distill_core.plugins import Demands, MethodSpec, ModelSpec, Options, RoleNeed
+from distill_core.plugins.fit import fit, matrix, shared_spaces
+
+
+class TurboOptions(Options):
+    """One option that decides the attention."""
+
+    attn_kind: str = "dense"
+
+
+class OpenOptions(Options):
+    """An option that a run.yaml must give."""
+
+    attn_kind: str
+
+
+def model(name: str, operations: set[str], **more: tuple[str, ...]) -> ModelSpec:
+    """A model that offers ``operations``."""
+    return ModelSpec(name, "", Options, "a:b", "c:D", frozenset(operations), **more)
+
+
+def method(options: type[Options] = TurboOptions, **roles: set[str]) -> MethodSpec:
+    """A method whose demands are its option's attention."""
+    needs = {name: RoleNeed(True, frozenset(operations)) for name, operations in roles.items()}
+    return MethodSpec("turbo", "", options, "a:B", needs, lambda chosen: Demands(attention=(chosen.attn_kind,)))
+
+
+def test_a_model_that_offers_every_operation_works() -> None:
+    answer = fit(method(pupil={"predict_x0"}), model("ltx", {"predict_x0", "add_noise"}))
+    assert answer.works
+    assert answer.verdict == "ok"
+
+
+def test_each_role_says_what_it_misses() -> None:
+    answer = fit(method(pupil={"predict_x0", "add_noise"}, judge={"negative_text"}), model("ltx", {"predict_x0"}))
+    assert not answer.works
+    assert answer.verdict == (
+        "no: pupil needs add_noise, which ltx does not offer; judge needs negative_text, which ltx does not offer"
+    )
+
+
+def test_attention_that_a_model_has_not_is_a_reason() -> None:
+    answer = fit(method(), model("ltx", set(), attention=("sparse", "local")))
+    assert answer.verdict == "no: asks for dense attention, ltx has sparse, local"
+
+
+def test_options_without_defaults_leave_the_attention_open() -> None:
+    answer = fit(method(OpenOptions), model("ltx", set()))
+    assert answer.works
+    assert answer.verdict == "ok (its attention depends on options that have no default)"
+
+
+def test_demands_that_raise_are_a_reason_and_no_crash() -> None:
+    broken = MethodSpec("turbo", "", TurboOptions, "a:B", {}, lambda _: Demands(attention=[][0]))
+    assert fit(broken, model("ltx", set())).verdict == "no: its demands raised IndexError: list index out of range"
+
+
+def test_the_matrix_has_every_pair_by_name() -> None:
+    pairs = matrix([method()], [model("b", set()), model("a", set())])
+    assert [(pair.method, pair.model) for pair in pairs] == [("turbo", "a"), ("turbo", "b")]
+
+
+def test_families_of_one_latent_space_are_listed_together() -> None:
+    families = [
+        model("b", set(), latent_spaces=("one", "two")),
+        model("a", set(), latent_spaces=("one",)),
+        model("c", set()),
+    ]
+    assert shared_spaces(families) == {"one": ("a", "b"), "two": ("b",)}

@@ -1,0 +1,69 @@
+"""A mistake in a spec is reported where it is added."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from distill_core.plugins import MethodSpec, ModelSpec, Options, RoleNeed
+from distill_core.plugins.registry import Registry
+
+MODEL = ModelSpec("ltx", "a model", Options, "ltx.folder:inspect", "ltx.model:Ltx", frozenset({"predict_x0"}))
+METHOD = MethodSpec(
+    "turbo", "a method", Options, "turbo.method:Turbo", {"pupil": RoleNeed(True, frozenset({"add_noise"}))}
+)
+
+
+def test_what_is_added_is_kept_in_order() -> None:
+    registry = Registry(ModelSpec)
+    other = replace(MODEL, name="cosmos")
+    registry.add(MODEL)
+    registry.add(other)
+    assert registry.specs == (MODEL, other)
+
+
+def test_a_spec_of_the_other_kind_is_refused() -> None:
+    registry: Any = Registry(ModelSpec)
+    with pytest.raises(TypeError, match="wants a ModelSpec, got MethodSpec"):
+        registry.add(METHOD)
+
+
+class Loose(BaseModel):
+    """Options that would swallow a typo."""
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "two words"}, "is no name"),
+        ({"name": ""}, "is no name"),
+        ({"summary": "two\nlines"}, "summary must be one line"),
+        ({"summary": None}, "summary must be one line"),
+        ({"options": Loose}, "must be a subclass of plugins.Options"),
+        ({"options": "turbo.config:Options"}, "must be a subclass of plugins.Options"),
+        ({"build": "turbo.method.Turbo"}, "build must be 'module:Name'"),
+        ({"build": "turbo.method:"}, "build must be 'module:Name'"),
+        ({"roles": {"pupil": RoleNeed(True, frozenset({"predict_xo"}))}}, "did you mean 'predict_x0'"),
+        ({"roles": {"pupil": RoleNeed(True, frozenset({"fly"}))}}, "the operations are prepare_batch, add_noise"),
+    ],
+)
+def test_a_faulty_method_is_refused(change: dict[str, Any], message: str) -> None:
+    registry = Registry(MethodSpec)
+    with pytest.raises(ValueError, match=message):
+        registry.add(replace(METHOD, **change))
+    assert registry.specs == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"inspect": "inspect"}, "inspect must be 'module:Name'"),
+        ({"operations": frozenset({"predict_xo"})}, "did you mean 'predict_x0'"),
+    ],
+)
+def test_a_faulty_model_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Registry(ModelSpec).add(replace(MODEL, **change))

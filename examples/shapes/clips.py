@@ -16,6 +16,7 @@ import torch
 from captions import Setting
 from world import Frames
 
+from distill_core.data.captions import CaptionEntry, read_captions
 from distill_core.errors import DataError
 from distill_core.video import read_video, write_mp4
 
@@ -63,23 +64,19 @@ def read_rows(folder: Path) -> list[Row]:
             f"{captions_file} does not exist; a folder of clips has mp4 files and a {CAPTIONS_FILE} of "
             '{"file_name": ..., "caption": ...} lines, as examples/shapes/draw.py writes it'
         )
-    lines = captions_file.read_text().splitlines()
-    rows = [_read_row(folder, line, number) for number, line in enumerate(lines, start=1) if line.strip()]
+    rows = [_row(folder, entry) for entry in read_captions(captions_file)]
     if not rows:
         raise DataError(f"{captions_file} names no clips; draw some with: python examples/shapes/draw.py --output DIR")
     return rows
 
 
-def _read_row(folder: Path, line: str, number: int) -> Row:
-    where = f"{folder / CAPTIONS_FILE}:{number}"
-    try:
-        fields = json.loads(line)
-        row = Row(path=folder / fields["file_name"], caption=fields["caption"])
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise DataError(f'{where}: write each line as {{"file_name": "00000.mp4", "caption": "..."}}') from error
-    if not row.path.is_file():
-        raise DataError(f"{where}: {row.path.name} is not in {folder}; add it or drop the line")
-    return row
+def _row(folder: Path, entry: CaptionEntry) -> Row:
+    where = f"{folder / CAPTIONS_FILE}:{entry.line}"
+    if entry.file_name is None:
+        raise DataError(f'{where}: name the video, as in {{"file_name": "00000.mp4", "caption": "..."}}')
+    if not (folder / entry.file_name).is_file():
+        raise DataError(f"{where}: {entry.file_name} is not in {folder}; add it or drop the line")
+    return Row(path=folder / entry.file_name, caption=entry.caption)
 
 
 def read_clips(folder: Path, setting: Setting) -> Iterator[tuple[Frames, str]]:

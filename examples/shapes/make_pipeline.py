@@ -72,7 +72,7 @@ def make(output: Path, work: Path, training: VaeTraining, seconds: float, dtype:
         return
     mean, std = latent_statistics(vae, frames_NFHW3)
     vae.register_to_config(latents_mean=mean, latents_std=std)
-    _save(make_pipeline(vae, training.seed), output, dtype)
+    save(make_pipeline(vae, training.seed), output, dtype)
     _evaluate(output, _clips_folder(work, training.seed + EVALUATION_SEED, EVALUATION_CLIPS, "include"))
 
 
@@ -134,7 +134,7 @@ def _show(progress: Progress, training: VaeTraining) -> None:
     )
 
 
-def _save(pipeline: WanPipeline, output: Path, dtype: torch.dtype) -> None:
+def save(pipeline: WanPipeline, output: Path, dtype: torch.dtype) -> None:
     """Write beside and rename, so that a folder of this name is always complete."""
     partial = output.with_name(f"{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from distill_core.errors import ModelFolderError
 from distill_core.plugins.index import PluginIndex
@@ -54,6 +55,13 @@ class PictureOptions(Options):
     """How to tile."""
 
 
+class Stripes(Options):
+    """Another mapping, for a choice between two."""
+
+    columns: int
+    """Columns of a stripe."""
+
+
 class TurboOptions(Options):
     """Options of the method."""
 
@@ -63,8 +71,19 @@ class TurboOptions(Options):
     """The attention."""
     samples: int | Literal["all"] = "all"
     """How many."""
+    tiles: Tiling | Literal["off"] = "off"
+    """A mapping or a word."""
+    cut: Tiling | Stripes | None = None
+    """One of two mappings."""
     from_latents: bool = False
     """Whether to begin with latents."""
+
+    @field_validator("tiles")
+    @classmethod
+    def _not_too_many(cls, tiles: Tiling | str) -> Tiling | str:
+        if isinstance(tiles, Tiling) and tiles.rows > 9:
+            raise PydanticCustomError("too_many", "Too many rows of tiles")
+        return tiles
 
     @field_validator("denoising_steps")
     @classmethod

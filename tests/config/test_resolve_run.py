@@ -60,6 +60,8 @@ def test_the_mapping_has_every_default_and_reads_back_to_the_same_config(write: 
         "denoising_steps": [999, 500],
         "attn_kind": "dense",
         "samples": "all",
+        "tiles": "off",
+        "cut": None,
         "from_latents": False,
     }
     assert mapping["pipeline_config"]["tiling"] == {"rows": 2, "overlap": 0.25}
@@ -163,6 +165,21 @@ def test_unknown_names_are_problems_where_they_stand(write: Write) -> None:
 )
 def test_options_are_checked_by_the_plugin_that_owns_them(write: Write, section: str, key: str, message: str) -> None:
     assert _the_problem(write(f"{RUN}{section}\n")) == Problem(key, message, 10)
+
+
+def test_a_fault_within_the_one_alternative_of_the_right_kind_is_named_itself(write: Write) -> None:
+    problem = _the_problem(write(RUN + "method_config:\n  tiles: {row: 3}\n"))
+    assert problem == Problem("method_config.tiles.row", "unknown key; did you mean `rows`?", 11)
+
+
+def test_the_message_of_a_plugins_own_error_is_shown(write: Write) -> None:
+    problem = _the_problem(write(RUN + "method_config:\n  tiles: {rows: 10}\n"))
+    assert problem == Problem("method_config.tiles", "too many rows of tiles; got a mapping (rows)", 11)
+
+
+def test_a_value_that_is_none_of_several_mappings_is_one_problem(write: Write) -> None:
+    problem = _the_problem(write(RUN + "method_config:\n  cut: {row: 3, columns: x}\n"))
+    assert problem == Problem("method_config.cut", "must be a mapping, or null; got a mapping (row, columns)", 11)
 
 
 def test_a_missing_option_is_named_even_where_its_section_is_missing(write: Write) -> None:

@@ -16,7 +16,7 @@ PLAIN = {
     "010": 10, "0o10": 8, "0x1F": 31, "1_000": "1_000", "12:30:00": "12:30:00", "1:2": "1:2", "0b11": "0b11",
     "no": "no", "on": "on", "yes": "yes", "off": "off", "y": "y", "No": "No",
     "true": True, "True": True, "TRUE": True, "tRue": "tRue", "false": False,
-    "null": None, "Null": None, "~": None, "": None, "none": "none",
+    "null": None, "Null": None, "NULL": None, "~": None, "": None, "none": "none",
     "2024-01-01": "2024-01-01", "1e": "1e", "e5": "e5", ".": ".", "-": "-", "1.2.3": "1.2.3", "٣": "٣",
     ".inf": math.inf, "-.INF": -math.inf, "+.Inf": math.inf, "inf": "inf", "nan": "nan", "=": "=",
 }  # fmt: skip

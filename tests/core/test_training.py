@@ -19,13 +19,11 @@ from torch.distributed.checkpoint.state_dict_loader import load as dcp_load
 
 from tests.core.conftest import ToyWorld
 
-EMA = {"student": {"ema": {"decay": 0.9}}}
-
-
 def final_bytes(directory: RunDirectory, step: int) -> bytes:
     """Every tensor of a checkpoint, as bytes."""
     path = directory.checkpoints / f"step-{step:08d}"
     shapes = Checkpoint(path, step).state()["tensors"]
+    assert {"modules", "optimizer", "average"} <= {name.split(".")[2] for name in shapes}
     tensors = {name: torch.zeros(shape) for name, shape in shapes.items()}
     dcp_load(tensors, storage_reader=FileSystemReader(path / "dcp"), no_dist=True)
     return to_bytes(tensors)
@@ -68,7 +66,8 @@ def test_a_run_leaves_what_the_design_says(world: ToyWorld) -> None:
 @pytest.mark.parametrize("stop", [1, 3, 4, 5, 7])
 def test_a_resumed_run_ends_bitwise_where_an_uninterrupted_one_does(tmp_path: Path, method: str, stop: int) -> None:
     whole_world, cut_world = ToyWorld(tmp_path / "whole"), ToyWorld(tmp_path / "cut")
-    options = {"training": {"gradient_accumulation_steps": 2, "max_train_steps": 8}, "checkpoint": {"interval": 1, "keep_last": 9}}
+    training = {"gradient_accumulation_steps": 2, "max_train_steps": 8, "lr_scheduler": "cosine"}
+    options = {"training": training, "checkpoint": {"interval": 1, "keep_last": 9}}
     whole = whole_world.train(with_ema(whole_world, method, **options))
     # A run to 8 steps that dies after `stop`: the later checkpoints never came to be.
     cut = cut_world.train(with_ema(cut_world, method, **options))
@@ -98,8 +97,8 @@ def test_validation_tracking_and_saving_leave_training_as_it_is(tmp_path: Path) 
 
 def test_two_workers_read_what_none_reads(tmp_path: Path) -> None:
     alone, helped = ToyWorld(tmp_path / "alone"), ToyWorld(tmp_path / "helped")
-    first = alone.train(alone.mapping("finetune"))
-    second = helped.train(helped.mapping("finetune", data={"num_workers": 2}))
+    first = alone.train(with_ema(alone, "finetune"))
+    second = helped.train(with_ema(helped, "finetune", data={"num_workers": 2}))
     assert final_bytes(first, 12) == final_bytes(second, 12)
 
 

@@ -109,7 +109,9 @@ def test_rows_hold_what_the_encoders_gave(videos: Path, tmp_path: Path) -> None:
     assert row.latent_CTHW is not None
     assert torch.equal(row.latent_CTHW, PixelEncoder().encode_video(read_video(videos / "fits.mp4").frames))
     assert torch.equal(row.text_LD, PixelEncoder().encode_caption(["a small red ball"])[0])
-    (stored,) = (line for line in pq.read_table(tmp_path / "out" / "data-00000.parquet").to_pylist() if line["id"] == "fast.mp4")
+    (stored,) = (
+        line for line in pq.read_table(tmp_path / "out" / "data-00000.parquet").to_pylist() if line["id"] == "fast.mp4"
+    )
     del stored["vae_latent_bytes"], stored["text_embedding_bytes"]
     assert stored == {
         "id": "fast.mp4",

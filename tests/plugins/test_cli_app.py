@@ -102,15 +102,14 @@ def test_a_bug_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
         main(["plugins", "list"])
 
 
-def test_a_reader_that_has_gone_is_no_noise(plugin_site: PluginSite) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_gone_is_no_noise(plugin_site: PluginSite, unbuffered: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "distill_core", "plugins", "list"]
-    child = subprocess.run(
-        command, env=plugin_site.environment(), stdout=writer, stderr=subprocess.PIPE, text=True, check=False
-    )
+    environment = plugin_site.environment(PYTHONUNBUFFERED=unbuffered)
+    child = subprocess.run(command, env=environment, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writer)
-    assert "Traceback" not in child.stderr
     assert "BrokenPipe" not in child.stderr
 
 

@@ -192,6 +192,17 @@ def test_check_imports_targets_and_exits_1_on_a_failure(
     assert hollow.startswith("method hollow (acme-hollow 1.0): failed: cannot load 'no.such:Target'")
 
 
+@pytest.mark.parametrize("target", ["def inspect(path): ...", "class Model: ...", "class Turbo: ..."])
+def test_check_fails_on_every_missing_target(
+    plugin_site: PluginSite, distill: Command, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    plugin_site.add("acme-pack", MODEL_AND_METHOD.replace(target, ""))
+    monkeypatch.setenv("DISTILL_LOAD_PLUGINS", "acme-pack")
+    status, out, _ = distill("plugins", "check")
+    assert status == 1
+    assert out.count("failed: cannot load 'acme_pack:") == 1
+
+
 def test_check_passes_over_what_is_blocked(
     plugin_site: PluginSite, distill: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,8 +101,8 @@ def _missing_file(folder: Path) -> None:
     (folder / "00000.mp4").unlink()
 
 
-def _malformed_row(folder: Path) -> None:
-    (folder / CAPTIONS_FILE).write_text('{"file": "00000.mp4"}')
+def _row_without_a_file(folder: Path) -> None:
+    (folder / CAPTIONS_FILE).write_text('{"caption": "a red square moves left"}')
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def _malformed_row(folder: Path) -> None:
         (_other_size, "has 9 frames of 64x64"),
         (_no_video, "00000.mp4"),
         (_missing_file, "00000.mp4 is not in"),
-        (_malformed_row, "captions.jsonl:1: write each line as"),
+        (_row_without_a_file, "captions.jsonl:1: "),
     ],
 )
 def test_judge_refuses_a_spoilt_folder_in_one_line(

@@ -89,6 +89,13 @@ def test_a_second_thing_that_no_caption_names_spoils_the_video() -> None:
     assert not judge(np.maximum(one, other), "a red square moves left", SMALL).right
 
 
+def test_a_colour_that_is_near_none_of_the_world_is_no_colour() -> None:
+    frames_FHW3 = _drawn("a yellow square moves left")
+    grey_FHW3 = np.repeat(frames_FHW3.max(axis=-1, keepdims=True), 3, axis=-1)
+    verdict = judge(grey_FHW3, "a yellow square moves left", SMALL)
+    assert (verdict.colour, verdict.shape, verdict.motion) == (False, True, True)
+
+
 def test_noise_is_no_shape() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), dtype=np.uint8)
     assert not any(judge(noise, caption, SMALL).right for caption in captions(SMALL))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from captions import LARGE, SHAPES, SMALL, Setting, captions
 from outlines import coverage, unit_bounds, unit_distance, unit_radius
-from world import DIRECTIONS, GAP, make_clip
+from world import DIRECTIONS, GAP, Track, make_clip
 
 
 def test_a_clip_depends_on_seed_and_index_and_on_nothing_drawn_before() -> None:
@@ -14,6 +14,18 @@ def test_a_clip_depends_on_seed_and_index_and_on_nothing_drawn_before() -> None:
     alone = make_clip(SMALL, 3, 4).frames_FHW3
     assert np.array_equal(alone, in_order[4])
     assert not np.array_equal(alone, make_clip(SMALL, 4, 4).frames_FHW3)
+
+
+def test_clips_of_one_caption_differ_in_size_place_and_speed() -> None:
+    by_caption: dict[str, list[Track]] = {}
+    for index in range(96):
+        clip = make_clip(SMALL, 3, index)
+        by_caption.setdefault(clip.caption, []).extend(clip.tracks)
+    for one, other in by_caption.values():
+        assert one.area_F[0] != other.area_F[0]
+        assert not np.allclose(one.centre_F2[0], other.centre_F2[0])
+        travelled = [np.linalg.norm(track.centre_F2[-1] - track.centre_F2[0]) for track in (one, other)]
+        assert travelled[0] != pytest.approx(travelled[1])
 
 
 def test_every_caption_comes_once_before_any_comes_again() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from distill_model_wan.text import TextPacking, pad_bias
 
 CPU = torch.device("cpu")

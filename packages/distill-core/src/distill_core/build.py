@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -57,6 +58,14 @@ def place(device: str, precision: str) -> Placement:
     return Placement(torch.device(chosen), torch.bfloat16 if half else torch.float32)
 
 
+def refuse_several_processes() -> None:
+    """Raise ConfigError under torchrun with more than one process: each would train, and write, by itself."""
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size > 1:
+        message = f"this is one of {world_size} processes, and several processes are not supported yet; run one"
+        raise ConfigError([Problem("distributed.strategy", message)])
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A run of which everything is known but the weights: what can be refused has been, and nothing is written or loaded yet.
@@ -75,7 +84,8 @@ class Prepared:
 
 
 def prepare(run: ResolvedRun) -> Prepared:
-    """Check device and data against the run. Raises ConfigError and DataError."""
+    """Check processes, device and data against the run. Raises ConfigError and DataError."""
+    refuse_several_processes()
     placement = place(run.config.training.device, run.config.training.precision)
     dataset = open_dataset(run.config.data.path, latents=run.demands.latents)
     summary = dataset.summary()
@@ -89,7 +99,7 @@ def build_models(run: ResolvedRun, placement: Placement) -> dict[str, ModelPlugi
     for role, facts in run.facts.items():
         family = family_of(run.config, role)
         if family not in models:
-            build = load_target(run.models[family].build)
+            build = load_target(run.models[family].build, f"model {family!r}")
             models[family] = build(facts, run.model_options[family], placement.device, placement.compute)
     return models
 
@@ -161,7 +171,7 @@ def build(prepared: Prepared, directory: RunDirectory, events: Events, progress:
     config = run.config
     models = build_models(run, placement)
     roles = build_roles(run, models, placement)
-    method: Method = load_target(run.method.build)(roles, run.method_options)
+    method: Method = load_target(run.method.build, f"method {run.method.name!r}")(roles, run.method_options)
     attach_optimizers(config, method, roles)
     stream = RowStream(
         dataset,

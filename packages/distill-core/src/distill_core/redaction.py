@@ -49,7 +49,9 @@ _HEX_KEY = re.compile(
 )
 _URL = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]{0,20}://)[^\s/'\"]*:[^\s/'\"]*@", re.IGNORECASE)
 _PEM = re.compile(
-    r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----(?:(?:(?!-----BEGIN).)*?-----END [A-Z0-9 ]*PRIVATE KEY-----|(?:(?:\s|\\n)*[A-Za-z0-9+/=]{16,})*)",
+    r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----"
+    r"(?:(?:(?!-----BEGIN).)*?-----END [A-Z0-9 ]*PRIVATE KEY-----"
+    r"|(?:(?:\s|\\n)*[A-Za-z0-9+/=]{16,})*)",  # one whose end is cut off
     re.DOTALL,
 )
 _SHAPES = re.compile(

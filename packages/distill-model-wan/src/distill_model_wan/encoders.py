@@ -37,7 +37,8 @@ class CaptionEncoder:
     def encoder(self) -> UMT5EncoderModel:
         """The folder's text encoder, on the device."""
         fetch(self.folder.path, self.folder.hub_id, "text_encoder")
-        encoder = UMT5EncoderModel.from_pretrained(self.folder.path, subfolder="text_encoder", dtype=self.dtype)
+        with torch.random.fork_rng(devices=[]):  # from_pretrained draws initial values before it reads the real ones
+            encoder = UMT5EncoderModel.from_pretrained(self.folder.path, subfolder="text_encoder", dtype=self.dtype)
         return encoder.to(self.device).eval().requires_grad_(False)
 
     @torch.no_grad()
@@ -67,7 +68,8 @@ class VideoCodec:
     def vae(self) -> AutoencoderKLWan:
         """The folder's VAE, on the device."""
         fetch(self.folder.path, self.folder.hub_id, "vae")
-        vae = AutoencoderKLWan.from_pretrained(self.folder.path, subfolder="vae", dtype=torch.float32)
+        with torch.random.fork_rng(devices=[]):
+            vae = AutoencoderKLWan.from_pretrained(self.folder.path, subfolder="vae", dtype=torch.float32)
         return vae.to(self.device).eval().requires_grad_(False)
 
     @torch.no_grad()

@@ -45,33 +45,37 @@ class ExportPlan:
     scheduler: Any
     record: ExportRecord
 
-    @classmethod
-    def of(
-        cls, base: WanFolder, request: ValidationRequest, kind: SamplerKind, text_length: int, flow_shift: float
-    ) -> ExportPlan:
-        """Settle how the export is sampled. Raises ModelFolderError if diffusers cannot sample it so."""
-        guidance = 1.0 if request.guidance_scale is None else request.guidance_scale
-        if guidance < 1.0:
-            raise ModelFolderError(
-                f"diffusers applies no guidance scale below 1, got {guidance}; export with 1 or more"
-            )
-        base_scheduler = read_scheduler(base.path)
-        if request.timesteps is None and kind == "ode":
-            assert request.steps is not None
-            grid, steps = None, request.steps
-            scheduler = many_step_scheduler(base_scheduler, flow_shift)
-        else:
-            grid = _grid(request, flow_shift)
-            steps = len(grid)
-            scheduler = few_step_scheduler(grid, stochastic=kind == "sde")
-        record = ExportRecord(
-            distill_version=version("distill-model-wan"),
-            text_length=text_length,
-            flow_shift=flow_shift,
-            sampling=RecordedSampling(sampler=kind, steps=steps, timesteps=grid, guidance_scale=guidance),
-            base_scheduler=base_scheduler,
-        )
-        return cls(base, scheduler, record)
+
+def plan_export(
+    base: WanFolder,
+    request: ValidationRequest,
+    kind: SamplerKind,
+    latent_shape: tuple[int, int, int, int],
+    text_length: int,
+    flow_shift: float,
+) -> ExportPlan:
+    """Settle how the export is sampled. Raises ModelFolderError if diffusers cannot sample it so."""
+    guidance = 1.0 if request.guidance_scale is None else request.guidance_scale
+    if guidance < 1.0:
+        raise ModelFolderError(f"diffusers applies no guidance scale below 1, got {guidance}; export with 1 or more")
+    base_scheduler = read_scheduler(base.path)
+    if request.timesteps is None and kind == "ode":
+        assert request.steps is not None
+        grid, steps = None, request.steps
+        scheduler = many_step_scheduler(base_scheduler, flow_shift)
+    else:
+        grid = _grid(request, flow_shift)
+        steps = len(grid)
+        scheduler = few_step_scheduler(grid, stochastic=kind == "sde")
+    record = ExportRecord(
+        distill_version=version("distill-model-wan"),
+        text_length=text_length,
+        flow_shift=flow_shift,
+        sampling=RecordedSampling(sampler=kind, steps=steps, timesteps=grid, guidance_scale=guidance),
+        latent_shape=latent_shape,
+        base_scheduler=base_scheduler,
+    )
+    return ExportPlan(base, scheduler, record)
 
 
 def _grid(request: ValidationRequest, flow_shift: float) -> tuple[float, ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from distill_core.errors import ModelFolderError
 from distill_core.plugins import ModelFacts
+from distill_core.protocols import ValidationRequest
 from distill_model_wan.hub import Located, locate
 from distill_model_wan.pipeline_json import (
     ABSENT,
@@ -94,6 +95,8 @@ def inspect(path: str) -> WanFolder:
         patch=first.patch_size,
         max_positions=first.rope_max_seq_len,
         flow_shift=_flow_shift(folder, record),
+        sampling=_sampling(record),
+        latent_shape=record.latent_shape,
         experts=experts,
         boundary_ratio=index.boundary_ratio,
         expand_timesteps=index.expand_timesteps,
@@ -180,6 +183,15 @@ def _flow_shift(folder: Path, record: ExportRecord) -> float | None:
     if record.flow_shift is not None:
         return record.flow_shift
     return scheduler.flow_shift if SHIFT_KEYS[scheduler.class_name] == "flow_shift" else scheduler.shift
+
+
+def _sampling(record: ExportRecord) -> ValidationRequest | None:
+    """How an export is to be sampled, as a request of no role's."""
+    if record.sampling is None:
+        return None
+    sampler, timesteps, scale = record.sampling.sampler, record.sampling.timesteps, record.sampling.guidance_scale
+    steps = record.sampling.steps if timesteps is None else None
+    return ValidationRequest("", sampler=sampler, steps=steps, timesteps=timesteps, guidance_scale=scale)
 
 
 def _summary(index: PipelineIndex, configs: list[TransformerConfig]) -> str:

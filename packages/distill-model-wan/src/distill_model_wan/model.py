@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from distill_core.errors import ConfigError, ModelFolderError, Problem
 from distill_core.plugins import ModelFacts
-from distill_core.protocols import ModelRequest, ValidationRequest
+from distill_core.protocols import ModelPlugin, ModelRequest, ValidationRequest
 from distill_model_wan.adapter import WanAdapter
 from distill_model_wan.attention import checkpoint_blocks, fold_text
 from distill_model_wan.config import WanOptions, resolved_flow_shift, resolved_text_length
 from distill_model_wan.encoders import CaptionEncoder, VideoCodec
-from distill_model_wan.export import ExportPlan, write_export
+from distill_model_wan.export import plan_export, write_export
 from distill_model_wan.folder import WanFolder
 from distill_model_wan.hub import fetch
 from distill_model_wan.sampling import WanSampler
@@ -76,7 +76,10 @@ class WanModel:
 
     def _load_transformer(self, folder: WanFolder, name: str, request: ModelRequest) -> nn.Module:
         fetch(folder.path, folder.hub_id, name)
-        transformer = WanTransformer3DModel.from_pretrained(folder.path, subfolder=name, dtype=request.weights_dtype)
+        with torch.random.fork_rng(devices=[]):  # from_pretrained draws initial values before it reads the real ones
+            transformer = WanTransformer3DModel.from_pretrained(
+                folder.path, subfolder=name, dtype=request.weights_dtype
+            )
         transformer.to(self.device).train(request.trainable).requires_grad_(request.trainable)
         fold_text(transformer)
         embedder = transformer.condition_embedder
@@ -95,13 +98,19 @@ class WanModel:
         return [self.captions(caption) for caption in captions]
 
     def export(
-        self, modules: Mapping[str, nn.Module], base: ModelFacts, sampling: ValidationRequest, output: Path
+        self,
+        modules: Mapping[str, nn.Module],
+        base: ModelFacts,
+        sampling: ValidationRequest,
+        latent_shape: tuple[int, int, int, int],
+        output: Path,
     ) -> None:
-        """Write a diffusers pipeline folder that WanPipeline samples as ``sampling`` says.
+        """Write a diffusers pipeline folder that WanPipeline samples as ``sampling`` says, at ``latent_shape`` [T, C, H, W].
 
         Raises ModelFolderError, before anything is written, if no diffusers scheduler can; RunDirectoryError if ``output`` is taken.
         """
-        plan = ExportPlan.of(wan_folder(base), sampling, self.sampler.kind(sampling), self.text_length, self.flow_shift)
+        folder, kind = wan_folder(base), self.sampler.kind(sampling)
+        plan = plan_export(folder, sampling, kind, latent_shape, self.text_length, self.flow_shift)
         write_export(modules, plan, output)
 
 
@@ -126,3 +135,8 @@ def wan_folder(facts: ModelFacts) -> WanFolder:
     """Facts of this family's own kind."""
     assert isinstance(facts, WanFolder), f"expected the facts of a Wan folder, got {type(facts).__name__}"
     return facts
+
+
+def _keeps_the_contract(model: WanModel) -> ModelPlugin:
+    """Read by mypy only."""
+    return model

@@ -28,6 +28,9 @@ pipe = WanPipeline.from_pretrained(folder, vae=vae, dtype=torch.bfloat16).to("cu
 torch.manual_seed(0)  # {seeding}
 frames = pipe(
     "a cat walks through tall grass",
+    height={height},
+    width={width},
+    num_frames={num_frames},
     num_inference_steps={steps},
     guidance_scale={guidance:g},{text_length}
 ).frames[0]
@@ -49,8 +52,10 @@ _SEEDING = {
 
 def model_card(base: WanFolder, record: ExportRecord) -> str:
     """The card of an export made from ``base``."""
-    sampling = record.sampling
+    sampling, space = record.sampling, base.latent_space
     assert sampling is not None
+    assert record.latent_shape is not None
+    frames, _, rows, columns = record.latent_shape
     grid = ""
     if sampling.timesteps is not None:
         listed = ", ".join(f"{timestep:.6g}" for timestep in sampling.timesteps)
@@ -64,6 +69,9 @@ def model_card(base: WanFolder, record: ExportRecord) -> str:
         summary=base.summary,
         version=record.distill_version,
         steps=sampling.steps,
+        height=rows * space.spatial_stride,
+        width=columns * space.spatial_stride,
+        num_frames=(frames - 1) * space.temporal_stride + 1,
         guidance=sampling.guidance_scale,
         moves=_MOVES[sampling.sampler],
         seeding=_SEEDING[sampling.sampler],

@@ -145,6 +145,8 @@ class ExportRecord(_Json):
     text_length: int | None = None
     flow_shift: float | None = None
     sampling: RecordedSampling | None = None
+    latent_shape: tuple[int, int, int, int] | None = None
+    """[T, C, H, W] that the model was trained at."""
     base_scheduler: dict[str, Any] | None = None
     """The scheduler config of the many-step pipeline that the export was made from, where the export has another."""
 

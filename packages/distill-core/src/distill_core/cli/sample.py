@@ -28,7 +28,7 @@ def sample(
     role: Annotated[str | None, typer.Option("--role", help="Of a run directory: which role.")] = None,
     step: Annotated[int | None, typer.Option("--step", help="Of a run directory: which checkpoint.")] = None,
 ) -> None:
-    """Sample videos; a few-step student in its own steps, anything else in 40 with guidance 5 unless told otherwise."""
+    """Sample videos; a few-step export in its own steps, anything else in 40 with guidance 5 unless told otherwise."""
     from distill_core.sample import SampleOrder, sample_videos
 
     wanted = [*(prompt or []), *(_lines(prompts) if prompts else [])]

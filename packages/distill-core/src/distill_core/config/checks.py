@@ -62,19 +62,18 @@ def attention(
     demands: Demands, options: Options, models: Mapping[str, ModelSpec], document: Document
 ) -> Iterator[Problem]:
     """Kinds of attention that the method will ask for and a family of the run does not have."""
+    values = options.model_dump()
     for model in models.values():
-        for kind in demands.attention:
+        for kind in dict.fromkeys(demands.attention):
             if kind in model.attention:
                 continue
-            has = ", ".join(model.attention)
-            message = f"model {model.name!r} has no {kind!r} attention yet (it has: {has})"
-            option = next((name for name in type(options).model_fields if options.model_dump()[name] == kind), None)
+            message = f"model {model.name!r} has no {kind!r} attention yet (it has: {', '.join(model.attention)})"
+            option = next((name for name, value in values.items() if value == kind), None)
             if option is None:
                 yield document.problem(("recipe", "family"), f"{message}; choose a model that has it")
             else:
-                yield document.problem(
-                    ("method_config", option), f"{message}; set method_config.{option}: {model.attention[0]}"
-                )
+                remedy = f"set method_config.{option}: {model.attention[0]}"
+                yield document.problem(("method_config", option), f"{message}; {remedy}")
 
 
 def latent_spaces(facts: Mapping[str, ModelFacts], document: Document) -> Iterator[Problem]:

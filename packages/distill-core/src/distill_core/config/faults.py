@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from distill_core.config.document import Document, KeyPath
-from distill_core.config.scalars import plain_scalar
+from distill_core.config.scalars import FLOAT
 from distill_core.config.shape import Shape, shape_of
 from distill_core.config.suggest import closest, unknown_key
 from distill_core.errors import Problem
@@ -23,6 +23,14 @@ from distill_core.redaction import redact_text
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 _OWN_WORDS = frozenset({"value_error", "assertion_error"})
+_SHAPE_SAYS_IT = {
+    "int_type", "int_parsing", "int_from_float", "float_type", "float_parsing", "finite_number", "bool_type",
+    "bool_parsing", "string_type", "list_type", "tuple_type", "set_type", "frozen_set_type", "dict_type",
+    "model_type", "model_attributes_type", "none_required", "literal_error", "enum", "greater_than",
+    "greater_than_equal", "less_than", "less_than_equal", "multiple_of", "too_short", "too_long",
+    "string_too_short", "string_too_long", "string_pattern_mismatch",
+}  # fmt: skip
+"""pydantic's errors that are plain from what the schema allows; of others, a plugin's own among them, pydantic's message is shown."""
 _YAML_1_1_BOOLEANS = frozenset({"yes", "no", "on", "off", "y", "n"})
 
 
@@ -83,15 +91,13 @@ class _Translator:
     def problems(self, errors: Sequence[ErrorDetails]) -> list[Problem]:
         """One problem a value, in the order of the errors; the alternatives of a union are one problem, not one each."""
         places = [self._place(error) for error in errors]
-        alternatives: dict[KeyPath, set[str | int]] = {}
-        for place in places:
-            alternatives.setdefault(place.union, set()).add(place.alternative)
-        found: dict[tuple[KeyPath, str], Problem] = {}
         misspelt = self._misspelt(errors, places)
+        found: dict[tuple[KeyPath, str], Problem] = {}
         for error, place in zip(errors, places, strict=True):
-            if place.path in misspelt:
+            alternatives = _alternatives(place.union, places)
+            if place.path in misspelt or place.alternative not in alternatives:
                 continue
-            if len(alternatives[place.union]) > 1:
+            if len(alternatives) > 1:
                 path, message = place.union, self._must_be(place.union)
             else:
                 path, message = self._explain(error, place.path)
@@ -136,10 +142,9 @@ class _Translator:
             return path, self._unknown(path)
         if kind in _OWN_WORDS:
             return path, str(error["ctx"]["error"])
-        shape = self._shape.at(path)
-        if shape is None or shape.allowed() == "anything":
-            return path, f"{error['msg'][:1].lower()}{error['msg'][1:]}; got {shown(self._value(path))}"
-        return path, self._must_be(path)
+        if kind in _SHAPE_SAYS_IT and self._shape.at(path) is not None:
+            return path, self._must_be(path)
+        return path, f"{error['msg'][:1].lower()}{error['msg'][1:]}; got {shown(self._value(path))}"
 
     def _required(self, path: KeyPath) -> str:
         shape = self._shape.at(path)
@@ -161,6 +166,13 @@ class _Translator:
         return self._document.value((*self._at, *path))
 
 
+def _alternatives(union: KeyPath, places: Sequence[_Place]) -> set[str | int]:
+    """The alternatives of a union that the user can have meant: where one alone was of the right kind, and wrong within, that one."""
+    all_of_them = {place.alternative for place in places if place.union == union}
+    within = {place.alternative for place in places if place.union == union != place.path}
+    return within if len(within) == 1 else all_of_them
+
+
 def _has(container: Any, segment: str | int) -> bool:
     if isinstance(container, list):
         return isinstance(segment, int) and segment < len(container)
@@ -171,10 +183,10 @@ def shown(value: Any) -> str:
     """A value as a message shows it: short, on one line, without secrets."""
     if value is None:
         return "nothing (null)"
-    if isinstance(value, float) and not math.isfinite(value):
-        return (
-            ".nan (not a number)" if math.isnan(value) else ("-.inf" if value < 0 else ".inf (or a number too large)")
-        )
+    if isinstance(value, float) and math.isnan(value):
+        return ".nan (not a number)"
+    if isinstance(value, float) and math.isinf(value):
+        return f"{'-' if value < 0 else ''}.inf (or a number too large)"
     if isinstance(value, Mapping):
         return f"a mapping ({', '.join(value)})" if value else "an empty mapping"
     text = redact_text(json.dumps(value, ensure_ascii=False))
@@ -183,22 +195,26 @@ def shown(value: Any) -> str:
 
 
 def _hint(value: Any, shape: Shape) -> str:
+    """The likely slip behind a value of the wrong kind; empty if none is likely."""
     kinds = shape.kinds()
-    if isinstance(value, str) and shape.choices:
-        meant = closest(value, [str(choice) for choice in shape.choices])
-        return "" if meant is None else f"; did you mean `{meant}`?"
-    if isinstance(value, str) and "boolean" in kinds and value.lower() in _YAML_1_1_BOOLEANS:
-        return "; in YAML 1.2 only true and false are booleans"
-    if (
-        isinstance(value, str)
-        and kinds & {"number", "integer"}
-        and isinstance(plain_scalar(value.strip()), int | float)
-    ):
-        return "; remove the quotes"
+    if isinstance(value, str):
+        return _text_hint(value, shape)
     if isinstance(value, float) and "integer" in kinds and value.is_integer():
         return f"; write {int(value)}"
     if isinstance(value, int | float) and "string" in kinds and not shape.choices:
         return "; put it in quotes"
-    if value is not None and not isinstance(value, list | Mapping) and "array" in kinds:
-        return "; write it as [..., ...]"
+    if isinstance(value, int | float) and "array" in kinds:
+        return f"; write it as [{shown(value)}]"
     return ""
+
+
+def _text_hint(text: str, shape: Shape) -> str:
+    kinds = shape.kinds()
+    if shape.choices:
+        meant = closest(text, [str(choice) for choice in shape.choices])
+        return "" if meant is None else f"; did you mean `{meant}`?"
+    if "boolean" in kinds and text.lower() in _YAML_1_1_BOOLEANS:
+        return "; in YAML 1.2 only true and false are booleans"
+    if kinds & {"number", "integer"} and FLOAT.fullmatch(text.strip()):
+        return "; remove the quotes"
+    return f"; write it as [{text}]" if "array" in kinds else ""

@@ -86,7 +86,7 @@ def _text(path: Path) -> str:
     if len(content) > MAX_BYTES:
         raise ConfigError([Problem("", f"holds {len(content)} bytes, too many for a run.yaml")], str(path))
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         message = f"byte {content[error.start]:#04x} is not UTF-8; save the file as UTF-8 text"

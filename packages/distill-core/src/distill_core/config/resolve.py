@@ -136,7 +136,9 @@ def _facts_or_fault(model: ModelSpec, path: str) -> ModelFacts | str:
     except PluginError as error:
         return str(error)
     except RefusedError as refusal:
-        return str(refusal.__cause__) if isinstance(refusal.__cause__, ModelFolderError) else refusal.reason
+        if isinstance(refusal.__cause__, ModelFolderError):
+            return str(refusal.__cause__).replace("\n", " ")
+        return refusal.reason
     return facts
 
 

@@ -71,7 +71,7 @@ class RoleConfig(Section):
     family: str | None = None
     """The role's model family; null means `recipe.family`."""
     path: PathText
-    """A pipeline folder, or a hub id such as `Wan-AI/Wan2.1-T2V-1.3B-Diffusers`."""
+    """A pipeline folder, or a hub id, `organisation/name`."""
     trainable: bool = True
     """Whether the run trains the role; must be what the method says."""
     weights: Literal["auto", "fp32", "bf16"] = "auto"

@@ -18,6 +18,7 @@ _BOUNDS = {
     "exclusiveMinimum": "above {}",
     "maximum": "at most {}",
     "exclusiveMaximum": "below {}",
+    "multipleOf": "a multiple of {}",
 }
 _KINDS = {
     "integer": "a whole number",
@@ -85,9 +86,8 @@ class Shape:
 
     def allowed(self) -> str:
         """What the value may be, e.g. ``a number, above 0 and below 1, or null``."""
-        words = [self._words(option) for option in self._options()]
-        words.sort(key=lambda word: word == "null")
-        return ", or ".join(dict.fromkeys(words)) if len(words) > 1 else words[0]
+        words = dict.fromkeys(self._words(option) for option in self._options())
+        return ", or ".join(sorted(words, key=lambda word: word == "null"))
 
     def sections(self, path: str = "") -> Iterator[tuple[str, Shape]]:
         """This mapping and every mapping below it, by dotted path; a key of the user's choosing is written ``<name>``."""
@@ -126,11 +126,10 @@ class Shape:
             return choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
         kind = option.get("type")
         if kind == "string":
-            return "text, not empty" if option.get("minLength") else "text"
+            return _text_words(option)
         if kind == "array":
             return self._list_words(option)
-        bounds = [words.format(_number(option[bound])) for bound, words in _BOUNDS.items() if bound in option]
-        return ", ".join([_KINDS.get(str(kind), "anything"), *([" and ".join(bounds)] if bounds else [])])
+        return ", ".join([_KINDS.get(str(kind), "anything"), *_bounds(option, _BOUNDS)])
 
     def _list_words(self, option: JsonSchema) -> str:
         items = [self._part(item).allowed() for item in option.get("prefixItems", ())]
@@ -138,8 +137,25 @@ class Shape:
             each = f"each {items[0]}" if len(set(items)) == 1 else "; ".join(items)
             return f"a list of {len(items)}, {each}"
         each = self._part(option.get("items", {})).allowed()
-        least = f" of at least {option['minItems']}" if option.get("minItems") else ""
-        return f"a list{least}" if each == "anything" else f"a list{least}, each {each}"
+        length = "".join(
+            f" of {bounds}" for bounds in _bounds(option, {"minItems": "at least {}", "maxItems": "at most {}"})
+        )
+        return f"a list{length}" if each == "anything" else f"a list{length}, each {each}"
+
+
+def _text_words(option: JsonSchema) -> str:
+    if "pattern" in option:
+        return f"text that matches `{option['pattern']}`"
+    if option.get("minLength") == 1 and "maxLength" not in option:
+        return "text, not empty"
+    length = _bounds(option, {"minLength": "at least {}", "maxLength": "at most {}"})
+    return f"text of {length[0]} characters" if length else "text"
+
+
+def _bounds(option: JsonSchema, words: Mapping[str, str]) -> list[str]:
+    """The bounds that a schema has, in one phrase; empty if it has none."""
+    found = [phrase.format(_number(option[bound])) for bound, phrase in words.items() if bound in option]
+    return [" and ".join(found)] if found else []
 
 
 def _number(bound: float) -> str:

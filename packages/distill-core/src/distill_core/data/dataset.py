@@ -17,7 +17,7 @@ import pyarrow as pa
 from torch import Tensor
 
 from distill_core.data.columns import CAPTION_COLUMNS, LATENT, LATENT_COLUMNS, TEXT, check_columns
-from distill_core.data.files import OpenFiles, ParquetFacts, find_parquet, read_column
+from distill_core.data.files import OpenFiles, ParquetFacts, find_parquet, read_columns
 from distill_core.data.tensors import tensor_of
 from distill_core.errors import DataError
 from distill_core.protocols import Row
@@ -78,7 +78,7 @@ class ParquetDataset:
         """The first ``count`` distinct captions, or as many as there are."""
         found: dict[str, None] = {}
         for file in self.files:
-            for caption in read_column(file, "caption"):
+            for caption in read_columns(file, ["caption"]).column("caption"):
                 if len(found) >= count:
                     return tuple(found)
                 found[caption.as_py()] = None
@@ -94,9 +94,11 @@ class ParquetDataset:
         latent_shapes: Counter[tuple[int, ...]] = Counter()
         text_shapes: Counter[tuple[int, ...]] = Counter()
         for file in self.files:
-            text_shapes += _shapes(file, TEXT, "LD")
-            if set(LATENT_COLUMNS) <= set(file.columns):
-                latent_shapes += _shapes(file, LATENT, "CTHW")
+            clips = set(LATENT_COLUMNS) <= set(file.columns)
+            table = read_columns(file, [f"{name}_shape" for name in ((TEXT, LATENT) if clips else (TEXT,))])
+            text_shapes += _shapes(file, table, TEXT, "LD")
+            if clips:
+                latent_shapes += _shapes(file, table, LATENT, "CTHW")
         return DatasetSummary(
             path=self.path,
             rows=len(self),
@@ -131,9 +133,9 @@ def _tensor(values: Mapping[str, pa.Scalar], name: str, dimensions: str) -> Tens
         raise DataError(f"{name} {error}") from error
 
 
-def _shapes(file: ParquetFacts, name: str, dimensions: str) -> Counter[tuple[int, ...]]:
+def _shapes(file: ParquetFacts, table: pa.Table, name: str, dimensions: str) -> Counter[tuple[int, ...]]:
     """How many rows of the file have each shape of the tensor ``name``."""
-    shapes = [tuple(shape) for shape in read_column(file, f"{name}_shape").to_pylist()]
+    shapes = [tuple(shape) for shape in table.column(f"{name}_shape").to_pylist()]
     for row, shape in enumerate(shapes):
         if len(shape) != len(dimensions):
             raise DataError(

@@ -22,6 +22,7 @@ from distill_core.data.clips import Clip, ClipRules, frame_size, load_clip
 from distill_core.data.columns import T2V_SCHEMA, TEXT_ONLY_SCHEMA, CaptionRecord, ClipRecord
 from distill_core.data.folder import REPORT, published
 from distill_core.data.sources import Source
+from distill_core.data.tensors import is_finite
 from distill_core.data.writer import ParquetWriter
 from distill_core.errors import DataError
 from distill_core.plugins.specs import ModelFacts
@@ -182,7 +183,7 @@ def _encode_texts(entries: Sequence[CaptionEntry], encoding: Encoding, writer: P
 def _stored(tensor: Tensor, dtype: torch.dtype, name: str) -> Tensor:
     """The tensor in the dtype that it is stored in. Raises DataError if that leaves a value that is not finite."""
     stored = tensor.to(dtype)
-    if not stored.isfinite().all():
+    if not is_finite(stored):
         raise DataError(f"its {name} is not finite in {str(dtype).removeprefix('torch.')}; try another --dtype")
     return stored
 

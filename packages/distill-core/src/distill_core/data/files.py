@@ -87,13 +87,14 @@ def _guarded(path: Path, work: Callable[[], ResultT]) -> ResultT:
         raise DataError(f"{path} is no parquet file or is damaged: {error}; remove it or write it again") from error
 
 
-def read_column(facts: ParquetFacts, column: str) -> pa.ChunkedArray:
-    """One whole column. Raises DataError, with the row, where it is null."""
+def read_columns(facts: ParquetFacts, columns: Sequence[str]) -> pa.Table:
+    """Whole columns. Raises DataError, with the row, where one is null."""
     with _open(facts.path) as file:
-        values = _guarded(facts.path, lambda: file.read([column], use_threads=False)).column(column)
-    if values.null_count:
-        raise DataError(f"{facts.path}, row {values.is_null().index(True).as_py()}: {column} is null")
-    return values
+        table = _guarded(facts.path, lambda: file.read(list(columns), use_threads=False))
+    for name, values in zip(table.column_names, table.columns, strict=True):
+        if values.null_count:
+            raise DataError(f"{facts.path}, row {values.is_null().index(True).as_py()}: {name} is null")
+    return table
 
 
 class OpenFiles:

@@ -49,6 +49,12 @@ def tensor_of(data: pa.Buffer, shape: Sequence[int], dtype_name: str, dimensions
         raise DataError(f"has {data.size} bytes; its shape {list(shape)} in {dtype_name} makes {due}")
     # The copy gives memory that is writable and aligned; Arrow's is neither for certain.
     tensor = torch.from_numpy(np.frombuffer(data, np.uint8).copy()).view(dtype).view(*shape)
-    if not tensor.isfinite().all():
+    if not is_finite(tensor):
         raise DataError("holds NaN or infinity")
     return tensor
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether no value is NaN or infinite. One pass without temporaries: NaN propagates into both extremes."""
+    lowest, highest = tensor.aminmax()
+    return math.isfinite(lowest) and math.isfinite(highest)

@@ -143,7 +143,7 @@ class PluginIndex:
 
     def _refuse(self, kind: Literal["model", "method"], name: str) -> NoReturn:
         """Raise the error for a name that cannot be chosen, from what its plugin raised if it raised."""
-        culprits = [row for row in self.rows if row.name == name and row.kind in (kind, "-") and row.status != "ok"]
+        culprits = [row for row in self.rows if row.name == name and row.kind in (kind, "-")]
         if not culprits:
             raise PluginError(self._unknown(kind, name))
         cause = next((row.cause for row in culprits if row.cause is not None), None)

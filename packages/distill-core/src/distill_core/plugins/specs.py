@@ -64,7 +64,7 @@ class ModelFacts:
 
     Attributes:
         path: the local folder (of a hub id: the cached snapshot's).
-        summary: one line for a person, e.g. "Wan 2.1 T2V, 1.42B parameters".
+        summary: one line for a person, e.g. "text to video, 1.42B parameters".
         latent_space: the space of its latents.
         text_width: features D of one text token.
         text_length: tokens that the model attends, padding included.

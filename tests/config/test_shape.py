@@ -1,0 +1,50 @@
+"""distill_core.config.shape: schemas in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import Field, TypeAdapter, create_model
+
+from distill_core.config.shape import Shape, shape_of
+
+
+def _allowed(annotation: Any) -> str:
+    schema = TypeAdapter(annotation).json_schema()
+    return Shape(schema, schema.get("$defs", {})).allowed()
+
+
+@pytest.mark.parametrize(
+    ("annotation", "words"),
+    [
+        (int, "a whole number"),
+        (Annotated[int, Field(ge=1, le=1000000)], "a whole number, at least 1 and at most 1000000"),
+        (Annotated[float, Field(gt=0, lt=0.5)], "a number, above 0 and below 0.5"),
+        (Annotated[int, Field(multiple_of=8)], "a whole number, a multiple of 8"),
+        (bool, "true or false"),
+        (str, "text"),
+        (Annotated[str, Field(min_length=1)], "text, not empty"),
+        (Annotated[str, Field(min_length=2, max_length=3)], "text of at least 2 and at most 3 characters"),
+        (Annotated[str, Field(pattern="^a+$")], "text that matches `^a+$`"),
+        (Literal["a"], "`a`"),
+        (Literal["a", "b", 3], "one of `a`, `b`, `3`"),
+        (int | None, "a whole number, or null"),
+        (None | int | Literal["all"], "a whole number, or `all`, or null"),
+        (list[Any], "a list"),
+        (tuple[int, ...], "a list, each a whole number"),
+        (Annotated[list[str], Field(min_length=1, max_length=4)], "a list of at least 1 and at most 4, each text"),
+        (tuple[int, int], "a list of 2, each a whole number"),
+        (tuple[int, str], "a list of 2, a whole number; text"),
+        (dict[str, int], "a mapping"),
+        (Any, "anything"),
+    ],
+)
+def test_what_is_allowed_in_plain_words(annotation: Any, words: str) -> None:
+    assert _allowed(annotation) == words
+
+
+def test_a_model_that_json_cannot_express_says_nothing() -> None:
+    shape = shape_of(create_model("Odd", call=(Callable[[], int], ...)))
+    assert (shape.properties, shape.allowed()) == ({}, "anything")

@@ -1,0 +1,27 @@
+"""`distill data encode` with a real, tiny pipeline: what comes out fits the model that it was made with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from distill_core.cli.encoding import EncodeRequest, carry_out
+from distill_core.config.schema import Data
+from distill_core.data.dataset import open_dataset
+from distill_core.data.fit import check_dataset
+from distill_core.video import write_mp4
+from distill_model_wan.folder import inspect
+from distill_model_wan.testing import make_tiny_pipeline
+
+
+def test_a_clip_through_a_real_pipeline_fits_it(tmp_path: Path) -> None:
+    make_tiny_pipeline(tmp_path / "model")
+    write_mp4(tmp_path / "videos" / "a.mp4", torch.full((6, 48, 32, 3), 200, dtype=torch.uint8), fps=16)
+    (tmp_path / "videos" / "a.txt").write_text("a red square moves left")
+    carry_out(EncodeRequest(tmp_path / "videos", str(tmp_path / "model"), tmp_path / "out", family="wan"))
+    dataset = open_dataset(tmp_path / "out", latents=True)
+    facts = inspect(str(tmp_path / "model"))
+    assert check_dataset(dataset.summary(), facts, Data(path="out")) == (2, 16, 6, 4)
+    assert dataset[0].text_LD.shape[1] == facts.text_width
+    assert dataset[0].text_LD.abs().sum(dim=1).all()  # no padding is stored

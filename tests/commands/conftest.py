@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from distill_core.cli import main
 from distill_core.config.document import write_yaml
 
@@ -59,6 +60,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import json
 
     import torch
+
     from distill_core.video import write_mp4
 
     folder = tmp_path_factory.mktemp("clips")
@@ -75,10 +77,9 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def encoded(tmp_path_factory: pytest.TempPathFactory, tiny: Path, clips: Path) -> Path:
     """The clips, encoded with the tiny pipeline by the command itself."""
     folder = tmp_path_factory.mktemp("data") / "clips"
-    try:
+    with pytest.raises(SystemExit) as stop:
         main(["data", "encode", str(clips), "--model", str(tiny), "--output", str(folder)])
-    except SystemExit as stop:
-        assert not stop.code, "data encode failed"
+    assert not stop.value.code
     return folder
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
 from tests.commands.conftest import Command
 
 RunYaml = Callable[..., Path]
@@ -77,7 +76,9 @@ def test_captions_alone_for_a_method_that_needs_latents(
     distill: Command, refused: Callable[..., str], run_yaml: RunYaml, tmp_path: Path, tiny: Path
 ) -> None:
     (tmp_path / "captions.txt").write_text("red\nblue\n")
-    made = distill("data", "encode", tmp_path / "captions.txt", "--captions-only", "--model", tiny, "--output", tmp_path / "text")
+    made = distill(
+        "data", "encode", tmp_path / "captions.txt", "--captions-only", "--model", tiny, "--output", tmp_path / "text"
+    )
     assert made.code == 0, made.err
     assert "captions only" in refused(run_yaml("finetune", data={"path": str(tmp_path / "text")}))
     assert "data.num_frames" in refused(run_yaml(data={"path": str(tmp_path / "text")}))
@@ -152,7 +153,9 @@ def test_the_sparse_attention_of_the_rfc_names_the_dense_remedy(refused: Callabl
 
 
 def test_every_mistake_is_reported_at_once(refused: Callable[..., str], run_yaml: RunYaml) -> None:
-    message = refused(run_yaml(), "training.learning_rate=fast", "checkpoint.keep_lats=2", "method_config.guidence_scale=3")
+    message = refused(
+        run_yaml(), "training.learning_rate=fast", "checkpoint.keep_lats=2", "method_config.guidence_scale=3"
+    )
     assert message.count("\n") >= 3
     assert "keep_last" in message
     assert "guidance_scale" in message

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from distill_core.video import read_video
-
 from tests.commands.conftest import REPOSITORY, Command
+
+from distill_core.video import read_video
 
 RunYaml = Callable[..., Path]
 FEW_STEPS = {"method_config": {"dmd_denoising_steps": [1000, 500, 0], "generator_update_interval": 1}}
@@ -85,7 +85,9 @@ def test_sample_says_what_is_missing(distill: Command, tiny: Path, tmp_path: Pat
     assert nothing.code == 2
 
 
-def test_a_second_run_of_a_finished_run_is_quick_and_changes_nothing(distill: Command, run_yaml: RunYaml, tmp_path: Path) -> None:
+def test_a_second_run_of_a_finished_run_is_quick_and_changes_nothing(
+    distill: Command, run_yaml: RunYaml, tmp_path: Path
+) -> None:
     path = run_yaml("finetune")
     assert distill("run", path).code == 0
     before = (tmp_path / "run" / "metrics.jsonl").read_bytes()

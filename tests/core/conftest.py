@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
+
 from distill_core.build import prepare
 from distill_core.config.document import write_yaml
 from distill_core.config.resolve import ResolvedRun, open_run
@@ -20,7 +22,6 @@ from distill_core.run_directory import RunDirectory
 from distill_core.session import train
 from distill_core.testing.toy import encode_caption
 from distill_core.testing.toy_spec import TOY, write_toy_model
-from rich.console import Console
 
 CAPTIONS = ["a red square", "a blue circle", "two green things", "nothing at all", "a yellow triangle"]
 
@@ -55,7 +56,13 @@ class ToyWorld:
             "recipe": {"family": "toy", "method": method},
             "roles": {name: {"path": str(self.root / name), "trainable": name not in frozen} for name in names},
             "data": {"path": str(self.root / "data")},
-            "training": {"max_train_steps": 12, "train_batch_size": 2, "learning_rate": 1e-2, "seed": 3, "device": "cpu"},
+            "training": {
+                "max_train_steps": 12,
+                "train_batch_size": 2,
+                "learning_rate": 1e-2,
+                "seed": 3,
+                "device": "cpu",
+            },
             "output_dir": str(self.root / "run"),
             "checkpoint": {"interval": 4},
             "tracking": {"log_interval": 2},
@@ -87,7 +94,9 @@ def write_data(folder: Path, channels: int = 2) -> None:
         for index, caption in enumerate(CAPTIONS):
             latent_CTHW = torch.randn(channels, 3, 4, 4, generator=generator) * 2 + 0.5
             writer.add(
-                ClipRecord(f"clip{index}", caption, encode_caption(caption), latent_CTHW, f"{index}.mp4", 16, 16, 9, 16.0)
+                ClipRecord(
+                    f"clip{index}", caption, encode_caption(caption), latent_CTHW, f"{index}.mp4", 16, 16, 9, 16.0
+                )
             )
 
 

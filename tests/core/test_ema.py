@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from distill_core.ema import WeightAverage
 from torch import nn
+
+from distill_core.ema import WeightAverage
 
 
 def test_average_by_hand() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from distill_core.metrics import MetricWindow
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from distill_core.metrics import MetricWindow
 
 
 def test_means_are_over_each_names_own_count() -> None:

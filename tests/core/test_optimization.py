@@ -7,11 +7,12 @@ import math
 
 import pytest
 import torch
-from distill_core.config.schema import Optimization
-from distill_core.optimization import RoleOptimizer, lr_multiplier
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+
+from distill_core.config.schema import Optimization
+from distill_core.optimization import RoleOptimizer, lr_multiplier
 
 
 @pytest.mark.parametrize(

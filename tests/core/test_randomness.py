@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from distill_core.randomness import KeyedDraw, key_bits, key_fraction
 from hypothesis import given
 from hypothesis import strategies as st
+
+from distill_core.randomness import KeyedDraw, key_bits, key_fraction
 
 CPU = torch.device("cpu")
 
@@ -21,7 +22,9 @@ def test_asking_twice_gives_the_same_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [draw(step=2), draw(micro_step=1), draw(seed=1), draw().within("inner")], ids=["step", "micro", "seed", "within"]
+    "other",
+    [draw(step=2), draw(micro_step=1), draw(seed=1), draw().within("inner")],
+    ids=["step", "micro", "seed", "within"],
 )
 def test_every_part_of_the_key_matters(other: KeyedDraw) -> None:
     assert not torch.equal(draw().normal("n", (4,)), other.normal("n", (4,)))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from distill_core.testing.contracts import LATENT_SHAPE, toy_batch, toy_roles
-
 from tests.core.conftest import methods
+
+from distill_core.testing.contracts import LATENT_SHAPE, toy_batch, toy_roles
 
 
 def frozen_and_trained() -> tuple[object, object]:

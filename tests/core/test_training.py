@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save as to_bytes
+from tests.core.conftest import ToyWorld
+from torch.distributed.checkpoint import FileSystemReader
+from torch.distributed.checkpoint.state_dict_loader import load as dcp_load
+
 from distill_core.checkpoint import Checkpoint, Checkpoints
 from distill_core.errors import CheckpointError, NonFiniteError, RunDirectoryError
 from distill_core.events import Events
 from distill_core.run_directory import RunDirectory
-from safetensors.torch import save as to_bytes
-from torch.distributed.checkpoint import FileSystemReader
-from torch.distributed.checkpoint.state_dict_loader import load as dcp_load
 
-from tests.core.conftest import ToyWorld
 
 def final_bytes(directory: RunDirectory, step: int) -> bytes:
     """Every tensor of a checkpoint, as bytes."""
@@ -59,7 +60,12 @@ def test_a_run_leaves_what_the_design_says(world: ToyWorld) -> None:
     assert {"grad_norm/critic", "learning_rate/student", "steps_per_second"} <= lines[0].keys()
     assert sorted(path.name for path in directory.samples.iterdir()) == ["step-00000006", "step-00000012"]
     assert len(list((directory.samples / "step-00000012").glob("*.mp4"))) == 4
-    assert sorted(p.name for p in directory.checkpoints.iterdir()) == ["LATEST", "step-00000004", "step-00000008", "step-00000012"]
+    assert sorted(p.name for p in directory.checkpoints.iterdir()) == [
+        "LATEST",
+        "step-00000004",
+        "step-00000008",
+        "step-00000012",
+    ]
 
 
 @pytest.mark.parametrize("method", ["dmd2", "finetune"])
@@ -220,14 +226,18 @@ def test_checkpoint_keeps_how_the_method_samples(world: ToyWorld) -> None:
 
 
 def test_wandb_offline_gets_figures_videos_and_a_redacted_yaml(world: ToyWorld) -> None:
-    run = world.mapping("finetune", validation={"interval": 12}, tracking={"trackers": ["wandb"], "wandb_mode": "offline"})
+    run = world.mapping(
+        "finetune", validation={"interval": 12}, tracking={"trackers": ["wandb"], "wandb_mode": "offline"}
+    )
     run["tracking"]["entity"] = "hf_abcdefghijklmnopqrstuvwxyzABCDEFGH"
     directory = world.train(run)
     (offline,) = (directory.trackers / "wandb").rglob("run-*.wandb")
     content = offline.read_bytes()
     assert b"grad_norm/student" in content
     assert b"hf_abcdefghijklmnopqrstuvwxyzABCDEFGH" not in b"".join(
-        path.read_bytes() for path in (directory.trackers / "wandb").rglob("*") if path.name in ("run.yaml", "config.yaml")
+        path.read_bytes()
+        for path in (directory.trackers / "wandb").rglob("*")
+        if path.name in ("run.yaml", "config.yaml")
     )
     copies = list((directory.trackers / "wandb").rglob("files/run.yaml"))
     assert copies

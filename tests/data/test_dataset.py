@@ -14,8 +14,9 @@ import pytest
 import torch
 from data_sets import caption, clip, write_captions, write_clips
 
+from distill_core.data import files
 from distill_core.data.columns import T2V_SCHEMA
-from distill_core.data.dataset import ParquetDataset, open_dataset
+from distill_core.data.dataset import open_dataset
 from distill_core.errors import DataError
 
 
@@ -147,22 +148,46 @@ def test_a_fingerprint_follows_the_content_and_not_the_place(tmp_path: Path) -> 
     assert a != c
 
 
-def read_one(dataset: ParquetDataset, index: int) -> str:
-    return dataset[index].id
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that this process opens, as it opens them."""
+    names: list[str] = []
+
+    def open_and_note(path: Path) -> pq.ParquetFile:
+        names.append(path.name)
+        return open_file(path)
+
+    open_file = files._open
+    monkeypatch.setattr(files, "_open", open_and_note)
+    return names
 
 
-def test_a_data_set_that_has_been_read_goes_to_another_process(tmp_path: Path) -> None:
+def test_a_data_set_that_has_been_read_can_be_pickled(tmp_path: Path) -> None:
     dataset = open_dataset(write_clips(tmp_path, map(clip, range(3))), latents=True)
     assert dataset[1].id == "clip-1"
     assert pickle.loads(pickle.dumps(dataset))[2].id == "clip-2"
-    with get_context("fork").Pool(1) as pool:
-        assert pool.apply(read_one, (dataset, 0)) == "clip-0"
 
 
-def test_more_files_than_may_be_open_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distill_core.data.files.MAX_OPEN_FILES", 2)
+def test_a_forked_process_opens_files_of_its_own(tmp_path: Path, opened: list[str]) -> None:
+    dataset = open_dataset(write_clips(tmp_path, map(clip, range(3))), latents=True)
+    assert dataset[1].id == "clip-1"
+    opened.clear()
+    context = get_context("fork")
+    results = context.SimpleQueue()
+    child = context.Process(target=lambda: results.put((dataset[0].id, opened)))
+    child.start()
+    assert results.get() == ("clip-0", ["data-00000.parquet"])
+    child.join()
+    assert dataset[2].id == "clip-2"
+    assert opened == []
+
+
+def test_no_more_files_stay_open_than_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[str]) -> None:
+    monkeypatch.setattr(files, "MAX_OPEN_FILES", 2)
     dataset = open_dataset(write_clips(tmp_path, map(clip, range(5)), rows_per_file=1), latents=True)
-    assert [dataset[index].id for index in (0, 3, 1, 4, 0)] == ["clip-0", "clip-3", "clip-1", "clip-4", "clip-0"]
+    opened.clear()
+    assert [dataset[index].id[-1] for index in (0, 3, 0, 4, 0, 3)] == list("030403")
+    assert [name[-9] for name in opened] == list("0343")  # 0 is used again and again, 3 and 4 take turns
 
 
 def test_nothing_is_written_beside_data_that_are_read(tmp_path: Path) -> None:

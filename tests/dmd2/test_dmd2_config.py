@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from distill_method_dmd2.config import Dmd2Options
 from pydantic import ValidationError
+
+from distill_method_dmd2.config import Dmd2Options
 
 
 def test_trailing_zero_is_an_end_marker_and_no_step() -> None:

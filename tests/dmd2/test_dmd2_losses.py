@@ -6,9 +6,10 @@ import math
 
 import pytest
 import torch
-from distill_method_dmd2.losses import critic_velocity_loss, critic_x0_loss, dmd_gradient, dmd_loss, guided
 from hypothesis import given
 from hypothesis import strategies as st
+
+from distill_method_dmd2.losses import critic_velocity_loss, critic_x0_loss, dmd_gradient, dmd_loss, guided
 
 
 def samples(*values: list[float]) -> torch.Tensor:

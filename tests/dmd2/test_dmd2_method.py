@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from torch import Tensor
+
 from distill_core.plugins.registry import Registry
 from distill_core.plugins.specs import MethodSpec
 from distill_core.protocols import Batch, ValidationRequest
@@ -17,7 +19,6 @@ from distill_method_dmd2.losses import dmd_gradient, guided
 from distill_method_dmd2.method import Dmd2
 from distill_method_dmd2.plugin import demands, distill_register_methods
 from distill_method_dmd2.rollout import ode_move, simulate
-from torch import Tensor
 
 
 def spec() -> MethodSpec:

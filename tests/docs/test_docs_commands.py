@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from tests.commands.conftest import REPOSITORY, Command, distill  # noqa: F401  the fixture
 
 PROMPT = "$ uv run "
@@ -21,7 +20,11 @@ def commands(page: str) -> list[list[str]]:
     """The words of every `$ uv run …` of a page's console blocks."""
     text = (REPOSITORY / page).read_text(encoding="utf-8")
     blocks = re.findall(r"```console\n(.*?)```", text, flags=re.DOTALL)
-    lines = [line.removeprefix("$ python3 -m pip install uv && ").removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    lines = [
+        line.removeprefix("$ python3 -m pip install uv && ").removeprefix("$ ")
+        for block in blocks
+        for line in block.splitlines()
+    ]
     return [shlex.split(line)[2:] for line in lines if line.startswith("uv run ")]
 
 
@@ -38,7 +41,9 @@ def test_the_quickstart_works_as_it_is_written(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    shutil.copytree(REPOSITORY / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("work", "__pycache__"))
+    shutil.copytree(
+        REPOSITORY / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("work", "__pycache__")
+    )
     monkeypatch.chdir(tmp_path)
     done = commands("docs/quickstart.md")
     assert len(done) >= 8

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from distill_core.config.document import write_yaml
-
 from tests.commands.conftest import REPOSITORY
+
+from distill_core.config.document import write_yaml
 
 TEACHER = REPOSITORY / "examples" / "shapes" / "teacher"
 
@@ -59,7 +59,16 @@ def test_it_is_listed_and_works_with_the_family(site: Path, tmp_path: Path) -> N
 
 @pytest.mark.xdist_group("turbo")
 def test_it_trains(site: Path, tmp_path: Path) -> None:
-    draw = [sys.executable, str(REPOSITORY / "examples/shapes/draw.py"), "--output", "clips", "--clips", "4", "--seed", "0"]
+    draw = [
+        sys.executable,
+        str(REPOSITORY / "examples/shapes/draw.py"),
+        "--output",
+        "clips",
+        "--clips",
+        "4",
+        "--seed",
+        "0",
+    ]
     subprocess.run(draw, check=True, cwd=tmp_path, timeout=300)
     encoded = run(site, "data", "encode", "clips", "--model", str(TEACHER), "--output", "data", cwd=tmp_path)
     assert encoded.returncode == 0, encoded
@@ -88,6 +97,12 @@ def test_it_keeps_the_contract_as_the_page_tests_it(site: Path, tmp_path: Path) 
     (tmp_path / "test_turbo.py").write_text(example, encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_turbo.py"]
     result = subprocess.run(
-        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True, timeout=300, check=False
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert result.returncode == 0, result.stdout

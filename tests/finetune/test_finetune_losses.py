@@ -6,9 +6,10 @@ import math
 
 import pytest
 import torch
-from distill_method_finetune.losses import logit_normal, mode, velocity_loss, x0_loss
 from hypothesis import given
 from hypothesis import strategies as st
+
+from distill_method_finetune.losses import logit_normal, mode, velocity_loss, x0_loss
 
 
 def sample(*values: float) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from distill_core.plugins.registry import Registry
 from distill_core.plugins.specs import MethodSpec
 from distill_core.testing.contracts import check_method, toy_batch, toy_draw, toy_roles

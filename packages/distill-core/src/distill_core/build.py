@@ -12,8 +12,8 @@ from distill_core.checkpoint import Checkpoints, TrainingState
 from distill_core.config.checks import family_of
 from distill_core.config.resolve import ResolvedRun
 from distill_core.config.schema import RunConfig
-from distill_core.data.fit import check_dataset
 from distill_core.data.dataset import ParquetDataset, open_dataset
+from distill_core.data.fit import check_dataset
 from distill_core.data.stream import RowStream
 from distill_core.ema import WeightAverage
 from distill_core.errors import ConfigError, Problem

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from distill_core.config.schema import Validation
+from distill_core.errors import RunDirectoryError
 from distill_core.plugins.discovery import discover
 from distill_core.sampling_source import PixelSize, default_placement, open_source
 from distill_core.validation import completed, slug
@@ -37,7 +39,13 @@ class SampleOrder:
 
 
 def sample_videos(order: SampleOrder) -> Iterator[Path]:
-    """Sample, and yield every mp4 file as it is written."""
+    """Sample, and yield every mp4 file as it is written; captions.jsonl beside them says what each should show.
+
+    Raises RunDirectoryError if the output folder holds captions.jsonl already: it belongs to other videos.
+    """
+    captions = order.output / "captions.jsonl"
+    if captions.exists():
+        raise RunDirectoryError(f"{captions} belongs to other videos; choose another --output")
     size = PixelSize(order.num_frames, order.height, order.width)
     source = open_source(order.source, discover(), order.role, size, default_placement(), step=order.step)
     request = source.request
@@ -54,4 +62,6 @@ def sample_videos(order: SampleOrder) -> Iterator[Path]:
     for index, video in enumerate(track(videos, "sampling", total=total, console=Console(stderr=True))):
         path = order.output / f"{index:04d}-{slug(video.prompt)}-seed{video.seed}.mp4"
         write_mp4(path, video.frames, order.fps)
+        with captions.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"file_name": path.name, "caption": video.prompt}, ensure_ascii=False) + "\n")
         yield path

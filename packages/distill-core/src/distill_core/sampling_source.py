@@ -91,7 +91,9 @@ def sized(known: LatentShape | None, size: PixelSize, space: LatentSpace) -> Lat
         return (asked["--num-frames"] or T, C, asked["--height"] or H, asked["--width"] or W)
     missing = [name for name, value in asked.items() if value is None]
     if missing:
-        raise ConfigError([Problem("", f"this folder does not say what size to sample; give {', '.join(missing)}")], "distill sample")
+        raise ConfigError(
+            [Problem("", f"this folder does not say what size to sample; give {', '.join(missing)}")], "distill sample"
+        )
     T, H, W = (value for value in asked.values() if value is not None)
     return (T, space.channels, H, W)
 
@@ -101,7 +103,12 @@ def _latent_frames(num_frames: int, space: LatentSpace) -> int:
     if rest or num_frames < 1:
         nearest = max(0, latent_frames) * space.temporal_stride + 1
         raise ConfigError(
-            [Problem("--num-frames", f"{num_frames} is not 1 more than a multiple of {space.temporal_stride}; try {nearest}")],
+            [
+                Problem(
+                    "--num-frames",
+                    f"{num_frames} is not 1 more than a multiple of {space.temporal_stride}; try {nearest}",
+                )
+            ],
             "distill sample",
         )
     return latent_frames + 1

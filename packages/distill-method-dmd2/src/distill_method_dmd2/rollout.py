@@ -1,8 +1,8 @@
 """The student's few steps, up to one that is drawn: what DMD2 trains on.
 
-``simulate`` starts from noise and makes only the steps before the drawn one, without a graph (DMD2 section 4.5, backward simulation). Its
-index is one for the batch and for every rank (keyed randomness), so that all of them run the same number of forwards. ``data_latent`` noises
-the data to a step drawn per sample. Either way the prediction at the drawn step is the sample.
+``simulate`` starts from noise and makes only the steps before the drawn one, without a graph (DMD2 section 4.5, backward
+simulation). Its index is one for the batch and for every rank (keyed randomness), so that all of them run the same number of
+forwards. ``data_latent`` noises the data to a step drawn per sample. Either way the prediction at the drawn step is the sample.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,8 +14,12 @@ def export(
     role: Annotated[str | None, typer.Option("--role", help="Default: the role that the method samples.")] = None,
     step: Annotated[int | None, typer.Option("--step", help="Default: the newest good checkpoint.")] = None,
     averaged: Annotated[
-        bool, typer.Option("--averaged/--trained", help="The role's EMA weights, if it kept an EMA, or those last trained.")
+        bool,
+        typer.Option("--averaged/--trained", help="The role's EMA weights, if it kept an EMA, or those last trained."),
     ] = True,
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"], typer.Option("--dtype", help="What the weights are stored in.")
+    ] = "float32",
 ) -> None:
     """Write the pipeline folder of a trained role, with a scheduler that samples it in its own steps."""
     from rich.console import Console
@@ -33,7 +37,6 @@ def export(
         placement = Placement(torch.device("cpu"), torch.float32)
         restored = restore_role(run, index, role, step=step, averaged=averaged, placement=placement)
     with console.status("writing"):
-        restored.model.export(
-            restored.role.modules, restored.facts, restored.sampling, restored.latent_shape, output
-        )
+        restored.role.container.to({"bfloat16": torch.bfloat16, "float16": torch.float16}.get(dtype, torch.float32))
+        restored.model.export(restored.role.modules, restored.facts, restored.sampling, restored.latent_shape, output)
     typer.echo(f"{output}: {restored.role.name} of {run}, step {restored.step}")

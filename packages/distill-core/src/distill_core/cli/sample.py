@@ -17,10 +17,19 @@ def sample(
     prompts: Annotated[
         Path | None, typer.Option("--prompts", exists=True, dir_okay=False, help="A text file, one prompt per line.")
     ] = None,
-    seed: Annotated[list[int] | None, typer.Option("--seed", min=0, help="One video per prompt and seed. Repeatable; default 0.")] = None,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the family's own schedule, instead of the recorded ones.")] = None,
-    guidance: Annotated[float | None, typer.Option("--guidance", min=0, help="s of uncond + s·(cond - uncond).")] = None,
-    sampler: Annotated[Literal["ode", "sde"] | None, typer.Option("--sampler", help="How to move from step to step.")] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option("--seed", min=0, help="One video per prompt and seed. Repeatable; default 0.")
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option("--steps", min=1, help="Steps of the family's own schedule, instead of the recorded ones."),
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option("--guidance", min=0, help="s of uncond + s·(cond - uncond).")
+    ] = None,
+    sampler: Annotated[
+        Literal["ode", "sde"] | None, typer.Option("--sampler", help="How to move from step to step.")
+    ] = None,
     num_frames: Annotated[int | None, typer.Option("--num-frames", min=1)] = None,
     height: Annotated[int | None, typer.Option("--height", min=1)] = None,
     width: Annotated[int | None, typer.Option("--width", min=1)] = None,

@@ -12,4 +12,14 @@ from distill_core.plugins.specs import (
     RoleNeed,
 )
 
-__all__ = ["PLUGIN_API", "Demands", "LatentSpace", "MethodSpec", "ModelFacts", "ModelSpec", "Options", "RoleNeed", "hookimpl"]
+__all__ = [
+    "PLUGIN_API",
+    "Demands",
+    "LatentSpace",
+    "MethodSpec",
+    "ModelFacts",
+    "ModelSpec",
+    "Options",
+    "RoleNeed",
+    "hookimpl",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -111,6 +112,18 @@ def test_workers_change_neither_the_rows_nor_where_a_stream_goes_on() -> None:
     assert active_children() == []
 
 
+def test_a_stream_that_is_dropped_takes_its_workers_with_it() -> None:
+    stream = RowStream(Numbers(7), seed=1, batch_size=3, num_workers=2)
+    next(stream)
+    assert len(active_children()) == 2
+    gc.disable()
+    try:
+        del stream
+        assert active_children() == []
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_reading_leaves_the_global_random_state_alone(workers: int) -> None:
     before = torch.get_rng_state()
@@ -135,6 +148,7 @@ def test_a_malformed_row_is_reported_in_one_line(workers: int) -> None:
     stream = RowStream(Numbers(4, bad=2), seed=0, batch_size=4, num_workers=workers)
     with pytest.raises(DataError, match=r"^a\.parquet, row 2: id is null$"):
         next(stream)
+    assert active_children() == []
 
 
 def test_a_worker_that_dies_is_reported() -> None:

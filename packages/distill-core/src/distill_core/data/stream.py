@@ -77,10 +77,12 @@ class RowStream(Iterator[RowBatch]):
         except RuntimeError as error:
             if not str(error).startswith("DataLoader worker"):
                 raise
+            self.close()
             raise DataError(
                 f"a process that reads data died: {error}; set data.num_workers to 0 to read without one"
             ) from error
         if isinstance(rows, DataError):
+            self.close()
             raise rows
         self._samples += self._batch_size * self._world_size
         first = self._rank * self._batch_size
@@ -108,7 +110,9 @@ class RowStream(Iterator[RowBatch]):
 
     def _read_from(self, samples: int) -> Iterator[tuple[Row, ...] | DataError]:
         """Endless micro-batches from a position on."""
-        reader, indices = _Reader(self._source), self._indices_from(samples)
+        reader = _Reader(self._source)
+        first = samples + self._rank * self._batch_size
+        indices = _indices(self._order, first, self._batch_size, self._batch_size * self._world_size)
         if not self._num_workers:
             return map(reader.__getitems__, indices)
         loader = DataLoader(
@@ -121,12 +125,16 @@ class RowStream(Iterator[RowBatch]):
         )
         return iter(loader)
 
-    def _indices_from(self, samples: int) -> Iterator[list[int]]:
-        """This rank's row numbers of each micro-batch."""
-        while True:
-            first = samples + self._rank * self._batch_size
-            yield [self._order[sample] for sample in range(first, first + self._batch_size)]
-            samples += self._batch_size * self._world_size
+
+def _indices(order: RowOrder, first: int, size: int, stride: int) -> Iterator[list[int]]:
+    """The row numbers of one rank's micro-batches, endless.
+
+    No method: a generator that held its stream would close a cycle through the loader, and workers whose loader is
+    freed by the cycle collector are waited for in vain, five seconds each.
+    """
+    while True:
+        yield [order[sample] for sample in range(first, first + size)]
+        first += stride
 
 
 class _Reader(Dataset[Row]):

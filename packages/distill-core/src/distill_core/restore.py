@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -96,7 +96,9 @@ def restore_role(
     if averaged and run.config.roles[name].ema is not None:
         _take_average(role, checkpoint)
     frozen = RoleHandle(name, modules, model.adapter, trainable=False)
-    sampling = completed(request or ValidationRequest(role=name), run.config.validation, ())
+    sampling = replace(
+        completed(request or ValidationRequest(role=name), run.config.validation, ()), prompts=None, seeds=None
+    )
     return RestoredRole(frozen, model, facts, sampling, checkpoint.latent_shape(), checkpoint.step)
 
 

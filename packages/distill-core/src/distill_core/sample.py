@@ -55,7 +55,7 @@ def sample_videos(order: SampleOrder) -> Iterator[Path]:
         request = replace(request, guidance_scale=order.guidance_scale)
     if order.sampler is not None:
         request = replace(request, sampler=order.sampler)
-    request = completed(replace(request, seeds=order.seeds), Validation(), order.prompts)
+    request = completed(replace(request, seeds=order.seeds, prompts=order.prompts), Validation(), ())
     order.output.mkdir(parents=True, exist_ok=True)
     videos = source.model.sampler.sample(source.role, request, source.latent_shape)
     total = len(order.prompts) * len(order.seeds)

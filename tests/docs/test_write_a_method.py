@@ -36,7 +36,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, content in package_files().items():
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_text(content, encoding="utf-8")
-    install = ["uv", "pip", "install", "--quiet", "--no-deps", "--python", sys.executable, "--target", str(site), str(source)]
+    install = [
+        "uv",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--python",
+        sys.executable,
+        "--target",
+        str(site),
+        str(source),
+    ]
     subprocess.run(install, check=True, timeout=300)
     return site
 

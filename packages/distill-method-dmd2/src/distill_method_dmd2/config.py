@@ -26,7 +26,7 @@ class Dmd2Options(Options):
     rollout: Literal["simulate", "data_latent"] = "simulate"
     """simulate: the student's own samples from noise, no data needed (DMD2 section 4.5). data_latent: noised latents of the data."""
     rollout_move: Literal["sde", "ode"] = "sde"
-    """From one denoising step to the next, in training and in sampling. sde: fresh noise on the predicted x0. ode: along the predicted flow."""
+    """From one denoising step to the next, also in sampling. sde: fresh noise on the predicted x0. ode: along the predicted flow."""
     generator_update_interval: Annotated[int, Field(ge=1)] = 5
     """The student is updated on every so-manieth step (5, 10, 15, …), the critic on every step."""
     guidance_scale: Annotated[float, Field(ge=0)] | None = None

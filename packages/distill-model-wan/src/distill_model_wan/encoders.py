@@ -16,6 +16,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, UMT5EncoderMode
 from distill_core.errors import DataError
 from distill_model_wan.folder import WanFolder
 from distill_model_wan.hub import fetch
+from distill_model_wan.quiet import without_bars
 
 
 class CaptionEncoder:
@@ -37,7 +38,10 @@ class CaptionEncoder:
     def encoder(self) -> UMT5EncoderModel:
         """The folder's text encoder, on the device."""
         fetch(self.folder.path, self.folder.hub_id, "text_encoder")
-        with torch.random.fork_rng(devices=[]):  # from_pretrained draws initial values before it reads the real ones
+        with (
+            without_bars(),
+            torch.random.fork_rng(devices=[]),
+        ):  # from_pretrained draws initial values before it reads the real ones
             encoder = UMT5EncoderModel.from_pretrained(self.folder.path, subfolder="text_encoder", dtype=self.dtype)
         return encoder.to(self.device).eval().requires_grad_(False)
 
@@ -68,7 +72,7 @@ class VideoCodec:
     def vae(self) -> AutoencoderKLWan:
         """The folder's VAE, on the device."""
         fetch(self.folder.path, self.folder.hub_id, "vae")
-        with torch.random.fork_rng(devices=[]):
+        with without_bars(), torch.random.fork_rng(devices=[]):
             vae = AutoencoderKLWan.from_pretrained(self.folder.path, subfolder="vae", dtype=torch.float32)
         return vae.to(self.device).eval().requires_grad_(False)
 

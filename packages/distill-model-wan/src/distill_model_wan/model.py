@@ -20,6 +20,7 @@ from distill_model_wan.encoders import CaptionEncoder, VideoCodec
 from distill_model_wan.export import plan_export, write_export
 from distill_model_wan.folder import WanFolder
 from distill_model_wan.hub import fetch
+from distill_model_wan.quiet import without_bars
 from distill_model_wan.sampling import WanSampler
 from distill_model_wan.text import TextPacking
 
@@ -76,7 +77,10 @@ class WanModel:
 
     def _load_transformer(self, folder: WanFolder, name: str, request: ModelRequest) -> nn.Module:
         fetch(folder.path, folder.hub_id, name)
-        with torch.random.fork_rng(devices=[]):  # from_pretrained draws initial values before it reads the real ones
+        with (
+            without_bars(),
+            torch.random.fork_rng(devices=[]),
+        ):  # from_pretrained draws initial values before it reads the real ones
             transformer = WanTransformer3DModel.from_pretrained(
                 folder.path, subfolder=name, dtype=request.weights_dtype
             )

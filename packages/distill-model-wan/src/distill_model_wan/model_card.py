@@ -37,7 +37,7 @@ frames = pipe(
 export_to_video(frames, "video.mp4", fps=16)
 ```
 
-{grid}`num_inference_steps` must stay {steps}. `distill.json` records how the model was sampled in training.
+{grid}`distill.json` records how the model was sampled in training.
 """
 
 _MOVES = {
@@ -59,7 +59,7 @@ def model_card(base: WanFolder, record: ExportRecord) -> str:
     grid = ""
     if sampling.timesteps is not None:
         listed = ", ".join(f"{timestep:.6g}" for timestep in sampling.timesteps)
-        grid = f"The scheduler's config makes the timesteps {listed} of that number of steps, so "
+        grid = f"The scheduler's config makes the timesteps {listed} of that number of steps, so `num_inference_steps` must stay {sampling.steps}. "
     text_length = (
         "" if record.text_length == DEFAULT_TEXT_LENGTH else f"\n    max_sequence_length={record.text_length},"
     )

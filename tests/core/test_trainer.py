@@ -1,0 +1,181 @@
+"""The loop itself, with a method whose numbers can be worked out by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from distill_core.checkpoint import Checkpoints
+from distill_core.config.schema import Optimization
+from distill_core.data.stream import RowStream
+from distill_core.events import Events
+from distill_core.optimization import RoleOptimizer
+from distill_core.progress import Progress
+from distill_core.protocols import Batch, Draw, Row, StagedLoss, ValidationRequest
+from distill_core.roles import RoleHandle
+from distill_core.testing.contracts import toy_roles
+from distill_core.testing.toy import ToyText
+from distill_core.trainer import DistillTrainer, Schedule
+from rich.console import Console
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tests.core.conftest import methods
+
+
+class Numbers:
+    """A data set of the numbers 0, 1, 2, … as captions."""
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> Row:
+        return Row(str(index), str(index), torch.full((1, 4), float(index)))
+
+    def fingerprint(self) -> str:
+        return "numbers"
+
+
+class Adapter:
+    """Prepares the numbers, and remembers them."""
+
+    def __init__(self) -> None:
+        self.seen: list[list[float]] = []
+
+    def prepare_batch(self, rows: Sequence[Row], latent_shape: tuple[int, int, int, int]) -> Batch:
+        self.seen.append([float(row.id) for row in rows])
+        return Batch(ToyText(torch.stack([row.text_LD[0] for row in rows])), latent_shape)
+
+
+class Linear:
+    """loss = weight · mean of the numbers, so the gradient is that mean. The second role steps on even steps."""
+
+    def __init__(self, roles: dict[str, RoleHandle], log: list[str]) -> None:
+        self.weights = {name: next(role.container.parameters()) for name, role in roles.items()}
+        self.log = log
+
+    def losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
+        assert isinstance(batch.text, ToyText)
+        for role in self.roles_to_step(draw.step):
+            self.log.append(f"{role} before")
+            yield StagedLoss(role, f"{role}_loss", (self.weights[role] * batch.text.mean_BD.mean()).sum())
+            assert self.weights[role].grad is not None, "backward must have run before the method goes on"
+            self.log.append(f"{role} after")
+
+    def roles_to_step(self, step: int) -> tuple[str, ...]:
+        return ("student", "critic") if step % 2 == 0 else ("critic",)
+
+    def validation(self, step: int) -> ValidationRequest | None:
+        return None
+
+
+class Recorder:
+    """A tracker that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[int, dict[str, float]]] = []
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        self.lines.append((step, dict(metrics)))
+
+    def video(self, name: str, path: Path, caption: str, step: int) -> None: ...
+
+    def file(self, path: Path, name: str) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+class Rig:
+    """A trainer with everything around it."""
+
+    def __init__(self, folder: Path, *, accumulation: int = 1, max_steps: int = 4, log_interval: int = 1) -> None:
+        self.roles = {name: role for name, role in toy_roles(methods()[0]).items() if role.trainable}
+        self.gradients: dict[str, list[Tensor]] = {name: [] for name in self.roles}
+        for name, role in self.roles.items():
+            role.optimizer = RoleOptimizer(role.trained_parameters(), Optimization(max_grad_norm=None), max_steps)
+            role.optimizer.adamw.register_step_pre_hook(lambda *_, name=name: self._keep(name))
+        self.log: list[str] = []
+        self.adapter, self.tracker = Adapter(), Recorder()
+        self.trainer = DistillTrainer(
+            Schedule(max_steps, accumulation, 0, log_interval, None, None, False),
+            Linear(self.roles, self.log),
+            self.roles,
+            RowStream(Numbers(), seed=0, batch_size=2),
+            self.adapter,
+            (1, 1, 1, 1),
+            torch.device("cpu"),
+            start=0,
+            checkpoints=Checkpoints(folder, Events(None), keep_last=1),
+            tracker=self.tracker,
+            events=Events(None),
+            progress=Progress(Console(quiet=True)),
+            validator=None,
+        )
+
+    def _keep(self, name: str) -> None:
+        gradient = next(self.roles[name].container.parameters()).grad
+        assert gradient is not None
+        self.gradients[name].append(gradient.clone())
+
+
+@pytest.mark.parametrize("accumulation", [1, 2, 3])
+def test_gradient_is_the_mean_over_the_accumulated_micro_batches(tmp_path: Path, accumulation: int) -> None:
+    rig = Rig(tmp_path, accumulation=accumulation, max_steps=1)
+    rig.trainer.train_step(1)
+    expected = torch.tensor(rig.adapter.seen).mean()
+    assert len(rig.adapter.seen) == accumulation
+    torch.testing.assert_close(rig.gradients["critic"][0], expected.expand_as(rig.gradients["critic"][0]))
+
+
+def test_backward_runs_between_the_losses(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.trainer.train_step(2)
+    assert rig.log == ["student before", "student after", "critic before", "critic after"]
+
+
+def test_only_the_roles_that_are_due_step_and_gradients_are_cleared(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    for step in range(1, 5):
+        rig.trainer.train_step(step)
+    assert {name: role.optimizer.updates for name, role in rig.roles.items() if role.optimizer} == {
+        "student": 2,
+        "critic": 4,
+    }
+    assert all(parameter.grad is None for role in rig.roles.values() for parameter in role.container.parameters())
+
+
+def test_every_row_is_seen_once_an_epoch(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, accumulation=3)
+    rig.trainer.train_step(1)
+    assert sorted(number for batch in rig.adapter.seen for number in batch) == [0, 1, 2, 3, 4, 5]
+
+
+def test_figures_are_means_over_the_interval(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, max_steps=4, log_interval=2)
+    rig.trainer.run()
+    assert [step for step, _ in rig.tracker.lines] == [2, 4]
+    assert {"critic_loss", "student_loss", "grad_norm/critic", "learning_rate/critic"} <= rig.tracker.lines[0][1].keys()
+
+
+class CountReads(TorchDispatchMode):
+    """Counts reads of a tensor by the host, each a synchronisation on a GPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        self.reads += func is torch.ops.aten._local_scalar_dense.default
+        self.reads += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_that_does_not_log_reads_nothing_to_the_host(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.trainer.train_step(1)
+    rig.trainer.stream = iter([next(rig.trainer.stream)])  # type: ignore[assignment]  row numbers are the host's own
+    with CountReads() as counted:
+        rig.trainer.train_step(2)
+    assert counted.reads == 0

@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
+from tests.core.conftest import methods
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
 from distill_core.checkpoint import Checkpoints
 from distill_core.config.schema import Optimization
 from distill_core.data.stream import RowStream
@@ -18,11 +23,6 @@ from distill_core.roles import RoleHandle
 from distill_core.testing.contracts import toy_roles
 from distill_core.testing.toy import ToyText
 from distill_core.trainer import DistillTrainer, Schedule
-from rich.console import Console
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-
-from tests.core.conftest import methods
 
 
 class Numbers:

@@ -59,7 +59,8 @@ def model_card(base: WanFolder, record: ExportRecord) -> str:
     grid = ""
     if sampling.timesteps is not None:
         listed = ", ".join(f"{timestep:.6g}" for timestep in sampling.timesteps)
-        grid = f"The scheduler's config makes the timesteps {listed} of that number of steps, so `num_inference_steps` must stay {sampling.steps}. "
+        steps = f"`num_inference_steps` must stay {sampling.steps}"
+        grid = f"The scheduler's config makes the timesteps {listed} of that number of steps, so {steps}. "
     text_length = (
         "" if record.text_length == DEFAULT_TEXT_LENGTH else f"\n    max_sequence_length={record.text_length},"
     )

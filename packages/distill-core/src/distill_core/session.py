@@ -39,6 +39,9 @@ def train(
         return summary
     except KeyboardInterrupt:
         reason = "interrupted"
+        last = max(directory.checkpoints.glob("step-*"), default=None)
+        kept = "nothing was saved yet" if last is None else f"the same command goes on from {last}"
+        console.print(f"interrupted; {kept}", highlight=False, soft_wrap=True)
         raise
     except DistillError as error:
         details = {"message": str(error)}

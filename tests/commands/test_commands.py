@@ -50,6 +50,23 @@ def test_run_export_and_sample(distill: Command, run_yaml: RunYaml, tmp_path: Pa
     assert first == second, "a run and its export must sample the same video"
 
 
+def test_a_grid_that_diffusers_cannot_make_is_exported_at_another(
+    distill: Command, run_yaml: RunYaml, tmp_path: Path
+) -> None:
+    """The RFC's own list starts at 999, and every diffusers schedule at 1000."""
+    steps = {"method_config": {"dmd_denoising_steps": [999, 750, 500, 250, 0], "generator_update_interval": 1}}
+    assert distill("run", run_yaml(**steps)).code == 0
+    refused = distill("export", tmp_path / "run", "--output", tmp_path / "out")
+    assert refused.code == 2
+    assert "1000, 750, 500, 250" in refused.err
+    assert "--timesteps" in refused.err
+    assert not (tmp_path / "out").exists()
+    exported = distill("export", tmp_path / "run", "--output", tmp_path / "out", "--timesteps", "1000,750,500,250")
+    assert exported.code == 0, exported.err
+    assert json.loads((tmp_path / "out" / "distill.json").read_text())["sampling"]["timesteps"] == [1000, 750, 500, 250]
+    assert distill("export", tmp_path / "run", "--output", tmp_path / "o", "--timesteps", "250,500").code == 2
+
+
 def test_export_does_not_write_over_a_folder(distill: Command, run_yaml: RunYaml, tmp_path: Path) -> None:
     assert distill("run", run_yaml(**FEW_STEPS)).code == 0
     (tmp_path / "export").mkdir()

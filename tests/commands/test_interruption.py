@@ -34,7 +34,10 @@ def test_a_stopped_run_goes_on_with_the_same_command(
     run_yaml: RunYaml, tmp_path: Path, number: signal.Signals, distill: Callable[..., object]
 ) -> None:
     run = tmp_path / "run"
-    options = {"training": {"max_train_steps": 200, "train_batch_size": 2, "device": "cpu"}, "checkpoint": {"interval": 5}}
+    options = {
+        "training": {"max_train_steps": 200, "train_batch_size": 2, "device": "cpu"},
+        "checkpoint": {"interval": 5},
+    }
     path = run_yaml("finetune", **options)
     status, err = stopped_by(path, run, number)
     if number == signal.SIGINT:

@@ -136,6 +136,21 @@ def test_role_settings_override_the_runs(world: ToyWorld) -> None:
     assert last["learning_rate/student"] == 0.01
 
 
+def test_the_average_follows_every_update_of_its_role(world: ToyWorld) -> None:
+    run = world.mapping("dmd2")
+    run["roles"]["student"]["ema"] = {"decay": 0.0}
+    run["roles"]["critic"]["ema"] = {"decay": 0.9}
+    directory = world.train(run)
+    path = directory.checkpoints / "step-00000012"
+    shapes = Checkpoint(path, 12).state()["tensors"]
+    tensors = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    Checkpoint(path, 12).load(tensors)
+    for name, tensor in tensors.items():
+        if ".average." in name:
+            trained = tensors[name.replace(".average.", ".modules.")]
+            assert torch.equal(tensor, trained) == name.startswith("roles.student"), name
+
+
 def test_a_finished_run_can_be_lengthened(world: ToyWorld) -> None:
     world.train(world.mapping("finetune"))
     directory = world.train(world.mapping("finetune", training={"max_train_steps": 14}))

@@ -138,14 +138,16 @@ def test_same_lengths_of_different_bias_are_told_apart_in_recomputation(noise: D
 
 
 def test_a_failed_call_leaves_no_bias_behind(noise: Draw) -> None:
-    transformer = make_transformer(torch.float32)
+    transformer = make_transformer(torch.float32, text_weight=4.0)
     fold_text(transformer)
-    full = TextPacking(512, False, torch.float32, CPU).pack(captions(noise, (5,)))
-    before = run(transformer, full, noise, torch.float32)
-    short = TextPacking(512, True, torch.float32, CPU).pack(captions(noise, (5,)))
-    with pytest.raises(ValueError, match="on purpose"), attention_call(AttentionCall(short.pad_bias_L)):
-        raise ValueError("on purpose")
-    assert run(transformer, full, noise, torch.float32).equal(before)
+    pack = TextPacking(512, True, torch.float32, CPU)
+    text, longer = pack.pack(captions(noise, (5,))), pack.pack(captions(noise, (20,)))
+    hidden, layer = noise(1, 6, 24), transformer.blocks[0].attn2
+    embeds = transformer.condition_embedder.text_embedder(text.embeds_BLD)
+    before = layer(hidden, embeds)
+    with pytest.raises(RuntimeError), attention_call(AttentionCall(longer.pad_bias_L)):
+        layer(hidden, embeds)
+    assert layer(hidden, embeds).equal(before)
 
 
 def test_two_transformers_do_not_share_a_processor() -> None:

@@ -80,6 +80,15 @@ def read_video(path: Path) -> Video:
     return Video(torch.stack(frames), frame_rate(path))
 
 
+_X264 = {
+    "crf": "18",
+    "preset": "veryfast",
+    "threads": "1",
+    # On frames of 32 × 32 pixels, x264's macroblock-tree lookahead gives other bytes from one call to the next.
+    "x264-params": "mbtree=0",
+}
+
+
 def write_mp4(path: Path, frames: Tensor, fps: float) -> None:
     """Write uint8 frames [F, H, W, 3] as H.264 (yuv420p, BT.709, crf 18), beside ``path`` and then renamed over it.
 
@@ -122,7 +131,7 @@ def _encode_h264(path: Path, frames_FHWC: Tensor, fps: float) -> None:
     """Encode with one thread, because the bytes that x264 writes depend on the number of threads."""
     rate = Fraction(fps).limit_denominator(1001)  # the NTSC rates are n/1001
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}) as container:
-        stream = container.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "veryfast", "threads": "1"})
+        stream = container.add_stream("libx264", rate=rate, options=_X264)
         stream.height, stream.width, stream.pix_fmt = *frames_FHWC.shape[1:3], "yuv420p"
         codec = stream.codec_context
         codec.colorspace = codec.color_primaries = codec.color_trc = BT709

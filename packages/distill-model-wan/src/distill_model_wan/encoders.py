@@ -38,10 +38,7 @@ class CaptionEncoder:
     def encoder(self) -> UMT5EncoderModel:
         """The folder's text encoder, on the device."""
         fetch(self.folder.path, self.folder.hub_id, "text_encoder")
-        with (
-            without_bars(),
-            torch.random.fork_rng(devices=[]),
-        ):  # from_pretrained draws initial values before it reads the real ones
+        with without_bars():
             encoder = UMT5EncoderModel.from_pretrained(self.folder.path, subfolder="text_encoder", dtype=self.dtype)
         return encoder.to(self.device).eval().requires_grad_(False)
 
@@ -72,7 +69,7 @@ class VideoCodec:
     def vae(self) -> AutoencoderKLWan:
         """The folder's VAE, on the device."""
         fetch(self.folder.path, self.folder.hub_id, "vae")
-        with without_bars(), torch.random.fork_rng(devices=[]):
+        with without_bars():
             vae = AutoencoderKLWan.from_pretrained(self.folder.path, subfolder="vae", dtype=torch.float32)
         return vae.to(self.device).eval().requires_grad_(False)
 

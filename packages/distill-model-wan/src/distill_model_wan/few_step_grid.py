@@ -92,7 +92,8 @@ def _refusal(grid: tuple[float, ...], terminal: float | None) -> str:
     return (
         f"no diffusers scheduler follows the timesteps {_listed(grid)}: in {len(grid)} steps it can start at 1000 only, and between that "
         f"and the last timestep it can only warp even spacing by a shift. The nearest grid is {_listed(made)}, up to "
-        f"{_distance(nearest, grid):.3g} away; sample and export with that one, or train on a grid that fits"
+        f"{_distance(nearest, grid):.3g} away; export with that one (--timesteps {_listed(made).replace(', ', ',')}), or train on "
+        "a grid that fits"
     )
 
 

@@ -77,10 +77,8 @@ class WanModel:
 
     def _load_transformer(self, folder: WanFolder, name: str, request: ModelRequest) -> nn.Module:
         fetch(folder.path, folder.hub_id, name)
-        with (
-            without_bars(),
-            torch.random.fork_rng(devices=[]),
-        ):  # from_pretrained draws initial values before it reads the real ones
+        # from_pretrained draws initial values before it reads the real ones: the global random state is put back.
+        with without_bars(), torch.random.fork_rng(devices=[]):
             transformer = WanTransformer3DModel.from_pretrained(
                 folder.path, subfolder=name, dtype=request.weights_dtype
             )

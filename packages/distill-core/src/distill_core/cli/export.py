@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from distill_core.errors import ConfigError, Problem
 
 
 def export(
@@ -20,6 +24,12 @@ def export(
     dtype: Annotated[
         Literal["float32", "bfloat16", "float16"], typer.Option("--dtype", help="What the weights are stored in.")
     ] = "float32",
+    timesteps: Annotated[
+        str | None,
+        typer.Option(
+            "--timesteps", metavar="T,T,…", help="Sample at these instead of the method's own, e.g. 1000,750,500,250."
+        ),
+    ] = None,
 ) -> None:
     """Write the pipeline folder of a trained role, with a scheduler that samples it in its own steps."""
     from rich.console import Console
@@ -27,6 +37,7 @@ def export(
     from distill_core.plugins.discovery import discover
 
     console = Console(stderr=True)
+    grid = None if timesteps is None else _timesteps(timesteps)
     index = discover()
     with console.status("loading"):
         import torch
@@ -38,5 +49,21 @@ def export(
         restored = restore_role(run, index, role, step=step, averaged=averaged, placement=placement)
     with console.status("writing"):
         restored.role.container.to({"bfloat16": torch.bfloat16, "float16": torch.float16}.get(dtype, torch.float32))
-        restored.model.export(restored.role.modules, restored.facts, restored.sampling, restored.latent_shape, output)
+        sampling = restored.sampling if grid is None else replace(restored.sampling, steps=None, timesteps=grid)
+        restored.model.export(restored.role.modules, restored.facts, sampling, restored.latent_shape, output)
     typer.echo(f"{output}: {restored.role.name} of {run}, step {restored.step}")
+
+
+def _timesteps(text: str) -> tuple[float, ...]:
+    """Numbers between commas. Raises ConfigError for anything but a falling list in (0, 1000]."""
+    try:
+        grid = tuple(float(number) for number in text.split(","))
+    except ValueError:
+        grid = ()
+    falling = all(later < earlier for earlier, later in pairwise(grid))
+    if not grid or not falling or not 0 < grid[-1] <= grid[0] <= 1000:
+        problem = Problem(
+            "--timesteps", f"{text!r} is no falling list of numbers in (0, 1000], such as 1000,750,500,250"
+        )
+        raise ConfigError([problem], "distill export")
+    return grid

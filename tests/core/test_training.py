@@ -32,6 +32,12 @@ def final_bytes(directory: RunDirectory, step: int) -> bytes:
     return to_bytes(tensors)
 
 
+def final_weights(path: Path) -> dict[str, Any]:
+    """Size and hash of the tensors' files, and of the numbers."""
+    files = json.loads((path / "manifest.json").read_text())["files"]
+    return {name: entry for name, entry in files.items() if name != "dcp/.metadata"}  # names its own folder
+
+
 def metrics(directory: RunDirectory) -> list[dict[str, Any]]:
     return [json.loads(line) for line in directory.metrics.read_text().splitlines()]
 
@@ -195,6 +201,41 @@ def test_a_damaged_checkpoint_is_passed_over_loudly(world: ToyWorld, capsys: pyt
     assert good is not None
     assert good.step == 8
     assert "damaged" in capsys.readouterr().err
+
+
+def test_a_damaged_checkpoint_is_made_anew_and_costs_no_good_one(world: ToyWorld) -> None:
+    options = {"checkpoint": {"interval": 4, "keep_last": 2}}
+    directory = world.train(world.mapping("finetune", **options))
+    whole = final_weights(directory.checkpoints / "step-00000012")
+    (directory.checkpoints / "step-00000012" / "state.json").write_text("{}")
+    world.train(world.mapping("finetune", **options))
+    again = Checkpoint(directory.checkpoints / "step-00000012", 12)
+    assert again.faults() == []
+    assert final_weights(again.path) == whole
+    assert sorted(path.name for path in directory.checkpoints.glob("step-*")) == ["step-00000008", "step-00000012"]
+    assert len(list(directory.checkpoints.glob("damaged-*"))) == 1
+
+
+def test_retention_does_not_count_a_damaged_checkpoint(world: ToyWorld) -> None:
+    directory = world.train(world.mapping("finetune", checkpoint={"interval": 4, "keep_last": 3}))
+    (directory.checkpoints / "step-00000012" / "manifest.json").unlink()
+    store = Checkpoints(directory.checkpoints, Events(None), keep_last=1)
+    good = store.newest_good()
+    assert good is not None
+    store._retain()
+    assert [path.name for path in sorted(directory.checkpoints.glob("step-*"))] == ["step-00000008", "step-00000012"]
+
+
+def test_a_run_that_cannot_be_built_says_so_in_its_directory(world: ToyWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    from distill_core import session
+
+    def fails(*_: object) -> None:
+        raise CheckpointError("no")
+
+    monkeypatch.setattr(session, "build", fails)
+    with pytest.raises(CheckpointError):
+        world.train(world.mapping("finetune"))
+    assert json.loads((world.root / "run" / "exit_reason.json").read_text())["message"] == "no"
 
 
 def test_when_every_checkpoint_is_damaged_the_run_does_not_start_over(world: ToyWorld) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from distill_core.build import Prepared, build
+from distill_core.build import Prepared, Runtime, build
 from distill_core.errors import DistillError
 from distill_core.events import Events
 from distill_core.progress import Progress
@@ -22,19 +22,13 @@ def train(
 
     Raises DistillError for what the user can put right.
     """
-    run = prepared.run
-    events = Events(directory.events)
-    progress = Progress(console)
-    with console.status("loading") if console.is_terminal else progress.aside("loading"):
-        directory.open(run.loaded.text, run.to_mapping(), plugins)
-        runtime = build(prepared, directory, events, progress)
-    directory.trackers.mkdir(exist_ok=True)
-    redacted = directory.trackers / "run.yaml"
-    redacted.write_text(redact_text(run.loaded.text), encoding="utf-8")
-    runtime.trackers.file(redacted, "run.yaml")
+    run, events, progress = prepared.run, Events(directory.events), Progress(console)
+    directory.open(run.loaded.text, run.to_mapping(), plugins)
     reason, details = "error", dict[str, Any]()
     try:
-        summary = runtime.trainer.run()
+        with console.status("loading") if console.is_terminal else progress.aside("loading"):
+            runtime = build(prepared, directory, events, progress)
+        summary = _trained(runtime, directory, redact_text(run.loaded.text))
         reason, details = "completed", {"step": summary.step}
         return summary
     except KeyboardInterrupt:
@@ -47,5 +41,16 @@ def train(
         details = {"message": str(error)}
         raise
     finally:
-        runtime.trackers.finish()
         directory.close(reason, **details)
+
+
+def _trained(runtime: Runtime, directory: RunDirectory, redacted_yaml: str) -> TrainingSummary:
+    """Train, with the trackers open; they get the run's YAML first."""
+    try:
+        copy = directory.trackers / "run.yaml"
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_text(redacted_yaml, encoding="utf-8")
+        runtime.trackers.file(copy, "run.yaml")
+        return runtime.trainer.run()
+    finally:
+        runtime.trackers.finish()

@@ -104,6 +104,7 @@ class Checkpoints:
         self.events = events
         self.keep_last = keep_last
         self.may_resume = resume
+        self._damaged: set[Path] = set()
 
     def published(self) -> list[Checkpoint]:
         """Every published checkpoint, newest first, good or not."""
@@ -128,6 +129,7 @@ class Checkpoints:
             faults = checkpoint.faults()
             if not faults:
                 return checkpoint
+            self._damaged.add(checkpoint.path)
             reasons.append(f"{checkpoint.path.name}: {'; '.join(faults)}")
             self.events.warn("checkpoint_damaged", f"{checkpoint.path} is damaged and passed over: {'; '.join(faults)}")
         if reasons:
@@ -151,10 +153,17 @@ class Checkpoints:
         return checkpoint.step
 
     def save(self, state: TrainingState, step: int, sampling: ValidationRequest | None) -> Path:
-        """Publish the state after ``step``; an already published step is left as it is. Returns its directory."""
+        """Publish the state after ``step``. Returns its directory.
+
+        A good checkpoint of that step is left as it is; a damaged one, which the run was not resumed from, is moved aside.
+        """
         final = self.root / f"step-{step:08d}"
         if final.exists():
-            return final
+            if not Checkpoint(final, step).faults():
+                return final
+            aside = self.root / f"damaged-{step:08d}-{uuid.uuid4().hex[:8]}"
+            os.rename(final, aside)
+            self.events.warn("checkpoint_moved_aside", f"the damaged {final} is now {aside}")
         self._sweep()
         self.root.mkdir(parents=True, exist_ok=True)
         beside = self.root / f".tmp-{step:08d}-{uuid.uuid4().hex[:8]}"
@@ -168,7 +177,8 @@ class Checkpoints:
         sync(self.root)
         write_text(self.root / "LATEST", final.name + "\n")
         self.events.note("checkpoint", f"saved {final}", step=step)
-        self._retain(final)
+        self._damaged.discard(final)
+        self._retain()
         return final
 
     def _sweep(self) -> None:
@@ -177,13 +187,17 @@ class Checkpoints:
             if not leftover.is_symlink():
                 shutil.rmtree(leftover, ignore_errors=True)
 
-    def _retain(self, newest: Path) -> None:
-        for checkpoint in self.published()[self.keep_last :]:
-            if checkpoint.path != newest:
-                try:
-                    shutil.rmtree(checkpoint.path)
-                except OSError as error:
-                    self.events.warn("checkpoint_not_deleted", f"{checkpoint.path} could not be deleted: {error}")
+    def _retain(self) -> None:
+        """Delete what is older than the newest ``keep_last`` checkpoints; those known to be damaged do not count among them."""
+        kept = 0
+        for checkpoint in self.published():
+            if kept < self.keep_last:
+                kept += checkpoint.path not in self._damaged
+                continue
+            try:
+                shutil.rmtree(checkpoint.path)
+            except OSError as error:
+                self.events.warn("checkpoint_not_deleted", f"{checkpoint.path} could not be deleted: {error}")
 
 
 def _write(folder: Path, state: TrainingState, step: int, sampling: ValidationRequest | None) -> None:

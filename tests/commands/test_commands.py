@@ -26,6 +26,55 @@ def test_dry_run_prints_a_run_yaml_and_writes_nothing(distill: Command, run_yaml
     assert "seed: 7" in result.out
 
 
+def test_the_rfcs_example_runs_with_dense_attention_and_says_what_has_no_effect(
+    distill: Command, tiny: Path, encoded: Path, tmp_path: Path
+) -> None:
+    """The example as the RFC has it; only paths, data and output are ours, and the number of steps in the last override."""
+    example = f"""
+recipe:
+  family: wan
+  method: dmd2
+
+roles:
+  student:
+    family: wan
+    path: {tiny}
+    trainable: true
+  teacher:
+    path: {tiny}
+    trainable: false
+  critic:
+    path: {tiny}
+    trainable: true
+
+training:
+  # comments, too
+  max_train_steps: 4000
+  learning_rate: 1.0e-6
+  VSA_sparsity: 0.7
+
+pipeline_config:
+  flow_shift: 3
+  sampler_kind: ode
+
+method_config:
+  dmd_denoising_steps: [999, 750, 500, 250, 0]
+  attn_kind: vsa
+
+data: {{path: {encoded}}}
+output_dir: {tmp_path / "run"}
+"""
+    (tmp_path / "run.yaml").write_text(example)
+    refused = distill("run", tmp_path / "run.yaml")
+    assert refused.code == 2
+    assert "set method_config.attn_kind: dense" in refused.err
+    result = distill("run", tmp_path / "run.yaml", "method_config.attn_kind=dense", "training.max_train_steps=5")
+    assert result.code == 0, result.err
+    assert "training.VSA_sparsity has no effect" in result.err
+    figures = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert {"student_loss", "critic_loss"} <= figures.keys()
+
+
 def test_run_export_and_sample(distill: Command, run_yaml: RunYaml, tmp_path: Path) -> None:
     from diffusers import WanPipeline
 

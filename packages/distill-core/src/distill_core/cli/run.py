@@ -33,8 +33,8 @@ def run(
     index = discover()
     resolved = open_run(path, overrides or [], index)
     console = Console(stderr=True)
-    for warning in index.warnings:
-        console.print(f"warning: {warning}", highlight=False, soft_wrap=True, markup=False)
+    for line in (*(f"warning: {each}" for each in index.warnings), *(f"note: {each}" for each in resolved.notes)):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
     with console.status("importing torch, checking the data"):
         from distill_core.build import prepare
         from distill_core.run_directory import RunDirectory

@@ -55,6 +55,15 @@ class ResolvedRun:
         """The role whose folder lends the run its text encoder and decoder: the first in the method's order that the run has."""
         return next(iter(self.facts))
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the run.yaml says to no effect, for a person to read."""
+        if self.config.training.VSA_sparsity and "vsa" not in self.demands.attention:
+            return (
+                "training.VSA_sparsity has no effect: the method asks for no vsa attention (method_config.attn_kind)",
+            )
+        return ()
+
     def to_mapping(self) -> dict[str, Any]:
         """The whole run as plain data. Written with ``write_yaml`` and read again, it resolves to an equal ``config``."""
         return self.config.model_dump(mode="json")

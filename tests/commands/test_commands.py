@@ -143,6 +143,30 @@ def test_sample_from_any_pipeline_folder(distill: Command, tiny: Path, tmp_path:
     assert tuple(read_video(clip).frames.shape) == (5, 32, 16, 3)
 
 
+def test_sample_refuses_a_size_that_does_not_fit(distill: Command, tiny: Path, tmp_path: Path) -> None:
+    size = ("--num-frames", "5", "--height", "24", "--width", "16")
+    result = distill("sample", tiny, "--prompt", "red", "--steps", "1", *size, "--output", tmp_path / "out")
+    assert result.code == 2
+    assert "multiple of the model's patch size" in result.err
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_error(distill: Command, run_yaml: RunYaml, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = distill("run", run_yaml("finetune", output_dir=str(tmp_path / "file" / "run")))
+    assert result.code in (73, 74)
+    assert result.err.splitlines()[-1].startswith("error: ")
+
+
+def test_export_of_another_role_is_sampled_by_the_runs_own_settings(
+    distill: Command, run_yaml: RunYaml, tmp_path: Path
+) -> None:
+    assert distill("run", run_yaml(**FEW_STEPS, validation={"sampling_steps": 7, "guidance_scale": 3.0})).code == 0
+    exported = distill("export", tmp_path / "run", "--role", "critic", "--output", tmp_path / "critic")
+    assert exported.code == 0, exported.err
+    sampling = json.loads((tmp_path / "critic" / "distill.json").read_text())["sampling"]
+    assert (sampling["sampler"], sampling["steps"], sampling["guidance_scale"]) == ("ode", 7, 3.0)
+
+
 def test_sample_says_what_is_missing(distill: Command, tiny: Path, tmp_path: Path) -> None:
     assert "--height" in distill("sample", tiny, "--prompt", "red", "--output", tmp_path / "out").err
     assert "--prompt" in distill("sample", tiny, "--output", tmp_path / "out").err

@@ -157,6 +157,43 @@ def test_the_average_follows_every_update_of_its_role(world: ToyWorld) -> None:
             assert torch.equal(tensor, trained) == name.startswith("roles.student"), name
 
 
+def test_weights_that_the_last_update_broke_are_not_saved(world: ToyWorld) -> None:
+    run = world.mapping("finetune", training={"max_train_steps": 1, "learning_rate": 1e39, "max_grad_norm": None})
+    with pytest.raises(NonFiniteError, match="after the update of step 1"):
+        world.train(run)
+    assert not list((world.root / "run").glob("checkpoints/step-*"))
+
+
+def test_a_run_whose_schedule_spans_it_cannot_be_lengthened(world: ToyWorld) -> None:
+    world.train(world.mapping("finetune", training={"lr_scheduler": "cosine"}))
+    with pytest.raises(RunDirectoryError, match="max_train_steps"):
+        world.train(world.mapping("finetune", training={"lr_scheduler": "cosine", "max_train_steps": 14}))
+
+
+def test_a_line_of_metrics_that_was_cut_short_is_dropped(world: ToyWorld) -> None:
+    directory = world.train(world.mapping("finetune"))
+    with directory.metrics.open("a") as file:
+        file.write('{"step": 12, "lo\n{"step": 1')
+    world.train(world.mapping("finetune", training={"max_train_steps": 14}))
+    assert [line["step"] for line in metrics(directory)] == [2, 4, 6, 8, 10, 12, 14]
+
+
+def test_secrets_stay_in_the_runs_own_yaml(world: ToyWorld) -> None:
+    secret = "hf_abcdefghijklmnopqrstuvwxyzABCDEFGH"
+    run = world.mapping("finetune", tracking={"trackers": ["wandb", "tensorboard"], "wandb_mode": "offline"})
+    directory = world.train({**run, "validation": {"prompts": [secret]}})
+    assert secret in directory.run_yaml.read_text()
+    assert directory.run_yaml.stat().st_mode & 0o077 == 0
+    for path in directory.root.rglob("*"):
+        if path.is_file() and path != directory.run_yaml:
+            assert secret.encode() not in path.read_bytes(), path
+
+
+def test_wandb_disabled_is_no_tracker_and_no_warning(world: ToyWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    world.train(world.mapping("finetune", tracking={"trackers": ["wandb"], "wandb_mode": "disabled"}))
+    assert "warning" not in capsys.readouterr().err
+
+
 def test_a_finished_run_can_be_lengthened(world: ToyWorld) -> None:
     world.train(world.mapping("finetune"))
     directory = world.train(world.mapping("finetune", training={"max_train_steps": 14}))

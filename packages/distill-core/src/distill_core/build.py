@@ -87,6 +87,8 @@ def prepare(run: ResolvedRun) -> Prepared:
     """Check processes, device and data against the run. Raises ConfigError and DataError."""
     refuse_several_processes()
     placement = place(run.config.training.device, run.config.training.precision)
+    if run.config.training.cpu_threads is not None:
+        torch.set_num_threads(run.config.training.cpu_threads)
     dataset = open_dataset(run.config.data.path, latents=run.demands.latents)
     summary = dataset.summary()
     shapes = [check_dataset(summary, facts, run.config.data) for facts in run.facts.values()]

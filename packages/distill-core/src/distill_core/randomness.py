@@ -2,7 +2,7 @@
 
 The key of a draw is (seed, step, micro-step, row of the global batch or "shared", name). Uniform numbers are read off a hash of the
 key, so they are the same on every device. Normal noise comes from a generator of the run's device that is seeded with the hash: the same on
-every run, rank and world size of one device type.
+every run, rank and world size of one device model. (A CPU generator uses the low 32 bits of its seed.)
 """
 
 from __future__ import annotations

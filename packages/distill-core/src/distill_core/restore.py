@@ -96,9 +96,8 @@ def restore_role(
     if averaged and run.config.roles[name].ema is not None:
         _take_average(role, checkpoint)
     frozen = RoleHandle(name, modules, model.adapter, trainable=False)
-    sampling = replace(
-        completed(request or ValidationRequest(role=name), run.config.validation, ()), prompts=None, seeds=None
-    )
+    own = request if request is not None and request.role == name else ValidationRequest(role=name)
+    sampling = replace(completed(own, run.config.validation, ()), prompts=None, seeds=None)
     return RestoredRole(frozen, model, facts, sampling, checkpoint.latent_shape(), checkpoint.step)
 
 

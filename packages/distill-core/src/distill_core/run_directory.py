@@ -13,7 +13,7 @@ from typing import Any
 
 from distill_core.checkpoint.files import write_json, write_text
 from distill_core.config.document import read_document, write_yaml
-from distill_core.errors import RunDirectoryError
+from distill_core.errors import CheckpointError, RunDirectoryError
 from distill_core.redaction import redact_mapping
 
 MAY_CHANGE = ("output_dir", "tracking", "validation", "checkpoint", "training.max_train_steps", "data.num_workers")
@@ -53,10 +53,19 @@ class RunDirectory:
             raise RunDirectoryError(f"output_dir {self.root} is not empty and holds no run; choose another output_dir")
         if not self.metrics.exists() and not self.checkpoints.exists():
             return  # an attempt that ended before its first figures: there is nothing to lose
+        if resolved["checkpoint"]["resume"] == "never" and any(self.checkpoints.glob("step-*")):
+            raise CheckpointError(
+                f"{self.checkpoints} has checkpoints and checkpoint.resume is never; choose another output_dir"
+            )
         before = flatten(read_document(self.resolved_yaml.read_text(encoding="utf-8"), str(self.resolved_yaml)).data)
         now = flatten(redact_mapping(resolved))
+        shapes = {value for key, value in now.items() if key.endswith(".lr_scheduler") and value is not None}
+        fixed_length = not shapes <= {"constant", "constant_with_warmup"}  # any other shape spans the whole run
         changed = sorted(
-            key for key in before.keys() | now.keys() if before.get(key) != now.get(key) and not _may_change(key)
+            key
+            for key in before.keys() | now.keys()
+            if before.get(key) != now.get(key)
+            and (not _may_change(key) or (fixed_length and key == "training.max_train_steps"))
         )
         if changed:
             listed = "; ".join(f"{key}: {before.get(key)!r} there, {now.get(key)!r} here" for key in changed)
@@ -66,9 +75,11 @@ class RunDirectory:
 
     def open(self, yaml_text: str, resolved: Mapping[str, Any], plugins: list[dict[str, Any]]) -> None:
         """Create the directory and write down what the run is made of."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        write_text(self.run_yaml, yaml_text)
-        os.chmod(self.run_yaml, 0o600)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunDirectoryError(f"output_dir {self.root} cannot be made: {error.strerror}") from error
+        write_text(self.run_yaml, yaml_text, 0o600)
         write_text(self.resolved_yaml, write_yaml(redact_mapping(resolved)))
         write_json(self.root / "plugins.json", plugins)
         write_json(self.root / "environment.json", environment())

@@ -54,14 +54,14 @@ def open_source(
     """A run directory's role, or a folder's (or hub id's) denoiser. Raises DistillError for anything else."""
     if RunDirectory(Path(source)).resolved_yaml.is_file():
         restored = restore_role(Path(source), index, role, step=step, averaged=True, placement=placement)
-        shape = sized(restored.latent_shape, size, restored.facts.latent_space)
+        shape = sized(restored.latent_shape, size, restored.facts)
         return SamplingSource(restored.role, restored.model, restored.sampling, shape)
     spec, facts = recognised(source, index)
     model: ModelPlugin = load_target(spec.build)(facts, spec.options(), placement.device, placement.compute)
     modules = model.load_modules(ModelRequest(facts, trainable=False, weights_dtype=placement.compute))
     handle = RoleHandle(DENOISER, modules, model.adapter, trainable=False)
     request = ValidationRequest(role=DENOISER) if facts.sampling is None else replace(facts.sampling, role=DENOISER)
-    return SamplingSource(handle, model, request, sized(facts.latent_shape, size, facts.latent_space))
+    return SamplingSource(handle, model, request, sized(facts.latent_shape, size, facts))
 
 
 def recognised(source: str, index: PluginIndex) -> tuple[ModelSpec, ModelFacts]:
@@ -79,7 +79,15 @@ def recognised(source: str, index: PluginIndex) -> tuple[ModelSpec, ModelFacts]:
     )
 
 
-def sized(known: LatentShape | None, size: PixelSize, space: LatentSpace) -> LatentShape:
+def sized(known: LatentShape | None, size: PixelSize, facts: ModelFacts) -> LatentShape:
+    """:func:`asked_shape`, refused where the model cannot have it. Raises ConfigError."""
+    T, C, H, W = asked_shape(known, size, facts.latent_space)
+    if misfit := facts.misfit((C, T, H, W)):
+        raise ConfigError([Problem("", f"this size does not fit the model: {misfit}")], "distill sample")
+    return T, C, H, W
+
+
+def asked_shape(known: LatentShape | None, size: PixelSize, space: LatentSpace) -> LatentShape:
     """The latent shape of a size in pixels; what was not asked for is taken from ``known``. Raises ConfigError where neither says."""
     asked = {
         "--num-frames": None if size.num_frames is None else _latent_frames(size.num_frames, space),

@@ -120,8 +120,12 @@ class DistillTrainer:
                 self.window.add(loss.name, loss.value)
                 for name, value in loss.metrics.items():
                     self.window.add(name, value)
-        for name in self.method.roles_to_step(step):
+        due = self.method.roles_to_step(step)
+        for name in due:
             self._step_role(self.roles[name], step)
+        for name, role in self.roles.items():
+            if name not in due and role.optimizer is not None:
+                role.optimizer.clear()  # no checkpoint holds gradients: one that outlived its step would be lost by a resume
 
     def _step_role(self, role: RoleHandle, step: int) -> None:
         assert role.optimizer is not None, f"the method steps {role.name}, which is frozen"
@@ -156,6 +160,12 @@ class DistillTrainer:
     def save(self, step: int) -> None:
         """Publish a checkpoint, of finite figures only."""
         self.log(step)
+        broken = [name for name, tensor in self.state.tensors().items() if not tensor.isfinite().all()]
+        if broken:
+            raise NonFiniteError(
+                f"{', '.join(broken[:3])} not finite after the update of step {step}; nothing is saved. "
+                f"Lower the learning rate or max_grad_norm, then run again to resume from the last checkpoint"
+            )
         self.checkpoints.save(self.state, step, self.method.validation(step))
 
     def _due(self, step: int, interval: int | None) -> bool:

@@ -29,10 +29,11 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_text(path: Path, content: str) -> None:
-    """Write a text file beside its name, then rename it into place."""
+def write_text(path: Path, content: str, mode: int = 0o666) -> None:
+    """Write a text file beside its name, then rename it into place. ``mode`` is subject to the umask."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(content, encoding="utf-8")
+    with open(beside, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+        file.write(content)
     sync(beside)
     beside.replace(path)
     sync(path.parent)

@@ -1,4 +1,5 @@
-"""What a checkpoint holds: the tensors of every trained role, and a few numbers as JSON. No object of Python's is pickled.
+"""What a checkpoint holds: the tensors of every trained role, and a few numbers as JSON. Nothing of ours is pickled;
+torch's own index of the tensors is, and is read only after its hash has been checked.
 
 Randomness and schedules are functions of the step and of each role's updates, so they need no state of their own.
 """

@@ -140,6 +140,8 @@ class Training(Optimization):
     """Dtype of a forward pass. auto: bf16 on a GPU, fp32 on a CPU. Master weights, losses and optimizer state stay fp32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train. auto: the GPU if there is one."""
+    cpu_threads: Positive | None = None
+    """Threads of a run on the CPU; null leaves it to torch. Small models are quickest with 1."""
     enable_gradient_checkpointing_type: Literal["full"] | None = None
     """full: recompute activations of trained roles in backward instead of keeping them (less memory, about a third more time)."""
     VSA_sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.0

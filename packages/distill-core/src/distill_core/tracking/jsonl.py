@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,7 +20,7 @@ class JsonlTracker:
         self.path = path
         if path.exists():
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= resumed_step]
+            kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= resumed_step]
             write_text(path, "".join(kept))
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
@@ -35,3 +36,12 @@ class JsonlTracker:
 
     def finish(self) -> None:
         """Nothing is buffered."""
+
+
+def _step_of(line: str) -> float:
+    """The step of a line; infinity for one that a full disk or a crash cut short."""
+    try:
+        step: int = json.loads(line)["step"]
+    except (ValueError, KeyError):
+        return math.inf
+    return step

@@ -20,7 +20,7 @@ def open_trackers(
     others: list[Tracker] = []
     for name in settings.trackers:
         match name:
-            case "wandb":
+            case "wandb" if settings.wandb_mode != "disabled":
                 from distill_core.tracking.wandb import WandbTracker
 
                 others.append(WandbTracker(settings, directory.trackers / "wandb", directory.root.name, config))

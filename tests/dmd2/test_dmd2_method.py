@@ -12,13 +12,14 @@ from torch import Tensor
 from distill_core.plugins.registry import Registry
 from distill_core.plugins.specs import MethodSpec
 from distill_core.protocols import Batch, ValidationRequest
+from distill_core.randomness import KeyedDraw
 from distill_core.testing.contracts import LATENT_SHAPE, check_method, gradients, toy_batch, toy_draw, toy_roles
 from distill_core.testing.toy import ToyAdapter, ToyText
 from distill_method_dmd2.config import Dmd2Options
 from distill_method_dmd2.losses import dmd_gradient, guided
 from distill_method_dmd2.method import Dmd2
 from distill_method_dmd2.plugin import demands, distill_register_methods
-from distill_method_dmd2.rollout import ode_move, simulate
+from distill_method_dmd2.rollout import ode_move, simulate, student_sample
 
 
 def spec() -> MethodSpec:
@@ -101,17 +102,40 @@ def test_reuse_saves_the_critics_own_rollout(monkeypatch: pytest.MonkeyPatch) ->
     assert forwards(reuse=False) == forwards(reuse=True) + own
 
 
-def test_student_loss_by_hand_at_one_step() -> None:
-    """One denoising step at t = 1000: x = student.x0(noise); then the published formulas in the order of the paper."""
+@pytest.mark.parametrize("critic_loss", ["velocity", "x0"])
+def test_both_losses_by_hand_at_one_step(critic_loss: str) -> None:
+    """One denoising step at t = 1000: x = student.x0(noise); then the published formulas in the order of the paper.
+
+    The shift of 5 and the narrow range see to it that some timesteps are shifted inside and some are clamped.
+    """
     roles = toy_roles(spec())
-    options = Dmd2Options(dmd_denoising_steps=(1000,), generator_update_interval=1, guidance_scale=3.0)
+    adapter = roles["student"].adapter
+    assert isinstance(adapter, ToyAdapter)
+    adapter.options = adapter.options.model_copy(update={"flow_shift": 5.0})
+    options = Dmd2Options.model_validate(
+        {
+            "dmd_denoising_steps": (1000,),
+            "generator_update_interval": 1,
+            "guidance_scale": 3.0,
+            "min_timestep_ratio": 0.5,
+            "max_timestep_ratio": 0.9,
+            "critic_loss": critic_loss,
+        }
+    )
     batch, draw = toy_batch(latents=False), toy_draw(1)
     losses = {loss.name: loss.value.item() for loss in Dmd2(roles, options).losses(batch, draw)}
 
-    inner = draw.within("student")
+    def score_timestep(inner: KeyedDraw) -> Tensor:
+        u = inner.uniform("score_timestep", 0, 1000) / 1000
+        return (1000 * 5 * u / (1 + 4 * u)).clamp(500, 900)
+
+    inner, critic = draw.within("student"), draw.within("critic")
+    drawn = torch.cat([score_timestep(inner), score_timestep(critic)])
+    assert ((drawn == 500) | (drawn == 900)).any()
+    assert ((drawn > 500) & (drawn < 900)).any()
     start, score = inner.normal("start", LATENT_SHAPE), inner.normal("score", LATENT_SHAPE)
     full = torch.full((3,), 1000.0, dtype=torch.float64)
-    t = inner.uniform("score_timestep", 0, 1000).clamp(20, 980)
+    t = score_timestep(inner)
     s = (t / 1000).float().view(-1, 1, 1, 1, 1)
     with torch.no_grad():
         x = start - velocity(roles["student"], start, full, batch.text)
@@ -124,13 +148,45 @@ def test_student_loss_by_hand_at_one_step() -> None:
         expected = 0.5 * (((fake - real) / norm) ** 2).mean()
     assert losses["student_loss"] == pytest.approx(expected.item(), rel=1e-5)
 
-    critic = draw.within("critic")
     noise = critic.normal("score", LATENT_SHAPE)
-    t = critic.uniform("score_timestep", 0, 1000).clamp(20, 980)
+    t = score_timestep(critic)
     s = (t / 1000).float().view(-1, 1, 1, 1, 1)
     with torch.no_grad():
-        v = velocity(roles["critic"], (1 - s) * x + s * noise, t, batch.text)
-    assert losses["critic_loss"] == pytest.approx(((v - (noise - x)) ** 2).mean().item(), rel=1e-5)
+        noisy = (1 - s) * x + s * noise
+        v = velocity(roles["critic"], noisy, t, batch.text)
+    error = v - (noise - x) if critic_loss == "velocity" else noisy - s * v - x
+    assert losses["critic_loss"] == pytest.approx((error**2).mean().item(), rel=1e-5)
+
+
+def test_data_latent_noises_each_sample_to_a_step_of_its_own() -> None:
+    roles, batch = toy_roles(spec()), toy_batch(16)
+    draw = toy_draw(1, 16)
+    steps = (1000.0, 750.0, 500.0, 250.0)
+    x = student_sample(roles["student"], batch, draw, steps, from_data=True, move="sde", attn_kind="dense")
+    t = draw.choice("step", steps)
+    assert len(set(t.tolist())) == 4
+    s = (t / 1000).float().view(-1, 1, 1, 1, 1)
+    noisy = (1 - s) * batch.latents + s * draw.normal("start", LATENT_SHAPE)
+    torch.testing.assert_close(x, noisy - s * velocity(roles["student"], noisy, t, batch.text))
+
+
+def test_the_students_attention_is_asked_for_at_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: Counter[tuple[str, str]] = Counter()
+    roles = toy_roles(spec())
+    names = {id(role.modules["denoiser"]): name for name, role in roles.items()}
+    original = ToyAdapter.predict_velocity
+
+    def watched(adapter: ToyAdapter, modules: dict[str, torch.nn.Module], *args: Tensor, attn_kind: str) -> Tensor:
+        asked[names[id(modules["denoiser"])], attn_kind] += 1
+        return original(adapter, modules, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ToyAdapter, "predict_velocity", watched)
+    method = Dmd2(roles, Dmd2Options(generator_update_interval=1, attn_kind="vsa"))
+    for step in range(1, 6):
+        list(method.losses(toy_batch(), toy_draw(step)))
+    assert {key for key in asked if key[0] == "student"} == {("student", "vsa")}
+    assert {key[1] for key in asked if key[0] != "student"} == {"dense"}
+    assert asked["student", "vsa"] > 5, "the rollout's own steps are among them"
 
 
 def velocity(role: object, x: Tensor, t: Tensor, text: object) -> Tensor:
@@ -149,7 +205,7 @@ def test_ode_move_keeps_the_implied_noise() -> None:
 def test_sde_and_ode_rollouts_end_where_the_definitions_say() -> None:
     roles, batch, draw = toy_roles(spec()), toy_batch(latents=False), toy_draw(4)
     student = roles["student"]
-    full, half = torch.full((3,), 1000.0, dtype=torch.float64), torch.full((3,), 500.0, dtype=torch.float64)
+    full = torch.full((3,), 1000.0, dtype=torch.float64)
     start = draw.normal("start", LATENT_SHAPE)
     with torch.no_grad():
         x0 = start - velocity(student, start, full, batch.text)
@@ -157,7 +213,6 @@ def test_sde_and_ode_rollouts_end_where_the_definitions_say() -> None:
     ode = simulate(student, batch, draw, (1000.0, 500.0), move="ode", attn_kind="dense")
     torch.testing.assert_close(sde, 0.5 * x0 + 0.5 * draw.normal("renoise/0", LATENT_SHAPE))
     torch.testing.assert_close(ode, 0.5 * x0 + 0.5 * start)
-    assert half.shape == full.shape
 
 
 def test_data_latent_needs_latents_and_simulate_does_not() -> None:

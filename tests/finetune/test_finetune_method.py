@@ -33,19 +33,29 @@ def test_student_gets_gradient_on_every_step(options: FinetuneOptions) -> None:
     assert set(stepped.values()) == {("student",)}
 
 
-def test_loss_by_hand_through_the_whole_step() -> None:
+@pytest.mark.parametrize("loss_kind", ["velocity", "x0"])
+@pytest.mark.parametrize("scheme", ["uniform", "mode", "logit_normal"])
+def test_loss_by_hand_through_the_whole_step(loss_kind: str, scheme: str) -> None:
     roles, batch, draw = toy_roles(spec()), toy_batch(), toy_draw(2)
     adapter = roles["student"].adapter
     assert isinstance(adapter, ToyAdapter)
     adapter.options = adapter.options.model_copy(update={"flow_shift": 3.0})
-    (loss,) = Finetune(roles, FinetuneOptions(caption_dropout=0.0)).losses(batch, draw)
+    options = FinetuneOptions.model_validate(
+        {"caption_dropout": 0.0, "loss": loss_kind, "weighting_scheme": scheme, "logit_mean": 0.4, "mode_scale": 0.8}
+    )
+    (loss,) = Finetune(roles, options).losses(batch, draw)
     u = draw.uniform("timestep")
+    if scheme == "mode":
+        u = 1 - u - 0.8 * (torch.cos(torch.pi / 2 * u) ** 2 - 1 + u)
+    elif scheme == "logit_normal":
+        u = 1 / (1 + torch.exp(-0.4 - draw.normal("timestep", ()).double()))
     sigma = (3 * u / (1 + 2 * u)).view(-1, 1, 1, 1, 1).float()
     noise = draw.normal_like("noise", batch.latents)
     noisy = (1 - sigma) * batch.latents + sigma * noise
     assert isinstance(batch.text, ToyText)
     v = roles["student"].modules["denoiser"](noisy, sigma.flatten(), batch.text.mean_BD)
-    assert loss.value.item() == pytest.approx(((v - (noise - batch.latents)) ** 2).mean().item(), rel=1e-5)
+    error = v - (noise - batch.latents) if loss_kind == "velocity" else noisy - sigma * v - batch.latents
+    assert loss.value.item() == pytest.approx((error**2).mean().item(), rel=1e-5)
 
 
 def test_caption_dropout_empties_the_drawn_captions(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -208,6 +208,13 @@ def test_another_run_in_the_same_directory_is_refused_and_loses_nothing(world: T
     assert before == {path: path.stat().st_mtime_ns for path in directory.root.rglob("*")}
 
 
+def test_a_directory_that_another_process_trains_in_is_refused(world: ToyWorld) -> None:
+    directory = RunDirectory(world.root / "run")
+    with directory.locked(), pytest.raises(RunDirectoryError, match="another process trains"):
+        world.train(world.mapping("finetune"))
+    assert world.train(world.mapping("finetune")).metrics.exists()
+
+
 def test_a_directory_with_something_else_in_it_is_refused(world: ToyWorld) -> None:
     (world.root / "run").mkdir()
     (world.root / "run" / "thesis.txt").write_text("precious")

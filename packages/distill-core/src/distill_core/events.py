@@ -7,6 +7,8 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from distill_core.redaction import redact_text
+
 
 class Events:
     """Appends one JSON object per event. A warning is also shown on the terminal."""
@@ -17,7 +19,7 @@ class Events:
     def note(self, event: str, message: str, **details: str | int | float) -> None:
         """Write down an event."""
         if self.path is not None:
-            record = {"time": datetime.now(UTC).isoformat(), "event": event, "message": message, **details}
+            record = {"time": datetime.now(UTC).isoformat(), "event": event, "message": redact_text(message), **details}
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record, ensure_ascii=False) + "\n")
 

@@ -5,7 +5,7 @@ A role knows its own name and nothing of other roles. Frozen means no graph: the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -87,6 +87,14 @@ class RoleHandle:
     def drop_captions(self, text: Condition, dropped_B: Tensor) -> Condition:
         """The empty caption where the mask [B] is true."""
         return self.adapter.drop_captions(text, dropped_B)
+
+    def encode_text(self, captions: Sequence[str]) -> Condition:
+        """Captions through the family's text encoder."""
+        return self.adapter.encode_text(captions)
+
+    def decode_latents(self, latents_BTCHW: Tensor) -> Tensor:
+        """Normalised latents as uint8 frames [B, F, H, W, 3]."""
+        return self.adapter.decode_latents(latents_BTCHW)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

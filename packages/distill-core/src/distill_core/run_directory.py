@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -47,7 +49,7 @@ class RunDirectory:
             return
         if not self.root.is_dir():
             raise RunDirectoryError(f"output_dir {self.root} is a file; choose another output_dir")
-        if not any(self.root.iterdir()):
+        if not any(path.name != ".lock" for path in self.root.iterdir()):
             return
         if not self.resolved_yaml.exists():
             raise RunDirectoryError(f"output_dir {self.root} is not empty and holds no run; choose another output_dir")
@@ -73,12 +75,24 @@ class RunDirectory:
                 f"output_dir {self.root} holds another run ({listed}); choose another output_dir, or make the two agree to go on with it"
             )
 
-    def open(self, yaml_text: str, resolved: Mapping[str, Any], plugins: list[dict[str, Any]]) -> None:
-        """Create the directory and write down what the run is made of."""
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the directory, and hold it for this process. Raises RunDirectoryError if that cannot be, or another process holds it."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunDirectoryError(f"output_dir {self.root} cannot be made: {error.strerror}") from error
+        with (self.root / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RunDirectoryError(
+                    f"another process trains in {self.root}; wait for it, or choose another output_dir"
+                ) from error
+            yield
+
+    def open(self, yaml_text: str, resolved: Mapping[str, Any], plugins: list[dict[str, Any]]) -> None:
+        """Write down what the run is made of. The directory is :meth:`locked`."""
         write_text(self.run_yaml, yaml_text, 0o600)
         write_text(self.resolved_yaml, write_yaml(redact_mapping(resolved)))
         write_json(self.root / "plugins.json", plugins)
@@ -86,7 +100,8 @@ class RunDirectory:
 
     def close(self, reason: str, **details: Any) -> None:
         """Write down how this process's part of the run ended."""
-        write_json(self.exit_reason, {"reason": reason, "time": datetime.now(UTC).isoformat(), **details})
+        ended = {"reason": reason, "time": datetime.now(UTC).isoformat(), **details}
+        write_json(self.exit_reason, redact_mapping(ended))
 
 
 def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -23,25 +23,26 @@ def train(
     Raises DistillError for what the user can put right.
     """
     run, events, progress = prepared.run, Events(directory.events), Progress(console)
-    directory.open(run.loaded.text, run.to_mapping(), plugins)
-    reason, details = "error", dict[str, Any]()
-    try:
-        with console.status("loading") if console.is_terminal else progress.aside("loading"):
-            runtime = build(prepared, directory, events, progress)
-        summary = _trained(runtime, directory, redact_text(run.loaded.text))
-        reason, details = "completed", {"step": summary.step}
-        return summary
-    except KeyboardInterrupt:
-        reason = "interrupted"
-        last = max(directory.checkpoints.glob("step-*"), default=None)
-        kept = "nothing was saved yet" if last is None else f"the same command goes on from {last}"
-        console.print(f"interrupted; {kept}", highlight=False, soft_wrap=True)
-        raise
-    except DistillError as error:
-        details = {"message": str(error)}
-        raise
-    finally:
-        directory.close(reason, **details)
+    with directory.locked():
+        directory.open(run.loaded.text, run.to_mapping(), plugins)
+        reason, details = "error", dict[str, Any]()
+        try:
+            with console.status("loading") if console.is_terminal else progress.aside("loading"):
+                runtime = build(prepared, directory, events, progress)
+            summary = _trained(runtime, directory, redact_text(run.loaded.text))
+            reason, details = "completed", {"step": summary.step}
+            return summary
+        except KeyboardInterrupt:
+            reason = "interrupted"
+            last = max(directory.checkpoints.glob("step-*"), default=None)
+            kept = "nothing was saved yet" if last is None else f"the same command goes on from {last}"
+            console.print(f"interrupted; {kept}", highlight=False, soft_wrap=True)
+            raise
+        except DistillError as error:
+            details = {"message": str(error)}
+            raise
+        finally:
+            directory.close(reason, **details)
 
 
 def _trained(runtime: Runtime, directory: RunDirectory, redacted_yaml: str) -> TrainingSummary:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
@@ -72,6 +72,14 @@ class Role(Protocol):
 
     def drop_captions(self, text: Condition, dropped_B: Tensor) -> Condition:
         """The empty caption where the mask [B] is true."""
+        ...
+
+    def encode_text(self, captions: Sequence[str]) -> Condition:
+        """Captions through the family's text encoder."""
+        ...
+
+    def decode_latents(self, latents_BTCHW: Tensor) -> Tensor:
+        """Normalised latents as uint8 frames [B, F, H, W, 3]."""
         ...
 
     def averaged(self) -> AbstractContextManager[None]:

@@ -13,7 +13,7 @@ from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, UMT5EncoderModel
 
-from distill_core.errors import DataError
+from distill_core.errors import DataError, ModelFolderError
 from distill_model_wan.folder import WanFolder
 from distill_model_wan.hub import fetch
 from distill_model_wan.quiet import without_bars
@@ -39,7 +39,14 @@ class CaptionEncoder:
         """The folder's text encoder, on the device."""
         fetch(self.folder.path, self.folder.hub_id, "text_encoder")
         with without_bars():
-            encoder = UMT5EncoderModel.from_pretrained(self.folder.path, subfolder="text_encoder", dtype=self.dtype)
+            encoder, loading = UMT5EncoderModel.from_pretrained(
+                self.folder.path, subfolder="text_encoder", dtype=self.dtype, output_loading_info=True
+            )
+        if loading["missing_keys"]:  # transformers fills them with random numbers and goes on
+            missing = ", ".join(sorted(loading["missing_keys"])[:3])
+            raise ModelFolderError(
+                f"{self.folder.path}/text_encoder lacks {missing}; the folder is incomplete, fetch it again"
+            )
         return encoder.to(self.device).eval().requires_grad_(False)
 
     @torch.no_grad()

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from captions import Setting
-from world import Frames
 
 from distill_core.data.captions import CaptionEntry, read_captions
 from distill_core.errors import DataError
-from distill_core.video import read_video, write_mp4
+from distill_core.video import FAITHFUL, read_video, write_mp4
+from distill_metric_shapes.captions import Setting
+from distill_metric_shapes.world import Frames
 
 CAPTIONS_FILE = "captions.jsonl"
 
@@ -46,7 +46,7 @@ def write_folder(folder: Path, clips: Iterable[tuple[Frames, str]], fps: int) ->
     lines = []
     for index, (frames_FHW3, caption) in enumerate(clips):
         name = f"{index:05d}.mp4"
-        write_mp4(folder / name, torch.from_numpy(frames_FHW3), fps)
+        write_mp4(folder / name, torch.from_numpy(frames_FHW3), fps, FAITHFUL)
         lines.append(json.dumps({"file_name": name, "caption": caption}))
     (folder / CAPTIONS_FILE).write_text("".join(f"{line}\n" for line in lines))
     return len(lines)

@@ -9,11 +9,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from captions import HELD_OUT_CHOICES, SETTINGS, SMALL
 from clips import write_folder
-from world import make_clip
 
 from distill_core.errors import DistillError
+from distill_metric_shapes.captions import HELD_OUT_CHOICES, SETTINGS, SMALL
+from distill_metric_shapes.world import make_clip
 
 
 def main() -> None:

@@ -17,15 +17,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import transformers
-from captions import SMALL, HeldOut, vocabulary
 from clips import CAPTIONS_FILE, read_clips, write_folder
 from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline, WanTransformer3DModel
-from judge import Accuracy, accuracy, measure
 from text_encoder import TEXT_WIDTH, make_text_encoder, make_tokenizer
 from vae import LATENT_CHANNELS, Progress, VaeTraining, latent_statistics, psnr, reconstruct, train_vae
-from world import make_clip
 
 from distill_core.errors import DistillError, RunDirectoryError
+from distill_metric_shapes.captions import SMALL, HeldOut, vocabulary
+from distill_metric_shapes.measure import Accuracy, accuracy, measure
+from distill_metric_shapes.world import make_clip
 
 TRAINING_CLIPS = 2004
 EVALUATION_CLIPS = 288

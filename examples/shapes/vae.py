@@ -20,9 +20,9 @@ from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 from torch import Tensor
 from torch.nn import functional
-from world import BACKGROUND
 
 from distill_core.errors import CheckpointError
+from distill_metric_shapes.world import BACKGROUND
 
 LATENT_CHANNELS = 8
 LATENT_NOISE = 0.1  # standard deviation of the noise that the decoder is trained to bear

@@ -136,7 +136,11 @@ def test_a_misspelt_required_key_is_one_problem_not_two(write: Write) -> None:
         ("training", "decay: 0.9", "unknown key here; `decay` belongs under `roles.<name>.ema`"),
         ("training", "vsa-sparsity: 0.9", "unknown key; did you mean `VSA_sparsity`?"),
         ("training", "MAX-GRAD-NORM: 1", "unknown key; did you mean `max_grad_norm`?"),
-        ("training", "seeds: 0", "unknown key; did you mean `seed`? (`seeds` belongs under `validation`)"),
+        (
+            "training",
+            "seeds: 0",
+            "unknown key; did you mean `seed`? (`seeds` belongs under `validation` or `comparison`)",
+        ),
         ("", "max_train_step: 1", "unknown key; did you mean `max_train_steps` under `training`?"),
         ("training", "_target_: os.system", None),
     ],

@@ -16,6 +16,7 @@ from distill_core import validation
 from distill_core.config.schema import Validation
 from distill_core.ema import WeightAverage
 from distill_core.events import Events
+from distill_core.measures import Measures
 from distill_core.progress import Progress
 from distill_core.protocols import Role, SampledVideo, ValidationRequest
 from distill_core.roles import RoleHandle
@@ -51,6 +52,7 @@ def rig(folder: Path) -> tuple[VideoValidator, WeightSampler, RoleHandle]:
         folder / "samples",
         tracker=JsonlTracker(folder / "metrics.jsonl"),
         events=Events(folder / "events.jsonl"),
+        measures=Measures({}, ()),
         progress=Progress(Console(quiet=True)),
     )
     return validator, sampler, role

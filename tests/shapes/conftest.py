@@ -14,9 +14,10 @@ sys.path.insert(0, str(SHAPES))
 @pytest.fixture(scope="session")
 def real_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two clips of every caption of the small world, held-out compositions among them."""
-    from captions import SMALL
     from clips import write_folder
-    from world import make_clip
+
+    from distill_metric_shapes.captions import SMALL
+    from distill_metric_shapes.world import make_clip
 
     folder = tmp_path_factory.mktemp("shapes") / "real"
     clips = (make_clip(SMALL, 5, index) for index in range(96))

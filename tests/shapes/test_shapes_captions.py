@@ -6,9 +6,9 @@ from collections import Counter
 from itertools import combinations
 
 import pytest
-from captions import LARGE, SMALL, Setting, Thing, caption_of, captions, parse, scenes, vocabulary
 
 from distill_core.errors import DataError
+from distill_metric_shapes.captions import LARGE, SMALL, Setting, Thing, caption_of, captions, parse, scenes, vocabulary
 
 
 def test_the_small_world_says_48_things_in_13_words() -> None:

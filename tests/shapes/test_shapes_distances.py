@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from captions import SMALL
-from distances import coverage, energy_distance, spreads
 from hypothesis import given
 from hypothesis import strategies as st
-from judge import Sample, compare, measure
-from world import make_clip
 
 from distill_core.errors import DataError
+from distill_metric_shapes.captions import SMALL
+from distill_metric_shapes.distances import coverage, energy_distance, spreads
+from distill_metric_shapes.measure import Sample, compare, measure
+from distill_metric_shapes.world import make_clip
 
 
 @pytest.fixture(scope="module")

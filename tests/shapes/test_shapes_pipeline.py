@@ -7,13 +7,13 @@ from pathlib import Path
 import make_pipeline
 import pytest
 import torch
-from captions import SMALL, captions, vocabulary
 from diffusers import WanPipeline
 from text_encoder import make_text_encoder, make_tokenizer
 from transformers import AutoTokenizer
 from vae import VaeTraining, new_vae
 
 from distill_core.errors import RunDirectoryError
+from distill_metric_shapes.captions import SMALL, captions, vocabulary
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from captions import SMALL
 from vae import (
     Progress,
     VaeTraining,
@@ -22,9 +21,10 @@ from vae import (
     train_vae,
     vae_loss,
 )
-from world import BACKGROUND, Frames, make_clip
 
 from distill_core.errors import CheckpointError
+from distill_metric_shapes.captions import SMALL
+from distill_metric_shapes.world import BACKGROUND, Frames, make_clip
 
 TRAINING = VaeTraining(steps=4, batch=1)
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from captions import LARGE, SMALL, captions
 from clips import read_clips, write_folder
-from judge import accuracy, measure
-from verdict import features, judge
-from world import BACKGROUND, Frames, make_clip
+
+from distill_metric_shapes.captions import LARGE, SMALL, captions
+from distill_metric_shapes.measure import accuracy, measure
+from distill_metric_shapes.verdict import features, judge
+from distill_metric_shapes.world import BACKGROUND, Frames, make_clip
 
 
 def _drawn(caption: str) -> Frames:
@@ -80,7 +81,7 @@ def test_an_empty_or_full_video_is_wrong_and_its_features_are_finite(level: int)
     verdict = judge(frames_FHW3, "a red square moves left", SMALL)
     assert not verdict.right
     assert not verdict.colour
-    assert features(frames_FHW3, SMALL).shape == (11,)
+    assert features(frames_FHW3, SMALL).shape == (10,)
     assert np.isfinite(features(frames_FHW3, SMALL)).all()
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from captions import LARGE, SHAPES, SMALL, Setting, captions
-from outlines import coverage, unit_bounds, unit_distance, unit_radius
-from world import DIRECTIONS, GAP, Track, make_clip
+
+from distill_metric_shapes.captions import LARGE, SHAPES, SMALL, Setting, captions
+from distill_metric_shapes.outlines import coverage, unit_bounds, unit_distance, unit_radius
+from distill_metric_shapes.world import DIRECTIONS, GAP, Track, make_clip
 
 
 def test_a_clip_depends_on_seed_and_index_and_on_nothing_drawn_before() -> None:

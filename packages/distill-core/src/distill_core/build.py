@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from distill_core.checkpoint import Checkpoints, TrainingState
+from distill_core.comparison import Comparer
 from distill_core.config.checks import family_of
 from distill_core.config.resolve import ResolvedRun
 from distill_core.config.schema import RunConfig
@@ -18,6 +19,7 @@ from distill_core.data.stream import RowStream
 from distill_core.ema import WeightAverage
 from distill_core.errors import ConfigError, Problem
 from distill_core.events import Events
+from distill_core.measures import Measures
 from distill_core.optimization import RoleOptimizer
 from distill_core.plugins.loading import load_target
 from distill_core.progress import Progress
@@ -75,12 +77,14 @@ class Prepared:
         placement: where it computes.
         dataset: its data.
         latent_shape: [T, C, H, W] of one training sample.
+        measures: the metrics; they can measure the run's prompts at its size.
     """
 
     run: ResolvedRun
     placement: Placement
     dataset: ParquetDataset
     latent_shape: LatentShape
+    measures: Measures
 
 
 def prepare(run: ResolvedRun) -> Prepared:
@@ -92,7 +96,10 @@ def prepare(run: ResolvedRun) -> Prepared:
     dataset = open_dataset(run.config.data.path, latents=run.demands.latents)
     summary = dataset.summary()
     shapes = [check_dataset(summary, facts, run.config.data) for facts in run.facts.values()]
-    return Prepared(run, placement, dataset, shapes[0])
+    measures = Measures.of(run.metrics, run.metric_options)
+    prompts = (*validation_prompts(run.config, dataset), *comparison_prompts(run.config, dataset))
+    measures.check(prompts, run.facts[run.lead].latent_space.pixels(shapes[0]))
+    return Prepared(run, placement, dataset, shapes[0], measures)
 
 
 def build_models(run: ResolvedRun, placement: Placement) -> dict[str, ModelPlugin]:
@@ -150,6 +157,15 @@ def validation_prompts(config: RunConfig, dataset: ParquetDataset) -> tuple[str,
     return tuple(dataset.captions(config.validation.max_prompts))
 
 
+def comparison_prompts(config: RunConfig, dataset: ParquetDataset) -> tuple[str, ...]:
+    """The comparison's prompts: its own, or the first different captions of the data; none without a comparison."""
+    if config.comparison is None:
+        return ()
+    if config.comparison.prompts is not None:
+        return config.comparison.prompts
+    return tuple(dataset.captions(config.comparison.max_prompts))
+
+
 @dataclass(frozen=True)
 class Runtime:
     """A run that is ready to train.
@@ -159,12 +175,16 @@ class Runtime:
         roles: the participants.
         trackers: where figures go; to be finished at the end.
         start: the step that the run goes on from, 0 for a new one.
+        method: the algorithm.
+        comparer: what compares at the end, or None if the run does not.
     """
 
     trainer: Trainer
     roles: Mapping[str, RoleHandle]
     trackers: Trackers
     start: int
+    method: Method
+    comparer: Comparer | None
 
 
 def build(prepared: Prepared, directory: RunDirectory, events: Events, progress: Progress) -> Runtime:
@@ -195,6 +215,7 @@ def build(prepared: Prepared, directory: RunDirectory, events: Events, progress:
         validation_prompts(config, dataset),
         latent_shape,
         directory.samples,
+        measures=prepared.measures,
         tracker=trackers,
         events=events,
         progress=progress,
@@ -214,7 +235,35 @@ def build(prepared: Prepared, directory: RunDirectory, events: Events, progress:
         progress=progress,
         validator=validator,
     )
-    return Runtime(trainer, roles, trackers, start)
+    comparer = comparer_of(prepared, lead, roles, directory, events, progress)
+    return Runtime(trainer, roles, trackers, start, method, comparer)
+
+
+def comparer_of(
+    prepared: Prepared,
+    lead: ModelPlugin,
+    roles: Mapping[str, RoleHandle],
+    directory: RunDirectory,
+    events: Events,
+    progress: Progress,
+) -> Comparer | None:
+    """What carries out the run's ``comparison`` section, if it has one."""
+    config = prepared.run.config
+    if config.comparison is None:
+        return None
+    return Comparer(
+        config.comparison,
+        config.validation,
+        comparison_prompts(config, prepared.dataset),
+        lead.sampler,
+        roles,
+        prepared.latent_shape,
+        prepared.measures,
+        directory.comparison,
+        key=config.model_dump(mode="json", include={"comparison", "validation", "metrics"}),
+        events=events,
+        progress=progress,
+    )
 
 
 def schedule_of(config: RunConfig) -> Schedule:

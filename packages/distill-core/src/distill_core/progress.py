@@ -69,6 +69,10 @@ class Progress:
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=step, rate=self.rate)
 
+    def say(self, line: str) -> None:
+        """One line that stays, above the bar where there is one."""
+        self.console.print(line, highlight=False, soft_wrap=True, markup=False)
+
     def figures(self, step: int, figures: Mapping[str, float]) -> None:
         """New means of the losses."""
         line = figures_line(figures)

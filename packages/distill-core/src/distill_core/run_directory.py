@@ -18,7 +18,16 @@ from distill_core.config.document import read_document, write_yaml
 from distill_core.errors import CheckpointError, RunDirectoryError
 from distill_core.redaction import redact_mapping
 
-MAY_CHANGE = ("output_dir", "tracking", "validation", "checkpoint", "training.max_train_steps", "data.num_workers")
+MAY_CHANGE = (
+    "output_dir",
+    "tracking",
+    "validation",
+    "comparison",
+    "metrics",
+    "checkpoint",
+    "training.max_train_steps",
+    "data.num_workers",
+)
 """Keys that a resumed run may give other values: they do not change what the steps so far would have been."""
 
 
@@ -36,6 +45,7 @@ class RunDirectory:
         self.metrics = root / "metrics.jsonl"
         self.events = root / "events.jsonl"
         self.samples = root / "samples"
+        self.comparison = root / "comparison"
         self.checkpoints = root / "checkpoints"
         self.trackers = root / "trackers"
         self.exit_reason = root / "exit_reason.json"

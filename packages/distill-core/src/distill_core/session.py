@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from distill_core.build import Prepared, Runtime, build
+from distill_core.comparison import ComparisonTable
 from distill_core.errors import DistillError
 from distill_core.events import Events
 from distill_core.progress import Progress
@@ -15,9 +18,20 @@ from distill_core.redaction import redact_text
 from distill_core.run_directory import RunDirectory
 
 
-def train(
-    prepared: Prepared, directory: RunDirectory, plugins: list[dict[str, Any]], console: Console
-) -> TrainingSummary:
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        training: how far it trained.
+        comparison: the table, and the page that shows it; None if the run compares nothing.
+    """
+
+    training: TrainingSummary
+    comparison: tuple[ComparisonTable, Path] | None
+
+
+def train(prepared: Prepared, directory: RunDirectory, plugins: list[dict[str, Any]], console: Console) -> Outcome:
     """Carry out a prepared run whose directory has been claimed (:meth:`RunDirectory.claim`).
 
     Raises DistillError for what the user can put right.
@@ -29,9 +43,9 @@ def train(
         try:
             with console.status("loading") if console.is_terminal else progress.aside("loading"):
                 runtime = build(prepared, directory, events, progress)
-            summary = _trained(runtime, directory, redact_text(run.loaded.text))
-            reason, details = "completed", {"step": summary.step}
-            return summary
+            outcome = _trained(runtime, directory, redact_text(run.loaded.text), run.method.name)
+            reason, details = "completed", {"step": outcome.training.step}
+            return outcome
         except KeyboardInterrupt:
             reason = "interrupted"
             last = max(directory.checkpoints.glob("step-*"), default=None)
@@ -45,13 +59,26 @@ def train(
             directory.close(reason, **details)
 
 
-def _trained(runtime: Runtime, directory: RunDirectory, redacted_yaml: str) -> TrainingSummary:
-    """Train, with the trackers open; they get the run's YAML first."""
+def _trained(runtime: Runtime, directory: RunDirectory, redacted_yaml: str, method: str) -> Outcome:
+    """Train and compare, with the trackers open; they get the run's YAML first."""
     try:
         copy = directory.trackers / "run.yaml"
         copy.parent.mkdir(exist_ok=True)
         copy.write_text(redacted_yaml, encoding="utf-8")
         runtime.trackers.file(copy, "run.yaml")
-        return runtime.trainer.run()
+        summary = runtime.trainer.run()
+        return Outcome(summary, _compared(runtime, summary.step, f"{method}: {directory.root.name}"))
     finally:
         runtime.trackers.finish()
+
+
+def _compared(runtime: Runtime, step: int, title: str) -> tuple[ComparisonTable, Path] | None:
+    """The comparison of the trained run, told to the trackers; None if the run asks for none."""
+    comparer = runtime.comparer
+    if comparer is None:
+        return None
+    table = comparer.run(step, runtime.method.validation(step), title)
+    for line in table.lines:
+        runtime.trackers.log({f"comparison/{line.name}/{name}": value for name, value in line.figures.items()}, step)
+    runtime.trackers.file(comparer.page, "comparison.html")
+    return table, comparer.page

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from distill_core.config.schema import Validation
 from distill_core.events import Events
+from distill_core.measures import Measures
 from distill_core.progress import Progress
 from distill_core.protocols.model import Sampler
 from distill_core.protocols.tracker import Tracker
-from distill_core.protocols.validator import ValidationRequest
+from distill_core.protocols.validator import SampledVideo, ValidationRequest
 from distill_core.roles import RoleHandle
 from distill_core.video import write_mp4
 
@@ -50,6 +51,7 @@ class VideoValidator:
         latent_shape: tuple[int, int, int, int],
         folder: Path,
         *,
+        measures: Measures,
         tracker: Tracker,
         events: Events,
         progress: Progress,
@@ -60,20 +62,24 @@ class VideoValidator:
         self.prompts = prompts
         self.latent_shape = latent_shape
         self.folder = folder
+        self.measures = measures
         self.tracker = tracker
         self.events = events
         self.progress = progress
 
     def validate(self, request: ValidationRequest, step: int) -> list[Path]:
-        """Sample, write ``samples/step-…/NN-prompt-seedS.mp4``, track. A file that cannot be written is an event, not the run's end."""
+        """Sample, write ``samples/step-…/NN-prompt-seedS.mp4``, measure, track. A file that cannot be written is an event, no end."""
         full = completed(request, self.settings, self.prompts)
         folder = self.folder / f"step-{step:08d}"
         folder.mkdir(parents=True, exist_ok=True)
         role = self.roles[full.role]
         written: list[Path] = []
+        videos: list[SampledVideo] = []  # kept for the metrics, which measure a set
         began = time.monotonic()
         with self.progress.aside(f"sampling at step {step}"), role.averaged():
             for index, video in enumerate(self.sampler.sample(role, full, self.latent_shape)):
+                if self.measures.metrics:
+                    videos.append(video)
                 path = folder / f"{index:02d}-{slug(video.prompt)}-seed{video.seed}.mp4"
                 try:
                     write_mp4(path, video.frames, self.settings.fps)
@@ -82,6 +88,14 @@ class VideoValidator:
                     continue
                 written.append(path)
                 self.tracker.video(f"samples/{slug(video.prompt)}-seed{video.seed}", path, video.prompt, step)
+        figures: dict[str, float] = {}
         if written:
-            self.tracker.log({"validation/seconds_per_clip": (time.monotonic() - began) / len(written)}, step)
+            figures["validation/seconds_per_clip"] = (time.monotonic() - began) / len(written)
+        if videos:
+            measured = self.measures.figures(videos, self.events)
+            figures |= {f"validation/{name}": value for name, value in measured.items()}
+            shown = "  ".join(f"{name} {measured[name]:.3f}" for name in self.measures.headline if name in measured)
+            self.progress.say(f"step {step}: {shown}")
+        if figures:
+            self.tracker.log(figures, step)
         return written

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 import torch
@@ -80,8 +81,24 @@ def read_video(path: Path) -> Video:
     return Video(torch.stack(frames), frame_rate(path))
 
 
+@dataclass(frozen=True)
+class Coding:
+    """How finely H.264 keeps frames.
+
+    Attributes:
+        pixels: yuv420p, with halved chroma, plays everywhere; yuv444p keeps every pixel's own colour.
+        crf: x264's constant rate factor; less is finer.
+    """
+
+    pixels: Literal["yuv420p", "yuv444p"]
+    crf: int
+
+
+PLAYABLE = Coding("yuv420p", 18)
+FAITHFUL = Coding("yuv444p", 4)
+"""For clips that are to be trained on: within one or two levels of 255 of the frames."""
+
 _X264 = {
-    "crf": "18",
     "preset": "veryfast",
     "threads": "1",
     # On frames of 32 × 32 pixels, x264's macroblock-tree lookahead gives other bytes from one call to the next.
@@ -89,10 +106,10 @@ _X264 = {
 }
 
 
-def write_mp4(path: Path, frames: Tensor, fps: float) -> None:
-    """Write uint8 frames [F, H, W, 3] as H.264 (yuv420p, BT.709, crf 18), beside ``path`` and then renamed over it.
+def write_mp4(path: Path, frames: Tensor, fps: float, coding: Coding = PLAYABLE) -> None:
+    """Write uint8 frames [F, H, W, 3] as H.264 (BT.709), beside ``path`` and then renamed over it.
 
-    Chroma is halved, so sizes must be even: an odd height or width is padded by one copy of the last row or column. The
+    Sizes must be even where chroma is halved: an odd height or width is padded by one copy of the last row or column. The
     same frames give the same bytes on every machine with the same FFmpeg.
     """
     assert frames.dtype == torch.uint8, frames.dtype
@@ -100,7 +117,7 @@ def write_mp4(path: Path, frames: Tensor, fps: float) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
-        _encode_h264(beside, _evenly_sized(frames.cpu()), fps)
+        _encode_h264(beside, _evenly_sized(frames.cpu()), fps, coding)
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
@@ -127,16 +144,18 @@ def _evenly_sized(frames_FHWC: Tensor) -> Tensor:
     return pad(frames_CFHW, (0, odd_columns, 0, odd_rows, 0, 0), mode="replicate").permute(1, 2, 3, 0)
 
 
-def _encode_h264(path: Path, frames_FHWC: Tensor, fps: float) -> None:
+def _encode_h264(path: Path, frames_FHWC: Tensor, fps: float, coding: Coding) -> None:
     """Encode with one thread, because the bytes that x264 writes depend on the number of threads."""
     rate = Fraction(fps).limit_denominator(1001)  # the NTSC rates are n/1001
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}) as container:
-        stream = container.add_stream("libx264", rate=rate, options=_X264)
-        stream.height, stream.width, stream.pix_fmt = *frames_FHWC.shape[1:3], "yuv420p"
+        stream = container.add_stream("libx264", rate=rate, options={**_X264, "crf": str(coding.crf)})
+        stream.height, stream.width, stream.pix_fmt = *frames_FHWC.shape[1:3], coding.pixels
         codec = stream.codec_context
         codec.colorspace = codec.color_primaries = codec.color_trc = BT709
         codec.color_range = LIMITED_RANGE
         for pixels in frames_FHWC:
             frame = av.VideoFrame.from_ndarray(pixels.contiguous().numpy(), format="rgb24")
-            container.mux(stream.encode(frame.reformat(format="yuv420p", dst_colorspace=BT709, dst_color_range="MPEG")))
+            container.mux(
+                stream.encode(frame.reformat(format=coding.pixels, dst_colorspace=BT709, dst_color_range="MPEG"))
+            )
         container.mux(stream.encode())

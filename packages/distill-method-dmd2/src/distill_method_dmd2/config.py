@@ -33,6 +33,8 @@ class Dmd2Options(Options):
     """Guidance s of the teacher in the convention uncond + s·(cond - uncond). null, and no `real_score_guidance_scale`: 4.5."""
     real_score_guidance_scale: Annotated[float, Field(ge=-1)] | None = None
     """The same in the convention cond + w·(cond - uncond), so s = w + 1. Give one of the two, not both."""
+    guidance_range: tuple[Timestep, Timestep] = (0.0, 1000.0)
+    """Score timesteps, both ends included, at which the teacher is guided; elsewhere it is not (arXiv 2404.07724)."""
     min_timestep_ratio: Annotated[float, Field(ge=0, le=1)] = 0.02
     """Score timesteps are clamped to at least this share of 1000."""
     max_timestep_ratio: Annotated[float, Field(ge=0, le=1)] = 0.98
@@ -74,6 +76,8 @@ class Dmd2Options(Options):
             raise ValueError(
                 "guidance_scale and real_score_guidance_scale say the same in two conventions (s = w + 1); keep one of them"
             )
+        if self.guidance_range[0] > self.guidance_range[1]:
+            raise ValueError("guidance_range ends before it begins; exchange its two timesteps")
         if self.min_timestep_ratio > self.max_timestep_ratio:
             raise ValueError("min_timestep_ratio is above max_timestep_ratio; exchange them")
         return self

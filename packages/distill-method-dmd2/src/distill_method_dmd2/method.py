@@ -13,7 +13,7 @@ from torch import Tensor
 
 from distill_core.protocols import Batch, Draw, Method, Role, StagedLoss, ValidationRequest
 from distill_method_dmd2.config import Dmd2Options
-from distill_method_dmd2.losses import critic_velocity_loss, critic_x0_loss, dmd_gradient, dmd_loss, guided
+from distill_method_dmd2.losses import critic_velocity_loss, critic_x0_loss, dmd_gradient, dmd_loss, guidance_at, guided
 from distill_method_dmd2.rollout import student_sample
 
 
@@ -78,7 +78,7 @@ class Dmd2(Method):
         if self.options.scale == 1.0:
             return cond_BTCHW
         uncond_BTCHW = self.teacher.predict_x0(noisy_BTCHW, t_B, self.teacher.negative_text(batch.size))
-        return guided(cond_BTCHW, uncond_BTCHW, self.options.scale)
+        return guided(cond_BTCHW, uncond_BTCHW, guidance_at(t_B, self.options.scale, self.options.guidance_range))
 
     def _critic_loss(self, x_BTCHW: Tensor, batch: Batch, draw: Draw) -> StagedLoss:
         """Flow matching of the critic on the student's samples."""

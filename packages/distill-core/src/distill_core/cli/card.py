@@ -9,9 +9,9 @@ from distill_core.cli.table import print_table
 from distill_core.errors import PluginError
 from distill_core.plugins.index import PluginRow
 from distill_core.plugins.options import option_rows
-from distill_core.plugins.specs import MethodSpec, ModelSpec, RoleNeed
+from distill_core.plugins.specs import MethodSpec, MetricSpec, ModelSpec, PluginSpec, RoleNeed
 
-OPTIONS_KEY = {"model": "pipeline_config", "method": "method_config"}
+OPTIONS_KEY = {"model": "pipeline_config", "method": "method_config", "metric": "metrics"}
 """Where in a run.yaml the options of a kind stand."""
 
 
@@ -24,7 +24,7 @@ def card(row: PluginRow) -> dict[str, object]:
     }
 
 
-def _needs(spec: ModelSpec | MethodSpec | None) -> dict[str, object]:
+def _needs(spec: PluginSpec | None) -> dict[str, object]:
     match spec:
         case ModelSpec():
             return {
@@ -36,6 +36,8 @@ def _needs(spec: ModelSpec | MethodSpec | None) -> dict[str, object]:
             }
         case MethodSpec():
             return {"build": spec.build, "roles": {name: _need(need) for name, need in spec.roles.items()}}
+        case MetricSpec():
+            return {"build": spec.build, "headline": list(spec.headline)}
         case None:
             return {}
 
@@ -67,6 +69,8 @@ def print_card(row: PluginRow) -> None:
             facts |= {"attention": ", ".join(model.attention), "latent spaces": ", ".join(model.latent_spaces)}
         case MethodSpec() as method:
             facts["build"] = method.build
+        case MetricSpec() as metric:
+            facts |= {"build": metric.build, "headline": ", ".join(metric.headline)}
         case None:
             pass
     _print_facts(facts)

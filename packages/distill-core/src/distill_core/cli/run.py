@@ -47,12 +47,19 @@ def run(
         return
     from distill_core.session import train
 
-    summary = train(prepared, directory, [row.as_json() for row in index.rows], console)
+    outcome = train(prepared, directory, [row.as_json() for row in index.rows], console)
+    summary = outcome.training
     console.print(
         f"done: step {summary.step} in {summary.seconds:.0f} s; run directory {directory.root}",
         highlight=False,
         soft_wrap=True,
     )
+    if outcome.comparison is not None:
+        from distill_core.cli.table import print_table
+
+        table, page = outcome.comparison
+        print_table(table.headers, table.cells)
+        console.print(f"the clips play side by side in {page}", highlight=False, soft_wrap=True)
 
 
 def _print_plan(prepared: Prepared) -> None:

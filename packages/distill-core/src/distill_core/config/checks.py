@@ -153,3 +153,11 @@ def _nearest(value: int, unit: int, offset: int) -> str:
     """The two nearest values of the form n · unit + offset, n ≥ 1 below and above."""
     below = (value - offset) // unit * unit + offset
     return f"{below + unit}" if below <= 0 else f"{below} or {below + unit}"
+
+
+def compared_roles(config: RunConfig, document: Document) -> Iterator[Problem]:
+    """Rows of the comparison that sample a role that the run does not have."""
+    for name, row in () if config.comparison is None else config.comparison.rows.items():
+        if row.role not in config.roles:
+            message = f"this run has no role {row.role!r}; its roles are {', '.join(config.roles)}"
+            yield document.problem(("comparison", "rows", name, "role"), message)

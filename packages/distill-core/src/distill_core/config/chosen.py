@@ -17,14 +17,14 @@ from distill_core.config.schema import RunConfig
 from distill_core.config.shape import shape_of
 from distill_core.errors import PluginError, Problem
 from distill_core.plugins.border import RefusedError, plugin_border
-from distill_core.plugins.specs import MethodSpec, ModelSpec, Options
+from distill_core.plugins.specs import MethodSpec, MetricSpec, ModelSpec, Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from distill_core.plugins.index import PluginIndex
 
-SpecT = TypeVar("SpecT", ModelSpec, MethodSpec)
+SpecT = TypeVar("SpecT", ModelSpec, MethodSpec, MetricSpec)
 
 
 class ChosenPlugins:
@@ -35,6 +35,8 @@ class ChosenPlugins:
         models: the specs of the families that were found, by name, the recipe's first.
         method_options: ``method_config`` as the method's own type, or None with a problem.
         model_options: the options of each family: ``pipeline_config`` for the recipe's, the defaults for any other.
+        metrics: the specs of the metrics that were found, by name.
+        metric_options: the options of each metric.
         problems: all that is wrong.
     """
 
@@ -43,6 +45,8 @@ class ChosenPlugins:
         self.models: dict[str, ModelSpec] = {}
         self.model_options: dict[str, Options] = {}
         self.method_options: Options | None = None
+        self.metrics: dict[str, MetricSpec] = {}
+        self.metric_options: dict[str, Options] = {}
         self._document = document
         family = _text_at(document, ("recipe", "family"))
         self.method = self._find(index.method, ("recipe", "method"))
@@ -50,20 +54,34 @@ class ChosenPlugins:
         sections = _sections(lead, self.method)
         if lead is not None:
             self.models[lead.name] = lead
-            options = self._options(lead.options, "pipeline_config", sections, f"model {lead.name!r}")
+            options = self._options(lead.options, ("pipeline_config",), sections, f"model {lead.name!r}")
             self.model_options.update({} if options is None else {lead.name: options})
         if self.method is not None:
             self.method_options = self._options(
-                self.method.options, "method_config", sections, f"method {self.method.name!r}"
+                self.method.options, ("method_config",), sections, f"method {self.method.name!r}"
             )
         for path in _own_families(document):
             if _text_at(document, path) not in (family, *self.models):
                 self._add_other_family(index, path, family)
+        metrics = document.data.get("metrics")
+        for name in metrics if isinstance(metrics, Mapping) else ():
+            self._add_metric(index, str(name))
+
+    def _add_metric(self, index: PluginIndex, name: str) -> None:
+        spec = self._found(index.metric, name, ("metrics", name))
+        if spec is None:
+            return
+        self.metrics[name] = spec
+        sections = keys_by_section(shape_of(spec.options), f"metrics.{name}")
+        options = self._options(spec.options, ("metrics", name), sections, f"metric {name!r}")
+        if options is not None:
+            self.metric_options[name] = options
 
     def _find(self, find: Callable[[str], SpecT], path: KeyPath) -> SpecT | None:
         name = _text_at(self._document, path)
-        if name is None:
-            return None
+        return None if name is None else self._found(find, name, path)
+
+    def _found(self, find: Callable[[str], SpecT], name: str, path: KeyPath) -> SpecT | None:
         try:
             return find(name)
         except PluginError as error:
@@ -71,20 +89,22 @@ class ChosenPlugins:
             return None
 
     def _options(
-        self, options: type[Options], key: str, sections: Mapping[str, Sequence[str]], owner: str
+        self, options: type[Options], path: KeyPath, sections: Mapping[str, Sequence[str]], owner: str
     ) -> Options | None:
-        data = self._document.data.get(key, {})
+        document = self._document
+        if path[0] not in document.data:
+            document = replace(document, data={**document.data, str(path[0]): {}})
+        data = document.value(path)
         if not isinstance(data, Mapping):
             return None  # the schema has said so
-        document = replace(self._document, data={**self._document.data, key: data})
         try:
             with plugin_border(f"checking the options of {owner}"):
                 return validated(options, data)
         except RefusedError as refusal:
             if isinstance(refusal.__cause__, ValidationError):
-                self.problems += problems_of(refusal.__cause__, options, document, (key,), sections)
+                self.problems += problems_of(refusal.__cause__, options, document, path, sections)
             else:
-                self.problems.append(self._document.problem((key,), refusal.reason))
+                self.problems.append(self._document.problem(path, refusal.reason))
             return None
 
     def _add_other_family(self, index: PluginIndex, path: KeyPath, family: str | None) -> None:

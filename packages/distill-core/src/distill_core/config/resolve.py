@@ -20,7 +20,7 @@ from distill_core.config.schema import RunConfig
 from distill_core.errors import ConfigError, ModelFolderError, PluginError, Problem
 from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.plugins.loading import load_target
-from distill_core.plugins.specs import Demands, MethodSpec, ModelFacts, ModelSpec, Options
+from distill_core.plugins.specs import Demands, MethodSpec, MetricSpec, ModelFacts, ModelSpec, Options
 
 if TYPE_CHECKING:
     from distill_core.plugins.index import PluginIndex
@@ -37,6 +37,8 @@ class ResolvedRun:
         method_options: ``method_config``, as the method's own type.
         models: the model families of the run, by name.
         model_options: each family's options: ``pipeline_config`` for ``recipe.family``, the defaults for any other.
+        metrics: the metrics that measure its samples, by name.
+        metric_options: each metric's options.
         facts: what each role's folder says, by role, in the method's order.
         demands: what the method asks for under its options.
     """
@@ -47,6 +49,8 @@ class ResolvedRun:
     method_options: Options
     models: Mapping[str, ModelSpec]
     model_options: Mapping[str, Options]
+    metrics: Mapping[str, MetricSpec]
+    metric_options: Mapping[str, Options]
     facts: Mapping[str, ModelFacts]
     demands: Demands
 
@@ -94,10 +98,21 @@ def resolve(loaded: LoadedRun, index: PluginIndex) -> ResolvedRun:
     facts = _inspect(order, config, models, document, problems)
     problems += checks.latent_spaces(facts, document)
     problems += checks.data_sizes(config.data, facts, document)
+    problems += checks.compared_roles(config, document)
     if problems or method is None or plugins.method_options is None or demands is None:
         raise ConfigError(by_line(problems), str(loaded.path))
-    complete = _complete(config, plugins.method_options, plugins.model_options)
-    return ResolvedRun(complete, loaded, method, plugins.method_options, models, plugins.model_options, facts, demands)
+    return ResolvedRun(
+        config=_complete(config, plugins),
+        loaded=loaded,
+        method=method,
+        method_options=plugins.method_options,
+        models=models,
+        model_options=plugins.model_options,
+        metrics=plugins.metrics,
+        metric_options=plugins.metric_options,
+        facts=facts,
+        demands=demands,
+    )
 
 
 def _demands(
@@ -162,14 +177,16 @@ def _home(path: str) -> str:
     return os.path.expanduser(path)
 
 
-def _complete(config: RunConfig, method_options: Options, model_options: Mapping[str, Options]) -> RunConfig:
+def _complete(config: RunConfig, plugins: ChosenPlugins) -> RunConfig:
     """The same run with the plugins' defaults and the roles' families written out."""
+    assert plugins.method_options is not None, "a run without it has been refused"
     roles = {
         name: role.model_copy(update={"family": checks.family_of(config, name)}) for name, role in config.roles.items()
     }
     update = {
         "roles": roles,
-        "pipeline_config": model_options[config.recipe.family].model_dump(mode="json"),
-        "method_config": method_options.model_dump(mode="json"),
+        "pipeline_config": plugins.model_options[config.recipe.family].model_dump(mode="json"),
+        "method_config": plugins.method_options.model_dump(mode="json"),
+        "metrics": {name: options.model_dump(mode="json") for name, options in plugins.metric_options.items()},
     }
     return config.model_copy(update=update)

@@ -173,6 +173,42 @@ class Validation(Section):
     """Frames per second of the written mp4 files."""
 
 
+class ComparedRow(Section):
+    """One way of sampling one role. What is null is as the method itself samples that role, or else as `validation` says."""
+
+    role: str
+    """The role to sample."""
+    steps: Positive | None = None
+    """Steps of the family's own schedule."""
+    timesteps: Annotated[tuple[Annotated[float, Field(gt=0, le=1000)], ...], Field(min_length=1)] | None = None
+    """Explicit timesteps, descending, instead of `steps`."""
+    sampler: Literal["ode", "sde"] | None = None
+    """ode follows the flow; sde noises each prediction anew."""
+    guidance_scale: Annotated[float, Field(ge=0)] | None = None
+    """s of uncond + s · (cond - uncond); 1 is no guidance."""
+
+    @model_validator(mode="after")
+    def _steps_or_timesteps(self) -> ComparedRow:
+        if self.steps is not None and self.timesteps is not None:
+            raise ValueError("give steps or timesteps, not both")
+        return self
+
+
+class Comparison(Section):
+    """At the end of the run: several ways of sampling it, side by side, as a table and as a page of playing clips."""
+
+    rows: Annotated[dict[str, ComparedRow], Field(min_length=1)]
+    """What to compare, by the name that the table shows."""
+    prompts: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """What to sample. null: the captions of the data, `max_prompts` of them."""
+    max_prompts: Positive = 16
+    """How many captions of the data to take where `prompts` is null."""
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    """One clip per prompt and seed, the same for every row."""
+    page_clips: Positive = 12
+    """Clips of each row that the page shows."""
+
+
 class Checkpoint(Section):
     """When the run is saved, and where it goes on from."""
 
@@ -225,8 +261,12 @@ class RunConfig(Section):
     """Options of the model family (`distill plugins show FAMILY`)."""
     method_config: dict[str, Any] = {}
     """Options of the method (`distill plugins show METHOD`)."""
+    metrics: dict[str, dict[str, Any]] = {}
+    """Measures of sampled clips, by the metric's name, each with its options (`distill plugins show METRIC`); `{}` for the defaults."""
     validation: Validation = Validation()
     """Samples during training."""
+    comparison: Comparison | None = None
+    """A table and a page at the end of the run; null makes none."""
     checkpoint: Checkpoint = Checkpoint()
     """Saving and resuming."""
     tracking: Tracking = Tracking()

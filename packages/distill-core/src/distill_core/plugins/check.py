@@ -8,7 +8,6 @@ from distill_core.errors import PluginError
 from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.plugins.index import PluginRow
 from distill_core.plugins.loading import load_target
-from distill_core.plugins.specs import MethodSpec, ModelSpec
 
 
 @dataclass(frozen=True)
@@ -24,14 +23,10 @@ def check_row(row: PluginRow) -> Outcome:
     if row.spec is None or row.status != "ok":
         return Outcome(row.status != "blocked", row.status_line)
     try:
-        for target in _targets(row.spec):
+        for target in row.spec.targets.values():
             load_target(target)
         with plugin_border("the JSON Schema of its options"):
             row.spec.options.model_json_schema()
     except (PluginError, RefusedError) as error:
         return Outcome(True, f"failed: {error}")
     return Outcome(False, "ok")
-
-
-def _targets(spec: ModelSpec | MethodSpec) -> tuple[str, ...]:
-    return (spec.inspect, spec.build) if isinstance(spec, ModelSpec) else (spec.build,)

@@ -13,15 +13,15 @@ from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 
 from distill_core.plugins.border import RefusedError, plugin_border
-from distill_core.plugins.index import NOWHERE, Kind, PluginIndex, PluginRow
+from distill_core.plugins.index import NOWHERE, PluginIndex, PluginRow, RowKind
 from distill_core.plugins.policy import LOAD, LoadPolicy, normal_name
 from distill_core.plugins.reading import Offer, read_plugin
-from distill_core.plugins.specs import MethodSpec, ModelSpec
+from distill_core.plugins.specs import PluginSpec
 
 GROUP = "distill"
 TRACE = "DISTILL_TRACE_PLUGINS"
 
-_KIND_ORDER: dict[Kind, int] = {"model": 0, "method": 1, "-": 2}
+_KIND_ORDER: dict[RowKind, int] = {"model": 0, "method": 1, "metric": 2, "-": 3}
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,12 @@ class _Installed:
         """What it goes by before it is imported."""
         return (self.entry_point.name, self.package)
 
-    def row(self, spec: ModelSpec | MethodSpec | None = None) -> PluginRow:
+    def row(self, spec: PluginSpec | None = None) -> PluginRow:
         """A row of this plugin, or of one spec of it, that can be chosen."""
         stated = f"{self.entry_point.name} = {self.entry_point.value}"
         if spec is None:
             return PluginRow(self.entry_point.name, "-", self.package, self.version, stated)
-        kind: Kind = "model" if isinstance(spec, ModelSpec) else "method"
-        return PluginRow(spec.name, kind, self.package, self.version, stated, summary=spec.summary, spec=spec)
+        return PluginRow(spec.name, spec.kind, self.package, self.version, stated, summary=spec.summary, spec=spec)
 
 
 def discover() -> PluginIndex:
@@ -116,7 +115,7 @@ def _judged(row: PluginRow, refusal: RefusedError | None, policy: LoadPolicy, li
 
 def _with_conflicts(rows: Iterable[PluginRow]) -> list[PluginRow]:
     """Of two rows that could be chosen by one name, neither can."""
-    rivals: dict[tuple[Kind, str], list[PluginRow]] = defaultdict(list)
+    rivals: dict[tuple[RowKind, str], list[PluginRow]] = defaultdict(list)
     for row in rows:
         if row.status == "ok":
             rivals[row.kind, row.name].append(row)

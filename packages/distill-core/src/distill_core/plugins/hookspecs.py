@@ -8,7 +8,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from distill_core.plugins.registry import Registry
-    from distill_core.plugins.specs import MethodSpec, ModelSpec
+    from distill_core.plugins.specs import MethodSpec, MetricSpec, ModelSpec
 
 hookspec = pluggy.HookspecMarker("distill")
 hookimpl = pluggy.HookimplMarker("distill")
@@ -22,3 +22,8 @@ def distill_register_models(registry: Registry[ModelSpec]) -> None:
 @hookspec
 def distill_register_methods(registry: Registry[MethodSpec]) -> None:
     """Add the methods of this package: ``registry.add(MethodSpec(...))`` for each."""
+
+
+@hookspec
+def distill_register_metrics(registry: Registry[MetricSpec]) -> None:
+    """Add the metrics of this package: ``registry.add(MetricSpec(...))`` for each."""

@@ -10,9 +10,9 @@ from typing import Literal, NoReturn
 
 from distill_core.errors import PluginError
 from distill_core.plugins.policy import BLOCK, LOAD, normal_name
-from distill_core.plugins.specs import MethodSpec, ModelSpec
+from distill_core.plugins.specs import Kind, MethodSpec, MetricSpec, ModelSpec, PluginSpec
 
-Kind = Literal["model", "method", "-"]
+RowKind = Kind | Literal["-"]
 Status = Literal["ok", "failed", "conflict", "incompatible", "blocked"]
 
 NOWHERE = "-"
@@ -21,11 +21,11 @@ NOWHERE = "-"
 
 @dataclass(frozen=True)
 class PluginRow:
-    """One model or method, or a plugin that could not be asked what it offers.
+    """One model, method or metric, or a plugin that could not be asked what it offers.
 
     Attributes:
         name: what a run.yaml calls it; the entry point's name where the spec's is not known.
-        kind: "model", "method", or "-" where it is not known.
+        kind: "model", "method", "metric", or "-" where it is not known.
         package: the distribution that brings it.
         version: the distribution's version.
         entry_point: ``name = value``, as the package states it.
@@ -38,7 +38,7 @@ class PluginRow:
     """
 
     name: str
-    kind: Kind
+    kind: RowKind
     package: str
     version: str
     entry_point: str
@@ -46,7 +46,7 @@ class PluginRow:
     error: str = ""
     summary: str = ""
     hooks: tuple[str, ...] = ()
-    spec: ModelSpec | MethodSpec | None = field(default=None, repr=False, compare=False)
+    spec: PluginSpec | None = field(default=None, repr=False, compare=False)
     cause: BaseException | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -78,7 +78,7 @@ class PluginIndex:
     """All installed plugins.
 
     Attributes:
-        rows: one per model, method and unreadable plugin, in the order in which they are shown.
+        rows: one per model, method, metric and unreadable plugin, in the order in which they are shown.
         unmatched: names in the load or block list that no plugin has.
     """
 
@@ -86,13 +86,17 @@ class PluginIndex:
     unmatched: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, models: Iterable[ModelSpec] = (), methods: Iterable[MethodSpec] = ()) -> PluginIndex:
+    def of(
+        cls,
+        models: Iterable[ModelSpec] = (),
+        methods: Iterable[MethodSpec] = (),
+        metrics: Iterable[MetricSpec] = (),
+    ) -> PluginIndex:
         """An index of these specs, installed nowhere: for tests."""
-        kinds: tuple[tuple[Kind, Iterable[ModelSpec | MethodSpec]], ...] = (("model", models), ("method", methods))
+        specs: tuple[PluginSpec, ...] = (*models, *methods, *metrics)
         return cls(
             tuple(
-                PluginRow(spec.name, kind, NOWHERE, NOWHERE, NOWHERE, summary=spec.summary, spec=spec)
-                for kind, specs in kinds
+                PluginRow(spec.name, spec.kind, NOWHERE, NOWHERE, NOWHERE, summary=spec.summary, spec=spec)
                 for spec in specs
             )
         )
@@ -107,6 +111,11 @@ class PluginIndex:
         """The methods that can be chosen, by name."""
         return MappingProxyType({spec.name: spec for spec in self._usable() if isinstance(spec, MethodSpec)})
 
+    @property
+    def metrics(self) -> Mapping[str, MetricSpec]:
+        """The metrics that can be chosen, by name."""
+        return MappingProxyType({spec.name: spec for spec in self._usable() if isinstance(spec, MetricSpec)})
+
     def model(self, name: str) -> ModelSpec:
         """The family of that name. Raises PluginError, from the plugin's own exception, if it cannot be chosen."""
         spec = self.models.get(name)
@@ -116,6 +125,11 @@ class PluginIndex:
         """The method of that name. Raises PluginError, from the plugin's own exception, if it cannot be chosen."""
         spec = self.methods.get(name)
         return self._refuse("method", name) if spec is None else spec
+
+    def metric(self, name: str) -> MetricSpec:
+        """The metric of that name. Raises PluginError, from the plugin's own exception, if it cannot be chosen."""
+        spec = self.metrics.get(name)
+        return self._refuse("metric", name) if spec is None else spec
 
     def named(self, name: str) -> tuple[PluginRow, ...]:
         """Every row of that name, whatever its kind and status. Raises PluginError, with the closest name, if there is none."""
@@ -138,10 +152,10 @@ class PluginIndex:
         lists = f"{LOAD} or {BLOCK} (--no-plugin)"
         return (*broken, *(f"{lists} names {name!r}, and no plugin is known by that name" for name in self.unmatched))
 
-    def _usable(self) -> list[ModelSpec | MethodSpec]:
+    def _usable(self) -> list[PluginSpec]:
         return [row.spec for row in self.rows if row.status == "ok" and row.spec is not None]
 
-    def _refuse(self, kind: Literal["model", "method"], name: str) -> NoReturn:
+    def _refuse(self, kind: Kind, name: str) -> NoReturn:
         """Raise the error for a name that cannot be chosen, from what its plugin raised if it raised."""
         culprits = [row for row in self.rows if row.name == name and row.kind in (kind, "-")]
         if not culprits:
@@ -149,14 +163,20 @@ class PluginIndex:
         cause = next((row.cause for row in culprits if row.cause is not None), None)
         raise PluginError("\n".join(_why_not(kind, row) for row in culprits)) from cause
 
-    def _unknown(self, kind: Literal["model", "method"], name: str) -> str:
+    def _unknown(self, kind: Kind, name: str) -> str:
         """The message for a name that nothing has: what is known, what is close, and where it may come from."""
-        known, others = (self.models, self.methods) if kind == "model" else (self.methods, self.models)
+        kinds: dict[Kind, Mapping[str, PluginSpec]] = {
+            "model": self.models,
+            "method": self.methods,
+            "metric": self.metrics,
+        }
+        known = kinds[kind]
+        other = next((other for other, specs in kinds.items() if name in specs), None)
         sentences = [f"There is no {kind} {name!r}."]
         sentences.append(f"Installed: {', '.join(sorted(known))}." if known else f"No {kind} is installed.")
         sentences += [f"Did you mean {close!r}?" for close in get_close_matches(name, known, n=1)]
-        if name in others:
-            sentences.append(f"{name!r} is a {'method' if kind == 'model' else 'model'}.")
+        if other is not None:
+            sentences.append(f"{name!r} is a {other}.")
         else:
             package = f"distill-{kind}-{normal_name(name)}"
             sentences.append(f"A guess from the name: `pip install {package}` may bring it.")

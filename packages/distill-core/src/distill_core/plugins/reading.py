@@ -19,13 +19,14 @@ import pluggy
 from distill_core.plugins import hookspecs
 from distill_core.plugins.border import RefusedError, describe, plugin_border
 from distill_core.plugins.registry import Registry
-from distill_core.plugins.specs import PLUGIN_API, MethodSpec, ModelSpec
+from distill_core.plugins.specs import PLUGIN_API, MethodSpec, MetricSpec, ModelSpec, PluginSpec
 
 MODELS_HOOK = "distill_register_models"
 METHODS_HOOK = "distill_register_methods"
-HOOKS = (MODELS_HOOK, METHODS_HOOK)
+METRICS_HOOK = "distill_register_metrics"
+HOOKS = (MODELS_HOOK, METHODS_HOOK, METRICS_HOOK)
 
-_Registry = Registry[ModelSpec] | Registry[MethodSpec]
+_Registry = Registry[ModelSpec] | Registry[MethodSpec] | Registry[MetricSpec]
 
 
 @dataclass(frozen=True)
@@ -33,26 +34,19 @@ class Offer:
     """What one plugin offers.
 
     Attributes:
-        models: the families that it added.
-        methods: the methods that it added.
+        specs: the families, methods and metrics that it added, in this order.
         hooks: the hooks that it implements.
         refusal: why none of it can be used, or None. What was added before the fault is kept, to be shown, not used.
     """
 
-    models: tuple[ModelSpec, ...] = ()
-    methods: tuple[MethodSpec, ...] = ()
+    specs: tuple[PluginSpec, ...] = ()
     hooks: tuple[str, ...] = ()
     refusal: RefusedError | None = None
-
-    @property
-    def specs(self) -> tuple[ModelSpec | MethodSpec, ...]:
-        """Both kinds."""
-        return (*self.models, *self.methods)
 
 
 def read_plugin(entry_point: EntryPoint, *, trace: bool = False) -> Offer:
     """Import one plugin and call its hooks. Never raises for a fault of the plugin's; ``trace`` prints on stderr."""
-    models, methods = Registry(ModelSpec), Registry(MethodSpec)
+    models, methods, metrics = Registry(ModelSpec), Registry(MethodSpec), Registry(MetricSpec)
     hooks: tuple[str, ...] = ()
     refusal = None
     try:
@@ -61,12 +55,12 @@ def read_plugin(entry_point: EntryPoint, *, trace: bool = False) -> Offer:
         manager = _manager(module, entry_point, trace)
         callers = _checked_hooks(manager, module)
         hooks = tuple(name for name in HOOKS if name in callers)
-        _call(callers, {MODELS_HOOK: models, METHODS_HOOK: methods})
-        if not (models.specs or methods.specs):
-            raise RefusedError("failed", "its hooks add no model and no method")
+        _call(callers, {MODELS_HOOK: models, METHODS_HOOK: methods, METRICS_HOOK: metrics})
+        if not (models.specs or methods.specs or metrics.specs):
+            raise RefusedError("failed", "its hooks add no model, no method and no metric")
     except RefusedError as fault:
         refusal = fault
-    return Offer(models.specs, methods.specs, hooks, refusal)
+    return Offer((*models.specs, *methods.specs, *metrics.specs), hooks, refusal)
 
 
 def _import(entry_point: EntryPoint) -> ModuleType:

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Generic, TypeVar
 
-from distill_core.plugins.specs import MethodSpec, ModelSpec, Options
+from distill_core.plugins.specs import MethodSpec, MetricSpec, ModelSpec, Options, PluginSpec
 from distill_core.protocols.adapter import OPERATIONS
 
-SpecT = TypeVar("SpecT", ModelSpec, MethodSpec)
+SpecT = TypeVar("SpecT", ModelSpec, MethodSpec, MetricSpec)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
@@ -43,21 +43,28 @@ class Registry(Generic[SpecT]):
         self._specs.append(spec)
 
 
-def _check(spec: ModelSpec | MethodSpec) -> None:
+def _check(spec: PluginSpec) -> None:
     if not _NAME.fullmatch(spec.name):
         raise ValueError(f"{spec.name!r} is no name: use letters, digits, '-', '_' and '.'")
     if not isinstance(spec.summary, str) or len(spec.summary.splitlines()) != 1:
         raise ValueError(f"{spec.name!r}: summary must be one line, not {spec.summary!r}")
     if not (isinstance(spec.options, type) and issubclass(spec.options, Options)):
         raise ValueError(f"{spec.name!r}: options must be a subclass of plugins.Options, not {spec.options!r}")
-    if isinstance(spec, ModelSpec):
-        targets, operations = {"build": spec.build, "inspect": spec.inspect}, set(spec.operations)
-    else:
-        targets, operations = {"build": spec.build}, {name for need in spec.roles.values() for name in need.operations}
-    for field, target in targets.items():
+    for field, target in spec.targets.items():
         if not _TARGET.fullmatch(target):
             raise ValueError(f"{spec.name!r}: {field} must be 'module:Name', not {target!r}")
-    _check_operations(spec.name, operations)
+    _check_operations(spec.name, _operations(spec))
+
+
+def _operations(spec: PluginSpec) -> set[str]:
+    """The adapter operations that a spec offers or needs."""
+    match spec:
+        case ModelSpec():
+            return set(spec.operations)
+        case MethodSpec():
+            return {name for need in spec.roles.values() for name in need.operations}
+        case MetricSpec():
+            return set()
 
 
 def _check_operations(owner: str, operations: Iterable[str]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel
 
@@ -18,6 +18,10 @@ from distill_core.protocols.validator import ValidationRequest
 PLUGIN_API = 1
 """The number of the contract in this module and in :mod:`distill_core.protocols`. A plugin module states the number that it was
 written for as its own ``PLUGIN_API = 1``; it rises when a plugin must be changed to go on working."""
+
+
+Kind = Literal["model", "method", "metric"]
+"""What a plugin can be."""
 
 
 class Options(BaseModel):
@@ -46,6 +50,11 @@ class LatentSpace:
     spatial_stride: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    def pixels(self, latent_shape: tuple[int, int, int, int]) -> tuple[int, int, int]:
+        """Frames F, height H and width W of the video that a latent [T, C, H, W] decodes to."""
+        frames, _, height, width = latent_shape
+        return (frames - 1) * self.temporal_stride + 1, height * self.spatial_stride, width * self.spatial_stride
 
     def difference(self, other: LatentSpace) -> str | None:
         """Why latents of one space mean nothing in the other, or None if the two are the same space."""
@@ -124,6 +133,8 @@ class ModelSpec:
         latent_spaces: names of the latent spaces its members use; families that share one can share a run.
     """
 
+    kind: ClassVar[Kind] = "model"
+
     name: str
     summary: str
     options: type[Options]
@@ -132,6 +143,11 @@ class ModelSpec:
     operations: frozenset[str]
     attention: tuple[str, ...] = ("dense",)
     latent_spaces: tuple[str, ...] = ()
+
+    @property
+    def targets(self) -> Mapping[str, str]:
+        """What it names to be imported, by field."""
+        return {"inspect": self.inspect, "build": self.build}
 
 
 @dataclass(frozen=True)
@@ -162,6 +178,32 @@ class Demands:
     attention: tuple[str, ...] = ("dense",)
 
 
+@dataclass(frozen=True)
+class MetricSpec:
+    """One measure of sampled videos.
+
+    Attributes:
+        name: what ``validation.metrics`` calls it.
+        summary: one line for ``distill plugins list``.
+        options: the type of ``validation.metrics.<name>``, a subclass of :class:`Options`.
+        build: ``"module:Class"``, a :class:`distill_core.protocols.Metric`, called as ``Class(options)``.
+        headline: the figures that a table shows, in its order; the others are logged too.
+    """
+
+    kind: ClassVar[Kind] = "metric"
+
+    name: str
+    summary: str
+    options: type[Options]
+    build: str
+    headline: tuple[str, ...] = ()
+
+    @property
+    def targets(self) -> Mapping[str, str]:
+        """What it names to be imported, by field."""
+        return {"build": self.build}
+
+
 def _default_demands(_: Any) -> Demands:
     return Demands()
 
@@ -180,9 +222,20 @@ class MethodSpec:
         demands: what the options ask for beyond the roles; a function of an instance of ``options``.
     """
 
+    kind: ClassVar[Kind] = "method"
+
     name: str
     summary: str
     options: type[Options]
     build: str
     roles: Mapping[str, RoleNeed]
     demands: Callable[[Any], Demands] = field(default=_default_demands)
+
+    @property
+    def targets(self) -> Mapping[str, str]:
+        """What it names to be imported, by field."""
+        return {"build": self.build}
+
+
+PluginSpec = ModelSpec | MethodSpec | MetricSpec
+"""What a plugin can offer."""

@@ -4,6 +4,7 @@ from distill_core.protocols.adapter import Adapter, Batch, Condition
 from distill_core.protocols.data import Row
 from distill_core.protocols.draw import Draw
 from distill_core.protocols.method import Method, StagedLoss
+from distill_core.protocols.metric import Metric
 from distill_core.protocols.model import ModelPlugin, ModelRequest, Sampler
 from distill_core.protocols.role import Role
 from distill_core.protocols.tracker import Tracker
@@ -16,6 +17,7 @@ __all__ = [
     "Condition",
     "Draw",
     "Method",
+    "Metric",
     "ModelPlugin",
     "ModelRequest",
     "Role",

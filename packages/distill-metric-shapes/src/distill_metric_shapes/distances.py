@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from outlines import Array
-from verdict import Verdict
-from world import DIRECTIONS
+
+from distill_metric_shapes.outlines import Array
+from distill_metric_shapes.verdict import Verdict
+from distill_metric_shapes.world import DIRECTIONS
 
 LEAST_DEVIATION = 1e-6  # keeps a feature that never varies out of the standardised distances
 

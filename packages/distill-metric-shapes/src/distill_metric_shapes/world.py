@@ -12,8 +12,9 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-from captions import COLOURS, HeldOut, Setting, Thing, caption_of, scenes
-from outlines import Array, coverage, unit_bounds, unit_radius
+
+from distill_metric_shapes.captions import COLOURS, HeldOut, Setting, Thing, caption_of, scenes
+from distill_metric_shapes.outlines import Array, coverage, unit_bounds, unit_radius
 
 Frames = npt.NDArray[np.uint8]
 
@@ -44,8 +45,12 @@ class Clip:
 
 def make_clip(setting: Setting, seed: int, index: int, held_out: HeldOut = "include") -> Clip:
     """Draw clip number ``index``; it depends on nothing but the arguments, so any number may be drawn in any order."""
-    scene = _scene_at(setting, seed, index, held_out)
-    tracks = _place(scene, setting, np.random.default_rng([seed, index]))
+    return draw_clip(_scene_at(setting, seed, index, held_out), setting, np.random.default_rng([seed, index]))
+
+
+def draw_clip(scene: tuple[Thing, ...], setting: Setting, rng: np.random.Generator) -> Clip:
+    """A clip of one scene, at random sizes, speeds and places."""
+    tracks = _place(scene, setting, rng)
     return Clip(frames_FHW3=render(tracks, setting), caption=caption_of(scene), tracks=tracks)
 
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from captions import COLOURS, Setting, Thing, parse
-from outlines import Array, coverage
-from world import BACKGROUND, GROWTH, Frames
+
+from distill_metric_shapes.captions import COLOURS, Setting, Thing, parse
+from distill_metric_shapes.outlines import Array, coverage
+from distill_metric_shapes.world import BACKGROUND, GROWTH, Frames
 
 FOREGROUND = 0.4  # the least largest channel of a pixel that belongs to a thing
 FAINTEST = 0.15  # the least share of a pixel that counts as covered
@@ -117,11 +118,12 @@ def look(video_FHW3: Array, region_FHW: npt.NDArray[np.bool_], setting: Setting)
 
 
 def features(frames_FHW3: Frames, setting: Setting) -> Array:
-    """Eleven numbers of a video, whatever its caption: its foreground's centroid in the first, middle and last frame (6),
-    its mean area, its mean colour (3), and how well the best shape fits."""
+    """Ten numbers of a video, whatever its caption: its foreground's centroid in the first, middle and last frame (6), its mean
+    area, and its mean colour (3). How well a shape fits is no part of them: on drawn clips it hardly varies, so that in units
+    of its deviation there any blur at all would be as far as a wrong place."""
     seen = look(frames_FHW3 / 255.0, np.ones(frames_FHW3.shape[:3], dtype=bool), setting)
     centres = seen.centre_F2[[0, setting.frames // 2, -1]].ravel()
-    return np.concatenate([centres, [seen.area_F.mean()], seen.colour_3, [seen.iou]])
+    return np.concatenate([centres, [seen.area_F.mean()], seen.colour_3])
 
 
 def _regions(

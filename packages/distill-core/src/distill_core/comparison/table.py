@@ -1,0 +1,83 @@
+"""The figures of a comparison: for a terminal, for a page, and as JSON for a program."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from distill_core.checkpoint.files import write_json
+
+
+@dataclass(frozen=True)
+class ComparedLine:
+    """One row.
+
+    Attributes:
+        name: what the run.yaml calls it.
+        role: the role that was sampled.
+        clips: how many clips it was measured on.
+        evaluations: how many times the denoiser ran for one clip.
+        seconds_per_clip: wall-clock seconds of sampling and decoding one clip.
+        figures: what the metrics say, by ``metric/figure``.
+    """
+
+    name: str
+    role: str
+    clips: int
+    evaluations: float
+    seconds_per_clip: float
+    figures: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ComparisonTable:
+    """All rows.
+
+    Attributes:
+        step: the training step that was compared.
+        settings: the sections of the run.yaml that it was made by; with others it is made anew.
+        headline: the figures that the table shows; the JSON has them all.
+        lines: the rows, in the run.yaml's order.
+    """
+
+    step: int
+    settings: Mapping[str, Any]
+    headline: tuple[str, ...]
+    lines: tuple[ComparedLine, ...]
+
+    @property
+    def headers(self) -> tuple[str, ...]:
+        """The columns' names."""
+        return ("", "evaluations", "s / clip", *(name.partition("/")[2].replace("_", " ") for name in self.headline))
+
+    @property
+    def cells(self) -> list[tuple[str, ...]]:
+        """One row of text per line."""
+        return [
+            (
+                line.name,
+                f"{line.evaluations:g}",
+                f"{line.seconds_per_clip:.3f}",
+                *(f"{line.figures[name]:.3f}" if name in line.figures else "-" for name in self.headline),
+            )
+            for line in self.lines
+        ]
+
+    def write(self, path: Path) -> None:
+        """As JSON."""
+        write_json(path, {"step": self.step, "settings": self.settings, "lines": [asdict(line) for line in self.lines]})
+
+    @classmethod
+    def read(
+        cls, path: Path, step: int, settings: Mapping[str, Any], headline: tuple[str, ...]
+    ) -> ComparisonTable | None:
+        """A table that was written for this step and these settings; None if there is none."""
+        if not path.exists():
+            return None
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if (found["step"], found["settings"]) != (step, json.loads(json.dumps(settings))):
+            return None
+        return cls(step, settings, headline, tuple(ComparedLine(**line) for line in found["lines"]))

@@ -1,0 +1,27 @@
+"""What this package offers to distill. Imports no numpy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from distill_core.plugins import MetricSpec, hookimpl
+from distill_metric_shapes.config import ShapesOptions
+
+if TYPE_CHECKING:
+    from distill_core.plugins.registry import Registry
+
+PLUGIN_API = 1
+
+
+@hookimpl
+def distill_register_metrics(registry: Registry[MetricSpec]) -> None:
+    """Offer the judge of the shapes world."""
+    registry.add(
+        MetricSpec(
+            name="shapes",
+            summary="whether videos of the shapes world show their captions, and how varied they are",
+            options=ShapesOptions,
+            build="distill_metric_shapes.metric:ShapesMetric",
+            headline=("all_correct", "held_out_correct", "energy_distance", "coverage", "spread"),
+        )
+    )

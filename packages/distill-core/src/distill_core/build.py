@@ -48,6 +48,11 @@ class Placement:
     device: torch.device
     compute: torch.dtype
 
+    def described(self) -> dict[str, str]:
+        """For environment.json."""
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
+        return {"device": name, "compute_dtype": str(self.compute).removeprefix("torch.")}
+
 
 def place(device: str, precision: str) -> Placement:
     """Resolve ``training.device`` and ``training.precision``. Raises ConfigError for a GPU that is not there."""
@@ -91,6 +96,7 @@ def prepare(run: ResolvedRun) -> Prepared:
     """Check processes, device and data against the run. Raises ConfigError and DataError."""
     refuse_several_processes()
     placement = place(run.config.training.device, run.config.training.precision)
+    refuse_narrow_weights(run.config, placement.compute)
     if run.config.training.cpu_threads is not None:
         torch.set_num_threads(run.config.training.cpu_threads)
     dataset = open_dataset(run.config.data.path, latents=run.demands.latents)
@@ -137,6 +143,29 @@ def updates_of(method: Method, role: str, max_steps: int) -> int:
     return sum(role in method.roles_to_step(step) for step in range(1, max_steps + 1))
 
 
+def refuse_idle(role: str, updates: int, config: RunConfig) -> None:
+    """Raise ConfigError for a role that the run would never step, or never past its warm-up."""
+    steps, warmup = config.training.max_train_steps, config.optimization(role).lr_warmup_steps
+    if updates == 0:
+        message = (
+            f"{steps} steps are too few: role {role!r} is never stepped in them; train longer, or step it more often"
+        )
+        raise ConfigError([Problem("training.max_train_steps", message)])
+    if warmup >= updates:
+        own = config.roles[role].lr_warmup_steps is not None
+        key = f"roles.{role}.lr_warmup_steps" if own else "training.lr_warmup_steps"
+        message = f"role {role!r} makes {updates} updates in {steps} steps and would end in its warm-up; set it below {updates}"
+        raise ConfigError([Problem(key, message)])
+
+
+def refuse_narrow_weights(config: RunConfig, compute: torch.dtype) -> None:
+    """Raise ConfigError for roles whose weights are to be held in less than a forward pass computes in."""
+    narrow = [name for name, role in config.roles.items() if role.weights == "bf16" and compute is torch.float32]
+    message = "weights in bf16 do not fit forward passes in fp32; set training.precision: bf16, or leave this out"
+    if narrow:
+        raise ConfigError([Problem(f"roles.{name}.weights", message) for name in narrow])
+
+
 def attach_optimizers(config: RunConfig, method: Method, roles: Mapping[str, RoleHandle]) -> None:
     """Give each trained role its optimizer, its schedule over its own updates, and its EMA."""
     for name, role in roles.items():
@@ -144,6 +173,7 @@ def attach_optimizers(config: RunConfig, method: Method, roles: Mapping[str, Rol
             continue
         parameters = role.trained_parameters()
         total = updates_of(method, name, config.training.max_train_steps)
+        refuse_idle(name, total, config)
         role.optimizer = RoleOptimizer(parameters, config.optimization(name), total)
         ema = config.roles[name].ema
         if ema is not None:

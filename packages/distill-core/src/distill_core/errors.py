@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 class DistillError(Exception):
@@ -14,22 +14,33 @@ class DistillError(Exception):
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault of a run.yaml: where it stands (dotted key and line, when known) and what to do about it."""
+    """One fault of a run.yaml: where it stands (dotted key and line, when known) and what to do about it.
+
+    ``cause`` is what was raised where the fault was found, e.g. by a plugin; ``DISTILL_TRACEBACK=1`` shows it.
+    """
 
     key: str
     message: str
     line: int | None = None
+    cause: BaseException | None = field(default=None, repr=False, compare=False)
+
+
+UNKNOWN_SOURCE = "run.yaml"
+"""What a ConfigError names where it was raised by something that never saw the file."""
 
 
 class ConfigError(DistillError):
-    """A run.yaml or an override that cannot be run; carries every problem found, not only the first."""
+    """A run.yaml or an override that cannot be run; carries every problem found, not only the first, and follows from their causes."""
 
     exit_code = 2
 
-    def __init__(self, problems: Sequence[Problem], source: str = "run.yaml") -> None:
+    def __init__(self, problems: Sequence[Problem], source: str = UNKNOWN_SOURCE) -> None:
         self.problems = tuple(problems)
         self.source = source
         super().__init__("\n".join(self._lines()))
+        causes = list(dict.fromkeys(problem.cause for problem in self.problems if problem.cause is not None))
+        if causes:
+            self.__cause__ = causes[0] if len(causes) == 1 else BaseExceptionGroup("the causes of these faults", causes)
 
     def _lines(self) -> list[str]:
         lines = []

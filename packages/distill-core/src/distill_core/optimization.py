@@ -67,10 +67,17 @@ class RoleOptimizer:
         """The rate of the next update."""
         return self.settings.learning_rate * lr_multiplier(self.settings, self.updates, self.total_updates)
 
+    @property
+    def last_learning_rate(self) -> float:
+        """The rate of the last update; of the first one before that."""
+        rate: float = self.adamw.param_groups[0]["lr"]
+        return rate
+
     def step(self) -> Tensor:
         """Clip, update at the scheduled rate, clear the gradients. Returns the norm before clipping, on the device."""
         limit = math.inf if self.settings.max_grad_norm is None else self.settings.max_grad_norm
-        norm = nn.utils.clip_grad_norm_(self.parameters.values(), limit, foreach=True)
+        parameters = list(self.parameters.values())
+        norm = nn.utils.clip_grad_norm_(parameters, limit, foreach=True).to(parameters[0].device)
         for group in self.adamw.param_groups:
             group["lr"] = self.learning_rate
         self.adamw.step()

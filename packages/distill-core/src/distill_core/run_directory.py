@@ -79,10 +79,11 @@ class RunDirectory:
             if before.get(key) != now.get(key)
             and (not _may_change(key) or (fixed_length and key == "training.max_train_steps"))
         )
-        if changed:
+        if changed and resolved["checkpoint"]["resume"] != "changed":
             listed = "; ".join(f"{key}: {before.get(key)!r} there, {now.get(key)!r} here" for key in changed)
             raise RunDirectoryError(
-                f"output_dir {self.root} holds another run ({listed}); choose another output_dir, or make the two agree to go on with it"
+                f"output_dir {self.root} holds another run ({listed}); choose another output_dir, make the two agree, "
+                "or go on with the new settings by checkpoint.resume=changed"
             )
 
     @contextmanager
@@ -101,12 +102,15 @@ class RunDirectory:
                 ) from error
             yield
 
-    def open(self, yaml_text: str, resolved: Mapping[str, Any], plugins: list[dict[str, Any]]) -> None:
-        """Write down what the run is made of. The directory is :meth:`locked`."""
+    def open(
+        self, yaml_text: str, resolved: Mapping[str, Any], plugins: list[dict[str, Any]], place: Mapping[str, str]
+    ) -> None:
+        """Write down what the run is made of, and where it computes. The directory is :meth:`locked`."""
+        self.exit_reason.unlink(missing_ok=True)  # it would speak of an earlier process
         write_text(self.run_yaml, yaml_text, 0o600)
         write_text(self.resolved_yaml, write_yaml(redact_mapping(resolved)))
         write_json(self.root / "plugins.json", plugins)
-        write_json(self.root / "environment.json", environment())
+        write_json(self.root / "environment.json", {**environment(), **place})
 
     def close(self, reason: str, **details: Any) -> None:
         """Write down how this process's part of the run ended."""

@@ -38,11 +38,12 @@ def train(prepared: Prepared, directory: RunDirectory, plugins: list[dict[str, A
     """
     run, events, progress = prepared.run, Events(directory.events), Progress(console)
     with directory.locked():
-        directory.open(run.loaded.text, run.to_mapping(), plugins)
+        directory.open(run.loaded.text, run.to_mapping(), plugins, prepared.placement.described())
         reason, details = "error", dict[str, Any]()
         try:
             with console.status("loading") if console.is_terminal else progress.aside("loading"):
                 runtime = build(prepared, directory, events, progress)
+            announce(runtime.start, run.config.training.max_train_steps, console)
             outcome = _trained(runtime, directory, redact_text(run.loaded.text), run.method.name)
             reason, details = "completed", {"step": outcome.training.step}
             return outcome
@@ -57,6 +58,16 @@ def train(prepared: Prepared, directory: RunDirectory, plugins: list[dict[str, A
             raise
         finally:
             directory.close(reason, **details)
+
+
+def announce(start: int, last: int, console: Console) -> None:
+    """Say where a run goes on from."""
+    if start >= last:
+        line = f"step {start} of {last} is done already; raise training.max_train_steps to train on"
+    else:
+        line = f"going on from step {start} of {last}"
+    if start:
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _trained(runtime: Runtime, directory: RunDirectory, redacted_yaml: str, method: str) -> Outcome:

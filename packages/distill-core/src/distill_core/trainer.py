@@ -141,12 +141,11 @@ class DistillTrainer:
         broken = [name for name, value in figures.items() if not math.isfinite(value)]
         if broken:
             raise NonFiniteError(
-                f"{', '.join(broken)} not finite at step {step}, or in the {self.schedule.log_interval} steps before. The last "
-                f"checkpoint is from before that; lower the learning rate or max_grad_norm, then run again to resume from it"
+                f"{', '.join(broken)} not finite at step {step}, or in the {self.schedule.log_interval} steps before. {self._remedy()}"
             )
         for role in self.roles.values():
             if role.optimizer is not None:
-                figures[f"learning_rate/{role.name}"] = role.optimizer.learning_rate
+                figures[f"learning_rate/{role.name}"] = role.optimizer.last_learning_rate
         figures["steps_per_second"] = self.progress.rate
         self.tracker.log(figures, step)
         self.progress.figures(step, figures)
@@ -163,10 +162,18 @@ class DistillTrainer:
         broken = [name for name, tensor in self.state.tensors().items() if not tensor.isfinite().all()]
         if broken:
             raise NonFiniteError(
-                f"{', '.join(broken[:3])} not finite after the update of step {step}; nothing is saved. "
-                f"Lower the learning rate or max_grad_norm, then run again to resume from the last checkpoint"
+                f"{', '.join(broken[:3])} not finite after the update of step {step}; nothing is saved. {self._remedy()}"
             )
         self.checkpoints.save(self.state, step, self.method.validation(step))
+
+    def _remedy(self) -> str:
+        """How a run that broke can go on."""
+        newest = self.checkpoints.latest()
+        start = "from the start, as nothing was saved" if newest is None else f"from {newest}"
+        return (
+            "Lower the learning rates or max_grad_norm and add `checkpoint.resume=changed` to the command: "
+            f"the run then goes on {start}, with the new settings"
+        )
 
     def _due(self, step: int, interval: int | None) -> bool:
         return interval is not None and (step % interval == 0 or step == self.schedule.max_steps)

@@ -79,6 +79,7 @@ def _checkpointed(block: nn.Module, *inputs: object) -> Tensor:
     call = _current.get()
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        """What the first computation runs under, and what its repetition does."""
         return nullcontext(), attention_call(call)
 
     # Wan has no active dropout, so there is no random state to keep: saving it costs a device synchronisation per block.

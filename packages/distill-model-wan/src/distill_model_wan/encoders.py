@@ -13,10 +13,10 @@ from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, UMT5EncoderModel
 
-from distill_core.errors import DataError, ModelFolderError
+from distill_core.errors import DataError
 from distill_model_wan.folder import WanFolder
 from distill_model_wan.hub import fetch
-from distill_model_wan.quiet import without_bars
+from distill_model_wan.loading import load_part
 
 
 class CaptionEncoder:
@@ -37,16 +37,7 @@ class CaptionEncoder:
     @cached_property
     def encoder(self) -> UMT5EncoderModel:
         """The folder's text encoder, on the device."""
-        fetch(self.folder.path, self.folder.hub_id, "text_encoder")
-        with without_bars():
-            encoder, loading = UMT5EncoderModel.from_pretrained(
-                self.folder.path, subfolder="text_encoder", dtype=self.dtype, output_loading_info=True
-            )
-        if loading["missing_keys"]:  # transformers fills them with random numbers and goes on
-            missing = ", ".join(sorted(loading["missing_keys"])[:3])
-            raise ModelFolderError(
-                f"{self.folder.path}/text_encoder lacks {missing}; the folder is incomplete, fetch it again"
-            )
+        encoder: UMT5EncoderModel = load_part(UMT5EncoderModel, self.folder, "text_encoder", self.dtype)
         return encoder.to(self.device).eval().requires_grad_(False)
 
     @torch.no_grad()
@@ -75,9 +66,7 @@ class VideoCodec:
     @cached_property
     def vae(self) -> AutoencoderKLWan:
         """The folder's VAE, on the device."""
-        fetch(self.folder.path, self.folder.hub_id, "vae")
-        with without_bars():
-            vae = AutoencoderKLWan.from_pretrained(self.folder.path, subfolder="vae", dtype=torch.float32)
+        vae: AutoencoderKLWan = load_part(AutoencoderKLWan, self.folder, "vae", torch.float32)
         return vae.to(self.device).eval().requires_grad_(False)
 
     @torch.no_grad()

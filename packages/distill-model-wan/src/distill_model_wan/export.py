@@ -26,7 +26,7 @@ from distill_model_wan.folder import WanFolder
 from distill_model_wan.hub import fetch
 from distill_model_wan.model_card import model_card
 from distill_model_wan.pipeline_json import INDEX, RECORD, ExportRecord, RecordedSampling, read_object, read_scheduler
-from distill_model_wan.quiet import without_bars
+from distill_model_wan.quiet import quietly
 from distill_model_wan.schedulers import few_step_scheduler, many_step_scheduler
 
 COPIED_PARTS = ("vae", "text_encoder", "tokenizer")
@@ -103,7 +103,7 @@ def write_export(modules: Mapping[str, nn.Module], plan: ExportPlan, output: Pat
 def _write_parts(modules: Mapping[str, nn.Module], plan: ExportPlan, folder: Path) -> None:
     for name, module in modules.items():
         assert isinstance(module, WanTransformer3DModel)
-        with without_bars():
+        with quietly():
             module.save_pretrained(folder / name)
         _forget_origin(folder / name / "config.json")
     for part in COPIED_PARTS:

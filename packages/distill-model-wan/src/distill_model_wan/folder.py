@@ -23,6 +23,7 @@ from distill_model_wan.pipeline_json import (
     read_record,
     read_scheduler,
 )
+from distill_model_wan.weights import refuse_damaged
 
 DEFAULT_TEXT_LENGTH = 512
 """The padded length that every published Wan was trained with."""
@@ -170,6 +171,7 @@ def _refuse_incomplete(located: Located, experts: tuple[str, ...]) -> None:
     for part in (*experts, "vae", "text_encoder"):
         if not any(weights for pattern in _WEIGHTS for weights in (folder / part).glob(pattern)):
             raise ModelFolderError(f"{folder / part} holds no weights; the folder is incomplete, fetch it again")
+        refuse_damaged(folder / part)
 
 
 def _flow_shift(folder: Path, record: ExportRecord) -> float | None:

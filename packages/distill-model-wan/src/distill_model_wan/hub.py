@@ -55,8 +55,28 @@ def _snapshot(hub_id: str, revision: str | None, patterns: list[str]) -> Path:
 
     try:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns))
-    except (OSError, ValueError) as error:  # no such repository, no network, HF_HUB_OFFLINE=1 and nothing cached
-        raise ModelFolderError(
-            f"{hub_id} is no folder here, and could not be had from the Hugging Face Hub: {error}. "
-            f"Check the spelling, or download it first and name the folder"
-        ) from error
+    except (OSError, ValueError) as error:
+        raise ModelFolderError(f"{hub_id} is no folder here, and {_why_not(error)}") from error
+
+
+def _why_not(error: OSError | ValueError) -> str:
+    """Why a repository could not be had, and what can be done about it, in one line."""
+    from huggingface_hub import is_offline_mode
+    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    if is_offline_mode():
+        return (
+            "HF_HUB_OFFLINE forbids asking the Hugging Face Hub for what its cache lacks; unset it, or name a folder that "
+            "was downloaded"
+        )
+    if isinstance(error, GatedRepoError):
+        return "its authors grant access on the Hugging Face Hub; ask for it on its page, then `hf auth login`"
+    if isinstance(error, RepositoryNotFoundError):
+        return "the Hugging Face Hub shows no repository of that name; check the spelling, or `hf auth login` if it is private"
+    if isinstance(error, LocalEntryNotFoundError):
+        return (
+            "the Hugging Face Hub could not be reached, nor does its cache have it; check the network, or name a folder that "
+            "was downloaded"
+        )
+    reason = str(error).strip().partition("\n")[0].rstrip(".")
+    return f"the Hugging Face Hub refused it: {reason}; check the spelling, or name a folder that was downloaded"

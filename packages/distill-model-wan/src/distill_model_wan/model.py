@@ -19,8 +19,7 @@ from distill_model_wan.config import WanOptions, resolved_flow_shift, resolved_t
 from distill_model_wan.encoders import CaptionEncoder, VideoCodec
 from distill_model_wan.export import plan_export, write_export
 from distill_model_wan.folder import WanFolder
-from distill_model_wan.hub import fetch
-from distill_model_wan.quiet import without_bars
+from distill_model_wan.loading import load_part
 from distill_model_wan.sampling import WanSampler
 from distill_model_wan.text import TextPacking
 
@@ -76,12 +75,7 @@ class WanModel:
         return modules
 
     def _load_transformer(self, folder: WanFolder, name: str, request: ModelRequest) -> nn.Module:
-        fetch(folder.path, folder.hub_id, name)
-        # from_pretrained draws initial values before it reads the real ones: the global random state is put back.
-        with without_bars(), torch.random.fork_rng(devices=[]):
-            transformer = WanTransformer3DModel.from_pretrained(
-                folder.path, subfolder=name, dtype=request.weights_dtype
-            )
+        transformer: WanTransformer3DModel = load_part(WanTransformer3DModel, folder, name, request.weights_dtype)
         transformer.to(self.device).train(request.trainable).requires_grad_(request.trainable)
         fold_text(transformer)
         embedder = transformer.condition_embedder

@@ -20,11 +20,16 @@ def check(
         ),
     ] = None,
 ) -> None:
-    """Say ok, or everything that is wrong with a run.yaml, the plugins it names and the folders it points to."""
+    """Say ok, or what is wrong with a run.yaml, its plugins and the folders it points to. `distill run --dry-run` also opens the data."""
+    from distill_core.config import checks
     from distill_core.config.resolve import open_run
+    from distill_core.errors import ConfigError
     from distill_core.plugins.discovery import discover
 
-    open_run(run_yaml, [] if overrides is None else overrides, discover())
+    run = open_run(run_yaml, [] if overrides is None else overrides, discover())
+    problems = list(checks.data_path(run.config.data, run.loaded.document))
+    if problems:
+        raise ConfigError(problems, str(run_yaml))
     typer.echo("ok")
 
 

@@ -39,7 +39,8 @@ def run(
         from distill_core.build import prepare
         from distill_core.run_directory import RunDirectory
 
-        prepared = prepare(resolved)
+        with resolved.loaded.blamed():
+            prepared = prepare(resolved)
         directory = RunDirectory(Path(resolved.config.output_dir))
         directory.claim(resolved.to_mapping())
     if dry_run:
@@ -47,7 +48,8 @@ def run(
         return
     from distill_core.session import train
 
-    outcome = train(prepared, directory, [row.as_json() for row in index.rows], console)
+    with resolved.loaded.blamed():
+        outcome = train(prepared, directory, [row.as_json() for row in index.rows], console)
     summary = outcome.training
     console.print(
         f"done: step {summary.step} in {summary.seconds:.0f} s; run directory {directory.root}",

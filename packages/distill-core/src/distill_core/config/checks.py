@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from distill_core.config.document import Document, KeyPath
 from distill_core.config.schema import Data, RunConfig
@@ -21,17 +22,21 @@ def family_of(config: RunConfig, role: str) -> str:
     return config.recipe.family if own is None else own
 
 
-def roles(method: MethodSpec, config: RunConfig, document: Document) -> Iterator[Problem]:
-    """Roles that the method lacks or does not know, and trainable flags that contradict it."""
-    missing = [name for name, need in method.roles.items() if not need.optional and name not in config.roles]
-    for name, role in config.roles.items():
+def roles(method: MethodSpec, document: Document) -> Iterator[Problem]:
+    """Roles that the method lacks or does not know, and trainable flags that contradict it; also of a run.yaml with other faults."""
+    given = document.data.get("roles")
+    if not isinstance(given, Mapping):
+        return  # the schema has said so
+    missing = [name for name, need in method.roles.items() if not need.optional and name not in given]
+    for name, role in given.items():
+        trainable = role.get("trainable", True) if isinstance(role, Mapping) else None
         if name not in method.roles:
-            meant = closest(name, [known for known in method.roles if known not in config.roles])
+            meant = closest(name, [known for known in method.roles if known not in given])
             missing = [other for other in missing if other != meant]
             remedy = "; remove it" if meant is None else f"; did you mean `{meant}`?"
             message = f"method {method.name!r} has no role {name!r}, it works with {', '.join(method.roles)}{remedy}"
             yield document.problem(("roles", name), message)
-        elif role.trainable != method.roles[name].trainable:
+        elif isinstance(trainable, bool) and trainable != method.roles[name].trainable:
             wants = "trains this role" if method.roles[name].trainable else "keeps this role frozen"
             message = f"method {method.name!r} {wants}; set trainable: {str(method.roles[name].trainable).lower()}"
             yield document.problem(("roles", name, "trainable"), message)
@@ -153,6 +158,12 @@ def _nearest(value: int, unit: int, offset: int) -> str:
     """The two nearest values of the form n · unit + offset, n ≥ 1 below and above."""
     below = (value - offset) // unit * unit + offset
     return f"{below + unit}" if below <= 0 else f"{below} or {below + unit}"
+
+
+def data_path(data: Data, document: Document) -> Iterator[Problem]:
+    """Data that are not there; what is in them is checked where they are opened."""
+    if not Path(data.path).exists():
+        yield document.problem(("data", "path"), f"there is no file or folder {data.path}")
 
 
 def compared_roles(config: RunConfig, document: Document) -> Iterator[Problem]:

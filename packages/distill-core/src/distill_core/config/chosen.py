@@ -85,7 +85,7 @@ class ChosenPlugins:
         try:
             return find(name)
         except PluginError as error:
-            self.problems.append(self._document.problem(path, str(error)))
+            self.problems.append(replace(self._document.problem(path, str(error)), cause=error))
             return None
 
     def _options(
@@ -104,7 +104,8 @@ class ChosenPlugins:
             if isinstance(refusal.__cause__, ValidationError):
                 self.problems += problems_of(refusal.__cause__, options, document, path, sections)
             else:
-                self.problems.append(self._document.problem(path, refusal.reason))
+                problem = self._document.problem(path, refusal.reason)
+                self.problems.append(replace(problem, cause=refusal.__cause__))
             return None
 
     def _add_other_family(self, index: PluginIndex, path: KeyPath, family: str | None) -> None:

@@ -5,7 +5,8 @@ Knows no plugin: ``pipeline_config`` and ``method_config`` are taken as they are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from distill_core.config.compose import compose
 from distill_core.config.document import Document, read_document, shown_override
 from distill_core.config.faults import by_line, problems_of, validated
 from distill_core.config.schema import RunConfig
-from distill_core.errors import ConfigError, Problem
+from distill_core.errors import UNKNOWN_SOURCE, ConfigError, DataError, Problem
 
 MAX_BYTES = 1_000_000
 
@@ -40,6 +41,24 @@ class LoadedRun:
     def text(self) -> str:
         """The file's text, verbatim, before the overrides."""
         return self.document.text
+
+    @contextmanager
+    def blamed(self) -> Iterator[None]:
+        """What is found wrong with the run inside, later than with the file itself, gets the file's name and the key's line."""
+        try:
+            yield
+        except ConfigError as error:
+            if any(problem.line is not None for problem in error.problems) or error.source != UNKNOWN_SOURCE:
+                raise
+            located = [self.document.problem(tuple(each.key.split(".")), each.message) for each in error.problems]
+            raise ConfigError(located, str(self.path)) from error
+        except DataError as error:
+            key, colon, message = str(error).partition(": ")
+            if not (colon and key.startswith("data.")):
+                key, message = "data.path", str(error)
+            line = self.document.line(key)
+            where = str(self.path) if line is None else f"{self.path}:{line}"
+            raise DataError(f"{where}: {key}: {message}") from error
 
 
 @dataclass(frozen=True)

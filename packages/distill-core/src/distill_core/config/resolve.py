@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ class ResolvedRun:
     """A run that can be built.
 
     Attributes:
-        config: the run.yaml with every default filled in, the plugins' too, each role's family named, ``~`` in paths expanded.
+        config: the run.yaml with every default filled in, the plugins' too, each role's family named, local paths absolute.
         loaded: the run.yaml as it was read: its text, path and overrides.
         method: the method's spec.
         method_options: ``method_config``, as the method's own type.
@@ -77,20 +77,22 @@ def open_run(path: str | Path, overrides: Sequence[str], index: PluginIndex) -> 
     """``load_run`` and ``resolve`` in one. Raises ConfigError with the faults of the run.yaml and of its plugins' options together."""
     parsed = parse_run(path, overrides)
     if parsed.config is None or parsed.problems:
-        raise ConfigError(by_line([*parsed.problems, *ChosenPlugins(parsed.document, index).problems]), str(path))
+        plugins = ChosenPlugins(parsed.document, index)
+        unfit = () if plugins.method is None else checks.roles(plugins.method, parsed.document)
+        raise ConfigError(by_line([*parsed.problems, *plugins.problems, *unfit]), str(path))
     return resolve(LoadedRun(parsed.config, parsed.document, Path(path), tuple(overrides)), index)
 
 
 def resolve(loaded: LoadedRun, index: PluginIndex) -> ResolvedRun:
     """Check a run against the plugins it names and the folders it points to. Raises ConfigError with every problem found."""
-    config, document = _with_homes_expanded(loaded.config), loaded.document
+    config, document = _with_absolute_paths(loaded.config), loaded.document
     plugins = ChosenPlugins(document, index)
     problems = list(plugins.problems)
     method, models = plugins.method, plugins.models
     demands = _demands(method, plugins.method_options, document, problems)
     facts: dict[str, ModelFacts] = {}
     if method is not None:
-        problems += checks.roles(method, config, document)
+        problems += checks.roles(method, document)
         problems += checks.operations(method, config, models, document)
         if demands is not None and plugins.method_options is not None:
             problems += checks.attention(demands, plugins.method_options, models, document)
@@ -124,7 +126,8 @@ def _demands(
         with plugin_border(f"the demands of method {method.name!r}"):
             return method.demands(options)
     except RefusedError as refusal:
-        problems.append(document.problem(("method_config",), refusal.reason))
+        problem = document.problem(("method_config",), refusal.reason)
+        problems.append(replace(problem, cause=refusal.__cause__))
         return None
 
 
@@ -137,7 +140,7 @@ def _inspect(
 ) -> dict[str, ModelFacts]:
     """What the roles' folders say, by role; those that say nothing usable are problems. A folder is looked at once."""
     facts: dict[str, ModelFacts] = {}
-    seen: dict[tuple[str, str], ModelFacts | str] = {}
+    seen: dict[tuple[str, str], ModelFacts | Problem] = {}
     for role in roles:
         path, family = config.roles[role].path, checks.family_of(config, role)
         if family not in models:
@@ -145,36 +148,45 @@ def _inspect(
         if (family, path) not in seen:
             seen[family, path] = _facts_or_fault(models[family], path)
         found = seen[family, path]
-        if isinstance(found, str):
-            problems.append(document.problem(("roles", role, "path"), found))
+        if isinstance(found, Problem):
+            problem = document.problem(("roles", role, "path"), found.message)
+            problems.append(replace(problem, cause=found.cause))
         else:
             facts[role] = found
     return facts
 
 
-def _facts_or_fault(model: ModelSpec, path: str) -> ModelFacts | str:
+def _facts_or_fault(model: ModelSpec, path: str) -> ModelFacts | Problem:
+    """What a folder says, or what is wrong with it, to be placed by the caller."""
     try:
         inspect = load_target(model.inspect, f"model {model.name!r}")
         with plugin_border(f"looking at the folder with model {model.name!r}"):
             facts: ModelFacts = inspect(path)
     except PluginError as error:
-        return str(error)
+        return Problem("", str(error), cause=error)
     except RefusedError as refusal:
         if isinstance(refusal.__cause__, ModelFolderError):
-            return str(refusal.__cause__).replace("\n", " ")
-        return refusal.reason
+            return Problem("", str(refusal.__cause__).replace("\n", " "), cause=refusal.__cause__)
+        return Problem("", refusal.reason, cause=refusal.__cause__)
     return facts
 
 
-def _with_homes_expanded(config: RunConfig) -> RunConfig:
-    """The same run with ``~`` replaced in every path. Relative paths stay relative to the working directory."""
-    roles = {name: role.model_copy(update={"path": _home(role.path)}) for name, role in config.roles.items()}
-    data = config.data.model_copy(update={"path": _home(config.data.path)})
-    return config.model_copy(update={"roles": roles, "data": data, "output_dir": _home(config.output_dir)})
+def _with_absolute_paths(config: RunConfig) -> RunConfig:
+    """The same run with every local path absolute, so that export and sampling work from any directory; hub ids stay as they are."""
+    roles = {
+        name: role.model_copy(update={"path": _absolute(role.path) if _is_local(role.path) else role.path})
+        for name, role in config.roles.items()
+    }
+    data = config.data.model_copy(update={"path": _absolute(config.data.path)})
+    return config.model_copy(update={"roles": roles, "data": data, "output_dir": _absolute(config.output_dir)})
 
 
-def _home(path: str) -> str:
-    return os.path.expanduser(path)
+def _is_local(path: str) -> bool:
+    return path.startswith((".", "~")) or os.path.exists(path)
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def _complete(config: RunConfig, plugins: ChosenPlugins) -> RunConfig:

@@ -216,8 +216,9 @@ class Checkpoint(Section):
     """Save every so many steps, and at the end; null saves at the end only."""
     keep_last: Positive = 3
     """Checkpoints to keep; older ones are deleted after a newer one is published."""
-    resume: Literal["auto", "never"] = "auto"
-    """auto: go on from the newest good checkpoint of the run directory, if it has one. never: refuse a run directory that has one."""
+    resume: Literal["auto", "changed", "never"] = "auto"
+    """auto: go on from the newest good checkpoint of the run directory. changed: also with other settings, e.g. a lower learning rate.
+    never: refuse a run directory that has a checkpoint."""
 
 
 class Tracking(Section):

@@ -11,6 +11,9 @@ from typing import Any
 from distill_core.config.schema import Tracking
 from distill_core.errors import ConfigError, Problem
 
+INIT_TIMEOUT = 30.0
+"""Seconds that W&B may take to answer before the run is refused."""
+
 
 class WandbTracker:
     """One W&B run, which a resumed run goes on with: its id is kept in the run directory."""
@@ -40,11 +43,20 @@ class WandbTracker:
                     x_disable_meta=True,
                     x_disable_stats=True,
                     silent=True,
+                    init_timeout=INIT_TIMEOUT,
                 ),
             )
+        except wandb.errors.AuthenticationError as error:
+            message = f"W&B refuses the login: {error}; run `wandb login`, or set tracking.wandb_mode: offline"
+            raise ConfigError([Problem("tracking.trackers", message)]) from error
+        except wandb.errors.CommError as error:
+            message = (
+                f"W&B cannot be reached: {error}; set tracking.wandb_mode: offline, and upload later with `wandb sync`"
+            )
+            raise ConfigError([Problem("tracking.trackers", message)]) from error
         except wandb.errors.Error as error:
-            remedy = "log in with `wandb login`, or set tracking.wandb_mode: offline"
-            raise ConfigError([Problem("tracking.trackers", f"W&B did not start: {error}; {remedy}")]) from error
+            message = f"W&B did not start: {error}; log in with `wandb login`, or set tracking.wandb_mode: offline"
+            raise ConfigError([Problem("tracking.trackers", message)]) from error
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Scalars of one step."""

@@ -19,7 +19,7 @@ list_captions() { uv run python "$here/captions.py" --held-out exclude >"$work/c
 stage "$work/pipeline" uv run python "$here/make_pipeline.py" --output "$work/pipeline"
 stage "$work/clips" uv run python "$here/draw.py" --output "$work/clips" --clips 4800 --seed 0
 stage "$work/train" uv run distill data encode "$work/clips" --model "$work/pipeline" --output "$work/train"
-stage "runs/shapes-teacher/checkpoints/step-00004000" uv run distill run "$here/finetune.yaml"
+stage "runs/shapes-teacher/checkpoints/step-00005000" uv run distill run "$here/finetune.yaml"
 stage "$here/teacher" uv run distill export runs/shapes-teacher --role student --output "$here/teacher" --dtype float16
 stage "$work/captions.txt" list_captions
 stage "$here/prompts" uv run distill data encode "$work/captions.txt" --captions-only --model "$here/teacher" --dtype float16 --output "$here/prompts"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
+from tests.core.brightness import BRIGHTNESS
 
 from distill_core.build import prepare
 from distill_core.config.document import write_yaml
@@ -36,7 +37,7 @@ def methods() -> list[MethodSpec]:
     return list(registry.specs)
 
 
-INDEX = PluginIndex.of(models=[TOY], methods=methods())
+INDEX = PluginIndex.of(models=[TOY], methods=methods(), metrics=[BRIGHTNESS])
 
 
 class ToyWorld:

@@ -47,6 +47,14 @@ class Dmd2Options(Options):
     """The space of the critic's regression onto the student's samples."""
     critic_reuses_student_sample: bool = True
     """On a step that updates the student, train the critic on that same sample instead of a rollout of its own (saves a rollout)."""
+    regression_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of DMD's regression onto the teacher's own samples, which keeps the student's variety; 0 leaves it out."""
+    regression_interval: Annotated[int, Field(ge=1)] = 4
+    """Every how many of the student's updates the regression is added."""
+    regression_steps: Annotated[int, Field(ge=2)] = 8
+    """Euler steps of the teacher per regression target; each costs two evaluations where it is guided."""
+    regression_guidance_scale: Annotated[float, Field(ge=0)] | None = None
+    """Guidance of those samples; null takes the guidance of the teacher's score."""
     attn_kind: Literal["dense", "vsa"] = "dense"
     """Attention of the student; teacher and critic are dense."""
     gan_weight: Annotated[float, Field(ge=0)] = 0.0
@@ -78,6 +86,11 @@ class Dmd2Options(Options):
             )
         if self.guidance_range[0] > self.guidance_range[1]:
             raise ValueError("guidance_range ends before it begins; exchange its two timesteps")
+        if self.regression_weight and self.steps[0] != 1000:
+            raise ValueError(
+                f"the regression is of a student that starts from pure noise, dmd_denoising_steps starts at {self.steps[0]:g}; "
+                "start it at 1000, or set regression_weight: 0"
+            )
         if self.min_timestep_ratio > self.max_timestep_ratio:
             raise ValueError("min_timestep_ratio is above max_timestep_ratio; exchange them")
         return self
@@ -96,3 +109,8 @@ class Dmd2Options(Options):
         if self.real_score_guidance_scale is not None:
             return self.real_score_guidance_scale + 1.0
         return DEFAULT_GUIDANCE_SCALE
+
+    @property
+    def regression_scale(self) -> float:
+        """The guidance s of the teacher's samples that the student regresses onto."""
+        return self.scale if self.regression_guidance_scale is None else self.regression_guidance_scale

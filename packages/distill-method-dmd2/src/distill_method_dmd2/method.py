@@ -14,6 +14,7 @@ from torch import Tensor
 from distill_core.protocols import Batch, Draw, Method, Role, StagedLoss, ValidationRequest
 from distill_method_dmd2.config import Dmd2Options
 from distill_method_dmd2.losses import critic_velocity_loss, critic_x0_loss, dmd_gradient, dmd_loss, guidance_at, guided
+from distill_method_dmd2.regression import regression_loss, teacher_sample
 from distill_method_dmd2.rollout import student_sample
 
 
@@ -40,6 +41,8 @@ class Dmd2(Method):
             yield self._student_loss(x_BTCHW, batch, draw.within("student"))
             sample_BTCHW = x_BTCHW.detach()
             del x_BTCHW
+            if self._regresses(draw.step):
+                yield self._regression(batch, draw.within("regression"))
         if sample_BTCHW is None or not self.options.critic_reuses_student_sample:
             with torch.no_grad():
                 sample_BTCHW = self._sample(batch, draw.within("critic"))
@@ -71,6 +74,27 @@ class Dmd2(Method):
             name="student_loss",
             value=dmd_loss(x_BTCHW, gradient_BTCHW),
             metrics={"dmd_gradient_norm": gradient_BTCHW.flatten(1).norm(dim=1).mean()},
+        )
+
+    def _regresses(self, step: int) -> bool:
+        """Whether the student's update of this step has the regression too."""
+        updates = step // self.options.generator_update_interval
+        return self.options.regression_weight > 0.0 and updates % self.options.regression_interval == 0
+
+    def _regression(self, batch: Batch, draw: Draw) -> StagedLoss:
+        """The student's first step from a noise, and where the teacher's flow carries that noise."""
+        noise_BTCHW = draw.normal("start", batch.latent_shape)
+        uniform = torch.linspace(1000.0, 0.0, self.options.regression_steps + 1, dtype=torch.float64)
+        grid = self.student.shift_timestep(uniform).tolist()
+        target_BTCHW = teacher_sample(self.teacher, noise_BTCHW, batch.text, grid, self.options.regression_scale)
+        first_B = torch.full((batch.size,), self.steps[0], dtype=torch.float64, device=noise_BTCHW.device)
+        x_BTCHW = self.student.predict_x0(noise_BTCHW, first_B, batch.text, attn_kind=self.options.attn_kind)
+        loss = regression_loss(x_BTCHW, target_BTCHW)
+        return StagedLoss(
+            role="student",
+            name="regression_loss",
+            value=self.options.regression_weight * loss,
+            metrics={"regression_error": loss.detach()},
         )
 
     def _guided_teacher(self, noisy_BTCHW: Tensor, t_B: Tensor, batch: Batch) -> Tensor:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 import transformers
 from clips import CAPTIONS_FILE, read_clips, write_folder
-from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline, WanTransformer3DModel
+from diffusers import AutoencoderKLWan, WanPipeline, WanTransformer3DModel
 from text_encoder import TEXT_WIDTH, make_text_encoder, make_tokenizer
 from vae import LATENT_CHANNELS, Progress, VaeTraining, latent_statistics, psnr, reconstruct, train_vae
 
@@ -26,6 +26,7 @@ from distill_core.errors import DistillError, RunDirectoryError
 from distill_metric_shapes.captions import SMALL, HeldOut, vocabulary
 from distill_metric_shapes.measure import Accuracy, accuracy, measure
 from distill_metric_shapes.world import make_clip
+from distill_model_wan.schedulers import published_scheduler
 
 TRAINING_CLIPS = 2004
 EVALUATION_CLIPS = 288
@@ -83,9 +84,7 @@ def make_pipeline(vae: AutoencoderKLWan, seed: int) -> WanPipeline:
         tokenizer=tokenizer,
         text_encoder=make_text_encoder(tokenizer, seed),
         vae=vae,
-        scheduler=UniPCMultistepScheduler(
-            prediction_type="flow_prediction", use_flow_sigmas=True, num_train_timesteps=1000, flow_shift=1.0
-        ),
+        scheduler=published_scheduler(flow_shift=1.0),
         transformer=new_transformer(seed),
     )
 

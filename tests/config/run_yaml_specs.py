@@ -105,11 +105,11 @@ def _demands(options: TurboOptions) -> Demands:
 
 
 CALLS = frozenset({"add_noise", "predict_x0"})
-PICTURE = ModelSpec("picture", "pictures", PictureOptions, "run_yaml_specs:inspect", "nowhere:Model", CALLS)
-SKETCH = ModelSpec(
-    "sketch", "sketches", PictureOptions, "run_yaml_specs:inspect", "nowhere:Model", frozenset({"add_noise"})
+PICTURE = ModelSpec(
+    "picture", "pictures", PictureOptions, "run_yaml_specs:inspect", "nowhere:Model", CALLS, condition="words"
 )
-NEEDY = ModelSpec("needy", "needs options", NeedyOptions, "run_yaml_specs:inspect", "nowhere:Model", CALLS)
+SKETCH = replace(PICTURE, name="sketch", summary="sketches", operations=frozenset({"add_noise"}))
+NEEDY = replace(PICTURE, name="needy", summary="needs options", options=NeedyOptions)
 LOST = ModelSpec("lost", "its code is not there", PictureOptions, "no_such_module:inspect", "nowhere:Model", CALLS)
 TURBO = MethodSpec(
     "turbo",

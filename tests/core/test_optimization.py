@@ -95,3 +95,26 @@ def test_update_uses_the_scheduled_rate() -> None:
         optimizer.step()
         moved.append(before - model.weight.item())  # with a constant gradient AdamW moves by the rate
     assert moved == pytest.approx([0.4, 0.3, 0.2, 0.1], rel=1e-4)
+
+
+def test_the_rate_that_is_told_is_the_one_that_was_used_also_after_a_resume() -> None:
+    settings = Optimization(learning_rate=0.1, lr_scheduler="linear")
+    weight = nn.Parameter(torch.ones(1))
+    optimizer = RoleOptimizer({"weight": weight}, settings, 4)
+    used = []
+    for _ in range(3):
+        weight.grad = torch.zeros(1)
+        optimizer.step()
+        used.append(optimizer.adamw.param_groups[0]["lr"])
+        assert optimizer.last_learning_rate == used[-1]
+    assert used == pytest.approx([0.1, 0.075, 0.05])
+    resumed = RoleOptimizer({"weight": weight}, settings, 4)
+    assert resumed.last_learning_rate == used[0]
+    resumed.updates = 3
+    assert resumed.last_learning_rate == used[-1]
+
+
+def test_the_norm_of_no_gradients_lies_with_the_weights() -> None:
+    """Where a role that steps got no gradient, the norm would be a tensor of the CPU: a figure that forces a sync, or fails to add."""
+    optimizer = RoleOptimizer({"weight": nn.Parameter(torch.ones(1, device="meta"))}, Optimization(), 1)
+    assert optimizer.step().device.type == "meta"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -12,8 +13,9 @@ from tests.core.conftest import methods
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from distill_core.checkpoint import Checkpoints
+from distill_core.checkpoint import Checkpoints, TrainingState
 from distill_core.config.schema import Optimization
+from distill_core.data.order import Bucket
 from distill_core.data.stream import RowStream
 from distill_core.events import Events
 from distill_core.optimization import RoleOptimizer
@@ -87,6 +89,9 @@ class Recorder:
     def finish(self) -> None: ...
 
 
+EVERY_ROW = Bucket((1, 1, 1, 1), np.arange(len(Numbers())))
+
+
 class Rig:
     """A trainer with everything around it."""
 
@@ -101,10 +106,8 @@ class Rig:
         self.trainer = DistillTrainer(
             Schedule(max_steps, accumulation, 0, log_interval, None, None, False),
             Linear(self.roles, self.log),
-            self.roles,
-            RowStream(Numbers(), seed=0, batch_size=2),
+            TrainingState(self.roles, RowStream(Numbers(), [EVERY_ROW], seed=0, batch_size=2), (1, 1, 1, 1)),
             self.adapter,
-            (1, 1, 1, 1),
             torch.device("cpu"),
             start=0,
             checkpoints=Checkpoints(folder, Events(None), keep_last=1),
@@ -182,7 +185,7 @@ class CountReads(TorchDispatchMode):
 def test_a_step_that_does_not_log_reads_nothing_to_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig(tmp_path)
     rig.trainer.train_step(1)
-    rig.trainer.stream = iter([next(rig.trainer.stream)])  # type: ignore[assignment]  row numbers are the host's own
+    rig.trainer.state.stream = iter([next(rig.trainer.state.stream)])  # type: ignore[assignment]  row numbers are the host's own
     with CountReads() as counted, monkeypatch.context() as patch:
         patch.setattr(Tensor, "tolist", lambda _: pytest.fail("a tensor was read to the host"))
         rig.trainer.train_step(2)

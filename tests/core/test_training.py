@@ -69,7 +69,6 @@ def test_a_run_leaves_what_the_design_says(world: ToyWorld) -> None:
     assert sorted(path.name for path in directory.samples.iterdir()) == ["step-00000006", "step-00000012"]
     assert len(list((directory.samples / "step-00000012").glob("*.mp4"))) == 4
     assert sorted(p.name for p in directory.checkpoints.iterdir()) == [
-        "LATEST",
         "step-00000004",
         "step-00000008",
         "step-00000012",
@@ -231,7 +230,6 @@ def test_resume_never_refuses_a_directory_with_checkpoints(world: ToyWorld) -> N
 def test_only_the_last_checkpoints_are_kept(world: ToyWorld) -> None:
     directory = world.train(world.mapping("finetune", checkpoint={"interval": 2, "keep_last": 2}))
     assert sorted(p.name for p in directory.checkpoints.glob("step-*")) == ["step-00000010", "step-00000012"]
-    assert (directory.checkpoints / "LATEST").read_text().strip() == "step-00000012"
 
 
 def test_a_damaged_checkpoint_is_passed_over_loudly(world: ToyWorld, capsys: pytest.CaptureFixture[str]) -> None:
@@ -303,7 +301,7 @@ def test_a_save_that_dies_leaves_the_last_one_and_no_litter(world: ToyWorld, mon
     monkeypatch.setattr(store, "write_json", failing)
     with pytest.raises(OSError, match="No space"):
         world.train(world.mapping("finetune"))
-    assert sorted(p.name for p in (world.root / "run" / "checkpoints").iterdir()) == ["LATEST", "step-00000004"]
+    assert sorted(p.name for p in (world.root / "run" / "checkpoints").iterdir()) == ["step-00000004"]
     assert json.loads((world.root / "run" / "exit_reason.json").read_text())["reason"] == "error"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from distill_core.data.captions import CaptionEntry, read_captions
@@ -47,7 +49,11 @@ def test_columns_go_by_the_names_that_are_in_use(tmp_path: Path, file_key: str, 
         ("a.jsonl", b'{"caption": 3}', r"a\.jsonl:1: caption is int, text is due"),
         ("a.csv", b"video,words\na.mp4,x\n", r"a\.csv:2: no column for the caption"),
         ("a.txt", b"\xff\xfe", r"a\.txt is not UTF-8 text"),
-        ("a.doc", b"", r"a\.doc is no captions file; known are \.txt, \.jsonl, \.csv"),
+        ("a.doc", b"", r"a\.doc is no captions file that will do here; known are \.txt, \.jsonl, \.csv, \.parquet"),
+        ("a.parquet", b"x", r"a\.parquet cannot be read as parquet"),
+        ("a.txt", b" \n\n", r"a\.txt holds no caption; write one a line"),
+        ("a.jsonl", b"", r"a\.jsonl holds no caption"),
+        ("a.csv", b"file,caption\n", r"a\.csv holds no caption"),
     ],
 )
 def test_what_cannot_be_understood_is_refused_with_its_line(
@@ -56,6 +62,20 @@ def test_what_cannot_be_understood_is_refused_with_its_line(
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
         read_captions(tmp_path / name)
+
+
+def test_captions_are_read_from_parquet(tmp_path: Path) -> None:
+    columns = {"path": ["a.mp4", "b.mp4"], "text": ["a ball", None], "size": [1, 2]}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    assert read_captions(tmp_path / "a.parquet") == [CaptionEntry(1, "a ball", "a.mp4"), CaptionEntry(2, "", "b.mp4")]
+
+
+def test_a_file_of_captions_for_videos_must_be_one_that_can_name_them(tmp_path: Path) -> None:
+    folder_with(tmp_path, "a.mp4", "list.txt")
+    with pytest.raises(
+        DataError, match=r"list\.txt is no captions file that will do here; known are \.jsonl, \.csv, \.parquet$"
+    ):
+        find_sources(tmp_path, tmp_path / "list.txt")
 
 
 def test_a_captions_file_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 import torch
 from data_sets import FACTS
@@ -14,16 +15,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from distill_core.data.clips import ClipRules, clip_rules, crop_middle, load_clip, resample, resize_to_cover
+from distill_core.data.clips import Clip, cut_clips
+from distill_core.data.frames import crop_middle, resample, resize_to_cover
+from distill_core.data.rules import ClipRules, Grid, clip_rules
 from distill_core.errors import DataError
-from distill_core.video import TimedFrame, write_mp4
+from distill_core.video import TimedFrame, iterate_frames, write_mp4
 
 MakeVideo = Callable[..., Path]
 
 
 def rules(**options: Any) -> ClipRules:
     """Rules for the tiny model: 4 frames per latent frame, sizes in multiples of 16."""
-    return clip_rules(FACTS, **{"num_frames": None, "height": None, "width": None, "fps": None, **options})
+    return clip_rules(FACTS, **options)
+
+
+def load_clip(path: Path, how: ClipRules) -> Clip:
+    """The only clip of a video."""
+    (clip,) = cut_clips(path, how)
+    return clip
 
 
 @pytest.fixture
@@ -154,9 +163,123 @@ def test_options_that_make_no_latent_are_refused_with_those_that_do(options: dic
 
 
 def test_frames_fit_a_model_that_takes_latent_frames_in_pairs() -> None:
-    paired = clip_rules(replace(FACTS, patch=(2, 2, 2)), None, None, None, None)
-    assert [paired.longest(frames) for frames in (0, 1, 4, 5, 9, 13, 16)] == [0, 0, 0, 5, 5, 13, 13]
-    with pytest.raises(DataError, match="use 5 or 13"):
-        clip_rules(replace(FACTS, patch=(2, 2, 2)), 9, None, None, None)
-    with pytest.raises(DataError, match="use 5 or 13"):
-        clip_rules(replace(FACTS, patch=(2, 2, 2)), 1, None, None, None)
+    facts = replace(FACTS, patch=(2, 2, 2))
+    assert [Grid.of(facts).longest(frames) for frames in (0, 1, 4, 5, 9, 13, 16)] == [0, 0, 0, 5, 5, 13, 13]
+    for frames in (1, 9):
+        with pytest.raises(DataError, match="use 5 or 13"):
+            clip_rules(facts, num_frames=frames)
+
+
+# Several clips of a video
+
+
+def test_clips_are_cut_from_a_long_video_one_after_another(make_video: MakeVideo) -> None:
+    clips = list(cut_clips(make_video(19), rules(num_frames=5, clips_per_video=9)))
+    assert [levels(clip.frames) for clip in clips] == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11, 12, 13, 14]]
+    assert [clip.start for clip in clips] == [0, 5 / 16, 10 / 16]
+    assert [clip.changes for clip in clips] == [
+        ("cut out: 5 frames from 0 s on",),
+        ("cut out: 5 frames from 0.3125 s on",),
+        ("cut out: 5 frames from 0.625 s on", "the last 4 frames after it are too few for a clip"),
+    ]
+
+
+def test_no_more_clips_are_cut_than_asked_for_and_the_last_says_so(make_video: MakeVideo) -> None:
+    clips = list(cut_clips(make_video(19), rules(num_frames=5, clips_per_video=2)))
+    assert [levels(clip.frames)[0] for clip in clips] == [0, 5]
+    assert clips[-1].changes[-1] == "the video goes on after it"
+
+
+def test_a_video_that_divides_evenly_leaves_nothing_over(make_video: MakeVideo) -> None:
+    clips = list(cut_clips(make_video(10), rules(num_frames=5, clips_per_video=9)))
+    assert [clip.changes for clip in clips] == [
+        ("cut out: 5 frames from 0 s on",),
+        ("cut out: 5 frames from 0.3125 s on",),
+    ]
+
+
+def test_a_long_video_is_never_in_memory_as_a_whole(make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = 0
+
+    def counted(path: Path) -> Iterator[TimedFrame]:
+        nonlocal decoded
+        for frame in iterate_frames(path):
+            decoded += 1
+            yield frame
+
+    monkeypatch.setattr("distill_core.data.clips.iterate_frames", counted)
+    cut = cut_clips(make_video(25), rules(num_frames=5, clips_per_video=9))
+    for number in range(1, 4):
+        assert levels(next(cut).frames)[0] == 5 * (number - 1)
+        assert decoded <= 5 * (number + 1) + 1
+
+
+# Buckets
+
+
+@pytest.mark.parametrize(
+    ("frames", "height", "width", "shape"),
+    [
+        (9, 32, 32, (9, 32, 32)),
+        (12, 64, 64, (9, 32, 32)),
+        (7, 32, 32, (5, 32, 32)),
+        (9, 36, 64, (5, 32, 64)),
+        (9, 64, 32, (9, 32, 32)),
+    ],
+)
+def test_a_clip_gets_the_nearest_proportions_and_then_the_largest_length(
+    make_video: MakeVideo, frames: int, height: int, width: int, shape: tuple[int, ...]
+) -> None:
+    buckets = [(5, 32, 32), (9, 32, 32), (5, 32, 64)]
+    assert load_clip(make_video(frames, height, width), rules(buckets=buckets)).frames.shape[:3] == shape
+
+
+def test_a_long_video_is_cut_into_the_largest_lengths_that_are_left(make_video: MakeVideo) -> None:
+    how = rules(buckets=[(5, 32, 32), (9, 32, 32)], clips_per_video=9)
+    assert [len(clip.frames) for clip in cut_clips(make_video(24), how)] == [9, 9, 5]
+
+
+def test_a_clip_that_fills_no_bucket_is_refused(make_video: MakeVideo) -> None:
+    with pytest.raises(DataError, match="it has 4 frames at 16 per second, 5 are asked for"):
+        load_clip(make_video(4), rules(buckets=[(9, 32, 32), (5, 32, 32)]))
+
+
+def picture(path: Path, height: int = 32, width: int = 32) -> Path:
+    with av.open(str(path), "w", format="image2", options={"update": "1"}) as container:
+        stream = container.add_stream("png", rate=1)
+        stream.height, stream.width, stream.pix_fmt = height, width, "rgb24"
+        pixels = torch.full((height, width, 3), 70, dtype=torch.uint8).numpy()
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def test_a_picture_is_a_clip_of_one_frame_at_any_rate(tmp_path: Path) -> None:
+    for options in ({}, {"fps": 60}, {"num_frames": 1}, {"buckets": [(9, 32, 32), (1, 32, 32)]}):
+        clip = load_clip(picture(tmp_path / "a.png"), rules(**options))
+        assert (levels(clip.frames), clip.changes) == ([7], ())
+
+
+def test_a_picture_is_refused_where_only_videos_are_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="it is a picture, and clips of one frame are not asked for"):
+        load_clip(picture(tmp_path / "a.png"), rules(num_frames=5))
+
+
+def test_the_rest_of_a_video_does_not_become_pictures(make_video: MakeVideo) -> None:
+    how = rules(buckets=[(5, 32, 32), (1, 32, 32)], clips_per_video=9)
+    assert [len(clip.frames) for clip in cut_clips(make_video(7), how)] == [5]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"buckets": [(8, 32, 32)]}, "--bucket: frames 8 makes no whole number of latent frames; use 5 or 9"),
+        ({"buckets": [(9, 30, 32)]}, "--bucket: height 30 is no multiple of the model's 16 pixels"),
+        ({"buckets": [(9, 32, 30)]}, "--bucket: width 30"),
+        ({"buckets": [(9, 32, 32)], "num_frames": 5}, "leave out --num-frames, --height and --width"),
+        ({"clips_per_video": 2}, "--clips-per-video needs to know how long a clip is"),
+    ],
+)
+def test_buckets_that_make_no_latent_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        rules(**options)

@@ -28,12 +28,13 @@ def options_of(command: str) -> set[str]:
 
 
 def test_every_option_is_on_the_page_and_every_option_on_the_page_exists() -> None:
-    assert set(re.findall(r"--[a-z][a-z-]+", PAGE)) == options_of("encode") | options_of("inspect")
+    assert set(re.findall(r"--[a-z][a-z-]+", PAGE)) == set().union(*map(options_of, ("encode", "inspect", "validate")))
 
 
 def test_every_command_on_the_page_has_only_options_of_its_own() -> None:
     commands = re.findall(r"^distill data (\w+) (.*)$", PAGE, flags=re.MULTILINE)
-    assert len(commands) == 3
+    assert {name for name, _ in commands} == {"encode", "inspect", "validate"}
+    assert len(commands) == 8
     for name, arguments in commands:
         assert set(re.findall(r"--[a-z][a-z-]+", arguments)) <= options_of(name)
 

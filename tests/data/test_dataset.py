@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import pickle
-from multiprocessing import get_context
+from concurrent.futures import ThreadPoolExecutor
+from os import SEEK_CUR
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from data_sets import caption, clip, write_captions, write_clips
 
 from distill_core.data import files
+from distill_core.data.bad_rows import BadRowError
 from distill_core.data.columns import T2V_SCHEMA
 from distill_core.data.dataset import open_dataset
 from distill_core.errors import DataError
@@ -148,45 +149,60 @@ def test_a_fingerprint_follows_the_content_and_not_the_place(tmp_path: Path) -> 
     assert a != c
 
 
+def test_a_row_is_verified_when_it_is_first_read_and_not_again(tmp_path: Path) -> None:
+    file = write_clips(tmp_path, [clip(0, shape=(3, 2, 256, 256))]) / "data-00000.parquet"
+    dataset = open_dataset(tmp_path, latents=True)
+    assert dataset[0].id == "clip-0"
+    latent = dataset[0].latent_CTHW
+    assert latent is not None
+    flip_a_bit(file)
+    changed = dataset[0].latent_CTHW
+    assert changed is not None
+    assert not torch.equal(changed, latent)
+    with pytest.raises(DataError, match=r"data-00000\.parquet:0: its row group is damaged: .*CRC"):
+        open_dataset(tmp_path, latents=True)[0]
+
+
+def test_a_row_group_of_one_row_is_given_away_and_one_of_several_is_copied_from(tmp_path: Path) -> None:
+    write_clips(tmp_path / "large", [clip(0, shape=(3, 2, 256, 256))])
+    write_clips(tmp_path / "small", map(clip, range(3)))
+    for folder in ("large", "small"):
+        dataset = open_dataset(tmp_path / folder, latents=True)
+        for row in (dataset[0], dataset[0]):
+            assert torch.equal(row.text_LD, clip(0).text_LD)
+            row.text_LD.zero_()
+
+
+def test_threads_read_one_data_set_at_once(tmp_path: Path) -> None:
+    dataset = open_dataset(write_clips(tmp_path, map(clip, range(40)), rows_per_file=7), latents=True)
+    with ThreadPoolExecutor(4) as threads:
+        rows = list(threads.map(dataset.__getitem__, [*range(40)] * 3))
+    for number, row in enumerate(rows):
+        assert torch.equal(row.text_LD, clip(number % 40).text_LD)
+
+
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the files that this process opens, as it opens them."""
+    """The names of the files that are opened, as they are."""
     names: list[str] = []
 
-    def open_and_note(path: Path) -> pq.ParquetFile:
+    def open_and_note(path: Path, *, verify: bool = True) -> pq.ParquetFile:
         names.append(path.name)
-        return open_file(path)
+        return open_file(path, verify=verify)
 
-    open_file = files._open
-    monkeypatch.setattr(files, "_open", open_and_note)
+    open_file = files.open_parquet
+    monkeypatch.setattr(files, "open_parquet", open_and_note)
     return names
-
-
-def test_a_data_set_that_has_been_read_can_be_pickled(tmp_path: Path) -> None:
-    dataset = open_dataset(write_clips(tmp_path, map(clip, range(3))), latents=True)
-    assert dataset[1].id == "clip-1"
-    assert pickle.loads(pickle.dumps(dataset))[2].id == "clip-2"
-
-
-def test_a_forked_process_opens_files_of_its_own(tmp_path: Path, opened: list[str]) -> None:
-    dataset = open_dataset(write_clips(tmp_path, map(clip, range(3))), latents=True)
-    assert dataset[1].id == "clip-1"
-    opened.clear()
-    context = get_context("fork")
-    results = context.SimpleQueue()
-    child = context.Process(target=lambda: results.put((dataset[0].id, opened)))
-    child.start()
-    assert results.get() == ("clip-0", ["data-00000.parquet"])
-    child.join()
-    assert dataset[2].id == "clip-2"
-    assert opened == []
 
 
 def test_no_more_files_stay_open_than_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[str]) -> None:
     monkeypatch.setattr(files, "MAX_OPEN_FILES", 2)
-    dataset = open_dataset(write_clips(tmp_path, map(clip, range(5)), rows_per_file=1), latents=True)
+    write_clips(tmp_path, map(clip, range(5)), rows_per_file=1)
+    reader = files.RowReader(["id"])
+    facts = [files.read_facts(file, tmp_path) for file in files.find_parquet(tmp_path)]
     opened.clear()
-    assert [dataset[index].id[-1] for index in (0, 3, 0, 4, 0, 3)] == list("030403")
+    for number in (0, 3, 0, 4, 0, 3):
+        assert reader.read_row(facts[number], 0).values["id"].as_py() == f"clip-{number}"
     assert [name[-9] for name in opened] == list("0343")  # 0 is used again and again, 3 and 4 take turns
 
 
@@ -223,13 +239,27 @@ def test_a_file_whose_end_is_cut_off_is_refused_by_name(tmp_path: Path) -> None:
         open_dataset(tmp_path, latents=True)
 
 
+def flip_a_bit(file: Path) -> None:
+    """Damages the middle of a file in place."""
+    with file.open("r+b") as opened:
+        opened.seek(file.stat().st_size // 2)
+        (byte,) = opened.read(1)
+        opened.seek(-1, SEEK_CUR)
+        opened.write(bytes([byte ^ 1]))
+
+
 def test_a_flipped_bit_is_found_when_the_row_is_read(tmp_path: Path) -> None:
-    file = write_clips(tmp_path, [clip(0, shape=(3, 2, 64, 64))]) / "data-00000.parquet"
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
-    with pytest.raises(DataError, match=r"data-00000\.parquet is no parquet file or is damaged"):
+    flip_a_bit(write_clips(tmp_path, [clip(0, shape=(3, 2, 64, 64))]) / "data-00000.parquet")
+    with pytest.raises(BadRowError, match=r"data-00000\.parquet:0: its row group is damaged"):
         open_dataset(tmp_path, latents=True)[0]
+
+
+def test_hidden_files_and_folders_are_no_data(tmp_path: Path) -> None:
+    write_clips(tmp_path / "a", [clip(0)])
+    for hidden in (".a.encoding", "_old"):
+        write_clips(tmp_path / hidden, [clip(1)])
+    (tmp_path / "_x.parquet").write_bytes(b"not parquet")
+    assert len(open_dataset(tmp_path, latents=True)) == 1
 
 
 def test_a_file_that_vanishes_is_refused_by_name(tmp_path: Path) -> None:
@@ -287,14 +317,14 @@ MALFORMED_ROWS = {
 def test_a_malformed_row_is_refused_with_its_file_and_number(tmp_path: Path, changes: Any, message: str) -> None:
     dataset = open_dataset(write_changed(tmp_path / "a.parquet", **changes), latents=True)
     assert dataset[0].id == "clip-0"
-    with pytest.raises(DataError, match=rf"a\.parquet, row 1: {message}"):
+    with pytest.raises(DataError, match=rf"a\.parquet:1: {message}"):
         dataset[1]
 
 
 def test_a_summary_refuses_a_shape_that_is_null_or_has_other_dimensions(tmp_path: Path) -> None:
     write_changed(tmp_path / "a.parquet", vae_latent_shape=None)
-    with pytest.raises(DataError, match=r"a\.parquet, row 1: vae_latent_shape is null"):
+    with pytest.raises(DataError, match=r"a\.parquet:1: vae_latent_shape is null"):
         open_dataset(tmp_path, latents=True).summary()
     write_changed(tmp_path / "a.parquet", text_embedding_shape=[35])
-    with pytest.raises(DataError, match=r"a\.parquet, row 1: text_embedding has the shape \[35\]"):
+    with pytest.raises(DataError, match=r"a\.parquet:1: text_embedding has the shape \[35\]"):
         open_dataset(tmp_path, latents=True).summary()

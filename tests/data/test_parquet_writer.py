@@ -11,13 +11,20 @@ import pytest
 import torch
 from data_sets import caption, clip, write_captions, write_clips
 
-from distill_core.data.columns import ClipRecord
+from distill_core.data.columns import T2V_SCHEMA, ClipRecord
+from distill_core.data.writer import ParquetWriter
 
 TENSOR = [("bytes", pa.binary()), ("shape", pa.list_(pa.int64())), ("dtype", pa.string())]
 TEXT = [(f"text_embedding_{part}", kind) for part, kind in TENSOR]
 LATENT = [(f"vae_latent_{part}", kind) for part, kind in TENSOR]
 STRINGS = [("file_name", pa.string()), ("caption", pa.string()), ("media_type", pa.string())]
 NUMBERS = [(name, pa.int64()) for name in ("width", "height", "num_frames")]
+OURS = [
+    ("start_sec", pa.float64()),
+    ("changes", pa.list_(pa.string())),
+    ("latent_key", pa.string()),
+    ("text_key", pa.string()),
+]
 RATES = [("duration_sec", pa.float64()), ("fps", pa.float64())]
 
 
@@ -28,13 +35,13 @@ def columns_of(file: Path) -> list[tuple[str, pa.DataType]]:
 def test_a_t2v_file_has_the_columns_of_the_schema_in_its_order(tmp_path: Path) -> None:
     write_clips(tmp_path, [clip(0)])
     columns = columns_of(tmp_path / "data-00000.parquet")
-    assert columns == [("id", pa.string()), *LATENT, *TEXT, *STRINGS, *NUMBERS, *RATES]
+    assert columns == [("id", pa.string()), *LATENT, *TEXT, *STRINGS, *NUMBERS, *RATES, *OURS]
 
 
 def test_a_text_only_file_has_the_columns_of_the_schema_in_its_order(tmp_path: Path) -> None:
     write_captions(tmp_path, [caption(0)])
     columns = columns_of(tmp_path / "data-00000.parquet")
-    assert columns == [("id", pa.string()), *TEXT, ("caption", pa.string())]
+    assert columns == [("id", pa.string()), *TEXT, ("caption", pa.string()), ("text_key", pa.string())]
 
 
 def test_a_row_holds_the_raw_little_endian_bytes_of_its_tensors(tmp_path: Path) -> None:
@@ -57,6 +64,10 @@ def test_a_row_holds_the_raw_little_endian_bytes_of_its_tensors(tmp_path: Path) 
         "num_frames": 5,
         "duration_sec": 0.3125,
         "fps": 16.0,
+        "start_sec": 0.0,
+        "changes": [],
+        "latent_key": "",
+        "text_key": "",
     }
 
 
@@ -86,21 +97,48 @@ def test_a_large_row_has_a_row_group_of_its_own_and_small_rows_share_one(tmp_pat
     assert pq.read_metadata(tmp_path / "small" / "data-00000.parquet").num_row_groups == 1
 
 
-def test_pages_are_compressed_and_carry_neither_dictionary_nor_statistics(tmp_path: Path) -> None:
+def test_pages_are_plain_bytes(tmp_path: Path) -> None:
     write_clips(tmp_path, [clip(0)])
     column = pq.read_metadata(tmp_path / "data-00000.parquet").row_group(0).column(1)
-    assert (column.compression, column.is_stats_set, column.has_dictionary_page) == ("LZ4", False, False)
+    assert (column.compression, column.is_stats_set, column.has_dictionary_page) == ("UNCOMPRESSED", False, False)
 
 
-def test_a_file_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
-    def records_until_the_disk_is_full() -> Iterator[ClipRecord]:
+def test_files_are_cut_at_their_size(tmp_path: Path) -> None:
+    with ParquetWriter(tmp_path, T2V_SCHEMA, file_bytes=1000) as writer:
+        for number in range(5):
+            writer.add(clip(number))  # 524 bytes each
+    assert [pq.read_metadata(path).num_rows for path in sorted(tmp_path.iterdir())] == [2, 2, 1]
+
+
+def test_rows_that_are_added_together_are_in_one_file(tmp_path: Path) -> None:
+    with ParquetWriter(tmp_path, T2V_SCHEMA, rows_per_file=2) as writer:
+        writer.add(clip(0))
+        writer.add(clip(1), clip(2), clip(3))
+        writer.add(clip(4))
+    assert [pq.read_metadata(path).num_rows for path in sorted(tmp_path.iterdir())] == [4, 1]
+
+
+def test_writing_goes_on_after_the_files_of_the_same_name(tmp_path: Path) -> None:
+    write_clips(tmp_path, map(clip, range(2)), rows_per_file=1)
+    (tmp_path / "data-00000.parquet").unlink()
+    with ParquetWriter(tmp_path, T2V_SCHEMA, name="other") as writer:
+        writer.add(clip(7))
+    write_clips(tmp_path, [clip(2)])
+    names = ["data-00001.parquet", "data-00002.parquet", "other-00000.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+def test_a_file_has_its_name_only_when_it_is_whole_and_an_error_ends_it_early(tmp_path: Path) -> None:
+    def records_until_an_interruption() -> Iterator[ClipRecord]:
         yield clip(0, shape=(3, 2, 256, 256))
-        assert [path.name for path in tmp_path.iterdir()] == ["data-00000.parquet.tmp"]
-        raise OSError("disk full")
+        yield clip(1)
+        assert [path.name for path in tmp_path.iterdir()] == [".data-00000.parquet.tmp"]
+        raise KeyboardInterrupt
 
-    with pytest.raises(OSError, match="disk full"):
-        write_clips(tmp_path, records_until_the_disk_is_full())
-    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(KeyboardInterrupt):
+        write_clips(tmp_path, records_until_an_interruption())
+    assert [path.name for path in tmp_path.iterdir()] == ["data-00000.parquet"]
+    assert pq.read_table(tmp_path).column("id").to_pylist() == ["clip-0", "clip-1"]
 
 
 def test_bfloat16_is_stored_bit_by_bit(tmp_path: Path) -> None:

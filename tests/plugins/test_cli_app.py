@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from plugin_sites import PluginSite, method_plugin
@@ -13,7 +16,7 @@ from distill_core import __version__
 from distill_core.cli import app as root
 from distill_core.cli import main
 from distill_core.cli.app import hoisted
-from distill_core.errors import NonFiniteError
+from distill_core.errors import DistillError, NonFiniteError
 
 
 def status_of(*arguments: str) -> int | str | None:
@@ -53,6 +56,13 @@ def test_no_plugin_is_inherited_by_child_processes(plugin_site: PluginSite) -> N
     assert [line.split()[-1] for line in child.stdout.splitlines() if "acme" in line] == ["blocked", "blocked"]
 
 
+def test_help_says_what_every_exit_status_means(capsys: pytest.CaptureFixture[str]) -> None:
+    status_of("--help")
+    said = set(re.findall(r"\d+", capsys.readouterr().out.partition("Exit status:")[2]))
+    assert {str(error.exit_code) for error in DistillError.__subclasses__()} <= said
+    assert {"0", "1", str(root.IO_ERROR), "130"} <= said
+
+
 def raise_in_a_command(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     """Make ``distill plugins list`` raise."""
 
@@ -80,6 +90,42 @@ def test_the_traceback_is_shown_when_asked_for(
     monkeypatch.setenv("DISTILL_TRACEBACK", "1")
     assert status_of("plugins", "list") == 76
     assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+
+def test_the_traceback_of_a_run_yaml_has_the_frames_of_the_plugin_that_failed(
+    plugin_site: PluginSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugin_site.add("acme-broken", "def deep():\n    raise RuntimeError('boom')\ndeep()\n")
+    (tmp_path / "run.yaml").write_text("recipe: {family: none, method: broken}\n")
+    assert status_of("config", "check", str(tmp_path / "run.yaml")) == 2
+    assert "in deep" not in capsys.readouterr().err
+    monkeypatch.setenv("DISTILL_TRACEBACK", "1")
+    assert status_of("config", "check", str(tmp_path / "run.yaml")) == 2
+    err = capsys.readouterr().err
+    assert "in deep" in err
+    assert "recipe.method: the method 'broken' cannot be used: acme-broken 1.0" in err
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "a/b.mp4"), "a/b.mp4: No space left on device; free some"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/x"),
+            "/x: Permission denied; name a path that you may use",
+        ),
+        (OSError(errno.ELOOP, "Too many levels", "/x"), "/x: Too many levels\n"),
+        (OSError("the archive is closed"), "the archive is closed\n"),
+    ],
+)
+def test_an_error_of_the_system_is_one_line_with_path_and_remedy_and_status_74(
+    error: OSError, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raise_in_a_command(monkeypatch, error)
+    assert status_of("plugins", "list") == 74
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: {message}")
+    assert err.count("\n") == 1
 
 
 def test_an_error_on_a_terminal_is_not_read_as_markup(
@@ -111,6 +157,13 @@ def test_a_reader_that_has_gone_is_no_noise(plugin_site: PluginSite, unbuffered:
     child = subprocess.run(command, env=environment, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writer)
     assert "BrokenPipe" not in child.stderr
+
+
+def test_letters_that_stdout_does_not_have_are_escaped(plugin_site: PluginSite) -> None:
+    plugin_site.add("acme-one", method_plugin("one").replace("the method one", "σ ≥ 0"))
+    child = plugin_site.run("plugins", "show", "one", PYTHONIOENCODING="ascii")
+    assert child.returncode == 0, child.stderr
+    assert "summary      \\u03c3 \\u2265 0" in child.stdout
 
 
 HEAVY = ("torch", "diffusers", "transformers", "wandb", "pyarrow", "av", "numpy")

@@ -73,9 +73,9 @@ def test_a_failed_plugin_is_refused_with_its_origin_and_from_its_own_exception(p
     with pytest.raises(PluginError) as caught:
         plugin_site.discover().method("turbo")
     assert str(caught.value) == (
-        "the method 'turbo' cannot be used: distill-method-turbo 0.3 (entry point turbo = distill_method_turbo) is failed: "
+        "the method 'turbo' cannot be used: distill-method-turbo 0.3 (entry point turbo = distill_method_turbo) failed: "
         "ModuleNotFoundError: No module named 'flash_attn_that_is_not_there'; "
-        "repair, upgrade or uninstall distill-method-turbo"
+        "repair, upgrade or uninstall distill-method-turbo (DISTILL_TRACEBACK=1 shows where it failed)"
     )
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)
 

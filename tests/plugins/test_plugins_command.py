@@ -149,7 +149,7 @@ def test_show_of_a_model_has_its_operations_and_spaces(plugin_site: PluginSite, 
 
 def test_show_as_json_and_as_json_schema(plugin_site: PluginSite, distill: Command) -> None:
     plugin_site.add("acme-pack", MODEL_AND_METHOD)
-    card = json.loads(distill("plugins", "show", "turbo", "--json")[1])
+    (card,) = json.loads(distill("plugins", "show", "turbo", "--json")[1])
     assert card["roles"]["judge"] == {"trainable": False, "optional": True, "operations": ["predict_x0"]}
     assert card["options"] == [{"name": "steps", "type": "int", "default": "4", "meaning": "How many steps."}]
     schema = json.loads(distill("plugins", "show", "turbo", "--json-schema")[1])
@@ -164,7 +164,10 @@ def test_show_of_a_broken_plugin_says_what_is_known(plugin_site: PluginSite, dis
     assert "status       failed: RuntimeError" in out
     status, out, err = distill("plugins", "show", "broken", "--json-schema")
     assert (status, out) == (2, "")
-    assert "the options of 'broken' are not known: acme-broken 1.0" in err
+    assert (
+        "the options of 'broken' are not known: acme-broken 1.0 (entry point broken = acme_broken) failed: Runtime"
+        in err
+    )
 
 
 def test_show_of_an_unknown_name_is_an_error_with_the_closest(plugin_site: PluginSite, distill: Command) -> None:
@@ -173,6 +176,24 @@ def test_show_of_an_unknown_name_is_an_error_with_the_closest(plugin_site: Plugi
     assert (status, out) == (2, "")
     assert "There is no plugin 'turbi'." in err
     assert "Did you mean 'turbo'?" in err
+
+
+@pytest.mark.parametrize("name", ["distill-method-turbo", "Distill_Method_Turbo", "TURBO"])
+def test_show_takes_the_packages_name_too_and_any_case(plugin_site: PluginSite, distill: Command, name: str) -> None:
+    plugin_site.add("distill-method-turbo", method_plugin("turbo"))
+    status, out, _ = distill("plugins", "show", name)
+    assert status == 0
+    assert "summary      the method turbo" in out
+
+
+def test_show_of_a_name_that_two_have_is_both_and_no_schema(plugin_site: PluginSite, distill: Command) -> None:
+    plugin_site.add("acme-pack", MODEL_AND_METHOD)
+    cards = json.loads(distill("plugins", "show", "acme-pack", "--json")[1])
+    assert [card["name"] for card in cards] == ["ltx", "turbo"]
+    assert distill("plugins", "show", "acme-pack")[1].count("acme-pack 1.0") == 2
+    status, out, err = distill("plugins", "show", "acme-pack", "--json-schema")
+    assert (status, out) == (2, "")
+    assert "leave out the others with --no-plugin" in err
 
 
 def test_check_imports_targets_and_exits_1_on_a_failure(
@@ -190,6 +211,33 @@ def test_check_imports_targets_and_exits_1_on_a_failure(
     assert "-      broken (acme-broken 1.0): failed: RuntimeError" in lines
     (hollow,) = (line for line in lines if "hollow" in line)
     assert hollow.startswith("method hollow (acme-hollow 1.0): failed: cannot load 'no.such:Target'")
+
+
+def test_check_as_json_has_a_row_per_plugin(
+    plugin_site: PluginSite, distill: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILL_LOAD_PLUGINS", "acme-pack,acme-broken")
+    plugin_site.add("acme-pack", MODEL_AND_METHOD)
+    plugin_site.add("acme-broken", "raise RuntimeError")
+    status, out, _ = distill("plugins", "check", "--json")
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert status == 1
+    assert (rows["turbo"]["failed"], rows["turbo"]["outcome"]) == (False, "ok")
+    assert (rows["broken"]["failed"], rows["broken"]["outcome"]) == (True, "failed: RuntimeError")
+
+
+def test_check_shows_the_plugins_own_frames_when_asked_for(
+    plugin_site: PluginSite, distill: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILL_LOAD_PLUGINS", "acme-hollow")
+    monkeypatch.setenv("DISTILL_TRACEBACK", "1")
+    source = method_plugin("hollow").replace("no.such:Target", "acme_inside:Target")
+    plugin_site.add("acme-hollow", source)
+    (plugin_site.root / "acme_inside.py").write_text("def deep():\n    raise RuntimeError('boom')\ndeep()\n")
+    status, out, err = distill("plugins", "check")
+    assert status == 1
+    assert "failed: cannot load 'acme_inside:Target': RuntimeError: boom" in out
+    assert "in deep" in err
 
 
 @pytest.mark.parametrize("target", ["def inspect(path): ...", "class Model: ...", "class Turbo: ..."])
@@ -243,3 +291,16 @@ def test_matrix_says_what_works_and_why_not(
     answer = json.loads(distill("plugins", "matrix", "--json")[1])
     assert answer["fits"][0]["works"] is False
     assert answer["latent_spaces"] == {"ltx-128": ["ltx"]}
+
+
+def test_matrix_and_list_without_plugins_say_so(
+    plugin_site: PluginSite, distill: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILL_LOAD_PLUGINS", "")
+    status, out, err = distill("plugins", "matrix")
+    assert (status, out) == (0, "")
+    assert err == "nothing to match: no model and no method can be used; see `distill plugins list`\n"
+    monkeypatch.setattr("distill_core.plugins.discovery._installed", list)
+    status, out, err = distill("plugins", "list")
+    assert (status, len(out.splitlines())) == (0, 1)
+    assert err.startswith("no plugin is installed; install a model and a method")

@@ -109,7 +109,7 @@ def _row_without_a_file(folder: Path) -> None:
     ("spoil", "message"),
     [
         (_no_captions_file, "captions.jsonl does not exist"),
-        (_no_rows, "names no clips"),
+        (_no_rows, "captions.jsonl holds no caption"),
         (_caption_outside_the_grammar, "is no caption of the small shapes world"),
         (_other_frames, "has 8 frames of 32x32, but the small shapes world has 9 frames of 32x32"),
         (_other_size, "has 9 frames of 64x64"),

@@ -7,30 +7,36 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 
-from distill_core.errors import ConfigError
-from distill_model_wan.config import WanOptions, resolved_flow_shift, resolved_text_length
+from distill_core.errors import ModelFolderError
+from distill_model_wan.config import WanOptions, settled
 from distill_model_wan.folder import WanFolder
 from distill_model_wan.testing import Variant
 
 
 def test_the_flow_shift_is_the_options_then_the_folders_then_three(folders: dict[Variant, WanFolder]) -> None:
     folder = replace(folders["t2v"], flow_shift=5.0)
-    assert resolved_flow_shift(WanOptions(flow_shift=8.0), folder) == 8.0
-    assert resolved_flow_shift(WanOptions(), folder) == 5.0
-    assert resolved_flow_shift(WanOptions(), replace(folder, flow_shift=None)) == 3.0
+    assert settled(folder, WanOptions(flow_shift=8.0)).flow_shift == 8.0
+    assert settled(folder, WanOptions()).flow_shift == 5.0
+    assert settled(replace(folder, flow_shift=None), WanOptions()).flow_shift == 3.0
 
 
 def test_a_folder_without_a_record_takes_any_text_length(folders: dict[Variant, WanFolder]) -> None:
-    assert resolved_text_length(WanOptions(), folders["t2v"]) == 512
-    assert resolved_text_length(WanOptions(text_length=32), folders["t2v"]) == 32
+    assert settled(folders["t2v"], WanOptions()).text_length == 512
+    assert settled(folders["t2v"], WanOptions(text_length=32)).text_length == 32
 
 
 def test_a_text_length_against_the_record_is_refused(folders: dict[Variant, WanFolder]) -> None:
     folder = replace(folders["t2v"], text_length=16, recorded_text_length=16)
-    assert resolved_text_length(WanOptions(), folder) == 16
-    assert resolved_text_length(WanOptions(text_length=16), folder) == 16
-    with pytest.raises(ConfigError, match=r"pipeline_config.text_length: is 512, but .* padded length of 16"):
-        resolved_text_length(WanOptions(text_length=512), folder)
+    assert settled(folder, WanOptions()).text_length == 16
+    assert settled(folder, WanOptions(text_length=16)).text_length == 16
+    with pytest.raises(ModelFolderError, match=r"pipeline_config.text_length is 512, but .* padded text length of 16"):
+        settled(folder, WanOptions(text_length=512))
+
+
+def test_what_is_settled_once_stays_so(folders: dict[Variant, WanFolder]) -> None:
+    options = WanOptions(flow_shift=8.0, text_length=32)
+    once = settled(folders["t2v"], options)
+    assert settled(once, options) == once
 
 
 @pytest.mark.parametrize(

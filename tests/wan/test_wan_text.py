@@ -91,3 +91,10 @@ def test_rows_are_selected_and_repeated() -> None:
     repeated = text.select(torch.tensor([1])).repeated(5)
     assert len(repeated) == 5
     assert repeated.embeds_BLD[:, 0, 0].tolist() == [1.0] * 5
+
+
+def test_the_bias_of_one_length_is_made_once() -> None:
+    first, second = (packing().pack([torch.ones(length, 4)]) for length in (3, 5))
+    assert first.pad_bias_L is not None
+    assert first.pad_bias_L is second.pad_bias_L
+    assert first.pad_bias_L is not packing(length=256).pack([torch.ones(3, 4)]).pad_bias_L

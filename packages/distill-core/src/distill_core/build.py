@@ -13,8 +13,9 @@ from distill_core.comparison import Comparer
 from distill_core.config.checks import family_of
 from distill_core.config.resolve import ResolvedRun
 from distill_core.config.schema import RunConfig
-from distill_core.data.dataset import ParquetDataset, open_dataset
-from distill_core.data.fit import check_dataset
+from distill_core.data.bad_rows import BadRow, Quarantine
+from distill_core.data.mixture import Mixture, open_mixture
+from distill_core.data.plan import DataPlan, plan_data
 from distill_core.data.stream import RowStream
 from distill_core.ema import WeightAverage
 from distill_core.errors import ConfigError, Problem
@@ -81,15 +82,20 @@ class Prepared:
         run: the configuration, the plugins and the models' folders.
         placement: where it computes.
         dataset: its data.
-        latent_shape: [T, C, H, W] of one training sample.
+        plan: the rows that it trains on, by shape.
         measures: the metrics; they can measure the run's prompts at its size.
     """
 
     run: ResolvedRun
     placement: Placement
-    dataset: ParquetDataset
-    latent_shape: LatentShape
+    dataset: Mixture
+    plan: DataPlan
     measures: Measures
+
+    @property
+    def latent_shape(self) -> LatentShape:
+        """[T, C, H, W] that the run samples at: that of the most training samples."""
+        return self.plan.latent_shape
 
 
 def prepare(run: ResolvedRun) -> Prepared:
@@ -99,13 +105,12 @@ def prepare(run: ResolvedRun) -> Prepared:
     refuse_narrow_weights(run.config, placement.compute)
     if run.config.training.cpu_threads is not None:
         torch.set_num_threads(run.config.training.cpu_threads)
-    dataset = open_dataset(run.config.data.path, latents=run.demands.latents)
-    summary = dataset.summary()
-    shapes = [check_dataset(summary, facts, run.config.data) for facts in run.facts.values()]
+    dataset = open_mixture(run.config.data, latents=run.demands.latents)
+    plan = plan_data(dataset, run.facts.values(), run.config.data)
     measures = Measures.of(run.metrics, run.metric_options)
     prompts = (*validation_prompts(run.config, dataset), *comparison_prompts(run.config, dataset))
-    measures.check(prompts, run.facts[run.lead].latent_space.pixels(shapes[0]))
-    return Prepared(run, placement, dataset, shapes[0], measures)
+    measures.check(prompts, run.facts[run.lead].latent_space.pixels(plan.latent_shape))
+    return Prepared(run, placement, dataset, plan, measures)
 
 
 def build_models(run: ResolvedRun, placement: Placement) -> dict[str, ModelPlugin]:
@@ -180,14 +185,14 @@ def attach_optimizers(config: RunConfig, method: Method, roles: Mapping[str, Rol
             role.average = WeightAverage(parameters, ema.decay, ema.start_step)
 
 
-def validation_prompts(config: RunConfig, dataset: ParquetDataset) -> tuple[str, ...]:
+def validation_prompts(config: RunConfig, dataset: Mixture) -> tuple[str, ...]:
     """The run's prompts: its own, or the first different captions of the data."""
     if config.validation.prompts is not None:
         return config.validation.prompts
     return tuple(dataset.captions(config.validation.max_prompts))
 
 
-def comparison_prompts(config: RunConfig, dataset: ParquetDataset) -> tuple[str, ...]:
+def comparison_prompts(config: RunConfig, dataset: Mixture) -> tuple[str, ...]:
     """The comparison's prompts: its own, or the first different captions of the data; none without a comparison."""
     if config.comparison is None:
         return ()
@@ -225,16 +230,12 @@ def build(prepared: Prepared, directory: RunDirectory, events: Events, progress:
     roles = build_roles(run, models, placement)
     method: Method = load_target(run.method.build, f"method {run.method.name!r}")(roles, run.method_options)
     attach_optimizers(config, method, roles)
-    stream = RowStream(
-        dataset,
-        batch_size=config.training.train_batch_size,
-        seed=config.training.seed,
-        num_workers=config.data.num_workers,
-    )
+    stream = open_stream(prepared, directory, events)
     checkpoints = Checkpoints(
-        directory.checkpoints, events, keep_last=config.checkpoint.keep_last, resume=config.checkpoint.resume == "auto"
+        directory.checkpoints, events, keep_last=config.checkpoint.keep_last, resume=config.checkpoint.resume != "never"
     )
-    start = checkpoints.resume(TrainingState(roles, stream, latent_shape))
+    state = TrainingState(roles, stream, latent_shape)
+    start = checkpoints.resume(state)
     resolved = redact_mapping(run.to_mapping())
     trackers = open_trackers(config.tracking, directory, resolved, start, events)
     lead = models[family_of(config, run.lead)]
@@ -253,10 +254,8 @@ def build(prepared: Prepared, directory: RunDirectory, events: Events, progress:
     trainer = DistillTrainer(
         schedule_of(config),
         method,
-        roles,
-        stream,
+        state,
         lead.adapter,
-        latent_shape,
         placement.device,
         start=start,
         checkpoints=checkpoints,
@@ -293,6 +292,28 @@ def comparer_of(
         key=config.model_dump(mode="json", include={"comparison", "validation", "metrics"}),
         events=events,
         progress=progress,
+    )
+
+
+def open_stream(prepared: Prepared, directory: RunDirectory, events: Events) -> RowStream:
+    """The run's rows; bad ones are refused, or noted in the run directory and passed over, as ``data.on_bad_row`` says."""
+    config, dataset, plan = prepared.run.config, prepared.dataset, prepared.plan
+    quarantine = None
+    if config.data.on_bad_row == "skip":
+
+        def warn(row: BadRow) -> None:
+            events.warn("bad row", f"{row.file}:{row.row} is passed over: {row.reason}")
+
+        quarantine = Quarantine(directory.quarantine, dataset.fingerprint(), len(dataset), warn)
+        quarantine.add(plan.bad)
+    return RowStream(
+        dataset,
+        plan.buckets,
+        batch_size=config.training.train_batch_size,
+        seed=config.training.seed,
+        num_workers=config.data.num_workers,
+        pin_memory=prepared.placement.device.type == "cuda",
+        quarantine=quarantine,
     )
 
 

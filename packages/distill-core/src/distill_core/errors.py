@@ -84,3 +84,11 @@ class NonFiniteError(DistillError):
     """A loss or a gradient became NaN or infinite; nothing after the last checkpoint was kept."""
 
     exit_code = 76
+
+
+class StoppedError(DistillError):
+    """A signal asked the process to leave, and it did so with a checkpoint; the exit status is a shell's for that signal."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + number

@@ -65,13 +65,15 @@ class RoleOptimizer:
     @property
     def learning_rate(self) -> float:
         """The rate of the next update."""
-        return self.settings.learning_rate * lr_multiplier(self.settings, self.updates, self.total_updates)
+        return self._rate(self.updates)
 
     @property
     def last_learning_rate(self) -> float:
         """The rate of the last update; of the first one before that."""
-        rate: float = self.adamw.param_groups[0]["lr"]
-        return rate
+        return self._rate(max(0, self.updates - 1))
+
+    def _rate(self, update: int) -> float:
+        return self.settings.learning_rate * lr_multiplier(self.settings, update, self.total_updates)
 
     def step(self) -> Tensor:
         """Clip, update at the scheduled rate, clear the gradients. Returns the norm before clipping, on the device."""

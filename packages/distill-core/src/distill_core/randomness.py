@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from distill_core.transfer import to_device
+
 SHARED = "shared"
 
 
@@ -55,7 +57,7 @@ class KeyedDraw:
         return [key_fraction(*self._key(row, name)) for row in self.rows]
 
     def _float64(self, values: Sequence[float]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float64, device=self.device)
+        return to_device(torch.tensor(values, dtype=torch.float64), self.device)
 
     def normal(self, name: str, shape: Sequence[int]) -> Tensor:
         """Standard normal float32 [B, *shape], an own key per sample."""
@@ -79,7 +81,7 @@ class KeyedDraw:
 
     def bernoulli(self, name: str, probability: float) -> Tensor:
         """bool [B], true with ``probability``."""
-        return torch.tensor([u < probability for u in self._fractions(name)], device=self.device)
+        return to_device(torch.tensor([u < probability for u in self._fractions(name)]), self.device)
 
     def shared_index(self, name: str, count: int) -> int:
         """An integer in [0, count), the same on every rank."""

@@ -27,6 +27,7 @@ MAY_CHANGE = (
     "checkpoint",
     "training.max_train_steps",
     "data.num_workers",
+    "data.on_bad_row",
 )
 """Keys that a resumed run may give other values: they do not change what the steps so far would have been."""
 
@@ -44,6 +45,7 @@ class RunDirectory:
         self.resolved_yaml = root / "resolved.yaml"
         self.metrics = root / "metrics.jsonl"
         self.events = root / "events.jsonl"
+        self.quarantine = root / "quarantine.jsonl"
         self.samples = root / "samples"
         self.comparison = root / "comparison"
         self.checkpoints = root / "checkpoints"
@@ -59,8 +61,8 @@ class RunDirectory:
             return
         if not self.root.is_dir():
             raise RunDirectoryError(f"output_dir {self.root} is a file; choose another output_dir")
-        if not any(path.name != ".lock" for path in self.root.iterdir()):
-            return
+        if all(path.name.startswith(".") for path in self.root.iterdir()):
+            return  # at most a lock, and a file of ours that was being written when the process died
         if not self.resolved_yaml.exists():
             raise RunDirectoryError(f"output_dir {self.root} is not empty and holds no run; choose another output_dir")
         if not self.metrics.exists() and not self.checkpoints.exists():
@@ -69,22 +71,27 @@ class RunDirectory:
             raise CheckpointError(
                 f"{self.checkpoints} has checkpoints and checkpoint.resume is never; choose another output_dir"
             )
+        changes = self.changes(resolved)
+        if changes and resolved["checkpoint"]["resume"] != "changed":
+            raise RunDirectoryError(
+                f"output_dir {self.root} holds another run ({'; '.join(changes)}); choose another output_dir, make the two agree, "
+                "or go on with the new settings by checkpoint.resume=changed"
+            )
+
+    def changes(self, resolved: Mapping[str, Any]) -> list[str]:
+        """What this configuration has other than the run in the directory and a continuation may not have, one line per key."""
+        if not self.resolved_yaml.exists():
+            return []
         before = flatten(read_document(self.resolved_yaml.read_text(encoding="utf-8"), str(self.resolved_yaml)).data)
         now = flatten(redact_mapping(resolved))
         shapes = {value for key, value in now.items() if key.endswith(".lr_scheduler") and value is not None}
         fixed_length = not shapes <= {"constant", "constant_with_warmup"}  # any other shape spans the whole run
-        changed = sorted(
-            key
-            for key in before.keys() | now.keys()
+        return [
+            f"{key}: {before.get(key)!r} there, {now.get(key)!r} here"
+            for key in sorted(before.keys() | now.keys())
             if before.get(key) != now.get(key)
             and (not _may_change(key) or (fixed_length and key == "training.max_train_steps"))
-        )
-        if changed and resolved["checkpoint"]["resume"] != "changed":
-            listed = "; ".join(f"{key}: {before.get(key)!r} there, {now.get(key)!r} here" for key in changed)
-            raise RunDirectoryError(
-                f"output_dir {self.root} holds another run ({listed}); choose another output_dir, make the two agree, "
-                "or go on with the new settings by checkpoint.resume=changed"
-            )
+        ]
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -107,8 +114,10 @@ class RunDirectory:
     ) -> None:
         """Write down what the run is made of, and where it computes. The directory is :meth:`locked`."""
         self.exit_reason.unlink(missing_ok=True)  # it would speak of an earlier process
+        write_text(
+            self.resolved_yaml, write_yaml(redact_mapping(resolved))
+        )  # first: by it the directory is known as a run's
         write_text(self.run_yaml, yaml_text, 0o600)
-        write_text(self.resolved_yaml, write_yaml(redact_mapping(resolved)))
         write_json(self.root / "plugins.json", plugins)
         write_json(self.root / "environment.json", {**environment(), **place})
 

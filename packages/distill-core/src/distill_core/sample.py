@@ -1,4 +1,4 @@
-"""Carrying out ``distill sample``: which source, in which steps, into which files."""
+"""Carrying out ``distill sample``: which source, in which steps, into which files. Knows no terminal."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
-from rich.progress import track
-
 from distill_core.config.schema import Validation
 from distill_core.errors import RunDirectoryError
 from distill_core.plugins.discovery import discover
-from distill_core.sampling_source import PixelSize, default_placement, open_source
+from distill_core.protocols.validator import ValidationRequest
+from distill_core.sampling_source import PixelSize, SamplingSource, default_placement, open_source
 from distill_core.validation import completed, slug
 from distill_core.video import write_mp4
 
@@ -37,31 +35,57 @@ class SampleOrder:
     role: str | None
     step: int | None
 
+    @property
+    def captions(self) -> Path:
+        """The file beside the videos that says what each should show."""
+        return self.output / "captions.jsonl"
 
-def sample_videos(order: SampleOrder) -> Iterator[Path]:
-    """Sample, and yield every mp4 file as it is written; captions.jsonl beside them says what each should show.
+    def applied_to(self, recorded: ValidationRequest) -> ValidationRequest:
+        """The complete request: what was asked for, then what the source records, then the defaults of ``validation``."""
+        asked = replace(recorded, prompts=self.prompts, seeds=self.seeds)
+        if self.steps is not None:
+            asked = replace(asked, steps=self.steps, timesteps=None)
+        if self.guidance_scale is not None:
+            asked = replace(asked, guidance_scale=self.guidance_scale)
+        if self.sampler is not None:
+            asked = replace(asked, sampler=self.sampler)
+        return completed(asked, Validation(), ())
 
-    Raises RunDirectoryError if the output folder holds captions.jsonl already: it belongs to other videos.
+
+@dataclass(frozen=True)
+class Sampling:
+    """An order whose model is loaded.
+
+    Attributes:
+        order: what was asked for.
+        source: what is sampled.
+        request: how, complete.
     """
-    captions = order.output / "captions.jsonl"
-    if captions.exists():
-        raise RunDirectoryError(f"{captions} belongs to other videos; choose another --output")
+
+    order: SampleOrder
+    source: SamplingSource
+    request: ValidationRequest
+
+    def write_videos(self) -> Iterator[Path]:
+        """Sample, and yield every mp4 file once it is written; captions.jsonl grows beside them."""
+        self.order.output.mkdir(parents=True, exist_ok=True)
+        videos = self.source.model.sampler.sample(self.source.role, self.request, self.source.latent_shape)
+        for index, video in enumerate(videos):
+            path = self.order.output / f"{index:04d}-{slug(video.prompt)}-seed{video.seed}.mp4"
+            write_mp4(path, video.frames, self.order.fps)
+            with self.order.captions.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"file_name": path.name, "caption": video.prompt}, ensure_ascii=False) + "\n")
+            yield path
+
+
+def load(order: SampleOrder) -> Sampling:
+    """Find and load what is to be sampled.
+
+    Raises RunDirectoryError, before that, if the output folder holds captions.jsonl already: it belongs to other videos. Raises
+    DistillError for a source that cannot be sampled as ordered.
+    """
+    if order.captions.exists():
+        raise RunDirectoryError(f"{order.captions} belongs to other videos; name another folder with --output")
     size = PixelSize(order.num_frames, order.height, order.width)
     source = open_source(order.source, discover(), order.role, size, default_placement(), step=order.step)
-    request = source.request
-    if order.steps is not None:
-        request = replace(request, steps=order.steps, timesteps=None)
-    if order.guidance_scale is not None:
-        request = replace(request, guidance_scale=order.guidance_scale)
-    if order.sampler is not None:
-        request = replace(request, sampler=order.sampler)
-    request = completed(replace(request, seeds=order.seeds, prompts=order.prompts), Validation(), ())
-    order.output.mkdir(parents=True, exist_ok=True)
-    videos = source.model.sampler.sample(source.role, request, source.latent_shape)
-    total = len(order.prompts) * len(order.seeds)
-    for index, video in enumerate(track(videos, "sampling", total=total, console=Console(stderr=True))):
-        path = order.output / f"{index:04d}-{slug(video.prompt)}-seed{video.seed}.mp4"
-        write_mp4(path, video.frames, order.fps)
-        with captions.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"file_name": path.name, "caption": video.prompt}, ensure_ascii=False) + "\n")
-        yield path
+    return Sampling(order, source, order.applied_to(source.request))

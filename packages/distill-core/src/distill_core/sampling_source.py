@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -57,11 +58,20 @@ def open_source(
         shape = sized(restored.latent_shape, size, restored.facts)
         return SamplingSource(restored.role, restored.model, restored.sampling, shape)
     spec, facts = recognised(source, index)
+    refuse_of_a_folder(source, {"--role": role, "--step": step})
     model: ModelPlugin = load_target(spec.build)(facts, spec.options(), placement.device, placement.compute)
     modules = model.load_modules(ModelRequest(facts, trainable=False, weights_dtype=placement.compute))
     handle = RoleHandle(DENOISER, modules, model.adapter, trainable=False)
     request = ValidationRequest(role=DENOISER) if facts.sampling is None else replace(facts.sampling, role=DENOISER)
     return SamplingSource(handle, model, request, sized(facts.latent_shape, size, facts))
+
+
+def refuse_of_a_folder(source: str, asked: Mapping[str, object]) -> None:
+    """Raise ConfigError for options that only a run directory can answer; None is not asked for."""
+    idle = [name for name, value in asked.items() if value is not None]
+    if idle:
+        message = f"{source} is no run directory, and only that has roles and checkpoints; leave this out"
+        raise ConfigError([Problem(name, message) for name in idle], "distill sample")
 
 
 def recognised(source: str, index: PluginIndex) -> tuple[ModelSpec, ModelFacts]:
@@ -107,9 +117,9 @@ def asked_shape(known: LatentShape | None, size: PixelSize, space: LatentSpace) 
 
 
 def _latent_frames(num_frames: int, space: LatentSpace) -> int:
-    latent_frames, rest = divmod(num_frames - 1, space.temporal_stride)
-    if rest or num_frames < 1:
-        nearest = max(0, latent_frames) * space.temporal_stride + 1
+    latent_frames = space.latent_frames(num_frames)
+    if latent_frames is None:
+        nearest = space.whole_frames(max(1, num_frames))
         raise ConfigError(
             [
                 Problem(
@@ -119,12 +129,12 @@ def _latent_frames(num_frames: int, space: LatentSpace) -> int:
             ],
             "distill sample",
         )
-    return latent_frames + 1
+    return latent_frames
 
 
 def _latent_size(pixels: int, name: str, space: LatentSpace) -> int:
-    size, rest = divmod(pixels, space.spatial_stride)
-    if rest or size < 1:
+    size = space.latent_size(pixels)
+    if size is None:
         raise ConfigError([Problem(name, f"{pixels} is not a multiple of {space.spatial_stride}")], "distill sample")
     return size
 

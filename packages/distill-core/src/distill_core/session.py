@@ -10,8 +10,9 @@ from rich.console import Console
 
 from distill_core.build import Prepared, Runtime, build
 from distill_core.comparison import ComparisonTable
-from distill_core.errors import DistillError
+from distill_core.errors import DistillError, StoppedError
 from distill_core.events import Events
+from distill_core.plugins.border import describe
 from distill_core.progress import Progress
 from distill_core.protocols.trainer import TrainingSummary
 from distill_core.redaction import redact_text
@@ -38,6 +39,8 @@ def train(prepared: Prepared, directory: RunDirectory, plugins: list[dict[str, A
     """
     run, events, progress = prepared.run, Events(directory.events), Progress(console)
     with directory.locked():
+        for change in directory.changes(run.to_mapping()):
+            events.note("changed", change)
         directory.open(run.loaded.text, run.to_mapping(), plugins, prepared.placement.described())
         reason, details = "error", dict[str, Any]()
         try:
@@ -45,7 +48,8 @@ def train(prepared: Prepared, directory: RunDirectory, plugins: list[dict[str, A
                 runtime = build(prepared, directory, events, progress)
             announce(runtime.start, run.config.training.max_train_steps, console)
             outcome = _trained(runtime, directory, redact_text(run.loaded.text), run.method.name)
-            reason, details = "completed", {"step": outcome.training.step}
+            reason = "completed"
+            details = {"step": outcome.training.step, "seconds": round(outcome.training.seconds, 1)}
             return outcome
         except KeyboardInterrupt:
             reason = "interrupted"
@@ -53,8 +57,11 @@ def train(prepared: Prepared, directory: RunDirectory, plugins: list[dict[str, A
             kept = "nothing was saved yet" if last is None else f"the same command goes on from {last}"
             console.print(f"interrupted; {kept}", highlight=False, soft_wrap=True)
             raise
-        except DistillError as error:
-            details = {"message": str(error)}
+        except StoppedError as error:
+            reason, details = "stopped", {"message": str(error)}
+            raise
+        except BaseException as error:
+            details = {"message": str(error) if isinstance(error, DistillError) else describe(error)}
             raise
         finally:
             directory.close(reason, **details)

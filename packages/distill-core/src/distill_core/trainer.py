@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+import signal
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NoReturn
 
 import torch
 
 from distill_core.checkpoint import Checkpoints, TrainingState
-from distill_core.data.stream import RowStream
-from distill_core.errors import NonFiniteError
+from distill_core.errors import NonFiniteError, StoppedError
 from distill_core.events import Events
+from distill_core.held_signals import HeldSignals
 from distill_core.metrics import MetricWindow
 from distill_core.progress import Progress
 from distill_core.protocols.adapter import PreparesBatch
@@ -22,6 +23,9 @@ from distill_core.protocols.trainer import TrainingSummary
 from distill_core.protocols.validator import Validator
 from distill_core.randomness import KeyedDraw, key_bits
 from distill_core.roles import RoleHandle
+
+CLUSTER_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+"""What schedulers send before they take a machine away."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Schedule:
 class DistillTrainer:
     """The default :class:`distill_core.protocols.Trainer`.
 
-    ``start`` is the step that ``roles`` and ``stream`` are at: 0, or that of the checkpoint that was loaded into them.
+    ``start`` is the step that ``state`` is at: 0, or that of the checkpoint that was loaded into it.
 
     One step draws ``accumulation`` batches. Each staged loss of the method is scaled and run backward before the method goes on; then
     the roles that the method names are clipped, stepped and cleared.
@@ -60,10 +64,8 @@ class DistillTrainer:
         self,
         schedule: Schedule,
         method: Method,
-        roles: Mapping[str, RoleHandle],
-        stream: RowStream,
+        state: TrainingState,
         adapter: PreparesBatch,
-        latent_shape: tuple[int, int, int, int],
         device: torch.device,
         *,
         start: int,
@@ -75,10 +77,8 @@ class DistillTrainer:
     ) -> None:
         self.schedule = schedule
         self.method = method
-        self.roles = roles
-        self.stream = stream
+        self.state = state
         self.adapter = adapter
-        self.latent_shape = latent_shape
         self.device = device
         self.start = start
         self.checkpoints = checkpoints
@@ -87,31 +87,44 @@ class DistillTrainer:
         self.progress = progress
         self.validator = validator
         self.window = MetricWindow()
-        self.state = TrainingState(roles, stream, latent_shape)
 
     def run(self) -> TrainingSummary:
-        """Train from after ``start`` to the last step."""
+        """Train from after ``start`` to the last step.
+
+        Raises StoppedError after the step, and a checkpoint, in which a cluster's SIGTERM or SIGUSR1 asked the process to leave.
+        """
         started = time.monotonic()
         first, last = self.start + 1, self.schedule.max_steps
-        if self.start == 0 and self.schedule.validate_at_start:
-            self.validate(0)
-        with self.progress.training(first, last):
-            for step in range(first, last + 1):
-                self.train_step(step)
-                self.progress.advance(step)
-                if self._due(step, self.schedule.log_interval):
-                    self.log(step)
-                if self._due(step, self.schedule.validation_interval):
-                    self.validate(step)
-                if self._due(step, self.schedule.save_interval) or step == last:
-                    self.save(step)
+        with HeldSignals(*CLUSTER_SIGNALS, insist=False, notice="leaving after this step") as held:
+            if self.start == 0 and self.schedule.validate_at_start:
+                self.validate(0)
+            with self.progress.training(first, last):
+                for step in range(first, last + 1):
+                    self.train_step(step)
+                    self.progress.advance(step)
+                    if self._due(step, self.schedule.log_interval):
+                        self.log(step)
+                    if held.received is not None:
+                        self._leave(step, held.received)
+                    if self._due(step, self.schedule.validation_interval):
+                        self.validate(step)
+                    if self._due(step, self.schedule.save_interval) or step == last:
+                        self.save(step)
         return TrainingSummary(max(last, self.start), time.monotonic() - started, self.checkpoints.latest())
+
+    def _leave(self, step: int, number: signal.Signals) -> NoReturn:
+        """Save and go, without a validation that is due: whoever sends these signals does not wait long."""
+        self.save(step)
+        raise StoppedError(
+            f"{number.name} came in step {step} of {self.schedule.max_steps}; the same command goes on from {self.checkpoints.latest()}",
+            number,
+        )
 
     def train_step(self, step: int) -> None:
         """One step: accumulate the gradients of every staged loss, then step the roles that are due."""
         for micro_step in range(self.schedule.accumulation):
-            rows, positions = next(self.stream)
-            batch = self.adapter.prepare_batch(rows, self.latent_shape)
+            rows, positions, latent_shape = next(self.state.stream)
+            batch = self.adapter.prepare_batch(rows, latent_shape)
             draw = KeyedDraw(self.schedule.seed, step, micro_step, positions, self.device)
             # A module that draws from the global stream (a plugin's dropout) is resumable all the same.
             torch.manual_seed(key_bits(self.schedule.seed, step, micro_step, "global"))
@@ -122,8 +135,8 @@ class DistillTrainer:
                     self.window.add(name, value)
         due = self.method.roles_to_step(step)
         for name in due:
-            self._step_role(self.roles[name], step)
-        for name, role in self.roles.items():
+            self._step_role(self.state.roles[name], step)
+        for name, role in self.state.roles.items():
             if name not in due and role.optimizer is not None:
                 role.optimizer.clear()  # no checkpoint holds gradients: one that outlived its step would be lost by a resume
 
@@ -143,7 +156,7 @@ class DistillTrainer:
             raise NonFiniteError(
                 f"{', '.join(broken)} not finite at step {step}, or in the {self.schedule.log_interval} steps before. {self._remedy()}"
             )
-        for role in self.roles.values():
+        for role in self.state.roles.values():
             if role.optimizer is not None:
                 figures[f"learning_rate/{role.name}"] = role.optimizer.last_learning_rate
         figures["steps_per_second"] = self.progress.rate

@@ -5,7 +5,7 @@ Knows no method, no rollout and no role name. B batch, T latent frames, C channe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -15,14 +15,20 @@ from torch import Tensor, nn
 
 from distill_core.errors import ConfigError, DataError, Problem
 from distill_core.protocols import Batch, Condition, Row
+from distill_core.transfer import to_device
 from distill_model_wan import flow
 from distill_model_wan.attention import AttentionCall, attention_call
-from distill_model_wan.encoders import VideoCodec
+from distill_model_wan.encoders import CaptionEncoder, VideoCodec
 from distill_model_wan.folder import WanFolder
+from distill_model_wan.kept_captions import KeptCaptions
 from distill_model_wan.text import TextPacking, WanText
 
 if TYPE_CHECKING:
     from distill_core.protocols.adapter import Modules
+
+
+CAPTIONS_AT_ONCE = 64
+"""Captions that are encoded while the text encoder is loaded, of those that will be asked for again."""
 
 
 class WanAdapter:
@@ -42,7 +48,7 @@ class WanAdapter:
         folder: WanFolder,
         packing: TextPacking,
         flow_shift: float,
-        encode_caption: Callable[[str], Tensor],
+        captions: CaptionEncoder,
         codec: VideoCodec,
         *,
         negative_prompt: str,
@@ -53,7 +59,8 @@ class WanAdapter:
         self.flow_shift = flow_shift
         self.compute_dtype = compute_dtype
         self.boundaries: WeakKeyDictionary[nn.Module, float] = WeakKeyDictionary()
-        self._encode_caption = encode_caption
+        self._captions = captions
+        self._kept_captions = KeptCaptions(captions, foreseen=(negative_prompt, ""))
         self._codec = codec
         self._negative_prompt = negative_prompt
         self._device = packing.device
@@ -75,7 +82,7 @@ class WanAdapter:
             bare = next(row.id for row in rows if row.latent_CTHW is None)
             raise DataError(f"row {bare} has no latent and others of its batch have one; use data sets of one kind")
         frames = [_cut(row.id, latent, latent_shape) for row, latent in zip(rows, latents_CTHW, strict=True)]
-        return Batch(text, latent_shape, self._normalised(torch.stack(frames).to(self._device)))
+        return Batch(text, latent_shape, self._normalised(to_device(torch.stack(frames), self._device)))
 
     def _trimmed(self, row: Row) -> Tensor:
         """A row's text without padding that was stored with it."""
@@ -99,8 +106,14 @@ class WanAdapter:
         return normalised_BTCHW
 
     def encode_text(self, captions: Sequence[str]) -> WanText:
-        """Captions through UMT5."""
-        return self.packing.pack([self._encode_caption(caption) for caption in captions])
+        """Captions through UMT5, which stays loaded for the next."""
+        return self.packing.pack([self._captions(caption) for caption in captions])
+
+    def kept_texts(self, captions: Sequence[str]) -> Iterator[WanText]:
+        """Captions that will be asked for again, each by itself: encoded once, then kept; UMT5 is let go."""
+        for start in range(0, len(captions), CAPTIONS_AT_ONCE):
+            for embeds_LD in self._kept_captions(captions[start : start + CAPTIONS_AT_ONCE]):
+                yield self.packing.pack([embeds_LD])
 
     def negative_text(self, size: int) -> WanText:
         """The negative prompt for a batch of ``size``; encoded at the first call, then kept."""
@@ -112,11 +125,11 @@ class WanAdapter:
 
     @cached_property
     def _negative(self) -> WanText:
-        return self.encode_text([self._negative_prompt])
+        return next(self.kept_texts([self._negative_prompt]))
 
     @cached_property
     def _empty(self) -> WanText:
-        return self.encode_text([""])
+        return next(self.kept_texts([""]))
 
     # Flow
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from distill_core.errors import ConfigError, Problem
-from distill_core.plugins import Options
-from distill_model_wan.folder import WanFolder
+from distill_core.errors import ModelFolderError
+from distill_core.plugins import ModelFacts, Options
+from distill_model_wan.folder import WanFolder, wan_folder
 
 DEFAULT_FLOW_SHIFT = 3.0
 """The published shift of Wan at 480p."""
@@ -32,22 +33,21 @@ class WanOptions(Options):
     """fold: let a few padding tokens stand for all of them, which is exact and several times faster. full: attend every one."""
 
 
-def resolved_flow_shift(options: WanOptions, folder: WanFolder) -> float:
-    """The run's one flow shift: the option, else what the folder records, else 3."""
-    if options.flow_shift is not None:
-        return options.flow_shift
-    return DEFAULT_FLOW_SHIFT if folder.flow_shift is None else folder.flow_shift
+def settled(facts: ModelFacts, options: WanOptions) -> WanFolder:
+    """A folder's facts under a run's options: its flow shift is the option, else what the folder records, else 3; its text length likewise.
 
-
-def resolved_text_length(options: WanOptions, folder: WanFolder) -> int:
-    """Text tokens that the run conditions on. Raises ConfigError where the option contradicts what a folder records."""
+    Raises ModelFolderError for a text length other than the one that the folder records to have been trained with.
+    """
+    folder = wan_folder(facts)
     recorded = folder.recorded_text_length
-    if options.text_length is None:
-        return folder.text_length
-    if recorded is not None and recorded != options.text_length:
-        message = (
-            f"is {options.text_length}, but {folder.path} was trained with a padded length of {recorded}; "
-            f"leave the key out or set it to {recorded}"
+    if recorded is not None and options.text_length not in (None, recorded):
+        raise ModelFolderError(
+            f"pipeline_config.text_length is {options.text_length}, but {folder.path} was trained with a padded text length of "
+            f"{recorded}; leave the key out or set it to {recorded}"
         )
-        raise ConfigError([Problem("pipeline_config.text_length", message)])
-    return options.text_length
+    recorded_shift = DEFAULT_FLOW_SHIFT if folder.flow_shift is None else folder.flow_shift
+    return replace(
+        folder,
+        flow_shift=recorded_shift if options.flow_shift is None else options.flow_shift,
+        text_length=folder.text_length if options.text_length is None else options.text_length,
+    )

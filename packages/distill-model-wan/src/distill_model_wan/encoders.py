@@ -40,6 +40,10 @@ class CaptionEncoder:
         encoder: UMT5EncoderModel = load_part(UMT5EncoderModel, self.folder, "text_encoder", self.dtype)
         return encoder.to(self.device).eval().requires_grad_(False)
 
+    def release(self) -> None:
+        """Let the text encoder go; the next caption loads it again."""
+        self.__dict__.pop("encoder", None)
+
     @torch.no_grad()
     def __call__(self, caption: str) -> Tensor:
         """One caption as float32 [L, D] on the CPU, its own tokens only, cut at the padded length."""
@@ -86,10 +90,9 @@ class VideoCodec:
 
     def _refuse_misfit(self, frames: int, height: int, width: int) -> None:
         space = self.folder.latent_space
-        if (frames - 1) % space.temporal_stride:
-            wanted = (frames - 1) // space.temporal_stride * space.temporal_stride + 1
+        if space.latent_frames(frames) is None:
             raise DataError(
-                f"{frames} frames are not 1 + a multiple of {space.temporal_stride}; cut the clip to {wanted}"
+                f"{frames} frames are not 1 + a multiple of {space.temporal_stride}; cut the clip to {space.whole_frames(frames)}"
             )
         for name, size, patch in (("height", height, self.folder.patch[1]), ("width", width, self.folder.patch[2])):
             multiple = space.spatial_stride * patch

@@ -15,8 +15,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from diffusers import WanTransformer3DModel
-from torch import nn
+from huggingface_hub import save_torch_state_dict
+from torch import Tensor, nn
 
 from distill_core.errors import ModelFolderError, RunDirectoryError
 from distill_core.protocols import ValidationRequest
@@ -26,10 +28,11 @@ from distill_model_wan.folder import WanFolder
 from distill_model_wan.hub import fetch
 from distill_model_wan.model_card import model_card
 from distill_model_wan.pipeline_json import INDEX, RECORD, ExportRecord, RecordedSampling, read_object, read_scheduler
-from distill_model_wan.quiet import quietly
 from distill_model_wan.schedulers import few_step_scheduler, many_step_scheduler
 
 COPIED_PARTS = ("vae", "text_encoder", "tokenizer")
+FLOAT32 = frozenset({"time_embedder", "scale_shift_table", "norm1", "norm2", "norm3"})
+"""Parts of a transformer that diffusers holds in float32 whatever dtype it is loaded in, and saves so."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,13 @@ class ExportPlan:
         base: the folder that the role started from.
         scheduler: the diffusers scheduler that samples the export. ``Any``: diffusers' schedulers have no common type.
         record: what distill.json will say.
+        dtype: what the transformers' weights are stored in, but for :data:`FLOAT32`.
     """
 
     base: WanFolder
     scheduler: Any
     record: ExportRecord
+    dtype: torch.dtype
 
 
 def plan_export(
@@ -54,6 +59,7 @@ def plan_export(
     latent_shape: tuple[int, int, int, int],
     text_length: int,
     flow_shift: float,
+    dtype: torch.dtype,
 ) -> ExportPlan:
     """Settle how the export is sampled. Raises ModelFolderError if diffusers cannot sample it so."""
     guidance = 1.0 if request.guidance_scale is None else request.guidance_scale
@@ -76,7 +82,7 @@ def plan_export(
         latent_shape=latent_shape,
         base_scheduler=base_scheduler,
     )
-    return ExportPlan(base, scheduler, record)
+    return ExportPlan(base, scheduler, record, dtype)
 
 
 def _grid(request: ValidationRequest, flow_shift: float) -> tuple[float, ...]:
@@ -103,8 +109,13 @@ def write_export(modules: Mapping[str, nn.Module], plan: ExportPlan, output: Pat
 def _write_parts(modules: Mapping[str, nn.Module], plan: ExportPlan, folder: Path) -> None:
     for name, module in modules.items():
         assert isinstance(module, WanTransformer3DModel)
-        with quietly():
-            module.save_pretrained(folder / name)
+        module.save_config(folder / name)
+        save_torch_state_dict(
+            stored_weights(module, plan.dtype),
+            folder / name,
+            filename_pattern="diffusion_pytorch_model{suffix}.safetensors",
+            max_shard_size="10GB",
+        )
         _forget_origin(folder / name / "config.json")
     for part in COPIED_PARTS:
         shutil.copytree(plan.base.path / part, folder / part)
@@ -117,6 +128,14 @@ def _write_parts(modules: Mapping[str, nn.Module], plan: ExportPlan, folder: Pat
     _write_json(folder / INDEX, index)
     _write_json(folder / RECORD, plan.record.model_dump(mode="json"))
     (folder / "README.md").write_text(model_card(plan.base, plan.record), encoding="utf-8")
+
+
+def stored_weights(transformer: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
+    """What diffusers would save of the transformer, had it loaded it in ``dtype``."""
+    return {
+        name: tensor.to(torch.float32 if FLOAT32.intersection(name.split(".")) else dtype)
+        for name, tensor in transformer.state_dict().items()
+    }
 
 
 def _forget_origin(config: Path) -> None:

@@ -1,8 +1,9 @@
-"""A light look at a Wan pipeline folder: what it is, and whether distill supports it. Reads JSON files only; imports no torch."""
+"""A light look at a Wan pipeline folder: what it is, and whether distill supports it. Reads JSON and headers; imports no torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 from distill_core.errors import ModelFolderError
@@ -16,6 +17,7 @@ from distill_model_wan.pipeline_json import (
     ExportRecord,
     PipelineIndex,
     SchedulerConfig,
+    TextEncoderConfig,
     TransformerConfig,
     VaeConfig,
     parse,
@@ -23,7 +25,8 @@ from distill_model_wan.pipeline_json import (
     read_record,
     read_scheduler,
 )
-from distill_model_wan.weights import refuse_damaged
+from distill_model_wan.tensor_shapes import transformer_shapes
+from distill_model_wan.weights import check_weights
 
 DEFAULT_TEXT_LENGTH = 512
 """The padded length that every published Wan was trained with."""
@@ -47,7 +50,6 @@ _CLASSES = {
     "transformer_2": "WanTransformer3DModel",
     "text_encoder": "UMT5EncoderModel",
 }
-_WEIGHTS = ("*.safetensors", "*.bin")
 SHIFT_KEYS = {
     "UniPCMultistepScheduler": "flow_shift",
     "DPMSolverMultistepScheduler": "flow_shift",
@@ -75,6 +77,12 @@ class WanFolder(ModelFacts):
     hub_id: str | None = None
 
 
+def wan_folder(facts: ModelFacts) -> WanFolder:
+    """Facts of this family's own kind."""
+    assert isinstance(facts, WanFolder), f"expected the facts of a Wan folder, got {type(facts).__name__}"
+    return facts
+
+
 def inspect(path: str) -> WanFolder:
     """The facts of a local folder or a hub id. Raises ModelFolderError for one that is no supported Wan, naming what it is."""
     located = locate(path)
@@ -83,7 +91,8 @@ def inspect(path: str) -> WanFolder:
     experts = _experts(folder, index)
     configs = [read(TransformerConfig, folder / name / "config.json") for name in experts]
     vae = read(VaeConfig, folder / "vae" / "config.json")
-    _refuse_unsupported(folder, configs, vae)
+    text_encoder = read(TextEncoderConfig, folder / "text_encoder" / "config.json")
+    _refuse_unsupported(folder, configs, vae, text_encoder)
     _refuse_incomplete(located, experts)
     record = read_record(folder)
     first = configs[0]
@@ -98,6 +107,7 @@ def inspect(path: str) -> WanFolder:
         flow_shift=_flow_shift(folder, record),
         sampling=_sampling(record),
         latent_shape=record.latent_shape,
+        encoders=("vae", "text_encoder", "tokenizer"),
         experts=experts,
         boundary_ratio=index.boundary_ratio,
         expand_timesteps=index.expand_timesteps,
@@ -145,7 +155,9 @@ def _experts(folder: Path, index: PipelineIndex) -> tuple[str, ...]:
     return ("transformer", "transformer_2")
 
 
-def _refuse_unsupported(folder: Path, configs: list[TransformerConfig], vae: VaeConfig) -> None:
+def _refuse_unsupported(
+    folder: Path, configs: list[TransformerConfig], vae: VaeConfig, text_encoder: TextEncoderConfig
+) -> None:
     for config in configs:
         if config.image_dim is not None or config.added_kv_proj_dim is not None or config.in_channels == 36:
             raise ModelFolderError(f"{folder} is an image-to-video Wan (its transformer takes an image). {SUPPORTED}")
@@ -154,13 +166,18 @@ def _refuse_unsupported(folder: Path, configs: list[TransformerConfig], vae: Vae
                 f"{folder}: its transformer takes {config.in_channels} channels and gives {config.out_channels}, "
                 f"its VAE has {vae.z_dim}; they belong to different models"
             )
+        if config.text_dim != text_encoder.d_model:
+            raise ModelFolderError(
+                f"{folder}: its transformer takes text of {config.text_dim} features, its text encoder gives "
+                f"{text_encoder.d_model}; they belong to different models"
+            )
     for name, values in (("latents_mean", vae.latents_mean), ("latents_std", vae.latents_std)):
         if len(values) != vae.z_dim:
             raise ModelFolderError(f"{folder}/vae/config.json: {name} has {len(values)} values for z_dim {vae.z_dim}")
 
 
 def _refuse_incomplete(located: Located, experts: tuple[str, ...]) -> None:
-    """Every part's files are there; of a hub snapshot, weights come later."""
+    """Every part has its files, and they are whole; of a hub snapshot, weights come later, and are checked when they are loaded."""
     folder = located.folder
     if not (folder / "tokenizer" / "tokenizer_config.json").is_file():
         raise ModelFolderError(
@@ -169,9 +186,7 @@ def _refuse_incomplete(located: Located, experts: tuple[str, ...]) -> None:
     if located.hub_id is not None:
         return
     for part in (*experts, "vae", "text_encoder"):
-        if not any(weights for pattern in _WEIGHTS for weights in (folder / part).glob(pattern)):
-            raise ModelFolderError(f"{folder / part} holds no weights; the folder is incomplete, fetch it again")
-        refuse_damaged(folder / part)
+        check_weights(folder / part)
 
 
 def _flow_shift(folder: Path, record: ExportRecord) -> float | None:
@@ -197,7 +212,7 @@ def _sampling(record: ExportRecord) -> ValidationRequest | None:
 
 
 def _summary(index: PipelineIndex, configs: list[TransformerConfig]) -> str:
-    size = _billions(configs[0].parameter_count)
+    size = _billions(sum(prod(shape) for shape in transformer_shapes(configs[0]).values()))
     if len(configs) == 2:
         return f"Wan 2.2 T2V with two experts, 2 × {size} parameters"
     if index.expand_timesteps:

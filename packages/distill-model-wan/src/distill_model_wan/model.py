@@ -15,11 +15,12 @@ from distill_core.plugins import ModelFacts
 from distill_core.protocols import ModelPlugin, ModelRequest, ValidationRequest
 from distill_model_wan.adapter import WanAdapter
 from distill_model_wan.attention import checkpoint_blocks, fold_text
-from distill_model_wan.config import WanOptions, resolved_flow_shift, resolved_text_length
+from distill_model_wan.config import WanOptions, settled
 from distill_model_wan.encoders import CaptionEncoder, VideoCodec
 from distill_model_wan.export import plan_export, write_export
-from distill_model_wan.folder import WanFolder
+from distill_model_wan.folder import WanFolder, wan_folder
 from distill_model_wan.loading import load_part
+from distill_model_wan.quiet import without_norm_warning
 from distill_model_wan.sampling import WanSampler
 from distill_model_wan.text import TextPacking
 
@@ -35,12 +36,14 @@ class WanModel:
     def __init__(
         self, facts: ModelFacts, options: WanOptions, device: torch.device, compute_dtype: torch.dtype
     ) -> None:
-        """Load nothing yet. Raises ConfigError where the options contradict what the folder records."""
-        folder = wan_folder(facts)
+        """Load nothing yet. Raises ModelFolderError where the options contradict what the folder records."""
+        without_norm_warning()
+        folder = settled(facts, options)
+        assert folder.flow_shift is not None
         self.device = device
         self.compute_dtype = compute_dtype
-        self.flow_shift = resolved_flow_shift(options, folder)
-        self.text_length = resolved_text_length(options, folder)
+        self.flow_shift = folder.flow_shift
+        self.text_length = folder.text_length
         self.captions = CaptionEncoder(folder, self.text_length, device, compute_dtype)
         self.codec = VideoCodec(folder, device)
         self.adapter = WanAdapter(
@@ -100,13 +103,15 @@ class WanModel:
         sampling: ValidationRequest,
         latent_shape: tuple[int, int, int, int],
         output: Path,
+        dtype: torch.dtype,
     ) -> None:
         """Write a diffusers pipeline folder that WanPipeline samples as ``sampling`` says, at ``latent_shape`` [T, C, H, W].
 
-        Raises ModelFolderError, before anything is written, if no diffusers scheduler can; RunDirectoryError if ``output`` is taken.
+        Weights are stored in ``dtype``, those that diffusers always holds in float32 excepted. Raises ModelFolderError, before
+        anything is written, if no diffusers scheduler can; RunDirectoryError if ``output`` is taken.
         """
         folder, kind = wan_folder(base), self.sampler.kind(sampling)
-        plan = plan_export(folder, sampling, kind, latent_shape, self.text_length, self.flow_shift)
+        plan = plan_export(folder, sampling, kind, latent_shape, self.text_length, self.flow_shift, dtype)
         write_export(modules, plan, output)
 
 
@@ -125,12 +130,6 @@ class Float32TimeEmbedding(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             embedded: Tensor = self.linear_2(self.act(self.linear_1(features)))
         return embedded
-
-
-def wan_folder(facts: ModelFacts) -> WanFolder:
-    """Facts of this family's own kind."""
-    assert isinstance(facts, WanFolder), f"expected the facts of a Wan folder, got {type(facts).__name__}"
-    return facts
 
 
 def _keeps_the_contract(model: WanModel) -> ModelPlugin:

@@ -52,10 +52,10 @@ _SEEDING = {
 
 def model_card(base: WanFolder, record: ExportRecord) -> str:
     """The card of an export made from ``base``."""
-    sampling, space = record.sampling, base.latent_space
+    sampling = record.sampling
     assert sampling is not None
     assert record.latent_shape is not None
-    frames, _, rows, columns = record.latent_shape
+    num_frames, height, width = base.latent_space.pixels(record.latent_shape)
     grid = ""
     if sampling.timesteps is not None:
         listed = ", ".join(f"{timestep:.6g}" for timestep in sampling.timesteps)
@@ -70,9 +70,9 @@ def model_card(base: WanFolder, record: ExportRecord) -> str:
         summary=base.summary,
         version=record.distill_version,
         steps=sampling.steps,
-        height=rows * space.spatial_stride,
-        width=columns * space.spatial_stride,
-        num_frames=(frames - 1) * space.temporal_stride + 1,
+        height=height,
+        width=width,
+        num_frames=num_frames,
         guidance=sampling.guidance_scale,
         moves=_MOVES[sampling.sampler],
         seeding=_SEEDING[sampling.sampler],

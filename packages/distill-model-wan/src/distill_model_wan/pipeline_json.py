@@ -6,7 +6,6 @@ Reads and checks; decides nothing about what is supported (``folder.py`` does). 
 from __future__ import annotations
 
 import json
-from math import prod
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -75,23 +74,6 @@ class TransformerConfig(_Json):
     image_dim: int | None = None
     added_kv_proj_dim: int | None = None
 
-    @property
-    def parameter_count(self) -> int:
-        """How many parameters a text-to-video transformer of this shape has."""
-        width = self.num_attention_heads * self.attention_head_dim
-        volume = prod(self.patch_size)
-        patches = _linear(self.in_channels * volume, width) + _linear(width, self.out_channels * volume)
-        times = _linear(self.freq_dim, width) + _linear(width, width) + _linear(width, 6 * width)
-        text = _linear(self.text_dim, width) + _linear(width, width)
-        attention = 4 * _linear(width, width) + 2 * width
-        feed_forward = _linear(width, self.ffn_dim) + _linear(self.ffn_dim, width)
-        block = 2 * attention + feed_forward + 6 * width + (2 * width if self.cross_attn_norm else 0)
-        return patches + times + text + self.num_layers * block + 2 * width
-
-
-def _linear(inputs: int, outputs: int) -> int:
-    return inputs * outputs + outputs
-
 
 class VaeConfig(_Json):
     """vae/config.json. The default statistics are those of Wan 2.1's VAE, which diffusers assumes too."""
@@ -108,6 +90,15 @@ class VaeConfig(_Json):
     )  # fmt: skip
     scale_factor_temporal: int = 4
     scale_factor_spatial: int = 8
+    base_dim: int = 96
+    decoder_base_dim: int | None = None
+    dim_mult: tuple[int, ...] = (1, 2, 4, 4)
+    num_res_blocks: int = 2
+    attn_scales: tuple[()] = ()
+    temperal_downsample: tuple[bool, ...] = (False, True, True)
+    is_residual: bool = False
+    in_channels: int = 3
+    out_channels: int = 3
 
     @property
     def latent_space(self) -> LatentSpace:
@@ -119,6 +110,19 @@ class VaeConfig(_Json):
             mean=self.latents_mean,
             std=self.latents_std,
         )
+
+
+class TextEncoderConfig(_Json):
+    """text_encoder/config.json, with the defaults of transformers."""
+
+    vocab_size: int = 250112
+    d_model: int = 512
+    d_kv: int = 64
+    d_ff: int = 1024
+    num_layers: int = 8
+    num_heads: int = 6
+    relative_attention_num_buckets: int = 32
+    feed_forward_proj: str = "gated-gelu"
 
 
 class SchedulerConfig(_Json):

@@ -58,8 +58,7 @@ class WanSampler:
         """One video per prompt and seed, prompts outermost. Raises DistillError for timesteps that are no falling grid."""
         assert request.prompts is not None
         assert request.seeds is not None
-        for prompt in request.prompts:
-            text = self.adapter.encode_text([prompt])
+        for prompt, text in zip(request.prompts, self.adapter.kept_texts(request.prompts), strict=True):
             for seed in request.seeds:
                 noise = Noise(latent_shape, torch.Generator("cpu").manual_seed(seed), self.adapter.packing.device)
                 velocity = GuidedVelocity(role, request, text)

@@ -14,6 +14,13 @@ from distill_model_wan.folder import SHIFT_KEYS
 # ``Any`` below: diffusers' schedulers have no common type, and are untyped.
 
 
+def published_scheduler(flow_shift: float) -> UniPCMultistepScheduler:
+    """The many-step scheduler that Wan is published with."""
+    return UniPCMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, num_train_timesteps=1000, flow_shift=flow_shift
+    )
+
+
 def many_step_scheduler(config: Mapping[str, Any], shift: float) -> Any:
     """A fresh scheduler of the class that ``config`` names, deterministic, under the run's flow shift."""
     name = config["_class_name"]

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline, WanTransformer3DModel
+from diffusers import AutoencoderKLWan, WanPipeline, WanTransformer3DModel
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import T5TokenizerFast, UMT5Config, UMT5EncoderModel
 
 from distill_model_wan.pipeline_json import RECORD
+from distill_model_wan.quiet import quietly
+from distill_model_wan.schedulers import published_scheduler
 
 Variant = Literal["t2v", "a14b", "ti2v"]
 """Wan 2.1 T2V, Wan 2.2 T2V with two experts, Wan 2.2 TI2V."""
@@ -45,15 +47,14 @@ def make_tiny_pipeline(
             tokenizer=tokenizer,
             text_encoder=_text_encoder(len(tokenizer)),
             vae=_vae(variant),
-            scheduler=UniPCMultistepScheduler(
-                prediction_type="flow_prediction", use_flow_sigmas=True, num_train_timesteps=1000, flow_shift=flow_shift
-            ),
+            scheduler=published_scheduler(flow_shift),
             transformer=_transformer(channels),
             transformer_2=_transformer(channels) if variant == "a14b" else None,
             boundary_ratio=0.875 if variant == "a14b" else None,
             expand_timesteps=variant == "ti2v",
         )
-    pipeline.save_pretrained(path)
+    with quietly():
+        pipeline.save_pretrained(path)
     if text_length is not None:
         (path / RECORD).write_text(json.dumps({"text_length": text_length}), encoding="utf-8")
     return path

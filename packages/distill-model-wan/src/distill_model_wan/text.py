@@ -11,10 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
+
+from distill_core.transfer import to_device
 
 _FOLDED = 2
 """Tokens that stand for the folded padding. One would do in float32; in bfloat16, log n is off by up to 1.6 %, and a second token
@@ -69,7 +72,7 @@ class TextPacking:
         """Captions [L_i, D], none longer than the padded length, as one batch."""
         attended = self._attended(max(len(caption) for caption in captions))
         embeds = [pad(caption.float(), (0, 0, 0, attended - len(caption))) for caption in captions]
-        return self._with_bias(torch.stack(embeds).to(self.device))
+        return self._with_bias(to_device(torch.stack(embeds), self.device))
 
     def mixed(self, text: WanText, other: WanText, mask_B: Tensor) -> WanText:
         """``other`` (of size 1 or B) where the mask is true, ``text`` elsewhere. Does not wait for the device."""
@@ -87,7 +90,13 @@ class TextPacking:
         attended = embeds_BLD.shape[1]
         if attended == self.length:
             return WanText(embeds_BLD, None)
-        return WanText(embeds_BLD, pad_bias(attended, self.length, self.logit_dtype).to(self.device))
+        return WanText(embeds_BLD, _pad_bias_on(self.device, attended, self.length, self.logit_dtype))
+
+
+
+def _pad_bias_on(device: torch.device, attended: int, length: int, dtype: torch.dtype) -> Tensor:
+    """The bias [L] on the device, copied there once: a run has at most ``length`` / 8 different ones."""
+    return to_device(pad_bias(attended, length, dtype), device)
 
 
 def pad_bias(attended: int, length: int, dtype: torch.dtype) -> Tensor:

@@ -32,8 +32,12 @@ def write_json(path: Path, content: Any) -> None:
 def write_text(path: Path, content: str, mode: int = 0o666) -> None:
     """Write a text file beside its name, then rename it into place. ``mode`` is subject to the umask."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(beside, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-        file.write(content)
-    sync(beside)
-    beside.replace(path)
+    try:
+        with open(beside, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            file.write(content)
+        sync(beside)
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
     sync(path.parent)

@@ -44,11 +44,19 @@ def optimizer_tensors(role: str, optimizer: RoleOptimizer) -> dict[str, Tensor]:
 
 
 class TrainingState:
-    """The state of a run, as views: saving reads through them, loading writes through them."""
+    """The state of a run, as views: saving reads through them, loading writes through them.
+
+    Attributes:
+        roles: every participant, frozen ones too.
+        trained: the roles that have an optimizer, with it.
+        stream: the data, at the run's position.
+        latent_shape: [T, C, H, W] of a sample.
+    """
 
     def __init__(
         self, roles: Mapping[str, RoleHandle], stream: RowStream, latent_shape: tuple[int, int, int, int]
     ) -> None:
+        self.roles = roles
         self.trained = {name: (role, role.optimizer) for name, role in roles.items() if role.optimizer is not None}
         self.stream = stream
         self.latent_shape = latent_shape

@@ -1,7 +1,7 @@
 """Checkpoints on disk: written beside, hashed, synced, renamed. A published one is never written to again.
 
 ``checkpoints/step-00000100/`` holds ``dcp/`` (torch.distributed.checkpoint), ``state.json`` and, written last, ``manifest.json`` with the
-size and SHA-256 of every file. ``checkpoints/LATEST`` names the newest. A directory without a valid manifest does not count.
+size and SHA-256 of every file. A directory without a valid manifest does not count.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import uuid
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,14 +19,13 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 from torch import Tensor
-from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.state_dict_loader import load as dcp_load
-from torch.distributed.checkpoint.state_dict_saver import save as dcp_save
 
-from distill_core.checkpoint.files import sha256, sync, write_json, write_text
+from distill_core.checkpoint.files import sha256, sync, write_json
 from distill_core.checkpoint.state import TrainingState
+from distill_core.checkpoint.tensors import load_tensors, save_tensors
 from distill_core.errors import CheckpointError
 from distill_core.events import Events
+from distill_core.held_signals import HeldSignals
 from distill_core.protocols.validator import ValidationRequest
 
 SCHEMA = 1
@@ -86,14 +85,7 @@ class Checkpoint:
                 raise CheckpointError(
                     f"{self.path}: {name} has shape {stored[name]}, this run's has {list(tensor.shape)}"
                 )
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-            try:
-                dcp_load(
-                    {name: t.detach() for name, t in tensors.items()}, checkpoint_id=self.path / "dcp", no_dist=True
-                )
-            except CheckpointException as error:
-                raise CheckpointError(f"{self.path} cannot be read: {error}") from error
+        load_tensors(self.path / "dcp", tensors)
 
 
 class Checkpoints:
@@ -156,7 +148,15 @@ class Checkpoints:
         """Publish the state after ``step``. Returns its directory.
 
         A good checkpoint of that step is left as it is; a damaged one, which the run was not resumed from, is moved aside.
+        Ctrl-C is heeded once the checkpoint is published; a second one at once, and then nothing is left of it.
         """
+        with HeldSignals(signal.SIGINT, insist=True, notice="finishing a checkpoint first; again to leave now") as held:
+            final = self._publish(state, step, sampling)
+        if held.received is not None:
+            raise KeyboardInterrupt
+        return final
+
+    def _publish(self, state: TrainingState, step: int, sampling: ValidationRequest | None) -> Path:
         final = self.root / f"step-{step:08d}"
         if final.exists():
             if not Checkpoint(final, step).faults():
@@ -166,26 +166,30 @@ class Checkpoints:
             self.events.warn("checkpoint_moved_aside", f"the damaged {final} is now {aside}")
         self._sweep()
         self.root.mkdir(parents=True, exist_ok=True)
-        beside = self.root / f".tmp-{step:08d}-{uuid.uuid4().hex[:8]}"
+        beside = self._unpublished(step)
         beside.mkdir()
         try:
             _write(beside, state, step, sampling)
             os.rename(beside, final)
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(beside, ignore_errors=True)
+            if isinstance(error, OSError) and error.filename is None:
+                error.filename = str(self.root)  # a full disk names no file
             raise
         sync(self.root)
-        write_text(self.root / "LATEST", final.name + "\n")
         self.events.note("checkpoint", f"saved {final}", step=step)
         self._damaged.discard(final)
         self._retain()
         return final
 
+    def _unpublished(self, step: int) -> Path:
+        """A new name for a checkpoint that is being made or deleted; :meth:`_sweep` removes what has such a name."""
+        return self.root / f".tmp-{step:08d}-{uuid.uuid4().hex[:8]}"
+
     def _sweep(self) -> None:
-        """Remove what a killed save left behind."""
+        """Remove what a kill in the middle of saving or deleting left behind."""
         for leftover in self.root.glob(".tmp-*"):
-            if not leftover.is_symlink():
-                shutil.rmtree(leftover, ignore_errors=True)
+            shutil.rmtree(leftover, ignore_errors=True)  # which follows no link
 
     def _retain(self) -> None:
         """Delete what is older than the newest ``keep_last`` checkpoints; those known to be damaged do not count among them."""
@@ -194,17 +198,17 @@ class Checkpoints:
             if kept < self.keep_last:
                 kept += checkpoint.path not in self._damaged
                 continue
+            leaving = self._unpublished(checkpoint.step)
             try:
-                shutil.rmtree(checkpoint.path)
+                os.rename(checkpoint.path, leaving)  # a kill halfway leaves no half of it under its name
+                shutil.rmtree(leaving)
             except OSError as error:
                 self.events.warn("checkpoint_not_deleted", f"{checkpoint.path} could not be deleted: {error}")
 
 
 def _write(folder: Path, state: TrainingState, step: int, sampling: ValidationRequest | None) -> None:
-    tensors = {name: tensor.detach() for name, tensor in state.tensors().items()}
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-        dcp_save(tensors, checkpoint_id=folder / "dcp", no_dist=True)
+    tensors = state.tensors()
+    save_tensors(folder / "dcp", tensors)
     write_json(
         folder / "state.json",
         {
@@ -224,6 +228,4 @@ def _write(folder: Path, state: TrainingState, step: int, sampling: ValidationRe
             str(path.relative_to(folder)): {"size": path.stat().st_size, "sha256": sha256(path)} for path in files
         },
     }
-    write_json(folder / "manifest.json", manifest)
-    sync(folder / "dcp")
-    sync(folder)
+    write_json(folder / "manifest.json", manifest)  # which brings the folder's own entries to disk too

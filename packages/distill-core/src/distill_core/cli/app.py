@@ -5,6 +5,7 @@ Knows no command's work. ``--no-plugin`` is a matter of the environment, so that
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -14,11 +15,18 @@ import typer
 
 from distill_core import __version__
 from distill_core.cli import config, data, export, plugins, run, sample
+from distill_core.cli.failure import report, system_fault
 from distill_core.errors import DistillError
+
+EXIT_STATUSES = (
+    "Exit status: 0 done, 1 a check failed or a bug, 2 a mistake in the command, the run.yaml, a plugin or a model folder, 65 the data, "
+    "66 the checkpoint, 73 the output folder, 74 the disk, 76 a loss that is not finite, 130 Ctrl-C, 128 + N a cluster's signal N."
+)
 
 app = typer.Typer(
     name="distill",
     help="Turn a many-step video diffusion model into a few-step one. A run.yaml names a model and a method, each a plugin.",
+    epilog=EXIT_STATUSES,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -67,15 +75,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     # Threads of a CPU run that spin while they wait stall each other where the machine is busy: five times slower was seen on two cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _print_anything()
     try:
         app(args=hoisted(sys.argv[1:] if arguments is None else arguments), prog_name="distill")
     except DistillError as error:
-        _report(error)
+        report(error, str(error))
         raise SystemExit(error.exit_code) from None
     except OSError as error:  # a full disk, a folder that may not be written to
         if isinstance(error, BrokenPipeError):
             raise
-        _report(error)
+        report(error, system_fault(error))
         raise SystemExit(IO_ERROR) from None
     finally:
         _flush()
@@ -96,19 +105,10 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
     return front + rest
 
 
-def _report(error: Exception) -> None:
-    """The message on stderr, in colour on a terminal."""
-    if os.environ.get("DISTILL_TRACEBACK", "0") not in ("", "0"):
-        import traceback
-
-        traceback.print_exception(error)
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.text import Text
-
-        Console(stderr=True).print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
-    else:
-        print(f"error: {error}", file=sys.stderr)
+def _print_anything() -> None:
+    """Where stdout is no UTF-8, a letter that it does not have is written as an escape, as Python does on stderr."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _flush() -> None:

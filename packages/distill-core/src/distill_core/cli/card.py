@@ -46,10 +46,14 @@ def _need(need: RoleNeed) -> dict[str, object]:
     return {"trainable": need.trainable, "optional": need.optional, "operations": sorted(need.operations)}
 
 
-def schema_of(row: PluginRow) -> dict[str, object]:
-    """The JSON Schema of its options. Raises PluginError where they are not known."""
+def schema_of(rows: Sequence[PluginRow]) -> dict[str, object]:
+    """The JSON Schema of the options of the one plugin in ``rows``. Raises PluginError where they are several, or not known."""
+    if len(rows) > 1:
+        them = ", ".join(f"the {row.kind} {row.name!r} of {row.package}" for row in rows)
+        raise PluginError(f"one schema is asked for, and there are {them}; leave out the others with --no-plugin")
+    (row,) = rows
     if row.spec is None:
-        raise PluginError(f"the options of {row.name!r} are not known: {row.origin} is {row.status}: {row.error}")
+        raise PluginError(f"the options of {row.name!r} are not known: {row.plight}")
     return row.spec.options.model_json_schema()
 
 

@@ -23,29 +23,53 @@ class StoredDtype(StrEnum):
 
 @app.command()
 def encode(
-    source: Annotated[Path, typer.Argument(help="A folder of videos; with --captions-only a captions file.")],
+    source: Annotated[
+        Path, typer.Argument(help="A folder of videos and pictures; with --captions-only a captions file.")
+    ],
     model: Annotated[str, typer.Option(help="Pipeline folder, or hub id, whose encoders are to be used.")],
-    output: Annotated[Path, typer.Option(help="The data set to make: a folder that is not there yet.")],
+    output: Annotated[Path, typer.Option(help="The data set to make, or to add what is new to.")],
     family: Annotated[str | None, typer.Option(help="Model plugin; needed only where several are installed.")] = None,
     num_frames: Annotated[
         int | None, typer.Option(min=1, help="Frames of each clip; shorter ones are skipped.")
     ] = None,
     height: Annotated[int | None, typer.Option(min=1, help="Pixel rows of each clip.")] = None,
     width: Annotated[int | None, typer.Option(min=1, help="Pixel columns of each clip.")] = None,
+    bucket: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FxHxW", help="Frames, height and width that a clip may be made into. Repeatable."),
+    ] = None,
+    clips_per_video: Annotated[
+        int, typer.Option(min=1, help="Cut so many clips at most from one video, one after another.")
+    ] = 1,
     fps: Annotated[float | None, typer.Option(min=0.01, help="Frames per second of each clip.")] = None,
-    captions: Annotated[Path | None, typer.Option(help="A .jsonl or .csv of videos and their captions.")] = None,
-    captions_only: Annotated[bool, typer.Option("--captions-only", help="SOURCE is captions without videos.")] = False,
+    captions: Annotated[
+        Path | None, typer.Option(help="A .jsonl, .csv or .parquet that names each video with its caption.")
+    ] = None,
+    captions_only: Annotated[
+        bool, typer.Option("--captions-only", help="SOURCE is captions alone: a .txt, .jsonl, .csv or .parquet.")
+    ] = False,
     dtype: Annotated[StoredDtype, typer.Option(help="What tensors are stored in.")] = StoredDtype.FLOAT32,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N", help="Encode the I-th of N parts, beside other processes; torchrun says it itself."
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the data set at --output, once the new one is whole.")
     ] = False,
 ) -> None:
     """Encode videos with captions, or captions alone, into parquet files to train on.
 
-    Captions are taken from captions.jsonl, captions.csv, metadata.jsonl or metadata.csv in the folder, or from a .txt
-    beside each video. What became of each clip stands in report.jsonl beside the data.
+    Captions are taken from captions.jsonl (.csv, .parquet) or metadata.jsonl (.csv, .parquet) in the folder, or from a .txt
+    beside each video. What became of each clip stands in _report.jsonl beside the data.
+
+    Stopped, the same command goes on where it was. Given again, it encodes only what is new.
     """
-    from distill_core.cli.encoding import EncodeRequest, carry_out
+    from distill_core.cli.waiting import waiting
+
+    with waiting("importing torch"):
+        from distill_core.cli.encoding import EncodeRequest, carry_out
 
     carry_out(
         EncodeRequest(
@@ -56,10 +80,13 @@ def encode(
             num_frames=num_frames,
             height=height,
             width=width,
+            bucket=() if bucket is None else tuple(bucket),
+            clips_per_video=clips_per_video,
             fps=fps,
             captions=captions,
             captions_only=captions_only,
             dtype=dtype.value,
+            shard=shard,
             overwrite=overwrite,
         )
     )
@@ -69,32 +96,62 @@ def encode(
 def inspect(
     path: Annotated[Path, typer.Argument(help="A data set: a folder of parquet files, or one file.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    preview: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Decode N rows into a page of playing clips.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="The page; _preview.html beside the data by default.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="What decodes; by default the model that the data set was encoded with.")
+    ] = None,
+    family: Annotated[str | None, typer.Option(help="Model plugin; needed only where several are installed.")] = None,
 ) -> None:
-    """Show what a data set holds: schema, rows, shapes, the first captions. Reads no latent."""
+    """Show what a data set holds: schema, rows, shapes, captions, how it was made. Reads no latent without --preview."""
     import json
 
-    from distill_core.data.dataset import open_dataset
+    from distill_core.cli.waiting import waiting
 
-    dataset = open_dataset(path, latents=False)
-    summary = dataset.summary()
-    clips = sum(summary.latent_shapes.values())
-    facts = {
-        "path": str(path),
-        "schema": "text-only" if not clips else "T2V" if clips == summary.rows else "T2V and text-only",
-        "files": len(dataset.files),
-        "bytes": sum(file.bytes for file in dataset.files),
-        "rows": summary.rows,
-        "latent_shapes": [{"shape": shape, "rows": rows} for shape, rows in sorted(summary.latent_shapes.items())],
-        "text_widths": summary.text_widths,
-        "max_text_length": summary.max_text_length,
-        "captions": dataset.captions(CAPTIONS_SHOWN),
-    }
+    with waiting(f"reading {path}"):
+        from distill_core.data.overview import overview
+
+        found = overview(path)
     if as_json:
-        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
-        return
-    shapes = ", ".join(f"{list(shape)} × {rows}" for shape, rows in sorted(summary.latent_shapes.items()))
-    typer.echo(f"{facts['schema']}: {summary.rows} rows in {facts['files']} files, {facts['bytes']} bytes")
-    typer.echo(f"latents [C, T, H, W]: {shapes or 'none'}")
-    typer.echo(f"text: at most {summary.max_text_length} tokens of {', '.join(map(str, summary.text_widths))} features")
-    for caption in dataset.captions(CAPTIONS_SHOWN):
-        typer.echo(f"caption: {caption}")
+        typer.echo(json.dumps(found.as_json(), indent=2, ensure_ascii=False))
+    else:
+        typer.echo("\n".join(found.lines()))
+    if preview is not None:
+        from distill_core.cli.examining import show_preview
+
+        page = show_preview(path, preview, output, model, family)
+        typer.echo(f"the clips play in {page}", err=True)
+
+
+@app.command()
+def validate(
+    path: Annotated[Path, typer.Argument(help="A data set: a folder of parquet files, or one file.")],
+    model: Annotated[
+        str | None, typer.Option(help="Pipeline folder, or hub id, that the rows must fit; none by default.")
+    ] = None,
+    family: Annotated[str | None, typer.Option(help="Model plugin; needed only where several are installed.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Read every row, and name the bad ones: file:row, why. Exit status 1 if there are any."""
+    import json
+    from dataclasses import asdict
+
+    from distill_core.cli.waiting import waiting
+
+    with waiting(f"reading {path}") as say:
+        from distill_core.cli.examining import examine_for
+
+        found = examine_for(path, model, family, say)
+    if as_json:
+        typer.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False))
+    else:
+        for fault in found.faults:
+            typer.echo(str(fault))
+        bad = f"{len(found.faults)} bad" if found.faults else "all good"
+        typer.echo(f"{found.rows} rows in {found.files} files: {bad}", err=True)
+    if found.faults:
+        raise typer.Exit(1)

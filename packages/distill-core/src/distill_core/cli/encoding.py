@@ -1,13 +1,15 @@
 """The work of ``distill data encode``: check everything that is cheap to check, then load the encoders, then encode.
 
-Knows the terminal and the plugins; what encoding is lies in :mod:`distill_core.data.encode`.
+Knows the terminal and the plugins; what encoding is lies in :mod:`distill_core.data.encode_videos`.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,20 +17,36 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
-from distill_core.data.captions import read_captions
-from distill_core.data.clips import clip_rules
-from distill_core.data.encode import Encoding, Fate, Listener, encode_captions, encode_videos
-from distill_core.data.folder import REPORT, check_output
-from distill_core.data.sources import find_sources
+from distill_core.cli.waiting import waiting
+from distill_core.data.captions import CaptionEntry, read_captions
+from distill_core.data.encode_captions import caption_id, encode_captions
+from distill_core.data.encode_videos import encode_videos
+from distill_core.data.encoding import Encoding
+from distill_core.data.folder import REPORT, EncodingFolder
+from distill_core.data.keys import hash_encoders
+from distill_core.data.origin import Origin
+from distill_core.data.report import Fate, Listener
+from distill_core.data.rules import ClipRules, clip_rules
+from distill_core.data.shard import Shard
+from distill_core.data.sources import Source, find_sources
 from distill_core.data.tensors import DTYPES
-from distill_core.errors import PluginError
+from distill_core.errors import DataError, PluginError
 from distill_core.plugins.discovery import discover
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.loading import load_target
-from distill_core.plugins.specs import ModelSpec
+from distill_core.plugins.specs import ModelFacts, ModelSpec
 
 SKIPPED_SHOWN = 20
 """Skipped clips that the console lists; the report has them all."""
@@ -47,32 +65,101 @@ class EncodeRequest:
     num_frames: int | None = None
     height: int | None = None
     width: int | None = None
+    bucket: tuple[str, ...] = ()
+    clips_per_video: int = 1
     fps: float | None = None
     captions: Path | None = None
     captions_only: bool = False
     dtype: str = "float32"
+    shard: str | None = None
     overwrite: bool = False
+
+    @property
+    def buckets(self) -> tuple[tuple[int, int, int], ...]:
+        """F, H and W of each bucket. Raises DataError for one that is not of the form FxHxW."""
+        return tuple(map(_bucket, self.bucket))
+
+    def settings(self) -> dict[str, object]:
+        """What decides about the rows, by the names of the options; those that have no effect are left out."""
+        kind = "captions only" if self.captions_only else "clips"
+        asked = {"num_frames": self.num_frames, "height": self.height, "width": self.width, "fps": self.fps}
+        clips = {**asked, "bucket": list(self.bucket), "clips_per_video": self.clips_per_video}
+        return {"kind": kind, "dtype": self.dtype, **({} if self.captions_only else clips)}
+
+
+def _bucket(text: str) -> tuple[int, int, int]:
+    match = re.fullmatch(r"(\d+)x(\d+)x(\d+)", text)
+    if match is None:
+        raise DataError(f"--bucket {text} is not of the form FRAMESxHEIGHTxWIDTH, e.g. 81x480x832")
+    return int(match[1]), int(match[2]), int(match[3])
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What there is to encode: captions alone, or videos by rules."""
+
+    entries: Sequence[CaptionEntry]
+    sources: Sequence[Source]
+    rules: ClipRules
+
+    @classmethod
+    def of(cls, request: EncodeRequest, facts: ModelFacts) -> _Work:
+        """Find it. Raises DataError for a source or an option that cannot be understood."""
+        rules = clip_rules(
+            facts,
+            num_frames=request.num_frames,
+            height=request.height,
+            width=request.width,
+            fps=request.fps,
+            buckets=request.buckets,
+            clips_per_video=request.clips_per_video,
+        )
+        if request.captions_only:
+            return cls(read_captions(request.source), (), rules)
+        return cls((), find_sources(request.source, request.captions), rules)
+
+    def names(self) -> list[str]:
+        """What its rows will be made from."""
+        return [source.name for source in self.sources] + [caption_id(entry) for entry in self.entries]
+
+    def total(self, shard: Shard) -> int:
+        """How many of them are a shard's."""
+        return len(shard.part(self.sources)) + len(shard.part(self.entries))
+
+    def encode(self, folder: EncodingFolder, encoding: Encoding) -> tuple[Fate, ...]:
+        """Do it."""
+        if self.entries:
+            return encode_captions(self.entries, folder, encoding)
+        return encode_videos(self.sources, folder, encoding, self.rules)
 
 
 def carry_out(request: EncodeRequest) -> None:
     """Encode, and print what became of the clips. What can be refused is refused before the encoders are loaded."""
-    check_output(request.output, request.overwrite)
-    entries = read_captions(request.source) if request.captions_only else []
-    sources = () if request.captions_only else find_sources(request.source, request.captions)
+    shard = Shard.of_process(os.environ) if request.shard is None else Shard.parse(request.shard)
     spec = chosen_family(discover(), request.family)
-    facts = load_target(spec.inspect)(request.model)
-    rules = clip_rules(facts, request.num_frames, request.height, request.width, request.fps)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    encoder = load_target(spec.build)(facts, spec.options(), device, torch.float32)
+    facts: ModelFacts = load_target(spec.inspect)(request.model)
+    folder = EncodingFolder(request.output, shard)
+    with waiting(f"looking at {request.source}") as say:
+        work = _Work.of(request, facts)
+        say("hashing the encoders")
+        origin = Origin(spec.name, request.model, hash_encoders(facts), request.settings(), facts.text_length)
+        folder.check(origin, work.names(), overwrite=request.overwrite)
     console = Console(stderr=True)
-    with _progress(console, len(entries) + len(sources)) as listener:
-        encoding = Encoding(encoder, facts, DTYPES[request.dtype], listener)
-        if request.captions_only:
-            fates = encode_captions(entries, request.output, encoding)
-        else:
-            fates = encode_videos(sources, request.output, encoding, rules)
-    for line in summary_lines(fates, request.output):
+    with folder.claimed():
+        with waiting("loading the encoders"):
+            encoder = load_target(spec.build)(facts, spec.options(), device_of_process(os.environ), torch.float32)
+        with _progress(console, work.total(shard)) as listener:
+            fates = work.encode(folder, Encoding(encoder, facts, DTYPES[request.dtype], origin, listener))
+        whole = folder.finish(fates)
+    for line in summary_lines(fates, request.output, shard, whole):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def device_of_process(environment: Mapping[str, str]) -> torch.device:
+    """The GPU that torchrun means for this process, or the only one, or the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(environment.get("LOCAL_RANK", "0")))
 
 
 def chosen_family(index: PluginIndex, name: str | None) -> ModelSpec:
@@ -88,44 +175,61 @@ def chosen_family(index: PluginIndex, name: str | None) -> ModelSpec:
     return next(iter(index.models.values()))
 
 
-def summary_lines(fates: Sequence[Fate], output: Path) -> list[str]:
+def summary_lines(fates: Sequence[Fate], output: Path, shard: Shard, whole: bool) -> list[str]:
     """What became of the clips, for a person: how many, what was changed how often, and which were skipped why."""
     skipped = [fate for fate in fates if not fate.encoded]
-    changes = Counter(change for fate in fates if fate.encoded for change in fate.changes)
-    lines = [f"encoded {len(fates) - len(skipped)} of {len(fates)} into {output}"]
+    kept = sum(fate.kept for fate in fates)
+    changes = Counter(_kind_of(change) for fate in fates if fate.encoded for change in fate.changes)
+    words = "" if not kept else f" ({kept} of them before)"
+    share = "" if shard.count == 1 else f", shard {shard.number} of {shard.count}"
+    lines = [f"encoded {len(fates) - len(skipped)} of {len(fates)}{words} into {output}{share}"]
     lines += [f"  {count} × {change}" for change, count in changes.most_common(SKIPPED_SHOWN)]
     lines += [f"skipped {fate.name}: {fate.reason}" for fate in skipped[:SKIPPED_SHOWN]]
     if len(skipped) > SKIPPED_SHOWN:
         lines.append(f"and {len(skipped) - SKIPPED_SHOWN} more, see {output / REPORT}")
-    lengths = {fate.latent[1] for fate in fates if fate.latent}
-    if len(lengths) > 1:
-        lines.append(
-            f"the clips differ in length; to train on them all, set data.num_latent_t to at most {min(lengths)}"
-        )
+    shapes = Counter(fate.latent for fate in fates if fate.latent)
+    if len(shapes) > 1:
+        listed = ", ".join(f"{list(shape)} × {count}" for shape, count in shapes.most_common(SKIPPED_SHOWN))
+        lines.append(f"latents [C, T, H, W], each shape a bucket of its own: {listed}")
+    if not whole:
+        lines.append(f"{output} appears when the other shards are done")
     return lines
 
 
+def _kind_of(change: str) -> str:
+    """A change without what is each clip's own."""
+    return re.sub(r" from [\d.e+-]+ s on$", "", change)
+
+
 class _RateColumn(ProgressColumn):
-    """Clips per second."""
+    """Videos per second."""
 
     def render(self, task: Task) -> Text:
+        """The task's rate."""
         return Text(f"{task.speed:.2f}/s" if task.speed else "-/s")
 
 
 @contextmanager
 def _progress(console: Console, total: int) -> Iterator[Listener]:
-    """Rate and time left, advanced by each fate: a bar on a terminal, a line now and then elsewhere."""
+    """Rate and time left, advanced by each video or caption: a bar on a terminal, a line now and then elsewhere."""
     if not console.is_terminal:
         yield _ProgressLines(console, total)
         return
     columns = (TextColumn("encoding"), BarColumn(), MofNCompleteColumn(), _RateColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task("", total=total)
+        yield _ProgressBar(bar, bar.add_task("", total=total))
 
-        def listen(_: Fate) -> None:
-            bar.advance(task)
 
-        yield listen
+class _ProgressBar:
+    """Progress for a terminal."""
+
+    def __init__(self, bar: Progress, task: TaskID) -> None:
+        self._bar = bar
+        self._task = task
+
+    def __call__(self, _: Sequence[Fate]) -> None:
+        """One more is done."""
+        self._bar.advance(self._task)
 
 
 class _ProgressLines:
@@ -137,7 +241,7 @@ class _ProgressLines:
         self._done = 0
         self._started = self._printed = time.monotonic()
 
-    def __call__(self, _: Fate) -> None:
+    def __call__(self, _: Sequence[Fate]) -> None:
         """One more is done."""
         self._done += 1
         now = time.monotonic()

@@ -13,10 +13,18 @@ from distill_core.errors import ConfigError, Problem
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
-    output: Annotated[Path, typer.Option("--output", help="The folder to make; must not exist, or be empty.")],
-    role: Annotated[str | None, typer.Option("--role", help="Default: the role that the method samples.")] = None,
-    step: Annotated[int | None, typer.Option("--step", help="Default: the newest good checkpoint.")] = None,
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", exists=True, file_okay=False, help="A run directory.", show_default=False)
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", metavar="DIR", help="The folder to make; must not exist, or be empty.")
+    ],
+    role: Annotated[
+        str | None, typer.Option("--role", metavar="NAME", help="Default: the role that the method samples.")
+    ] = None,
+    step: Annotated[
+        int | None, typer.Option("--step", metavar="N", min=0, help="Which checkpoint. Default: the newest good one.")
+    ] = None,
     averaged: Annotated[
         bool,
         typer.Option("--averaged/--trained", help="The role's EMA weights, if it kept an EMA, or those last trained."),
@@ -30,27 +38,38 @@ def export(
             "--timesteps", metavar="T,T,…", help="Sample at these instead of the method's own, e.g. 1000,750,500,250."
         ),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was exported as JSON.")] = False,
 ) -> None:
-    """Write the pipeline folder of a trained role, with a scheduler that samples it in its own steps."""
-    from rich.console import Console
+    """Write a trained role as a pipeline folder.
 
+    The folder's own scheduler samples it in its few steps; using it takes no distill.
+    """
+    import json
+
+    from distill_core.cli.waiting import waiting
+    from distill_core.output_folder import check_output_folder
     from distill_core.plugins.discovery import discover
 
-    console = Console(stderr=True)
     grid = None if timesteps is None else _timesteps(timesteps)
+    check_output_folder(output, must_be_new=True)
     index = discover()
-    with console.status("loading"):
+    with waiting("importing torch") as say:
         import torch
 
         from distill_core.build import Placement
         from distill_core.restore import restore_role
 
+        say(f"loading {run}")
         placement = Placement(torch.device("cpu"), torch.float32)
         restored = restore_role(run, index, role, step=step, averaged=averaged, placement=placement)
-    with console.status("writing"):
-        restored.role.container.to({"bfloat16": torch.bfloat16, "float16": torch.float16}.get(dtype, torch.float32))
+        say(f"writing {output}")
+        stored = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
         sampling = restored.sampling if grid is None else replace(restored.sampling, steps=None, timesteps=grid)
-        restored.model.export(restored.role.modules, restored.facts, sampling, restored.latent_shape, output)
+        restored.model.export(restored.role.modules, restored.facts, sampling, restored.latent_shape, output, stored)
+    if as_json:
+        exported = {"output": str(output), "run": str(run), "role": restored.role.name, "step": restored.step}
+        typer.echo(json.dumps(exported, ensure_ascii=False))
+        return
     typer.echo(f"{output}: {restored.role.name} of {run}, step {restored.step}")
 
 

@@ -22,8 +22,13 @@ def _index() -> PluginIndex:
 
     index = discover()
     for warning in index.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        _note(f"warning: {warning}")
     return index
+
+
+def _note(line: str) -> None:
+    """A line for the person, beside what the command prints."""
+    print(line, file=sys.stderr)
 
 
 def _print_json(value: object) -> None:
@@ -48,45 +53,77 @@ def list_plugins(
         for row in rows
     )
     print_table(headers, cells)
+    if not rows:
+        _note("no plugin is installed; install a model and a method, e.g. distill-model-wan and distill-method-dmd2")
 
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A model or a method, as `distill plugins list` names it.")],
-    as_json: AsJson = False,
-    json_schema: Annotated[bool, typer.Option("--json-schema", help="Print the JSON Schema of its options.")] = False,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name or a package, as `distill plugins list` has it.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON list: one card for each plugin of that name.")
+    ] = False,
+    json_schema: Annotated[
+        bool, typer.Option("--json-schema", help="Print the JSON Schema of the options of the one plugin of that name.")
+    ] = False,
 ) -> None:
-    """Show one plugin: where it comes from, what it needs or offers, and its options."""
+    """Show where a plugin comes from, what it needs and its options.
+
+    The exit status is 2 for an unknown name.
+    """
     from distill_core.cli.card import card, print_card, schema_of
     from distill_core.plugins.discovery import discover
 
-    for row in discover().named(name):
-        if json_schema:
-            _print_json(schema_of(row))
-        elif as_json:
-            _print_json(card(row))
-        else:
+    rows = discover().named(name)
+    if json_schema:
+        _print_json(schema_of(rows))
+    elif as_json:
+        _print_json([card(row) for row in rows])
+    else:
+        for number, row in enumerate(rows):
+            print(end="\n" if number else "")
             print_card(row)
 
 
 @app.command()
-def check() -> None:
-    """Import everything that every plugin names, one line each. The exit status is 1 if anything failed."""
+def check(as_json: AsJson = False) -> None:
+    """Import all that the plugins name, one line each.
+
+    The exit status is 1 if anything failed.
+    """
+    from distill_core.cli.failure import show_traceback
+    from distill_core.cli.waiting import waiting
     from distill_core.plugins.check import check_row
     from distill_core.plugins.discovery import discover
 
-    failed = False
-    for row in discover().rows:
-        outcome = check_row(row)
-        failed = failed or outcome.failed
-        print(f"{row.kind:6} {row.name} ({row.package} {row.version}): {outcome.line}")
-    if failed:
+    rows = discover().rows
+    outcomes = []
+    with waiting("importing") as say:
+        for row in rows:
+            say(f"importing {row.name} of {row.package}")
+            outcome = check_row(row)
+            outcomes.append(outcome)
+            if not as_json:
+                print(f"{row.kind:6} {row.name} ({row.package} {row.version}): {outcome.line}")
+            if outcome.cause is not None:
+                show_traceback(outcome.cause)
+    if as_json:
+        _print_json(
+            [
+                {**row.as_json(), "failed": outcome.failed, "outcome": outcome.line}
+                for row, outcome in zip(rows, outcomes, strict=True)
+            ]
+        )
+    if any(outcome.failed for outcome in outcomes):
         raise typer.Exit(1)
 
 
 @app.command()
 def matrix(as_json: AsJson = False) -> None:
-    """Show which method works with which model, and why not where not; and which models share a latent space."""
+    """Show which method works with which model.
+
+    Where one does not, why not; and which models share a latent space, so that one run can use both.
+    """
     from dataclasses import asdict
 
     from distill_core.cli.table import print_table
@@ -99,6 +136,11 @@ def matrix(as_json: AsJson = False) -> None:
     if as_json:
         _print_json({"fits": [{**asdict(fit), "works": fit.works} for fit in fits], "latent_spaces": spaces})
         return
-    print_table(("METHOD", "MODEL", "WORKS"), ((fit.method, fit.model, fit.verdict) for fit in fits))
-    print()
-    print_table(("LATENT SPACE", "MODELS"), ((space, ", ".join(names)) for space, names in spaces.items()))
+    if fits:
+        print_table(("METHOD", "MODEL", "WORKS"), ((fit.method, fit.model, fit.verdict) for fit in fits))
+    else:
+        missing = [kind for kind, specs in (("model", index.models), ("method", index.methods)) if not specs]
+        _note(f"nothing to match: no {' and no '.join(missing)} can be used; see `distill plugins list`")
+    if spaces:
+        print(end="\n" if fits else "")
+        print_table(("LATENT SPACE", "MODELS"), ((space, ", ".join(names)) for space, names in spaces.items()))

@@ -15,7 +15,7 @@ def run(
     path: Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The run to train.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Keys of the YAML to override, e.g. training.seed=1"),
+        typer.Argument(metavar="KEY=VALUE", help="Keys of the YAML to override, e.g. training.seed=1"),
     ] = None,
     dry_run: Annotated[
         bool,
@@ -24,18 +24,23 @@ def run(
         ),
     ] = False,
 ) -> None:
-    """Train what RUN.yaml describes; an interrupted run goes on from its last checkpoint."""
+    """Train what a run.yaml describes.
+
+    An interrupted run goes on from its last checkpoint with the same command. Figures go to metrics.jsonl in its output_dir.
+    """
     from rich.console import Console
 
+    from distill_core.cli.waiting import waiting
     from distill_core.config.resolve import open_run
     from distill_core.plugins.discovery import discover
 
     index = discover()
-    resolved = open_run(path, overrides or [], index)
     console = Console(stderr=True)
-    for line in (*(f"warning: {each}" for each in index.warnings), *(f"note: {each}" for each in resolved.notes)):
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
-    with console.status("importing torch, checking the data"):
+    with waiting(f"checking {path}") as say:
+        resolved = open_run(path, overrides or [], index)
+        for line in (*(f"warning: {each}" for each in index.warnings), *(f"note: {each}" for each in resolved.notes)):
+            console.print(line, highlight=False, soft_wrap=True, markup=False)
+        say("importing torch, checking the data")
         from distill_core.build import prepare
         from distill_core.run_directory import RunDirectory
 

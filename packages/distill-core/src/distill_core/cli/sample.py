@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,57 +14,141 @@ import typer
 from distill_core.errors import ConfigError, Problem
 
 
+def _finite(value: float | None) -> float | None:
+    """Refuse NaN and infinity, which pass any comparison with a bound."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no number to sample with")
+    return value
+
+
+def _texts(values: list[str] | None) -> list[str] | None:
+    """Refuse bytes of another encoding, which Python takes from a command line and no file takes from Python."""
+    for value in values or ():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise typer.BadParameter(f"{value!r} is no UTF-8 text") from error
+    return values
+
+
 def sample(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="A run directory, a pipeline folder, or a hub id.")],
-    output: Annotated[Path, typer.Option("--output", help="The folder for the mp4 files.")],
-    prompt: Annotated[list[str] | None, typer.Option("--prompt", help="What to show. Repeatable.")] = None,
+    output: Annotated[
+        Path, typer.Option("--output", metavar="DIR", help="The folder for the mp4 files; made if it is not there.")
+    ],
+    prompt: Annotated[
+        list[str] | None, typer.Option("--prompt", metavar="TEXT", callback=_texts, help="What to show. Repeatable.")
+    ] = None,
     prompts: Annotated[
-        Path | None, typer.Option("--prompts", exists=True, dir_okay=False, help="A text file, one prompt per line.")
+        Path | None,
+        typer.Option(
+            "--prompts",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="A text file of one prompt a line, or captions as .jsonl or .csv.",
+        ),
     ] = None,
     seed: Annotated[
-        list[int] | None, typer.Option("--seed", min=0, help="One video per prompt and seed. Repeatable; default 0.")
+        list[int] | None,
+        typer.Option("--seed", metavar="N", min=0, help="One video per prompt and seed. Repeatable; default 0."),
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option("--steps", min=1, help="Steps of the family's own schedule, instead of the recorded ones."),
+        typer.Option(
+            "--steps", metavar="N", min=1, help="Steps of the family's own schedule. Default: as recorded, else 40."
+        ),
     ] = None,
     guidance: Annotated[
-        float | None, typer.Option("--guidance", min=0, help="s of uncond + s·(cond - uncond).")
+        float | None,
+        typer.Option(
+            "--guidance",
+            metavar="S",
+            min=0,
+            callback=_finite,
+            help="uncond + S·(cond - uncond); 1 is none. Default: as recorded, else 5.",
+        ),
     ] = None,
     sampler: Annotated[
-        Literal["ode", "sde"] | None, typer.Option("--sampler", help="How to move from step to step.")
+        Literal["ode", "sde"] | None,
+        typer.Option("--sampler", help="sde adds fresh noise at each step. Default: as recorded, else the family's."),
     ] = None,
-    num_frames: Annotated[int | None, typer.Option("--num-frames", min=1)] = None,
-    height: Annotated[int | None, typer.Option("--height", min=1)] = None,
-    width: Annotated[int | None, typer.Option("--width", min=1)] = None,
-    fps: Annotated[float, typer.Option("--fps", min=0.1)] = 16.0,
-    role: Annotated[str | None, typer.Option("--role", help="Of a run directory: which role.")] = None,
-    step: Annotated[int | None, typer.Option("--step", help="Of a run directory: which checkpoint.")] = None,
+    num_frames: Annotated[
+        int | None, typer.Option("--num-frames", metavar="N", min=1, help="Frames of each video. Default: as recorded.")
+    ] = None,
+    height: Annotated[
+        int | None, typer.Option("--height", metavar="N", min=1, help="In pixels. Default: as recorded.")
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option("--width", metavar="N", min=1, help="In pixels. Default: as recorded.")
+    ] = None,
+    fps: Annotated[
+        float, typer.Option("--fps", metavar="N", min=0.1, callback=_finite, help="Frames per second of the files.")
+    ] = 16.0,
+    role: Annotated[
+        str | None,
+        typer.Option("--role", metavar="NAME", help="Of a run directory. Default: the role that its method samples."),
+    ] = None,
+    step: Annotated[
+        int | None,
+        typer.Option("--step", metavar="N", min=0, help="Of a run directory. Default: its newest good checkpoint."),
+    ] = None,
 ) -> None:
-    """Sample videos; a few-step export in its own steps, anything else in 40 with guidance 5 unless told otherwise."""
-    from distill_core.sample import SampleOrder, sample_videos
+    """Write an mp4 file per prompt and seed, and print its path.
 
-    wanted = [*(prompt or []), *(_lines(prompts) if prompts else [])]
+    "As recorded" is what a run directory or an export says of how it is sampled, e.g. its few steps.
+    """
+    from distill_core.cli.waiting import waiting
+    from distill_core.output_folder import check_output_folder
+
+    wanted = [*(prompt or []), *(_prompts(prompts) if prompts else [])]
     if not wanted:
-        raise ConfigError([Problem("", "nothing to show; give --prompt or --prompts")], "distill sample")
-    order = SampleOrder(
-        source=source,
-        output=output,
-        prompts=tuple(wanted),
-        seeds=tuple(seed or [0]),
-        steps=steps,
-        guidance_scale=guidance,
-        sampler=sampler,
-        num_frames=num_frames,
-        height=height,
-        width=width,
-        fps=fps,
-        role=role,
-        step=step,
-    )
-    for path in sample_videos(order):
-        typer.echo(str(path))
+        raise ConfigError([Problem("", "nothing to show; give --prompt TEXT or --prompts FILE")], "distill sample")
+    check_output_folder(output)
+    with waiting("importing torch") as say:
+        from distill_core.sample import SampleOrder, load
+
+        order = SampleOrder(
+            source=source,
+            output=output,
+            prompts=tuple(wanted),
+            seeds=tuple(seed or [0]),
+            steps=steps,
+            guidance_scale=guidance,
+            sampler=sampler,
+            num_frames=num_frames,
+            height=height,
+            width=width,
+            fps=fps,
+            role=role,
+            step=step,
+        )
+        say(f"loading {source}")
+        sampling = load(order)
+    with _bar(len(wanted) * len(order.seeds)) as advance:
+        for path in sampling.write_videos():
+            typer.echo(str(path))
+            advance()
 
 
-def _lines(path: Path) -> list[str]:
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+def _prompts(path: Path) -> list[str]:
+    """What a file asks to show. Raises DataError for a file that cannot be read."""
+    from distill_core.data.captions import read_captions, read_text
+
+    if path.suffix.lower() in (".jsonl", ".csv"):
+        return [entry.caption for entry in read_captions(path)]
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Callable[[], None]]:
+    """A bar on stderr where that is a terminal, advanced by calling what this yields; stdout is left alone."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("sampling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    disabled = not console.is_terminal
+    with Progress(*columns, console=console, redirect_stdout=sys.stdout.isatty(), disable=disabled) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda: bar.advance(task)

@@ -1,4 +1,4 @@
-"""Tables on stdout: for a person on a terminal, and in plain columns, never wrapped nor cut, for everything else."""
+"""Tables on stdout, never cut: wrapped for a person on a terminal, in plain columns for everything else."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for header in headers:
+        table.add_column(header, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
     Console().print(table)

@@ -6,14 +6,14 @@ Names of roles, operations and kinds of attention are data here; none has a mean
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from distill_core.config.document import Document, KeyPath
 from distill_core.config.schema import Data, RunConfig
 from distill_core.config.suggest import closest
 from distill_core.errors import Problem
-from distill_core.plugins.specs import Demands, MethodSpec, ModelFacts, ModelSpec, Options
+from distill_core.plugins.specs import Demands, LatentSpace, MethodSpec, ModelFacts, ModelSpec, Options
 
 
 def family_of(config: RunConfig, role: str) -> str:
@@ -81,6 +81,21 @@ def attention(
                 yield document.problem(("method_config", option), f"{message}; {remedy}")
 
 
+def conditions(
+    roles: Iterable[str], config: RunConfig, models: Mapping[str, ModelSpec], document: Document
+) -> Iterator[Problem]:
+    """Roles of a family that cannot take the text that batches are prepared with, which is the first role's."""
+    known = [(role, models[family_of(config, role)]) for role in roles if family_of(config, role) in models]
+    for role, model in known[1:]:
+        first, lead = known[0]
+        if not model.shares_condition(lead):
+            message = (
+                f"model {model.name!r} is not conditioned on the text of {lead.name!r}, the model of role {first!r}, and a batch "
+                f"is for all roles; give this role a {lead.name!r} too"
+            )
+            yield document.problem(("roles", role, "family"), message)
+
+
 def latent_spaces(facts: Mapping[str, ModelFacts], document: Document) -> Iterator[Problem]:
     """Roles whose latents or text mean something else than those of the first role."""
     for role, mine in facts.items():
@@ -103,7 +118,7 @@ def data_sizes(data: Data, facts: Mapping[str, ModelFacts], document: Document) 
         return
     space = next(iter(facts.values())).latent_space
     patches = [math.lcm(*(fact.patch[axis] for fact in facts.values())) for axis in range(3)]
-    problems = list(_frame_counts(data, space.temporal_stride, patches[0], document))
+    problems = list(_frame_counts(data, space, patches[0], document))
     for key, pixels, patch in (("num_height", data.num_height, patches[1]), ("num_width", data.num_width, patches[2])):
         unit = space.spatial_stride * patch
         if pixels is not None and pixels % unit:
@@ -114,13 +129,14 @@ def data_sizes(data: Data, facts: Mapping[str, ModelFacts], document: Document) 
     yield from problems if problems else _positions(data, facts, document)
 
 
-def _frame_counts(data: Data, stride: int, patch: int, document: Document) -> Iterator[Problem]:
+def _frame_counts(data: Data, space: LatentSpace, patch: int, document: Document) -> Iterator[Problem]:
     frames, latents = data.num_frames, data.num_latent_t
-    if frames is not None and (frames - 1) % stride:
+    implied = None if frames is None else space.latent_frames(frames)
+    if frames is not None and implied is None:
+        stride = space.temporal_stride
         message = f"{frames} frames do not fit the model: 1 more than a multiple of {stride} does, e.g. {_nearest(frames, stride, 1)}"
         yield document.problem(("data", "num_frames"), message)
         return
-    implied = None if frames is None else (frames - 1) // stride + 1
     if implied is not None and latents is not None and implied != latents:
         message = f"{latents} latent frames contradict num_frames: {frames}, which are {implied}; remove one of the two"
         yield document.problem(("data", "num_latent_t"), message)
@@ -138,11 +154,11 @@ def _positions(data: Data, facts: Mapping[str, ModelFacts], document: Document) 
     space = next(iter(facts.values())).latent_space
     frames = data.num_latent_t
     if frames is None and data.num_frames is not None:
-        frames = (data.num_frames - 1) // space.temporal_stride + 1
+        frames = space.latent_frames(data.num_frames)
     latents = {
         "num_frames" if data.num_latent_t is None else "num_latent_t": frames,
-        "num_height": None if data.num_height is None else data.num_height // space.spatial_stride,
-        "num_width": None if data.num_width is None else data.num_width // space.spatial_stride,
+        "num_height": None if data.num_height is None else space.latent_size(data.num_height),
+        "num_width": None if data.num_width is None else space.latent_size(data.num_width),
     }
     for axis, (key, size) in enumerate(latents.items()):
         for role, fact in facts.items():
@@ -162,8 +178,10 @@ def _nearest(value: int, unit: int, offset: int) -> str:
 
 def data_path(data: Data, document: Document) -> Iterator[Problem]:
     """Data that are not there; what is in them is checked where they are opened."""
-    if not Path(data.path).exists():
-        yield document.problem(("data", "path"), f"there is no file or folder {data.path}")
+    paths = {("data", "path"): data.path} | {("data", "mix", n, "path"): more.path for n, more in enumerate(data.mix)}
+    for key, path in paths.items():
+        if not Path(path).exists():
+            yield document.problem(key, f"there is no file or folder {path}")
 
 
 def compared_roles(config: RunConfig, document: Document) -> Iterator[Problem]:

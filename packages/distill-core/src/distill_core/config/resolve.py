@@ -97,7 +97,8 @@ def resolve(loaded: LoadedRun, index: PluginIndex) -> ResolvedRun:
         if demands is not None and plugins.method_options is not None:
             problems += checks.attention(demands, plugins.method_options, models, document)
     order = config.roles if method is None else [role for role in method.roles if role in config.roles]
-    facts = _inspect(order, config, models, document, problems)
+    problems += checks.conditions(order, config, models, document)
+    facts = _inspect(order, config, plugins, document, problems)
     problems += checks.latent_spaces(facts, document)
     problems += checks.data_sizes(config.data, facts, document)
     problems += checks.compared_roles(config, document)
@@ -134,19 +135,23 @@ def _demands(
 def _inspect(
     roles: Sequence[str] | Mapping[str, object],
     config: RunConfig,
-    models: Mapping[str, ModelSpec],
+    plugins: ChosenPlugins,
     document: Document,
     problems: list[Problem],
 ) -> dict[str, ModelFacts]:
-    """What the roles' folders say, by role; those that say nothing usable are problems. A folder is looked at once."""
+    """What the roles' folders say under their families' options, by role; those that say nothing usable are problems.
+
+    A folder is looked at once.
+    """
     facts: dict[str, ModelFacts] = {}
     seen: dict[tuple[str, str], ModelFacts | Problem] = {}
     for role in roles:
         path, family = config.roles[role].path, checks.family_of(config, role)
-        if family not in models:
+        if family not in plugins.models:
             continue
         if (family, path) not in seen:
-            seen[family, path] = _facts_or_fault(models[family], path)
+            options = plugins.model_options.get(family)
+            seen[family, path] = _facts_or_fault(plugins.models[family], options, path)
         found = seen[family, path]
         if isinstance(found, Problem):
             problem = document.problem(("roles", role, "path"), found.message)
@@ -156,19 +161,19 @@ def _inspect(
     return facts
 
 
-def _facts_or_fault(model: ModelSpec, path: str) -> ModelFacts | Problem:
-    """What a folder says, or what is wrong with it, to be placed by the caller."""
+def _facts_or_fault(model: ModelSpec, options: Options | None, path: str) -> ModelFacts | Problem:
+    """What a folder says, or what is wrong with it, to be placed by the caller. ``options``: None if they are wrong themselves."""
     try:
         inspect = load_target(model.inspect, f"model {model.name!r}")
         with plugin_border(f"looking at the folder with model {model.name!r}"):
             facts: ModelFacts = inspect(path)
+            return facts if options is None else model.settle(facts, options)
     except PluginError as error:
         return Problem("", str(error), cause=error)
     except RefusedError as refusal:
         if isinstance(refusal.__cause__, ModelFolderError):
             return Problem("", str(refusal.__cause__).replace("\n", " "), cause=refusal.__cause__)
         return Problem("", refusal.reason, cause=refusal.__cause__)
-    return facts
 
 
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
@@ -177,7 +182,8 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
         name: role.model_copy(update={"path": _absolute(role.path) if _is_local(role.path) else role.path})
         for name, role in config.roles.items()
     }
-    data = config.data.model_copy(update={"path": _absolute(config.data.path)})
+    mix = tuple(more.model_copy(update={"path": _absolute(more.path)}) for more in config.data.mix)
+    data = config.data.model_copy(update={"path": _absolute(config.data.path), "mix": mix})
     return config.model_copy(update={"roles": roles, "data": data, "output_dir": _absolute(config.output_dir)})
 
 

@@ -108,11 +108,27 @@ class RoleConfig(Section):
         return self
 
 
+class MixedData(Section):
+    """A further data set."""
+
+    path: PathText
+    """As `data.path`."""
+    repeats: Positive = 1
+    """As `data.repeats`."""
+
+
 class Data(Section):
     """Where latents and captions come from."""
 
     path: PathText
     """A folder of parquet files (or one file) in the T2V or the text-only schema; `distill data encode` makes one."""
+    repeats: Positive = 1
+    """How often an epoch goes through these rows; weighs data sets that are mixed."""
+    mix: tuple[MixedData, ...] = ()
+    """Further data sets, each with `path` and `repeats`; their rows are shuffled among those of `data.path`."""
+    on_bad_row: Literal["refuse", "skip"] = "refuse"
+    """A row that is damaged, not finite or does not fit. refuse: end the run, naming file and row. skip: another row takes its place, and
+    quarantine.jsonl in the run directory lists it."""
     num_latent_t: Positive | None = None
     """Latent frames to train on. null: all that the data have. Longer latents are cut at the front frames; shorter ones are an error."""
     num_frames: Positive | None = None
@@ -121,8 +137,8 @@ class Data(Section):
     """Pixel rows, for captions without latents."""
     num_width: Positive | None = None
     """Pixel columns, for captions without latents."""
-    num_workers: Annotated[int, Field(ge=0)] = 0
-    """Reader processes; 0 reads in the training process."""
+    num_workers: Annotated[int, Field(ge=0)] = 1
+    """Threads that read ahead; 0 reads when a batch is needed. What is read does not depend on it."""
 
 
 class Training(Optimization):

@@ -1,13 +1,16 @@
-"""Captions as people write them down: .jsonl, .csv and .txt. Knows no video."""
+"""Captions as people write them down: .jsonl, .csv, .parquet and .txt. Knows no video."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from distill_core.errors import DataError
 
@@ -20,7 +23,7 @@ class CaptionEntry:
     """One entry of a captions file.
 
     Attributes:
-        line: where it stands, from 1.
+        line: where it stands, from 1; of a .parquet its row.
         caption: the text, stripped; empty where there is none.
         file_name: the video that it belongs to, or None where the entry names none.
     """
@@ -31,15 +34,27 @@ class CaptionEntry:
 
 
 def read_captions(path: Path) -> list[CaptionEntry]:
-    """The entries of a captions file: .txt has one caption a line, blank lines apart; .jsonl and .csv have named columns.
+    """The entries of a captions file: .txt has one caption a line, blank lines apart; the others have named columns.
 
-    Raises DataError, with the line, for what cannot be understood.
+    Raises DataError, with the line, for what cannot be understood, and for a file that holds no entry.
     """
-    readers = {".txt": _txt_entries, ".jsonl": _jsonl_entries, ".csv": _csv_entries}
+    return _entries(path, {".txt": _txt_entries, **_NAMED})
+
+
+def read_named_captions(path: Path) -> list[CaptionEntry]:
+    """The same of a file that names a video with each caption, which a .txt cannot."""
+    return _entries(path, _NAMED)
+
+
+def _entries(path: Path, readers: Mapping[str, _Reader]) -> list[CaptionEntry]:
+    """The entries, by the reader of the file's suffix."""
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise DataError(f"{path} is no captions file; known are {', '.join(readers)}")
-    return list(reader(path))
+        raise DataError(f"{path} is no captions file that will do here; known are {', '.join(readers)}")
+    entries = list(reader(path))
+    if not entries:
+        raise DataError(f"{path} holds no caption; write one a line")
+    return entries
 
 
 def read_text(path: Path) -> str:
@@ -78,6 +93,21 @@ def _csv_entries(path: Path) -> Iterator[CaptionEntry]:
     reader = csv.DictReader(StringIO(read_text(path), newline=""))
     for columns in reader:
         yield _entry(path, reader.line_num, columns)
+
+
+def _parquet_entries(path: Path) -> Iterator[CaptionEntry]:
+    try:
+        file = pq.ParquetFile(path)
+        names = [name for name in file.schema_arrow.names if name in (*FILE_KEYS, *CAPTION_KEYS)]
+        rows = file.read(names).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} cannot be read as parquet: {error}") from error
+    for number, columns in enumerate(rows, start=1):
+        yield _entry(path, number, columns)
+
+
+_Reader = Callable[[Path], Iterator[CaptionEntry]]
+_NAMED: Mapping[str, _Reader] = {".jsonl": _jsonl_entries, ".csv": _csv_entries, ".parquet": _parquet_entries}
 
 
 def _entry(path: Path, line: int, columns: Mapping[str, object]) -> CaptionEntry:

@@ -1,6 +1,7 @@
-"""From a video file to the frames that a model can encode: rate, length, size. What was changed is said in words.
+"""From a video file to the clips that a model can encode: rate, length, size. What was changed is said in words.
 
-Shapes: F frames, H W pixel rows and columns, uint8 [F, H, W, 3]; T latent frames.
+F frames, H W pixel rows and columns, uint8 [F, H, W, 3]. A clip is cut out while the video is decoded: no more than one clip is
+in memory, however long the video.
 """
 
 from __future__ import annotations
@@ -12,47 +13,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
+from distill_core.data.frames import crop_middle, resample, resize_to_cover
+from distill_core.data.rules import ClipRules, Size
 from distill_core.errors import DataError
-from distill_core.plugins.specs import ModelFacts
-from distill_core.video import TimedFrame, frame_rate, iterate_frames
-
-CLOCK_TOLERANCE = 1e-3
-"""Seconds by which a time stamp may be off: Matroska and others round to milliseconds."""
-
-
-@dataclass(frozen=True)
-class ClipRules:
-    """What every clip is made into. Made by :func:`clip_rules`, which checks it against a model.
-
-    Attributes:
-        temporal_stride: pixel frames per latent frame; F - 1 is a multiple of it.
-        frame_patch: latent frames per token; T is a multiple of it.
-        row_multiple: H is a multiple of it.
-        column_multiple: W is a multiple of it.
-        num_frames: F of every clip; None keeps what each clip has.
-        size: H and W of every clip; None keeps what each clip has.
-        fps: frames per second; None keeps what each clip has.
-    """
-
-    temporal_stride: int
-    frame_patch: int
-    row_multiple: int
-    column_multiple: int
-    num_frames: int | None = None
-    size: tuple[int, int] | None = None
-    fps: float | None = None
-
-    def longest(self, frames: int) -> int:
-        """The largest allowed F ≤ ``frames``, or 0."""
-        latent_frames = (frames - 1) // self.temporal_stride + 1 if frames else 0
-        latent_frames -= latent_frames % self.frame_patch
-        return (latent_frames - 1) * self.temporal_stride + 1 if latent_frames else 0
-
-    def size_of(self, height: int, width: int) -> tuple[int, int]:
-        """H and W that a clip of this size is made into."""
-        return self.size or (height - height % self.row_multiple, width - width % self.column_multiple)
+from distill_core.video import IMAGE_SUFFIXES, frame_rate, iterate_frames
 
 
 @dataclass(frozen=True)
@@ -62,140 +27,118 @@ class Clip:
     Attributes:
         frames: uint8 [F, H, W, 3].
         fps: frames per second.
+        start: where in its video it begins, in seconds.
         changes: what was done to the video, in words.
     """
 
     frames: Tensor
     fps: float
+    start: float
     changes: tuple[str, ...]
 
 
-def clip_rules(
-    facts: ModelFacts, num_frames: int | None, height: int | None, width: int | None, fps: float | None
-) -> ClipRules:
-    """Rules for the clips of one model. Raises DataError, with the nearest values that will do, for any that will not."""
-    space = facts.latent_space
-    frame_patch, row_patch, column_patch = facts.patch
-    rows, columns = space.spatial_stride * row_patch, space.spatial_stride * column_patch
-    if (height is None) != (width is None):
-        raise DataError("--height and --width go together; give both, or none to keep the size of the videos")
-    for option, value, multiple in (("--height", height, rows), ("--width", width, columns)):
-        if value is not None and (value < multiple or value % multiple):
-            lower = max(value // multiple * multiple, multiple)
-            raise DataError(
-                f"{option} {value} is no multiple of the model's {multiple} pixels; use {lower} or {lower + multiple}"
-            )
-    size = None if height is None or width is None else (height, width)
-    rules = ClipRules(space.temporal_stride, frame_patch, rows, columns, num_frames, size, fps)
-    if num_frames is not None and rules.longest(num_frames) != num_frames:
-        step = space.temporal_stride * frame_patch
-        lower = rules.longest(num_frames) or (frame_patch - 1) * space.temporal_stride + 1
-        raise DataError(
-            f"--num-frames {num_frames} makes no whole number of latent frames; use {lower} or {lower + step}"
-        )
-    return rules
+def cut_clips(path: Path, rules: ClipRules) -> Iterator[Clip]:
+    """The clips of a video, one after another from its first frame on, at least one; or the one frame of a picture.
 
-
-def load_clip(path: Path, rules: ClipRules) -> Clip:
-    """The first frames of a video, at the rules' rate, length and size. Raises DataError, with the reason, if it has none."""
-    source_fps = frame_rate(path)
-    fps = rules.fps or source_fps
-    timed = iterate_frames(path)
-    pixels = (frame.pixels for frame in timed) if fps == source_fps else resample(timed, source_fps, fps)
-    # One frame more than is asked for tells whether the clip is cut.
-    taken = _sized(pixels if rules.num_frames is None else islice(pixels, rules.num_frames + 1), rules)
-    length = rules.longest(len(taken.frames))
-    if rules.num_frames is not None:
-        if len(taken.frames) < rules.num_frames:
-            raise DataError(
-                f"it has {len(taken.frames)} frames at {fps:g} per second, {rules.num_frames} are asked for"
-            )
-        length = rules.num_frames
+    Raises DataError, with the reason, for a video that has none.
+    """
+    video = _Video(path, rules)
+    length = video.next_length()
     if not length:
-        raise DataError(f"its {len(taken.frames)} frames are too few for one latent")
-    changes = [] if fps == source_fps else [f"resampled from {source_fps:g} to {fps:g} frames per second"]
-    if length < len(taken.frames):
-        changes.append(
-            f"cut to its first {length} frames"
-            if rules.num_frames
-            else f"trimmed from {len(taken.frames)} to {length} frames"
-        )
-    return Clip(torch.stack(taken.frames[:length]), fps, (*changes, *taken.changes))
-
-
-def frame_size(path: Path) -> tuple[int, int]:
-    """H and W of a video's first frame. Raises DataError for a file that cannot be read."""
-    for frame in iterate_frames(path):
-        return frame.pixels.shape[0], frame.pixels.shape[1]
-    raise DataError(f"{path} holds no frame")
-
-
-def resample(frames: Iterable[TimedFrame], source_fps: float, fps: float) -> Iterator[Tensor]:
-    """At each time k / fps of the video the pixels shown then: frames are dropped or repeated, never mixed."""
-    start, count = 0.0, 0
-    shown: TimedFrame | None = None
-    for frame in frames:
-        if shown is None:
-            start = frame.time
+        raise DataError(video.too_short())
+    start = 0
+    for number in range(1, rules.clips_per_video + 1):
+        frames, begins = torch.stack(video.take(length)), start / video.fps
+        if rules.clips_per_video == 1:
+            cuts = [video.cut_to(length)] if video.decoded else []
+            following = 0
         else:
-            while count / fps < frame.time - start - CLOCK_TOLERANCE:
-                yield shown.pixels
-                count += 1
-        shown = frame
-    if shown is not None:
-        end = shown.time - start + 1 / source_fps
-        while count / fps < end - CLOCK_TOLERANCE:
-            yield shown.pixels
-            count += 1
+            following = video.next_length()
+            cuts = [f"cut out: {length} frames from {begins:g} s on"]
+            if following and number == rules.clips_per_video:
+                cuts.append("the video goes on after it")
+            elif video.decoded and not following:
+                cuts.append(f"the last {video.decoded} frames after it are too few for a clip")
+        yield Clip(frames, video.fps, begins, (*video.changes, *cuts))
+        if not following:
+            return
+        start, length = start + length, following
 
 
-def resize_to_cover(pixels_HWC: Tensor, height: int, width: int) -> Tensor:
-    """The middle of the picture scaled, with its own aspect, to cover height × width. Bicubic, antialiased."""
-    rows, columns = pixels_HWC.shape[:2]
-    scale = max(height / rows, width / columns)
-    size = (max(round(rows * scale), height), max(round(columns * scale), width))
-    if size != (rows, columns):
-        pixels_NCHW = pixels_HWC.permute(2, 0, 1).unsqueeze(0)
-        pixels_NCHW = interpolate(pixels_NCHW, size, mode="bicubic", align_corners=False, antialias=True)
-        pixels_HWC = pixels_NCHW[0].permute(1, 2, 0)
-    return crop_middle(pixels_HWC, height, width)
+class _Video:
+    """The frames of a video at the rules' rate and size, as far as they have been decoded.
+
+    Attributes:
+        fps: frames per second.
+        changes: what was done to every frame, in words.
+    """
+
+    def __init__(self, path: Path, rules: ClipRules) -> None:
+        self._rules = rules
+        picture = path.suffix.lower() in IMAGE_SUFFIXES
+        source_fps = frame_rate(path)
+        self.fps = source_fps if picture or rules.fps is None else rules.fps
+        timed = iterate_frames(path)
+        resampled = self.fps != source_fps
+        pixels = resample(timed, source_fps, self.fps) if resampled else (frame.pixels for frame in timed)
+        rate = (f"resampled from {source_fps:g} to {self.fps:g} frames per second",) if resampled else ()
+        first = next(pixels, None)
+        if first is None:
+            raise DataError(f"{path} holds no frame")
+        old = (first.shape[0], first.shape[1])
+        asked = rules.size_for(*old)
+        size = rules.grid.cropped(old) if asked is None else asked
+        if not all(size):
+            raise DataError(
+                f"its {old[1]}x{old[0]} pixels are less than the {rules.grid.column_multiple}x{rules.grid.row_multiple} "
+                "of one token; set --height and --width"
+            )
+        self.changes = (*rate, *_size_changes(old, size, resized=asked is not None))
+        self._lengths = rules.lengths(asked, picture)
+        self._decoded: list[Tensor] = []
+        fit = crop_middle if asked is None else resize_to_cover
+        self._frames = (fit(frame, *size).contiguous() for frame in _chained(first, pixels))
+
+    @property
+    def decoded(self) -> int:
+        """Frames that are decoded and not taken."""
+        return len(self._decoded)
+
+    def next_length(self) -> int:
+        """The length of the next clip; 0 if the frames that are left make none. Decodes as far as it takes to know."""
+        if self._lengths is None:
+            self._decoded += self._frames
+            return self._rules.grid.longest(len(self._decoded))
+        # One frame more than is asked for tells whether the video goes on.
+        self._decoded += islice(self._frames, max(0, max(self._lengths, default=0) + 1 - len(self._decoded)))
+        return next((length for length in self._lengths if length <= len(self._decoded)), 0)
+
+    def take(self, length: int) -> list[Tensor]:
+        """The next frames."""
+        taken, self._decoded = self._decoded[:length], self._decoded[length:]
+        return taken
+
+    def cut_to(self, length: int) -> str:
+        """What was done, in words, where one clip is made of a video and frames are left over."""
+        if self._lengths is None:
+            return f"trimmed from {length + self.decoded} to {length} frames"
+        return f"cut to its first {length} frames"
+
+    def too_short(self) -> str:
+        """Why it has no clip."""
+        if self._lengths is None:
+            return f"its {self.decoded} frames are too few for one latent"
+        if not self._lengths:
+            return "it is a picture, and clips of one frame are not asked for (--bucket 1xHxW or --num-frames 1 does)"
+        return f"it has {self.decoded} frames at {self.fps:g} per second, {self._lengths[-1]} are asked for"
 
 
-def crop_middle(pixels_HWC: Tensor, height: int, width: int) -> Tensor:
-    """The middle height × width of a picture."""
-    top, left = (pixels_HWC.shape[0] - height) // 2, (pixels_HWC.shape[1] - width) // 2
-    return pixels_HWC[top : top + height, left : left + width]
+def _chained(first: Tensor, rest: Iterable[Tensor]) -> Iterator[Tensor]:
+    yield first
+    yield from rest
 
 
-@dataclass(frozen=True)
-class _Sized:
-    """Frames of one size, and what it took."""
-
-    frames: list[Tensor]
-    changes: tuple[str, ...]
-
-
-def _sized(frames: Iterable[Tensor], rules: ClipRules) -> _Sized:
-    """Every frame at the size that the first one is made into. Only frames of that size are kept in memory."""
-    sized: list[Tensor] = []
-    changes: tuple[str, ...] = ()
-    height = width = 0
-    fit = crop_middle if rules.size is None else resize_to_cover
-    for pixels in frames:
-        if not sized:
-            rows, columns = pixels.shape[0], pixels.shape[1]
-            height, width = rules.size_of(rows, columns)
-            if not (height and width):
-                least = f"{rules.column_multiple}x{rules.row_multiple}"
-                raise DataError(
-                    f"its {columns}x{rows} pixels are less than the {least} of one token; set --height and --width"
-                )
-            changes = _size_changes((rows, columns), (height, width), resized=rules.size is not None)
-        sized.append(fit(pixels, height, width).contiguous())
-    return _Sized(sized, changes)
-
-
-def _size_changes(old: tuple[int, int], new: tuple[int, int], resized: bool) -> tuple[str, ...]:
+def _size_changes(old: Size, new: Size, resized: bool) -> tuple[str, ...]:
     """How a size was changed, in words; widths come first, as is the custom."""
     if old == new:
         return ()

@@ -1,7 +1,8 @@
 """The two parquet schemas of training data, as other trainers of the field also write them. Knows no file.
 
 "T2V" holds clips: each row a raw latent [C, T, H, W] (not normalised) and an encoded caption [L, D]. "text-only" holds
-captions alone. A tensor takes three columns; see :mod:`distill_core.data.tensors`.
+captions alone. A tensor takes three columns; see :mod:`distill_core.data.tensors`. Last come columns of our own, which nobody
+needs in order to train: where a clip was cut out, what was done to it, and the keys that it is found by when it is encoded again.
 """
 
 from __future__ import annotations
@@ -41,9 +42,20 @@ T2V_SCHEMA = pa.schema(
         pa.field("num_frames", pa.int64()),
         pa.field("duration_sec", pa.float64()),
         pa.field("fps", pa.float64()),
+        pa.field("start_sec", pa.float64()),
+        pa.field("changes", pa.list_(pa.string())),
+        pa.field("latent_key", pa.string()),
+        pa.field("text_key", pa.string()),
     ]
 )
-TEXT_ONLY_SCHEMA = pa.schema([pa.field("id", pa.string()), *_tensor_fields(TEXT), pa.field("caption", pa.string())])
+TEXT_ONLY_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string()),
+        *_tensor_fields(TEXT),
+        pa.field("caption", pa.string()),
+        pa.field("text_key", pa.string()),
+    ]
+)
 
 LATENT_COLUMNS = tuple(field.name for field in _tensor_fields(LATENT))
 CAPTION_COLUMNS = ("id", *(field.name for field in _tensor_fields(TEXT)), "caption")
@@ -57,15 +69,20 @@ class CaptionRecord:
     id: str
     caption: str
     text_LD: Tensor
+    text_key: str = ""
 
     def columns(self) -> dict[str, object]:
         """The row, by column."""
-        return {"id": self.id, **tensor_columns(TEXT, self.text_LD), "caption": self.caption}
+        text = tensor_columns(TEXT, self.text_LD)
+        return {"id": self.id, **text, "caption": self.caption, "text_key": self.text_key}
 
 
 @dataclass(frozen=True)
 class ClipRecord:
-    """A row of the T2V schema. Width, height (pixels), ``num_frames`` and ``fps`` are those of what was encoded."""
+    """A row of the T2V schema. Width, height (pixels), ``num_frames`` and ``fps`` are those of what was encoded.
+
+    ``start_sec`` is where in its video the clip begins, ``changes`` what was done to it, in words.
+    """
 
     id: str
     caption: str
@@ -76,11 +93,15 @@ class ClipRecord:
     height: int
     num_frames: int
     fps: float
+    start_sec: float = 0.0
+    changes: tuple[str, ...] = ()
+    latent_key: str = ""
+    text_key: str = ""
 
     def columns(self) -> dict[str, object]:
         """The row, by column."""
         return {
-            **CaptionRecord(self.id, self.caption, self.text_LD).columns(),
+            **CaptionRecord(self.id, self.caption, self.text_LD, self.text_key).columns(),
             **tensor_columns(LATENT, self.latent_CTHW),
             "file_name": self.file_name,
             "media_type": "image" if self.num_frames == 1 else "video",
@@ -89,6 +110,9 @@ class ClipRecord:
             "num_frames": self.num_frames,
             "duration_sec": self.num_frames / self.fps,
             "fps": self.fps,
+            "start_sec": self.start_sec,
+            "changes": list(self.changes),
+            "latent_key": self.latent_key,
         }
 
 

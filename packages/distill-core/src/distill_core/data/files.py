@@ -1,14 +1,15 @@
 """Parquet files as a data set sees them: which there are, what their footers say, and rows read out of them.
 
-Knows the shape of a file, not the meaning of its columns. Every fault is a DataError that names the file.
+Knows the shape of a file, not the meaning of its columns. Every fault is a DataError that names the file, and the row where
+it is that of one row.
 """
 
 from __future__ import annotations
 
-import os
+import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from distill_core.data.bad_rows import BadRowError
 from distill_core.errors import DataError
 
 ResultT = TypeVar("ResultT")
@@ -30,53 +32,66 @@ class ParquetFacts:
     Attributes:
         path: the file.
         name: its path inside the data set, with forward slashes.
-        bytes: its size.
+        size: its bytes.
         columns: the names of its columns.
         group_ends: for each row group, the row of the file that it ends before.
+        metadata: what its writer recorded beside the schema.
     """
 
     path: Path
     name: str
-    bytes: int
+    size: int
     columns: tuple[str, ...]
     group_ends: tuple[int, ...]
+    metadata: Mapping[bytes, bytes]
 
     @property
     def rows(self) -> int:
         """Rows of the file."""
         return self.group_ends[-1] if self.group_ends else 0
 
-    def locate(self, row: int) -> tuple[int, int]:
-        """The row group that ``row`` lies in, and its place there."""
-        group = bisect_right(self.group_ends, row)
-        return group, row - (self.group_ends[group - 1] if group else 0)
+    def group_rows(self, group: int) -> range:
+        """The rows of one row group."""
+        return range(self.group_ends[group - 1] if group else 0, self.group_ends[group])
 
 
-def find_parquet(path: Path) -> list[ParquetFacts]:
-    """The footers of one file, or of every ``*.parquet`` in a folder and the folders below, ordered by name."""
+def find_parquet(path: Path) -> list[Path]:
+    """One file, or every ``*.parquet`` in a folder and the folders below, ordered by name.
+
+    Names that begin with a dot or an underscore are nobody's data, as everywhere in the parquet world.
+    """
     if not path.exists():
         raise DataError(
             f"{path} does not exist; set data.path to a folder of parquet files, as `distill data encode` makes one"
         )
     if path.is_file():
-        return [_read_facts(path, path.name)]
-    found = sorted((file.relative_to(path).as_posix(), file) for file in path.rglob("*.parquet") if file.is_file())
-    if not found:
+        return [path]
+    found = {file.relative_to(path): file for file in path.rglob("*.parquet") if file.is_file()}
+    data = sorted((name.as_posix(), file) for name, file in found.items() if not any(map(_hidden, name.parts)))
+    if not data:
         raise DataError(f"{path} holds no parquet file; `distill data encode` makes them from videos or captions")
-    return [_read_facts(file, name) for name, file in found]
+    return [file for _, file in data]
 
 
-def _read_facts(path: Path, name: str) -> ParquetFacts:
-    """The footer of one file."""
-    with _open(path) as file:
+def _hidden(part: str) -> bool:
+    return part.startswith((".", "_"))
+
+
+def read_facts(path: Path, root: Path) -> ParquetFacts:
+    """The footer of one file of the data set at ``root``."""
+    with open_parquet(path) as file:
         footer = file.metadata
         sizes = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
-        return ParquetFacts(path, name, path.stat().st_size, tuple(file.schema_arrow.names), tuple(accumulate(sizes)))
+        schema = file.schema_arrow
+    name = path.name if path == root else path.relative_to(root).as_posix()
+    return ParquetFacts(
+        path, name, path.stat().st_size, tuple(schema.names), tuple(accumulate(sizes)), schema.metadata or {}
+    )
 
 
-def _open(path: Path) -> pq.ParquetFile:
-    """Open a file. Its footer is read and its pages, where they carry checksums, are verified as they are read."""
-    return _guarded(path, lambda: pq.ParquetFile(path, memory_map=True, page_checksum_verification=True))
+def open_parquet(path: Path, *, verify: bool = True) -> pq.ParquetFile:
+    """Open a file. With ``verify`` its pages, where they carry checksums, are compared with them when they are read."""
+    return _guarded(path, lambda: pq.ParquetFile(path, memory_map=True, page_checksum_verification=verify))
 
 
 def _guarded(path: Path, work: Callable[[], ResultT]) -> ResultT:
@@ -88,61 +103,84 @@ def _guarded(path: Path, work: Callable[[], ResultT]) -> ResultT:
 
 
 def read_columns(facts: ParquetFacts, columns: Sequence[str]) -> pa.Table:
-    """Whole columns. Raises DataError, with the row, where one is null."""
-    with _open(facts.path) as file:
-        table = _guarded(facts.path, lambda: file.read(list(columns), use_threads=False))
-    for name, values in zip(table.column_names, table.columns, strict=True):
-        if values.null_count:
-            raise DataError(f"{facts.path}, row {values.is_null().index(True).as_py()}: {name} is null")
-    return table
+    """Whole columns, nulls and all."""
+    with open_parquet(facts.path) as file:
+        return _guarded(facts.path, lambda: file.read(list(columns), use_threads=False))
 
 
-class OpenFiles:
-    """Reads single rows. Keeps files open, and the last row group decoded; a pickle or a fork carries none of it on."""
+@dataclass(frozen=True)
+class StoredRow:
+    """The columns of one row.
+
+    Attributes:
+        values: Arrow scalars, none of them null, which share Arrow's memory.
+        owned: whether that memory holds this row alone and nobody keeps it: then it may be written to.
+    """
+
+    values: Mapping[str, pa.Scalar]
+    owned: bool
+
+
+@dataclass(frozen=True)
+class _Group:
+    """A decoded row group."""
+
+    path: Path
+    group: int
+    verified: bool
+    table: pa.Table
+
+
+class _Handles(threading.local):
+    """What one thread keeps: its open files, and the row group that it decoded last."""
+
+    def __init__(self) -> None:
+        self.files: OrderedDict[tuple[Path, bool], pq.ParquetFile] = OrderedDict()
+        self.last: _Group | None = None
+
+
+class RowReader:
+    """Reads single rows. Several threads may use one reader; each opens files for itself."""
 
     def __init__(self, columns: Sequence[str]) -> None:
         self._columns = list(columns)
-        self._forget()
+        self._handles = _Handles()
 
-    def _forget(self) -> None:
-        self._process = os.getpid()
-        self._files: OrderedDict[Path, pq.ParquetFile] = OrderedDict()
-        self._last: tuple[Path, int, pa.Table] | None = None
+    def read_row(self, facts: ParquetFacts, row: int, *, verify: bool = True) -> StoredRow:
+        """One row; ``verify`` as for :func:`open_parquet`.
 
-    def __getstate__(self) -> list[str]:
-        """The columns, which are all that another process needs."""
-        return self._columns
-
-    def __setstate__(self, columns: list[str]) -> None:
-        self._columns = columns
-        self._forget()
-
-    def read_row(self, facts: ParquetFacts, row: int) -> dict[str, pa.Scalar]:
-        """The columns of one row as Arrow scalars, which share Arrow's memory. Raises DataError where one is null."""
-        if self._process != os.getpid():
-            self._forget()  # forked: the handles are the parent's
-        group, place = facts.locate(row)
-        table = self._group(facts.path, group)
-        values = {name: table.column(name)[place] for name in self._columns}
+        Raises BadRowError where a column is null or the row group cannot be read, DataError where the file cannot be opened.
+        """
+        group = bisect_right(facts.group_ends, row)
+        rows = facts.group_rows(group)
+        try:
+            table = self._group(facts.path, group, len(rows), verify)
+        except (pa.ArrowException, OSError) as error:
+            raise BadRowError(facts.path, row, f"its row group is damaged: {error}") from error
+        values = {name: table.column(name)[row - rows.start] for name in self._columns}
         for name, value in values.items():
             if not value.is_valid:
-                raise DataError(f"{facts.path}, row {row}: {name} is null")
-        return values
+                raise BadRowError(facts.path, row, f"{name} is null")
+        return StoredRow(values, owned=len(rows) == 1)
 
-    def _group(self, path: Path, group: int) -> pa.Table:
-        """One decoded row group. One thread: Arrow's thread pool does not survive a fork."""
-        if self._last is None or self._last[:2] != (path, group):
-            file = self._file(path)
-            self._last = None  # let the old group go before the new one takes memory
-            table = _guarded(path, lambda: file.read_row_group(group, self._columns, use_threads=False))
-            self._last = (path, group, table)
-        return self._last[2]
+    def _group(self, path: Path, group: int, rows: int, verify: bool) -> pa.Table:
+        """One decoded row group. A group of several rows is kept, for its other rows; one of a single row is given away."""
+        last = self._handles.last
+        if last is not None and (last.path, last.group) == (path, group) and (last.verified or not verify):
+            return last.table
+        file = self._file(path, verify)
+        self._handles.last = last = None  # let the old group go before the new one takes memory
+        table = file.read_row_group(group, self._columns, use_threads=False)
+        if rows > 1:
+            self._handles.last = _Group(path, group, verify, table)
+        return table
 
-    def _file(self, path: Path) -> pq.ParquetFile:
+    def _file(self, path: Path, verify: bool) -> pq.ParquetFile:
         """The open file, the least recently used ones being closed."""
-        if path not in self._files:
-            if len(self._files) >= MAX_OPEN_FILES:
-                self._files.popitem(last=False)[1].close()
-            self._files[path] = _open(path)
-        self._files.move_to_end(path)
-        return self._files[path]
+        files, key = self._handles.files, (path, verify)
+        if key not in files:
+            if len(files) >= MAX_OPEN_FILES:
+                files.popitem(last=False)[1].close()
+            files[key] = open_parquet(path, verify=verify)
+        files.move_to_end(key)
+        return files[key]

@@ -3,40 +3,52 @@
 from __future__ import annotations
 
 from distill_core.config.schema import Data
-from distill_core.data.dataset import DatasetSummary
+from distill_core.data.dataset import DatasetSummary, Kind, Shape
+from distill_core.data.order import LatentShape
 from distill_core.errors import DataError
 from distill_core.plugins.specs import LatentSpace, ModelFacts
 
 
-def check_dataset(summary: DatasetSummary, facts: ModelFacts, data: Data) -> tuple[int, int, int, int]:
-    """The latent shape [T, C, H, W] of one sample of the run.
+def fitting_shapes(summary: DatasetSummary, facts: ModelFacts, data: Data) -> dict[Kind, LatentShape]:
+    """For every kind of row the latent shape [T, C, H, W] that it is trained at.
 
     It follows from the data where rows come with latents, and from ``data.num_*`` otherwise (what is left out there is
     taken from stored latents, if there are any). Raises DataError if data, model and section ``data`` do not agree.
     """
     _check_text(summary, facts)
-    asked_T, asked_H, asked_W = _asked_for(data, facts.latent_space)
-    shapes = {(C, T if asked_T is None else min(asked_T, T), H, W) for C, T, H, W in summary.latent_shapes}
-    if len(shapes) > 1 and (summary.has_latents or None in (asked_T, asked_H, asked_W)):
-        raise DataError(_several_shapes(summary, asked_T))
+    asked_THW = _asked_for(data, facts.latent_space)
     if summary.has_latents:
-        latent_CTHW = next(iter(shapes))
-        _check_agreement(summary, latent_CTHW, (asked_T, asked_H, asked_W))
+        _check_agreement(summary, asked_THW)
+        found = {kind: _cut(kind.latent_CTHW, asked_THW[0]) for kind in summary.kinds}
     else:
-        stored_THW = next(iter(shapes))[1:] if shapes else (None, None, None)
-        T, H, W = (
-            stored if asked is None else asked
-            for asked, stored in zip((asked_T, asked_H, asked_W), stored_THW, strict=True)
-        )
-        if T is None or H is None or W is None:
-            raise DataError(_missing_keys(summary, T, H, W))
-        latent_CTHW = (facts.latent_space.channels, T, H, W)
-    if misfit := facts.misfit(latent_CTHW):
-        raise DataError(
-            f"the latents [C, T, H, W] = {list(latent_CTHW)} of {summary.path} do not fit {facts.path}: {misfit}"
-        )
+        found = dict.fromkeys(summary.kinds, _asked_shape(summary, facts.latent_space, asked_THW))
+    for T, C, H, W in set(found.values()):
+        if misfit := facts.misfit((C, T, H, W)):
+            raise DataError(
+                f"the latents [C, T, H, W] = {[C, T, H, W]} of {summary.path} do not fit {facts.path}: {misfit}"
+            )
+    return found
+
+
+def _cut(latent_CTHW: Shape | None, asked_T: int | None) -> LatentShape:
+    """The shape [T, C, H, W] that a stored latent is trained at; longer ones lose their last frames."""
+    assert latent_CTHW is not None
     C, T, H, W = latent_CTHW
-    return T, C, H, W
+    return (T if asked_T is None else min(asked_T, T), C, H, W)
+
+
+def _asked_shape(
+    summary: DatasetSummary, space: LatentSpace, asked_THW: tuple[int | None, int | None, int | None]
+) -> LatentShape:
+    """The one shape of a run that reads no latents."""
+    stored = {latent_CTHW[1:] for latent_CTHW in summary.latent_shapes}
+    if len(stored) > 1 and None in asked_THW:
+        raise DataError(_several_shapes(summary))
+    stored_THW = next(iter(stored)) if len(stored) == 1 else (None, None, None)
+    T, H, W = (found if asked is None else asked for asked, found in zip(asked_THW, stored_THW, strict=True))
+    if T is None or H is None or W is None:
+        raise DataError(_missing_keys(summary, T, H, W))
+    return (T, space.channels, H, W)
 
 
 def _check_text(summary: DatasetSummary, facts: ModelFacts) -> None:
@@ -46,6 +58,12 @@ def _check_text(summary: DatasetSummary, facts: ModelFacts) -> None:
         widths = ", ".join(map(str, summary.text_widths))
         raise DataError(
             f"text tokens of {summary.path} have {widths} features, the model's have {facts.text_width}; {remedy}"
+        )
+    shorter = [length for length in summary.text_lengths if length < facts.text_length]
+    if shorter:
+        raise DataError(
+            f"captions of {summary.path} were cut at {shorter[0]} tokens, for a model that attends no more, and this run's attends "
+            f"{facts.text_length}; {remedy}"
         )
     if summary.max_text_length > facts.text_length:
         raise DataError(
@@ -67,10 +85,9 @@ def _asked_frames(data: Data, space: LatentSpace) -> int | None:
     """T from data.num_latent_t, from data.num_frames or from both, which then must agree."""
     if data.num_frames is None:
         return data.num_latent_t
-    latent_frames, rest = divmod(data.num_frames - 1, space.temporal_stride)
-    latent_frames += 1
-    if rest:
-        nearest = (latent_frames - 1) * space.temporal_stride + 1
+    latent_frames = space.latent_frames(data.num_frames)
+    if latent_frames is None:
+        nearest = space.whole_frames(data.num_frames)
         raise DataError(
             f"data.num_frames: {data.num_frames} pixel frames make no whole number of latent frames; "
             f"set it to {nearest} or {nearest + space.temporal_stride}"
@@ -87,44 +104,45 @@ def _asked_size(pixels: int | None, key: str, space: LatentSpace) -> int | None:
     """Latent rows or columns of a number of pixels."""
     if pixels is None:
         return None
-    size, rest = divmod(pixels, space.spatial_stride)
-    if rest or not size:
+    size = space.latent_size(pixels)
+    if size is None:
         raise DataError(
             f"data.{key}: {pixels} is not a multiple of {space.spatial_stride}, the pixels per latent row and column"
         )
     return size
 
 
-def _check_agreement(
-    summary: DatasetSummary, latent_CTHW: tuple[int, ...], asked_THW: tuple[int | None, int | None, int | None]
-) -> None:
+def _check_agreement(summary: DatasetSummary, asked_THW: tuple[int | None, int | None, int | None]) -> None:
     """Raise DataError if the section asks for other latents than the data have."""
-    _, *stored_THW = latent_CTHW
     asked_T, *asked_HW = asked_THW
-    if asked_T is not None and asked_T > stored_THW[0]:
+    shortest = min(T for _, T, _, _ in summary.latent_shapes)
+    if asked_T is not None and asked_T > shortest:
         raise DataError(
-            f"data.num_latent_t: {asked_T} latent frames are asked for, {summary.path} has {stored_THW[0]}; "
-            f"set it to at most {stored_THW[0]}, or encode longer clips"
+            f"data.num_latent_t: {asked_T} latent frames are asked for, {_lengths(summary, shortest)}; "
+            f"set it to at most {shortest}, leave it out, or encode longer clips"
         )
-    for key, asked, stored in zip(("num_height", "num_width"), asked_HW, stored_THW[1:], strict=True):
-        if asked not in (None, stored):
+    for axis, key, asked in zip((2, 3), ("num_height", "num_width"), asked_HW, strict=True):
+        other = next((shape[axis] for shape in summary.latent_shapes if asked not in (None, shape[axis])), None)
+        if other is not None:
             raise DataError(
-                f"data.{key} makes {asked} latent rows or columns, {summary.path} has {stored}; "
+                f"data.{key} makes {asked} latent rows or columns, {summary.path} has {other}; "
                 "remove the key, or encode at that size"
             )
 
 
-def _several_shapes(summary: DatasetSummary, asked_T: int | None) -> str:
-    """The message for latents of more than one shape."""
+def _lengths(summary: DatasetSummary, shortest: int) -> str:
+    """How many latent frames the data have at least, and how many rows have no more."""
+    rows = sum(count for shape, count in summary.latent_shapes.items() if shape[1] == shortest)
+    return f"{summary.path} has {shortest}" + ("" if rows == summary.rows else f" in {rows} of its {summary.rows} rows")
+
+
+def _several_shapes(summary: DatasetSummary) -> str:
+    """The message for latents of more than one shape that are not read, and a section that does not say all of a shape."""
     counts = ", ".join(f"{list(shape)} in {rows} rows" for shape, rows in sorted(summary.latent_shapes.items()))
-    message = (
-        f"{summary.path} has latents of several shapes [C, T, H, W]: {counts}; "
-        "training on several shapes is not supported yet"
+    return (
+        f"{summary.path} has latents of several shapes [C, T, H, W]: {counts}; this method does not read them, so say which "
+        "to train at: set data.num_frames (or data.num_latent_t), data.num_height and data.num_width"
     )
-    shortest = min(shape[1] for shape in summary.latent_shapes)
-    if len({(C, H, W) for C, _, H, W in summary.latent_shapes}) == 1:
-        return f"{message}: set data.num_latent_t to at most {shortest}" + (f", it is {asked_T}" if asked_T else "")
-    return f"{message}: encode all clips at one size (`distill data encode --height --width`)"
 
 
 def _missing_keys(summary: DatasetSummary, T: int | None, H: int | None, W: int | None) -> str:

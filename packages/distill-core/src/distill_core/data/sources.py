@@ -6,11 +6,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from distill_core.data.captions import FILE_KEYS, CaptionEntry, read_captions, read_text
+from distill_core.data.captions import FILE_KEYS, CaptionEntry, read_named_captions, read_text
 from distill_core.errors import DataError
 from distill_core.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
-CAPTION_FILES = ("captions.jsonl", "captions.csv", "metadata.jsonl", "metadata.csv")
+CAPTION_FILES = (
+    "captions.jsonl",
+    "captions.csv",
+    "captions.parquet",
+    "metadata.jsonl",
+    "metadata.csv",
+    "metadata.parquet",
+)
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ def _captions_by_name(path: Path | None) -> dict[str, str]:
     if path is None:
         return {}
     captions: dict[str, str] = {}
-    for entry in _entries_with_files(path, read_captions(path)):
+    for entry in _entries_with_files(path, read_named_captions(path)):
         name = PurePosixPath(entry.file_name.replace("\\", "/") if entry.file_name else "").as_posix()
         if name in captions:
             raise DataError(f"{path}:{entry.line}: {name} has a caption already; keep one of the two lines")

@@ -1,34 +1,38 @@
 """The rows of a run, micro-batch after micro-batch, without end.
 
-Its whole state is the number of samples that all ranks have drawn. Nothing else (worker, prefetched batch, random
-state) has a say in what comes next, so a run goes on exactly where it stopped, also with other workers.
+Its whole state is the number of samples that all ranks have drawn; the epoch follows from it. Nothing else (thread, batch read
+ahead, random state) has a say in what comes next, so a run goes on exactly where it stopped, also with other workers or ranks.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
-import torch
-from torch.utils.data import DataLoader, Dataset
-
-from distill_core.data.order import RowOrder
+from distill_core.data.bad_rows import BadRow, BadRowError, Quarantine
+from distill_core.data.order import BatchOrder, Bucket, LatentShape
 from distill_core.errors import CheckpointError, DataError
 from distill_core.protocols import Row
+from distill_core.randomness import key_bits
 
 BATCHES_AHEAD = 2
 """Micro-batches that each worker reads ahead."""
+MOST_SUBSTITUTES = 100
+"""So many bad rows one after another, each picked at random, are no accident."""
 
 
 class RowSource(Protocol):
-    """What a stream reads from, e.g. a :class:`distill_core.data.dataset.ParquetDataset`; workers get a copy."""
+    """What a stream reads from, e.g. a :class:`distill_core.data.mixture.Mixture`; from several threads, if it has workers."""
 
     def __len__(self) -> int:
         """Number of rows, at least 1."""
         ...
 
     def __getitem__(self, index: int, /) -> Row:
-        """One row. Raises DataError if it is malformed."""
+        """One row. Raises BadRowError if it is malformed."""
         ...
 
     def fingerprint(self) -> str:
@@ -42,62 +46,82 @@ class RowBatch(NamedTuple):
     Attributes:
         rows: B rows.
         positions: for each, its place in the micro-batch of all ranks, in [0, B · world size).
+        latent_shape: [T, C, H, W] that they are trained at.
     """
 
     rows: tuple[Row, ...]
     positions: tuple[int, ...]
+    latent_shape: LatentShape
+
+
+class _Read(NamedTuple):
+    """A micro-batch as a worker hands it over, with the bad rows that it met."""
+
+    rows: tuple[Row, ...]
+    latent_shape: LatentShape
+    bad: tuple[BadRow, ...]
 
 
 class RowStream(Iterator[RowBatch]):
     """Draws ``batch_size`` rows per rank and micro-batch.
 
-    With B rows on each of w ranks and n samples drawn so far, rank r takes the samples n + r·B, …, n + (r + 1)·B - 1 of
-    a :class:`RowOrder`. Reading raises DataError for a malformed row and for a worker process that died.
+    On w ranks, rank r takes the batches k·w + r of a :class:`BatchOrder`: the ranks never share one. ``num_workers`` threads read
+    ahead; 0 reads when drawn. ``pin_memory`` puts rows where a GPU copies from by itself.
+
+    Drawing raises BadRowError for a malformed row. With a ``quarantine`` such a row is put there instead, and a row of the same
+    bucket takes its place, picked by a key of the sample: neither a resume nor another number of ranks picks another one.
     """
 
     def __init__(
-        self, source: RowSource, *, seed: int, batch_size: int, rank: int = 0, world_size: int = 1, num_workers: int = 0
+        self,
+        source: RowSource,
+        buckets: Sequence[Bucket],
+        *,
+        seed: int,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+        quarantine: Quarantine | None = None,
     ) -> None:
         self._source = source
         self._fingerprint = source.fingerprint()
-        self._order = RowOrder(len(source), seed)
+        self._order = BatchOrder(buckets, seed, batch_size)
+        self._seed = seed
         self._batch_size = batch_size
         self._rank = rank
         self._world_size = world_size
         self._num_workers = num_workers
+        self._pin_memory = pin_memory
+        self._quarantine = quarantine
         self._samples = 0
-        self._batches: Iterator[tuple[Row, ...] | DataError] | None = None
+        self._ahead: deque[Future[_Read]] = deque()
+        self._threads: ThreadPoolExecutor | None = None
 
     def __next__(self) -> RowBatch:
         """The next micro-batch."""
-        if self._batches is None:
-            self._batches = self._read_from(self._samples)
         try:
-            rows = next(self._batches)
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader worker"):
-                raise
+            read = self._next_read()
+            if self._quarantine is not None:
+                self._quarantine.add(read.bad)
+        except DataError:
             self.close()
-            raise DataError(
-                f"a process that reads data died: {error}; set data.num_workers to 0 to read without one"
-            ) from error
-        if isinstance(rows, DataError):
-            self.close()
-            raise rows
+            raise
         self._samples += self._batch_size * self._world_size
         first = self._rank * self._batch_size
-        return RowBatch(rows, tuple(range(first, first + self._batch_size)))
+        return RowBatch(read.rows, tuple(range(first, first + self._batch_size)), read.latent_shape)
 
     def state_dict(self) -> dict[str, object]:
         """The position, as JSON has it."""
-        return {"samples": self._samples, "rows": self._order.rows, "fingerprint": self._fingerprint}
+        return {"samples": self._samples, "rows": len(self._source), "fingerprint": self._fingerprint}
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
         """Go on from a position. Raises CheckpointError if it belongs to other data."""
         if state["fingerprint"] != self._fingerprint:
             raise CheckpointError(
                 f"the data have changed since the checkpoint was written ({state['rows']} rows then, "
-                f"{self._order.rows} now); put the same data set back, or start a new run in another output_dir"
+                f"{len(self._source)} now); put the same data set back, or start a new run in another output_dir"
             )
         samples = state["samples"]
         assert isinstance(samples, int)
@@ -105,58 +129,53 @@ class RowStream(Iterator[RowBatch]):
         self._samples = samples
 
     def close(self) -> None:
-        """Stop the workers, if there are any. Drawing on starts new ones."""
-        self._batches = None
+        """Stop the threads, if there are any. Drawing on starts new ones."""
+        for future in self._ahead:
+            future.cancel()
+        self._ahead.clear()
+        if self._threads is not None:
+            self._threads.shutdown()
+            self._threads = None
 
-    def _read_from(self, samples: int) -> Iterator[tuple[Row, ...] | DataError]:
-        """Endless micro-batches from a position on."""
-        reader = _Reader(self._source)
-        first = samples + self._rank * self._batch_size
-        indices = _indices(self._order, first, self._batch_size, self._batch_size * self._world_size)
+    def _next_read(self) -> _Read:
+        """The micro-batch at the position, read now or ahead."""
+        batch = self._samples // self._batch_size + self._rank
         if not self._num_workers:
-            return map(reader.__getitems__, indices)
-        loader = DataLoader(
-            reader,
-            batch_sampler=indices,
-            collate_fn=_as_is,
-            num_workers=self._num_workers,
-            prefetch_factor=BATCHES_AHEAD,
-            generator=torch.Generator(),  # without one, a loader draws its base seed from the global random state
+            return self._read(*self._order[batch], batch)
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self._num_workers, thread_name_prefix="distill-data")
+        while len(self._ahead) <= self._num_workers * BATCHES_AHEAD:
+            later = batch + len(self._ahead) * self._world_size
+            self._ahead.append(self._threads.submit(self._read, *self._order[later], later))
+        return self._ahead.popleft().result()
+
+    def _read(self, bucket: Bucket, indices: Sequence[int], batch: int) -> _Read:
+        """Read a micro-batch, in any thread: it changes nothing of the stream."""
+        bad: list[BadRow] = []
+        first = batch * self._batch_size
+        rows = tuple(self._row(bucket, index, first + place, bad) for place, index in enumerate(indices))
+        if self._pin_memory:
+            rows = tuple(map(_pinned, rows))
+        return _Read(rows, bucket.latent_shape, tuple(bad))
+
+    def _row(self, bucket: Bucket, index: int, sample: int, bad: list[BadRow]) -> Row:
+        """The row of one sample, or one in its place; the bad ones that were met are added to ``bad``."""
+        if self._quarantine is None:
+            return self._source[index]
+        for attempt in range(MOST_SUBSTITUTES):
+            if index not in self._quarantine:
+                try:
+                    return self._source[index]
+                except BadRowError as error:
+                    bad.append(BadRow.of(index, error))
+            index = int(bucket.rows[key_bits(self._seed, "substitute", sample, attempt) % len(bucket.rows)])
+        raise DataError(
+            f"no good row was found among {MOST_SUBSTITUTES} of latents [T, C, H, W] = {list(bucket.latent_shape)}; "
+            "`distill data validate` lists the bad ones"
         )
-        return iter(loader)
 
 
-def _indices(order: RowOrder, first: int, size: int, stride: int) -> Iterator[list[int]]:
-    """The row numbers of one rank's micro-batches, endless.
-
-    No method: a generator that held its stream would close a cycle through the loader, and workers whose loader is
-    freed by the cycle collector are waited for in vain, five seconds each.
-    """
-    while True:
-        yield [order[sample] for sample in range(first, first + size)]
-        first += stride
-
-
-class _Reader(Dataset[Row]):
-    """Reads one micro-batch, in the training process or in a worker.
-
-    A DataError is handed back, not raised: a worker's traceback would be put before its message.
-    """
-
-    def __init__(self, source: RowSource) -> None:
-        self._source = source
-
-    def __getitem__(self, index: int) -> Row:
-        return self._source[index]
-
-    def __getitems__(self, indices: Sequence[int]) -> tuple[Row, ...] | DataError:
-        """The rows of one micro-batch; a name that torch's DataLoader looks for."""
-        try:
-            return tuple(self._source[index] for index in indices)
-        except DataError as error:
-            return error
-
-
-def _as_is(rows: object) -> object:
-    """No collation: how rows become a batch is the model family's business."""
-    return rows
+def _pinned(row: Row) -> Row:
+    """The same row in page-locked memory."""
+    latent_CTHW = None if row.latent_CTHW is None else row.latent_CTHW.pin_memory()
+    return replace(row, text_LD=row.text_LD.pin_memory(), latent_CTHW=latent_CTHW)

@@ -75,7 +75,7 @@ def matrix(methods: Iterable[MethodSpec], models: Iterable[ModelSpec]) -> tuple[
 
 
 def shared_spaces(models: Iterable[ModelSpec]) -> Mapping[str, tuple[str, ...]]:
-    """Latent space → the families that have it. Roles of one run may be of any families that share one."""
+    """Latent space → the families that have it. Roles of one run may be of families that share one, and a condition."""
     families: dict[str, list[str]] = {}
     for model in sorted(models, key=lambda spec: spec.name):
         for space in model.latent_spaces:

@@ -55,6 +55,12 @@ class PluginRow:
         return self.status if self.status in ("ok", "blocked") else f"{self.status}: {self.error}"
 
     @property
+    def plight(self) -> str:
+        """Why it cannot be chosen, as a sentence about the package."""
+        verb = {"failed": "failed", "conflict": "is in conflict"}.get(self.status, f"is {self.status}")
+        return f"{self.origin} {verb}: {self.error}"
+
+    @property
     def origin(self) -> str:
         """Package, version and entry point, for a message."""
         return f"{self.package} {self.version} (entry point {self.entry_point})"
@@ -132,11 +138,16 @@ class PluginIndex:
         return self._refuse("metric", name) if spec is None else spec
 
     def named(self, name: str) -> tuple[PluginRow, ...]:
-        """Every row of that name, whatever its kind and status. Raises PluginError, with the closest name, if there is none."""
-        rows = tuple(row for row in self.rows if row.name == name)
+        """Every row of that name or of that package, whatever its kind and status; ``-``, ``_`` and case make no difference.
+
+        Raises PluginError, with the closest name, if there is none.
+        """
+        asked = normal_name(name)
+        rows = tuple(row for row in self.rows if asked in (normal_name(row.name), normal_name(row.package)))
         if not rows:
             known = sorted({row.name for row in self.rows})
-            close = "".join(f" Did you mean {close!r}?" for close in get_close_matches(name, known, n=1))
+            packages = sorted({row.package for row in self.rows})
+            close = "".join(f" Did you mean {close!r}?" for close in get_close_matches(asked, [*known, *packages], n=1))
             raise PluginError(f"There is no plugin {name!r}. Installed: {', '.join(known) or 'none'}.{close}")
         return rows
 
@@ -192,4 +203,5 @@ def _why_not(kind: str, row: PluginRow) -> str:
         "failed": f"; repair, upgrade or uninstall {row.package}",
         "blocked": "; take it off that list",
     }.get(row.status, "")
-    return f"the {kind} {row.name!r} cannot be used: {row.origin} is {row.status}: {row.error}{remedy}"
+    where = "" if row.cause is None else " (DISTILL_TRACEBACK=1 shows where it failed)"
+    return f"the {kind} {row.name!r} cannot be used: {row.plight}{remedy}{where}"

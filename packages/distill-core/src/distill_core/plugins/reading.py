@@ -125,7 +125,10 @@ def _call(callers: Mapping[str, pluggy.HookCaller], registries: Mapping[str, _Re
 
 
 def _trace(manager: pluggy.PluginManager, entry_point: EntryPoint) -> None:
+    """Print every hook call of this plugin, and what came of it, on stderr."""
+
     def before(hook: str, implementations: Sequence[pluggy.HookImpl], arguments: Mapping[str, object]) -> None:
+        """A hook is about to be called."""
         print(f"distill plugins: {entry_point.name}: {hook}({', '.join(arguments)})", file=sys.stderr)
 
     def after(
@@ -134,6 +137,7 @@ def _trace(manager: pluggy.PluginManager, entry_point: EntryPoint) -> None:
         implementations: Sequence[pluggy.HookImpl],
         arguments: Mapping[str, object],
     ) -> None:
+        """A hook has been called: what it added, or what it raised."""
         if outcome.exception is not None:
             result = f"raised {describe(outcome.exception)}"
         else:

@@ -56,6 +56,20 @@ class LatentSpace:
         frames, _, height, width = latent_shape
         return (frames - 1) * self.temporal_stride + 1, height * self.spatial_stride, width * self.spatial_stride
 
+    def latent_frames(self, frames: int) -> int | None:
+        """T of a video of F frames, or None if they make no whole number of latent frames."""
+        latent_frames, rest = divmod(frames - 1, self.temporal_stride)
+        return None if rest or frames < 1 else latent_frames + 1
+
+    def latent_size(self, pixels: int) -> int | None:
+        """Latent rows or columns of a height or width, or None if it makes no whole number of them."""
+        size, rest = divmod(pixels, self.spatial_stride)
+        return None if rest or size < 1 else size
+
+    def whole_frames(self, frames: int) -> int:
+        """The largest number of frames up to F ≥ 1 that makes a whole number of latent frames."""
+        return (frames - 1) // self.temporal_stride * self.temporal_stride + 1
+
     def difference(self, other: LatentSpace) -> str | None:
         """Why latents of one space mean nothing in the other, or None if the two are the same space."""
         for name in ("channels", "temporal_stride", "spatial_stride"):
@@ -82,6 +96,8 @@ class ModelFacts:
         flow_shift: the timestep shift that the folder's own scheduler records, or None.
         sampling: how the folder says that it is to be sampled (a few-step export does), or None; its ``role`` means nothing.
         latent_shape: [T, C, H, W] that the folder says it was trained at, or None.
+        encoders: the subfolders that hold what encodes videos and captions; () if it is spread over the folder. Their content
+            tells whether a clip would be encoded to the same numbers again.
     """
 
     path: Path
@@ -94,6 +110,7 @@ class ModelFacts:
     flow_shift: float | None = None
     sampling: ValidationRequest | None = None
     latent_shape: tuple[int, int, int, int] | None = None
+    encoders: tuple[str, ...] = ()
 
     def misfit(self, latent_CTHW: tuple[int, ...]) -> str | None:
         """Why latents of shape [C, T, H, W] do not fit this model, or None if they do."""
@@ -118,6 +135,10 @@ class Inspect(Protocol):
         ...
 
 
+def _as_found(facts: ModelFacts, _: Any) -> ModelFacts:
+    return facts
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """One model family.
@@ -130,7 +151,12 @@ class ModelSpec:
         build: ``"module:Class"``, a :class:`distill_core.protocols.ModelPlugin`.
         operations: the names of the adapter operations it offers (see :mod:`distill_core.protocols.adapter`).
         attention: the kinds of attention that its predictions can be asked for.
-        latent_spaces: names of the latent spaces its members use; families that share one can share a run.
+        latent_spaces: names of the latent spaces its members use; families that share one can share a run, if they share a
+            condition too.
+        condition: a name for the type of text that its predictions are conditioned on: a batch is prepared once, for all roles. None
+            for one of its own, which no other family can take.
+        settle: what a folder's facts are under given options; a function of the facts and an instance of ``options``, that raises
+            ModelFolderError where the two contradict each other.
     """
 
     kind: ClassVar[Kind] = "model"
@@ -143,11 +169,17 @@ class ModelSpec:
     operations: frozenset[str]
     attention: tuple[str, ...] = ("dense",)
     latent_spaces: tuple[str, ...] = ()
+    condition: str | None = None
+    settle: Callable[[ModelFacts, Any], ModelFacts] = field(default=_as_found)
 
     @property
     def targets(self) -> Mapping[str, str]:
         """What it names to be imported, by field."""
         return {"inspect": self.inspect, "build": self.build}
+
+    def shares_condition(self, other: ModelSpec) -> bool:
+        """Whether one batch can be for both families."""
+        return self.name == other.name or (self.condition is not None and self.condition == other.condition)
 
 
 @dataclass(frozen=True)

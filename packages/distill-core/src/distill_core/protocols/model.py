@@ -83,9 +83,11 @@ class ModelPlugin(Protocol):
         sampling: ValidationRequest,
         latent_shape: tuple[int, int, int, int],
         output: Path,
+        dtype: torch.dtype,
     ) -> None:
         """Write a folder that the ecosystem's own pipeline loads and samples as ``sampling`` says, at ``latent_shape`` [T, C, H, W].
 
-        Raises ModelFolderError, before anything is written, if no scheduler of the ecosystem can follow ``sampling``.
+        Weights are stored in ``dtype``, but for those that the ecosystem keeps in float32; the modules are left as they are. Raises
+        ModelFolderError, before anything is written, if no scheduler of the ecosystem can follow ``sampling``.
         """
         ...

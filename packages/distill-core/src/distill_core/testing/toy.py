@@ -192,11 +192,13 @@ class ToyModel:
         sampling: ValidationRequest,
         latent_shape: tuple[int, int, int, int],
         output: Path,
+        dtype: torch.dtype,
     ) -> None:
         """The weights beside the folder's JSON."""
         output.mkdir(parents=True)
         (output / "toy.json").write_text((base.path / "toy.json").read_text(encoding="utf-8"), encoding="utf-8")
-        torch.save(modules["denoiser"].state_dict(), output / "denoiser.pt")
+        weights = {name: tensor.to(dtype) for name, tensor in modules["denoiser"].state_dict().items()}
+        torch.save(weights, output / "denoiser.pt")
 
 
 def _keeps_the_contract(model: ToyModel) -> ModelPlugin:

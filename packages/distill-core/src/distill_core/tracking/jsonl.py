@@ -13,14 +13,14 @@ from distill_core.checkpoint.files import write_text
 class JsonlTracker:
     """Appends ``{"step": …, name: value, …}`` to a file.
 
-    A run that goes on from step n first drops the lines after n: they are about to be made again.
+    Lines of ``first_step`` and later, which an earlier process left, are dropped first: they are about to be made again.
     """
 
-    def __init__(self, path: Path, resumed_step: int = 0) -> None:
+    def __init__(self, path: Path, first_step: int = 0) -> None:
         self.path = path
         if path.exists():
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= resumed_step]
+            kept = [line for line in lines if line.endswith("\n") and _step_of(line) < first_step]
             write_text(path, "".join(kept))
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:

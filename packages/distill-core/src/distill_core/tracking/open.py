@@ -16,7 +16,11 @@ from distill_core.tracking.jsonl import JsonlTracker
 def open_trackers(
     settings: Tracking, directory: RunDirectory, config: Mapping[str, Any], resumed_step: int, events: Events
 ) -> Trackers:
-    """Open every tracker. ``config`` is the resolved run with secrets redacted. Raises ConfigError if one cannot start."""
+    """Open every tracker. ``config`` is the resolved run with secrets redacted. Raises ConfigError if one cannot start.
+
+    A run that goes on from ``resumed_step`` makes the figures after it again; one that starts makes those of step 0 too.
+    """
+    first_step = resumed_step + 1 if resumed_step else 0
     others: list[Tracker] = []
     for name in settings.trackers:
         match name:
@@ -27,5 +31,5 @@ def open_trackers(
             case "tensorboard":
                 from distill_core.tracking.tensorboard import TensorBoardTracker
 
-                others.append(TensorBoardTracker(directory.trackers / "tensorboard"))
-    return Trackers(JsonlTracker(directory.metrics, resumed_step), others, events)
+                others.append(TensorBoardTracker(directory.trackers / "tensorboard", first_step))
+    return Trackers(JsonlTracker(directory.metrics, first_step), others, events)

@@ -9,16 +9,19 @@ from distill_core.errors import ConfigError, Problem
 
 
 class TensorBoardTracker:
-    """Scalars and the run's YAML as text. Videos stay mp4 files in the run directory: TensorBoard cannot play them."""
+    """Scalars and the run's YAML as text. Videos stay mp4 files in the run directory: TensorBoard cannot play them.
 
-    def __init__(self, folder: Path) -> None:
+    What an earlier process wrote of ``first_step`` and later steps is hidden: it is about to be made again.
+    """
+
+    def __init__(self, folder: Path, first_step: int = 0) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise ConfigError(
                 [Problem("tracking.trackers", "tensorboard is not installed; pip install 'distill-core[tensorboard]'")]
             ) from error
-        self.writer = SummaryWriter(str(folder))
+        self.writer = SummaryWriter(str(folder), purge_step=first_step)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Scalars of one step."""

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import wandb
+
 from distill_core.config.schema import Tracking
 from distill_core.errors import ConfigError, Problem
 
@@ -19,44 +21,11 @@ class WandbTracker:
     """One W&B run, which a resumed run goes on with: its id is kept in the run directory."""
 
     def __init__(self, settings: Tracking, folder: Path, run_name: str, config: Mapping[str, Any]) -> None:
-        import wandb
-
-        self._wandb = wandb
         folder.mkdir(parents=True, exist_ok=True)
         identity = folder / "id"
         if not identity.exists():
             identity.write_text(secrets.token_hex(4), encoding="utf-8")
-        try:
-            self.run = wandb.init(
-                project=settings.project,
-                entity=settings.entity,
-                name=run_name if settings.run_name is None else settings.run_name,
-                id=identity.read_text(encoding="utf-8"),
-                resume="allow" if settings.wandb_mode == "online" else None,
-                mode=settings.wandb_mode,
-                dir=str(folder),
-                config=dict(config),
-                settings=wandb.Settings(
-                    console="off",
-                    disable_code=True,
-                    disable_git=True,
-                    x_disable_meta=True,
-                    x_disable_stats=True,
-                    silent=True,
-                    init_timeout=INIT_TIMEOUT,
-                ),
-            )
-        except wandb.errors.AuthenticationError as error:
-            message = f"W&B refuses the login: {error}; run `wandb login`, or set tracking.wandb_mode: offline"
-            raise ConfigError([Problem("tracking.trackers", message)]) from error
-        except wandb.errors.CommError as error:
-            message = (
-                f"W&B cannot be reached: {error}; set tracking.wandb_mode: offline, and upload later with `wandb sync`"
-            )
-            raise ConfigError([Problem("tracking.trackers", message)]) from error
-        except wandb.errors.Error as error:
-            message = f"W&B did not start: {error}; log in with `wandb login`, or set tracking.wandb_mode: offline"
-            raise ConfigError([Problem("tracking.trackers", message)]) from error
+        self.run = _started(settings, folder, run_name, identity.read_text(encoding="utf-8"), config)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Scalars of one step."""
@@ -64,7 +33,7 @@ class WandbTracker:
 
     def video(self, name: str, path: Path, caption: str, step: int) -> None:
         """An mp4 file, playable in the browser."""
-        self.run.log({name: self._wandb.Video(str(path), caption=caption, format="mp4")}, step=step)
+        self.run.log({name: wandb.Video(str(path), caption=caption, format="mp4")}, step=step)
 
     def file(self, path: Path, name: str) -> None:
         """Upload a file under Files. W&B links to what lies outside its folder, so it gets a copy inside."""
@@ -75,3 +44,46 @@ class WandbTracker:
     def finish(self) -> None:
         """Upload the rest and close."""
         self.run.finish()
+
+
+def _started(
+    settings: Tracking, folder: Path, run_name: str, identity: str, config: Mapping[str, Any]
+) -> wandb.sdk.wandb_run.Run:
+    """Start the run, or go on with it, without a word on the terminal and without asking there for a key.
+
+    Raises ConfigError with the remedy, for a key that is missing or refused and for a server that does not answer.
+    """
+    mode = settings.wandb_mode
+    wandb.setup(wandb.Settings(silent=True, mode=mode))
+    try:
+        if mode == "online" and not wandb.login(prompt=False, verify=False):
+            raise _refusal("there is no API key here; run `wandb login` once, or set tracking.wandb_mode: offline")
+        return wandb.init(
+            project=settings.project,
+            entity=settings.entity,
+            name=run_name if settings.run_name is None else settings.run_name,
+            id=identity,
+            resume="allow" if mode == "online" else None,
+            mode=mode,
+            dir=str(folder),
+            config=dict(config),
+            settings=wandb.Settings(
+                console="off",
+                disable_code=True,
+                disable_git=True,
+                x_disable_meta=True,
+                x_disable_stats=True,
+                silent=True,
+                init_timeout=INIT_TIMEOUT,
+            ),
+        )
+    except wandb.errors.Error as error:
+        remedies = (
+            "where it cannot be reached set tracking.wandb_mode: offline and upload later with `wandb sync`, "
+            "where it refuses the key run `wandb login --relogin`"
+        )
+        raise _refusal(f"{' '.join(str(error).split()).removesuffix('.')}; {remedies}") from error
+
+
+def _refusal(message: str) -> ConfigError:
+    return ConfigError([Problem("tracking.trackers", f"W&B did not start: {message}")])

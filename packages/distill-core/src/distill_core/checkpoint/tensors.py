@@ -1,0 +1,109 @@
+"""Named tensors on disk, by torch.distributed.checkpoint. It keeps no class of ours and runs nothing that it reads.
+
+torch's format keeps its index of the tensors as a pickle, ``.metadata``. Here it is read by a closed list of names. The list has no
+``BytesStorageMetadata``: torch would unpickle what such an entry points to without any check, and we save tensors only.
+"""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PosixPath
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.metadata import Metadata
+from torch.distributed.checkpoint.state_dict_loader import load as dcp_load
+from torch.distributed.checkpoint.state_dict_saver import save as dcp_save
+
+from distill_core.checkpoint.files import sync
+from distill_core.errors import CheckpointError
+from distill_core.plugins.border import describe
+
+_DCP = "torch.distributed.checkpoint"
+_DTYPES = frozenset(("torch", name) for name, value in vars(torch).items() if isinstance(value, torch.dtype))
+NAMES_IN_AN_INDEX = _DTYPES | {
+    ("torch", "Size"),
+    ("torch.serialization", "_get_layout"),
+    (f"{_DCP}.filesystem", "_StorageInfo"),
+    (f"{_DCP}.metadata", "Metadata"),
+    (f"{_DCP}.metadata", "MetadataIndex"),
+    (f"{_DCP}.metadata", "StorageMeta"),
+    (f"{_DCP}.metadata", "ChunkStorageMetadata"),
+    (f"{_DCP}.metadata", "TensorProperties"),
+    (f"{_DCP}.metadata", "TensorStorageMetadata"),
+    (f"{_DCP}.metadata", "_MEM_FORMAT_ENCODING"),
+}
+"""The module and name of everything that torch's index of tensors is made of, but for the folder's own path."""
+
+
+class _IndexUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        """Any, because it is what the pickle names. Raises UnpicklingError for what is not on the list."""
+        if name == "PosixPath" and module in ("pathlib", "pathlib._local"):  # the latter: as Python 3.13 writes it
+            return PosixPath
+        if (module, name) not in NAMES_IN_AN_INDEX:
+            raise pickle.UnpicklingError(f"its index names {module}.{name}, which no checkpoint needs; do not trust it")
+        return super().find_class(module, name)
+
+
+class _Reader(FileSystemReader):
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._index = folder / ".metadata"
+
+    def read_metadata(self, *_: Any, **__: Any) -> Metadata:
+        """The index. torch passes arguments of its own choice, for checkpoints of a kind that is not written here."""
+        with self._index.open("rb") as file:
+            index = _IndexUnpickler(file).load()
+        if not isinstance(index, Metadata) or index.storage_meta is None:
+            raise pickle.UnpicklingError("its index is none of torch's")
+        index.storage_meta.load_id = self.load_id
+        return index
+
+
+def save_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write the tensors into a folder; when it returns, all of it is on disk. Raises OSError."""
+    try:
+        with _one_process():
+            dcp_save(_detached(tensors), checkpoint_id=folder, no_dist=True)
+    except CheckpointException as wrapped:
+        raised = _reason(wrapped)
+        raise raised from raised.__cause__
+    sync(folder)  # its files have been brought to disk by torch, their names not
+
+
+def load_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Fill the given tensors in place. Raises CheckpointError if torch cannot read them, or the index is not one that torch wrote."""
+    try:
+        with _one_process():
+            dcp_load(_detached(tensors), storage_reader=_Reader(folder), no_dist=True)
+    except CheckpointException as wrapped:
+        raised = _reason(wrapped)
+        if not isinstance(raised, Exception):
+            raise raised from raised.__cause__
+        raise CheckpointError(f"{folder} cannot be read: {describe(raised)}") from raised
+
+
+def _detached(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach() for name, tensor in tensors.items()}
+
+
+@contextmanager
+def _one_process() -> Iterator[None]:
+    """torch warns that it saves for one process; that is what it is asked for."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        yield
+
+
+def _reason(wrapped: CheckpointException) -> BaseException:
+    """What went wrong inside torch: it wraps everything, and its file writer raises a RuntimeError of its own over a full disk or Ctrl-C."""
+    (raised, _), *_ = wrapped.failures.values()
+    hidden = raised.__context__
+    return hidden if isinstance(raised, RuntimeError) and hidden is not None else raised

@@ -1,0 +1,81 @@
+"""The work of ``distill data validate`` and of ``distill data inspect --preview``: find the model, read the rows.
+
+Knows the terminal and the plugins; what a bad row is, and what a contact sheet looks like, lies in :mod:`distill_core.data`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from distill_core.cli.encoding import chosen_family, device_of_process
+from distill_core.cli.waiting import Say, waiting
+from distill_core.data.dataset import open_dataset
+from distill_core.data.examine import Examination, examine
+from distill_core.data.files import find_parquet, read_facts
+from distill_core.data.folder import PREVIEW
+from distill_core.data.origin import Origin
+from distill_core.data.preview import page, preview_clips
+from distill_core.errors import DataError, ModelFolderError, RunDirectoryError
+from distill_core.plugins.discovery import discover
+from distill_core.plugins.loading import load_target
+from distill_core.plugins.specs import Inspect, ModelFacts, ModelSpec
+from distill_core.protocols.model import ModelPlugin
+
+ROWS_BETWEEN_SIGNS = 100
+"""Rows that are read before the number on the terminal changes."""
+
+
+def examine_for(path: Path, model: str | None, family: str | None, say: Say) -> Examination:
+    """Every bad row of a data set, of those that do not fit ``model`` too, if there is one."""
+    facts: ModelFacts | None = None
+    if model is not None:
+        facts = load_target(chosen_family(discover(), family).inspect)(model)
+
+    def listen(rows: int) -> None:
+        if rows % ROWS_BETWEEN_SIGNS == 0:
+            say(f"reading {path}: {rows} rows")
+
+    return examine(path, facts, listen)
+
+
+def show_preview(path: Path, count: int, output: Path | None, model: str | None, family: str | None) -> Path:
+    """Write the contact sheet of a data set; its path. Raises DistillError for data or a model that cannot be decoded."""
+    page_path = (path if path.is_dir() else path.parent) / PREVIEW if output is None else output
+    _check_writable(page_path)
+    with waiting("reading rows") as say:
+        dataset = open_dataset(path, latents=True)
+        origin = Origin.of(read_facts(find_parquet(path)[0], path).metadata)
+        spec = chosen_family(discover(), origin.family if model is None and origin is not None else family)
+        facts = _facts(spec, path, model, origin)
+        say("loading the decoder")
+        plugin: ModelPlugin = load_target(spec.build)(
+            facts, spec.options(), device_of_process(os.environ), torch.float32
+        )
+        clips = []
+        for clip in preview_clips(dataset, count, facts, plugin.adapter):
+            clips.append(clip)
+            say(f"decoded {len(clips)} of {count}")
+    page_path.write_text(page(f"{path}", clips), encoding="utf-8")
+    return page_path
+
+
+def _facts(spec: ModelSpec, path: Path, model: str | None, origin: Origin | None) -> ModelFacts:
+    """Those of ``model``, or of the one that the data set at ``path`` was encoded with."""
+    inspect: Inspect = load_target(spec.inspect)
+    if model is not None:
+        return inspect(model)
+    if origin is None:
+        raise DataError(f"{path} does not record the model that encoded it; name it with --model")
+    try:
+        return inspect(origin.model)
+    except ModelFolderError as error:
+        raise ModelFolderError(f"{path} was encoded with {origin.model}: {error}; name it with --model") from error
+
+
+def _check_writable(page_path: Path) -> None:
+    """Raise RunDirectoryError now if the page could not be written after all the decoding."""
+    if not page_path.parent.is_dir() or not os.access(page_path.parent, os.W_OK):
+        raise RunDirectoryError(f"{page_path} cannot be written; name a file in a folder of yours with --output")

@@ -1,0 +1,43 @@
+"""A sign of life while a command has nothing to say yet: imports, reading, loading.
+
+Not for work whose end can be told: that is a progress bar's. Not for results: those go to stdout.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Say = Callable[[str], None]
+"""Shows what is being done now, in place of what was shown before."""
+
+
+@contextmanager
+def waiting(doing: str) -> Iterator[Say]:
+    """Show ``doing`` (e.g. ``"importing torch"``) beside a spinner on stderr until the block ends; then it is gone.
+
+    Yields a function that changes the text. Where stderr is no terminal nothing is shown at all. Whatever the block
+    prints stays where it belongs: on the terminal above the spinner, and in a file or a pipe if stdout is one.
+    """
+    from rich.console import Console
+    from rich.live import Live
+    from rich.spinner import Spinner
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _say_nothing
+        return
+    spinner = Spinner("line" if console.options.ascii_only else "dots", Text(doing), style="status.spinner")
+
+    def say(now_doing: str) -> None:
+        """Change the text beside the spinner."""
+        spinner.update(text=Text(now_doing))
+
+    with Live(spinner, console=console, refresh_per_second=12, transient=True, redirect_stdout=sys.stdout.isatty()):
+        yield say
+
+
+def _say_nothing(now_doing: str) -> None:
+    """Where there is no terminal."""

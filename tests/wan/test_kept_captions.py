@@ -1,0 +1,101 @@
+"""Captions that are asked for again: encoded once, and the text encoder let go."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from unittest.mock import patch
+
+import pytest
+import torch
+from torch import Tensor
+
+from distill_core.protocols import ValidationRequest
+from distill_core.roles import RoleHandle
+from distill_model_wan import kept_captions
+from distill_model_wan.encoders import CaptionEncoder
+from distill_model_wan.kept_captions import KeptCaptions
+from distill_model_wan.model import WanModel
+
+MakeModel = Callable[..., WanModel]
+MakeRole = Callable[..., RoleHandle]
+SHAPE = (2, 16, 4, 4)
+
+
+class Encoder:
+    """Writes down what it is asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def __call__(self, caption: str) -> Tensor:
+        self.calls.append(caption)
+        return torch.full((1, 2), float(len(caption)))
+
+    def release(self) -> None:
+        self.calls.append("released")
+
+
+def test_the_foreseen_come_with_the_first_and_nothing_is_encoded_twice() -> None:
+    encoder = Encoder()
+    kept = KeptCaptions(encoder, foreseen=("bad", ""))
+    assert [embeds[0, 0].item() for embeds in kept(["a cat", "a", "a cat"])] == [5.0, 1.0, 5.0]
+    assert encoder.calls == ["bad", "", "a cat", "a", "released"]
+    kept(["a cat", "bad"])
+    kept([""])
+    assert len(encoder.calls) == 5
+    kept(["new"])
+    assert encoder.calls[5:] == ["new", "released"]
+
+
+def test_the_least_recently_asked_for_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_captions, "KEPT", 2)
+    encoder = Encoder()
+    kept = KeptCaptions(encoder, foreseen=())
+    kept(["a", "b"])
+    kept(["a"])
+    kept(["c"])
+    encoder.calls.clear()
+    kept(["a", "c"])
+    assert encoder.calls == []
+    kept(["b"])
+    assert encoder.calls == ["b", "released"]
+
+
+def test_more_captions_than_are_kept_are_all_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_captions, "KEPT", 2)
+    found = KeptCaptions(Encoder(), foreseen=())(["a", "bb", "ccc"])
+    assert [embeds[0, 0].item() for embeds in found] == [1.0, 2.0, 3.0]
+
+
+def test_a_runs_validations_encode_its_prompts_once_and_keep_no_text_encoder(
+    make_model: MakeModel, make_role: MakeRole
+) -> None:
+    model = make_model(negative_prompt="low quality")
+    role = make_role(model)
+    request = ValidationRequest(
+        "student", "sde", timesteps=(1000.0,), guidance_scale=3.0, seeds=(0,), prompts=("a cat", "a red square")
+    )
+    weights = weakref.ref(model.captions.encoder.shared.weight)
+    with patch.object(CaptionEncoder, "__call__", autospec=True, side_effect=CaptionEncoder.__call__) as encode:
+        for _ in range(2):
+            list(model.sampler.sample(role, request, SHAPE))
+            model.adapter.drop_captions(model.adapter.negative_text(2), torch.tensor([True, False]))
+    assert [call.args[1] for call in encode.call_args_list] == ["low quality", "", "a cat", "a red square"]
+    assert weights() is None
+
+
+def test_captions_of_data_leave_the_text_encoder_loaded(make_model: MakeModel) -> None:
+    model = make_model()
+    model.encode_caption(["a cat"])
+    model.adapter.encode_text(["a red square"])
+    assert "encoder" in vars(model.captions)
+
+
+def test_a_kept_caption_is_the_condition_that_encoding_it_gives(make_model: MakeModel) -> None:
+    adapter = make_model().adapter
+    for _ in range(2):
+        (kept,) = adapter.kept_texts(["a cat"])
+        fresh = adapter.encode_text(["a cat"])
+        assert kept.embeds_BLD.equal(fresh.embeds_BLD)
+        assert kept.pad_bias_L is fresh.pad_bias_L

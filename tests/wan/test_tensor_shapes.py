@@ -1,0 +1,81 @@
+"""The tensors that config.json files call for: those that the classes of diffusers and transformers make of them."""
+
+from __future__ import annotations
+
+import json
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import AutoencoderKLWan, WanTransformer3DModel
+from transformers import UMT5Config, UMT5EncoderModel
+
+from distill_model_wan.pipeline_json import TextEncoderConfig, TransformerConfig, VaeConfig
+from distill_model_wan.tensor_shapes import Shape, text_encoder_shapes, transformer_shapes, vae_shapes
+
+WAN_22_VAE: dict[str, Any] = {
+    "base_dim": 160, "decoder_base_dim": 256, "z_dim": 48, "in_channels": 12, "out_channels": 12, "is_residual": True,
+    "patch_size": 2, "scale_factor_spatial": 16, "latents_mean": [0.0] * 48, "latents_std": [1.0] * 48,
+}  # fmt: skip
+ODD_TRANSFORMER: dict[str, Any] = {
+    "num_attention_heads": 2, "num_layers": 1, "patch_size": [2, 2, 4], "cross_attn_norm": False, "freq_dim": 6, "text_dim": 7,
+}  # fmt: skip
+ODD_TEXT_ENCODER: dict[str, Any] = {
+    "vocab_size": 7, "d_model": 8, "d_kv": 3, "d_ff": 5, "num_layers": 2, "num_heads": 2, "feed_forward_proj": "relu",
+    "relative_attention_num_buckets": 4,
+}  # fmt: skip
+
+
+def shapes_of(module: torch.nn.Module) -> dict[str, Shape]:
+    return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    ("config", "billions"),
+    [
+        ({"num_attention_heads": 12, "num_layers": 30, "ffn_dim": 8960}, 1.419),
+        ({}, 14.288),
+        ({"num_attention_heads": 24, "num_layers": 30, "ffn_dim": 14336, "in_channels": 48, "out_channels": 48}, 5.0),
+        (ODD_TRANSFORMER, None),
+    ],
+    ids=["1.3B", "14B", "5B", "odd"],
+)
+def test_a_transformers_tensors_are_those_of_its_class(config: dict[str, Any], billions: float | None) -> None:
+    with torch.device("meta"):
+        transformer = WanTransformer3DModel(**config)
+    shapes = transformer_shapes(
+        TransformerConfig.model_validate({"_class_name": "WanTransformer3DModel", **json.loads(json.dumps(config))})
+    )
+    assert shapes == shapes_of(transformer)
+    if billions is not None:
+        assert sum(prod(shape) for shape in shapes.values()) / 1e9 == pytest.approx(billions, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        WAN_22_VAE,
+        {"dim_mult": [1, 1, 2], "num_res_blocks": 1, "temperal_downsample": [True, False], "base_dim": 4},
+        {**WAN_22_VAE, "dim_mult": [1, 2, 2], "temperal_downsample": [True, False], "decoder_base_dim": None},
+    ],
+    ids=["2.1", "2.2", "odd", "odd-residual"],
+)
+def test_a_vaes_tensors_are_those_of_its_class(config: dict[str, Any]) -> None:
+    with torch.device("meta"):
+        vae = AutoencoderKLWan(**config)
+    shapes = vae_shapes(VaeConfig.model_validate({"_class_name": "AutoencoderKLWan", **config}))
+    assert shapes == shapes_of(vae)
+
+
+@pytest.mark.parametrize("config", [{}, ODD_TEXT_ENCODER], ids=["default", "odd"])
+def test_a_text_encoders_tensors_are_those_of_its_class(config: dict[str, Any], tmp_path: Path) -> None:
+    with torch.device("meta"):
+        encoder = UMT5EncoderModel(UMT5Config(**config))
+    encoder.config.save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    shapes = shapes_of(encoder)
+    assert shapes.pop("encoder.embed_tokens.weight") == shapes["shared.weight"]
+    assert text_encoder_shapes(TextEncoderConfig.model_validate(saved)) == shapes

@@ -1,0 +1,80 @@
+"""The padded text length is part of what a model is conditioned on: data, exports and runs all know theirs, and do not mix."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from distill_core.build import Placement
+from distill_core.cli.encoding import EncodeRequest, carry_out
+from distill_core.config.schema import Data
+from distill_core.data.dataset import open_dataset
+from distill_core.data.fit import fitting_shapes
+from distill_core.errors import DataError, ModelFolderError
+from distill_core.plugins.index import PluginIndex
+from distill_core.plugins.registry import Registry
+from distill_core.plugins.specs import ModelSpec
+from distill_core.sampling_source import PixelSize, open_source
+from distill_model_wan import plugin
+from distill_model_wan.config import WanOptions, settled
+from distill_model_wan.folder import inspect
+from distill_model_wan.model import WanModel
+from distill_model_wan.testing import make_tiny_pipeline
+
+CPU = Placement(torch.device("cpu"), torch.float32)
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline that records having been trained with 16 tokens."""
+    return make_tiny_pipeline(tmp_path_factory.mktemp("short") / "pipeline", text_length=16)
+
+
+def index() -> PluginIndex:
+    """This family, as it is installed."""
+    registry = Registry(ModelSpec)
+    plugin.distill_register_models(registry)
+    return PluginIndex.of(models=registry.specs)
+
+
+def encoded(model: Path, folder: Path) -> Path:
+    """Captions, encoded by the command."""
+    captions = folder / "captions.jsonl"
+    captions.write_text(json.dumps({"caption": "a red square moves left"}))
+    carry_out(EncodeRequest(captions, str(model), folder / "data", captions_only=True))
+    return folder / "data"
+
+
+def test_data_record_the_length_and_do_not_fit_a_longer_model(short: Path, tmp_path: Path) -> None:
+    dataset = open_dataset(encoded(short, tmp_path), latents=False)
+    assert dataset.text_lengths == (16,)
+    size = Data(path="data", num_frames=5, num_height=32, num_width=32)
+    facts = inspect(str(short))
+    assert set(fitting_shapes(dataset.summary(), facts, size).values()) == {(2, 16, 4, 4)}
+    longer = inspect(str(make_tiny_pipeline(tmp_path / "longer")))
+    with pytest.raises(DataError, match=r"were cut at 16 tokens, .* this run's attends 512; encode the captions with"):
+        fitting_shapes(dataset.summary(), longer, size)
+    fitting_shapes(dataset.summary(), settled(longer, WanOptions(text_length=16)), size)
+
+
+def test_a_run_that_asks_for_another_length_than_the_folder_records_is_refused_before_it_loads(short: Path) -> None:
+    (spec,) = index().models.values()
+    with pytest.raises(ModelFolderError, match=r"pipeline_config\.text_length is 512, but .* padded text length of 16"):
+        spec.settle(inspect(str(short)), spec.options.model_validate({"text_length": 512}))
+
+
+def test_a_folder_that_records_its_length_is_sampled_with_it(short: Path) -> None:
+    source = open_source(str(short), index(), None, PixelSize(5, 32, 32), CPU, step=None)
+    assert isinstance(source.model, WanModel)
+    seen: list[int] = []
+    source.role.modules["transformer"].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[2].shape[1]))
+    with torch.no_grad():
+        text = source.model.adapter.encode_text(
+            ["a cat walks through tall grass, the quick brown fox jumps over a dog"]
+        )
+        source.role.predict_velocity(torch.zeros(1, 2, 16, 4, 4), torch.tensor([500.0], dtype=torch.float64), text)
+    assert source.model.adapter.packing.length == 16
+    assert seen == [16]

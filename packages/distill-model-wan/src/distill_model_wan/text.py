@@ -93,7 +93,7 @@ class TextPacking:
         return WanText(embeds_BLD, _pad_bias_on(self.device, attended, self.length, self.logit_dtype))
 
 
-
+@cache
 def _pad_bias_on(device: torch.device, attended: int, length: int, dtype: torch.dtype) -> Tensor:
     """The bias [L] on the device, copied there once: a run has at most ``length`` / 8 different ones."""
     return to_device(pad_bias(attended, length, dtype), device)

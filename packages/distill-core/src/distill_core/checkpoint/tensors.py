@@ -103,7 +103,7 @@ def _one_process() -> Iterator[None]:
 
 
 def _reason(wrapped: CheckpointException) -> BaseException:
-    """What went wrong inside torch: it wraps everything, and its file writer raises a RuntimeError of its own over a full disk or Ctrl-C."""
+    """What went wrong inside torch: it wraps everything, and over a full disk or Ctrl-C its writer raises a RuntimeError of its own."""
     (raised, _), *_ = wrapped.failures.values()
     hidden = raised.__context__
     return hidden if isinstance(raised, RuntimeError) and hidden is not None else raised

@@ -1,8 +1,11 @@
 """How fast training is fed: the loader against a sequential zero-copy read of the same bytes, and against a naive reader.
 
-``python benchmarks/loader.py`` writes a data set for each number of rows per row group, of the same rows, and prints one table of
-throughput and one of memory. Rows are those of a 480p clip of 81 frames by default: a float16 latent [16, 21, 60, 104] and a
-bfloat16 text [100, 4096], 5 MB. Everything is read from the page cache; each figure is the best of ``--repeats``.
+    python benchmarks/loader.py [--rows 128] [--repeats 5] [--epochs 10]
+
+Writes the same rows three times, with 1, 8 and 64 rows to a row group, and prints a line of throughput for each, then the memory of the
+process epoch by epoch. A row is that of a 480p clip of 81 frames: a float16 latent [16, 21, 60, 104] and a bfloat16 text [100, 4096],
+5 MB. Everything is read from the page cache, by one thread where nothing else is said. The bar and the loader take turns, so that a
+machine that is busy is busy for both; a ratio is the median of those of the turns, a throughput the best.
 """
 
 from __future__ import annotations
@@ -10,9 +13,10 @@ from __future__ import annotations
 import argparse
 import random
 import resource
+import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +28,13 @@ from distill_core.data.columns import CAPTION_COLUMNS, LATENT_COLUMNS, T2V_SCHEM
 from distill_core.data.dataset import open_dataset
 from distill_core.data.order import Bucket
 from distill_core.data.stream import RowStream
+from distill_core.data.writer import open_writer
 
 COLUMNS = [*CAPTION_COLUMNS, *LATENT_COLUMNS]
 LATENT, TEXT = (16, 21, 60, 104), (100, 4096)
 SHAPE = (21, 16, 60, 104)
+NAIVE_ROWS = 12
+"""Rows that the naive reader is timed on; it is slow."""
 
 
 def record(number: int) -> ClipRecord:
@@ -46,14 +53,12 @@ def record(number: int) -> ClipRecord:
     )
 
 
-def write(path: Path, rows: int, group: int) -> int:
-    """One file with so many rows per row group, as `distill data encode` lays pages out; returns its bytes."""
-    options = {"compression": "none", "use_dictionary": False, "write_statistics": False, "write_page_checksum": True}
-    with pq.ParquetWriter(path, T2V_SCHEMA, **options) as file:
+def write(path: Path, rows: int, group: int) -> None:
+    """One file with so many rows per row group, with the pages of `distill data encode`."""
+    with open_writer(path, T2V_SCHEMA) as file:
         for start in range(0, rows, group):
             numbers = range(start, min(start + group, rows))
             file.write_table(pa.Table.from_pylist([record(n).columns() for n in numbers], schema=T2V_SCHEMA))
-    return path.stat().st_size
 
 
 def sequential(path: Path) -> None:
@@ -67,11 +72,10 @@ def sequential(path: Path) -> None:
 
 
 def naive(path: Path, rows: int) -> None:
-    """What a data set of few lines does for one row: open the file, the whole row group to Python, convert."""
-    ends = np.cumsum(
-        [pq.read_metadata(path).row_group(g).num_rows for g in range(pq.read_metadata(path).num_row_groups)]
-    )
-    for row in random.Random(0).sample(range(rows), min(rows, 24)):
+    """What a data set of few lines does for a row: open the file, the whole row group to Python, convert."""
+    footer = pq.read_metadata(path)
+    ends = np.cumsum([footer.row_group(group).num_rows for group in range(footer.num_row_groups)])
+    for row in random.Random(0).sample(range(rows), NAIVE_ROWS):
         group = int(np.searchsorted(ends, row, side="right"))
         table = pq.ParquetFile(path).read_row_group(group).to_pydict()
         place = row - (int(ends[group - 1]) if group else 0)
@@ -79,73 +83,80 @@ def naive(path: Path, rows: int) -> None:
         torch.from_numpy(np.frombuffer(table["text_embedding_bytes"][place], np.int16).copy()).view(torch.bfloat16)
 
 
-def best(work: Callable[[], object], repeats: int) -> float:
-    """The seconds of the quickest of several calls."""
-    return min(_timed(work) for _ in range(repeats))
-
-
-def _timed(work: Callable[[], object]) -> float:
+def seconds(work: Callable[[], object]) -> float:
+    """How long a call takes."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
-def drawing(path: Path, rows: int, workers: int) -> Iterator[Callable[[], None]]:
-    """A call that draws one shuffled epoch, the first of a fresh stream and then the next ones of it."""
-    dataset = open_dataset(path, latents=True)
-    stream = RowStream(dataset, [Bucket(SHAPE, np.arange(rows))], seed=0, batch_size=1, num_workers=workers)
+class Epochs:
+    """Draws a shuffled epoch when called: the first, then the next ones."""
 
-    def epoch() -> None:
-        for _ in range(rows):
-            next(stream)
+    def __init__(self, path: Path, rows: int, workers: int) -> None:
+        dataset = open_dataset(path, latents=True)
+        self.rows = rows
+        self.stream = RowStream(dataset, [Bucket(SHAPE, np.arange(rows))], seed=0, batch_size=1, num_workers=workers)
 
-    while True:
-        yield epoch
+    def __call__(self) -> None:
+        """One epoch."""
+        for _ in range(self.rows):
+            next(self.stream)
+
+
+def throughput(path: Path, group: int, rows: int, repeats: int) -> None:
+    """One line of the table."""
+    size = path.stat().st_size
+    plain = size * NAIVE_ROWS / rows / min(seconds(lambda: naive(path, rows)) for _ in range(2))
+    later, ahead = Epochs(path, rows, 0), Epochs(path, rows, 1)
+    later()
+    ahead()
+    turns = []
+    for _ in range(repeats):
+        works = (lambda: sequential(path), Epochs(path, rows, 0), later, ahead)
+        turns.append([size / seconds(work) for work in works])
+    bar, first, again, by_thread = (max(column) for column in zip(*turns, strict=True))
+    ratios = [statistics.median(turn[number] / turn[0] for turn in turns) for number in (1, 2, 3)]
+    print(
+        f"{group:9} {bar / 1e9:11.2f} {plain / 1e9:6.3f} {first / 1e9:12.2f} {again / 1e9:13.2f} {by_thread / 1e9:11.2f}"
+        f"   {ratios[0]:.2f} / {ratios[1]:.2f} / {ratios[2]:.2f} {again / plain:9.1f}"
+    )
+
+
+def resident() -> float:
+    """Memory of this process, MiB."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() / (1 << 20)
+
+
+def memory(path: Path, rows: int, epochs: int) -> None:
+    """The memory of the process after each epoch."""
+    draw = Epochs(path, rows, 1)
+    found = []
+    for _ in range(epochs):
+        draw()
+        found.append(resident())
+    print(
+        f"memory after each of {epochs} epochs of {path.stat().st_size / 1e6:.0f} MB, MiB: {' '.join(f'{mib:.0f}' for mib in found)}"
+    )
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the table and the memory."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=64)
+    parser.add_argument("--rows", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=10)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        paths = {group: Path(folder) / f"{group}.parquet" for group in (1, 8, 64)}
-        sizes = {group: write(path, arguments.rows, group) for group, path in paths.items()}
-        print(f"{arguments.rows} rows, {sizes[1] / arguments.rows / 1e6:.2f} MB each, shuffled; GB/s of rows")
-        print("row group  sequential  naive  loader: first epoch  later epochs  read ahead by 1  ÷ sequential  ÷ naive")
-        for group, path in paths.items():
-            throughput(path, sizes[group], group, arguments)
-        memory(paths[1], arguments)
-
-
-def throughput(path: Path, size: int, group: int, arguments: argparse.Namespace) -> None:
-    """One line of the first table."""
-    rows = arguments.rows
-    bar = size / best(lambda: sequential(path), arguments.repeats)
-    plain = size * min(rows, 24) / rows / best(lambda: naive(path, rows), 2)
-    first = size / min(_timed(next(drawing(path, rows, 0))) for _ in range(arguments.repeats))
-    later = {}
-    for workers in (0, 1):
-        calls = drawing(path, rows, workers)
-        next(calls)()
-        later[workers] = size / min(_timed(next(calls)) for _ in range(arguments.repeats))
-    print(
-        f"{group:9}  {bar / 1e9:10.2f}  {plain / 1e9:5.2f}  {first / 1e9:19.2f}  {later[0] / 1e9:12.2f}  "
-        f"{later[1] / 1e9:15.2f}  {max(later.values()) / bar:12.2f}  {max(later.values()) / plain:7.1f}"
-    )
-
-
-def memory(path: Path, arguments: argparse.Namespace) -> None:
-    """The second table: the most memory that the process has had, epoch by epoch."""
-    calls = drawing(path, arguments.rows, 1)
-    peaks = []
-    for _ in range(arguments.epochs):
-        next(calls)()
-        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    print(f"peak memory after each of {arguments.epochs} epochs, MiB: {' '.join(f'{peak:.0f}' for peak in peaks)}")
+        path = Path(folder) / "data.parquet"
+        print("           GB/s                                                        loader ÷ sequential    loader")
+        print("row group  sequential  naive  first epoch  later epochs  read ahead  first/later/ahead    ÷ naive")
+        for group in (64, 8, 1):
+            write(path, arguments.rows, group)
+            throughput(path, group, arguments.rows, arguments.repeats)
+        memory(path, arguments.rows, arguments.epochs)
 
 
 if __name__ == "__main__":

@@ -151,7 +151,7 @@ def test_what_a_hub_sent_is_checked_when_it_is_loaded(
     monkeypatch.setattr("distill_model_wan.loading.fetch", lambda *_: None)
     rewrite(copy / "vae" / FILES["vae"], lambda tensors: tensors.pop(SOME["vae"]))
     hub = replace(folders["a14b"], path=copy, hub_id="some-org/some-wan")
-    with pytest.raises(ModelFolderError, match=f"vae lacks {SOME['vae']}"):
+    with pytest.raises(ModelFolderError, match=f"vae lacks {SOME['vae']}, which its config.json calls for"):
         WanModel(hub, WanOptions(), torch.device("cpu"), torch.float32).codec.decode(torch.zeros(16, 1, 2, 2))
 
 

@@ -99,7 +99,9 @@ class RunDirectory:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RunDirectoryError(f"output_dir {self.root} cannot be made: {error.strerror}") from error
+            raise RunDirectoryError(
+                f"output_dir {self.root} cannot be made: {error.strerror}; choose another output_dir"
+            ) from error
         with (self.root / ".lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -114,9 +116,8 @@ class RunDirectory:
     ) -> None:
         """Write down what the run is made of, and where it computes. The directory is :meth:`locked`."""
         self.exit_reason.unlink(missing_ok=True)  # it would speak of an earlier process
-        write_text(
-            self.resolved_yaml, write_yaml(redact_mapping(resolved))
-        )  # first: by it the directory is known as a run's
+        # The first file: by it the directory is known as a run's, whatever becomes of the others.
+        write_text(self.resolved_yaml, write_yaml(redact_mapping(resolved)))
         write_text(self.run_yaml, yaml_text, 0o600)
         write_json(self.root / "plugins.json", plugins)
         write_json(self.root / "environment.json", {**environment(), **place})

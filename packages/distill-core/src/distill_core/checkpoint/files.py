@@ -38,5 +38,6 @@ def write_text(path: Path, content: str, mode: int = 0o666) -> None:
         sync(beside)
         beside.replace(path)
     except BaseException:
+        beside.unlink(missing_ok=True)
         raise
     sync(path.parent)

@@ -167,7 +167,7 @@ def _facts_or_fault(model: ModelSpec, options: Options | None, path: str) -> Mod
         inspect = load_target(model.inspect, f"model {model.name!r}")
         with plugin_border(f"looking at the folder with model {model.name!r}"):
             facts: ModelFacts = inspect(path)
-            return facts
+            return facts if options is None else model.settle(facts, options)
     except PluginError as error:
         return Problem("", str(error), cause=error)
     except RefusedError as refusal:

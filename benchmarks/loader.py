@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import resource
 import statistics
 import tempfile
 import time
@@ -66,9 +65,9 @@ def sequential(path: Path) -> None:
     with pq.ParquetFile(path, memory_map=True) as file:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group, COLUMNS, use_threads=False)
-            for name, dtype in (("vae_latent", np.float16), ("text_embedding", np.uint16)):
-                for value in table.column(f"{name}_bytes"):
-                    np.frombuffer(value.as_buffer(), dtype)
+            for name in ("vae_latent_bytes", "text_embedding_bytes"):
+                for chunk in table.column(name).chunks:
+                    np.frombuffer(chunk.buffers()[2], np.uint16)
 
 
 def naive(path: Path, rows: int) -> None:
@@ -124,9 +123,10 @@ def throughput(path: Path, group: int, rows: int, repeats: int) -> None:
 
 
 def resident() -> float:
-    """Memory of this process, MiB."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * resource.getpagesize() / (1 << 20)
+    """Memory of this process, MiB, without the files that are mapped into it."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    (line,) = (line for line in lines if line.startswith("RssAnon:"))
+    return int(line.split()[1]) / 1024
 
 
 def memory(path: Path, rows: int, epochs: int) -> None:
@@ -150,13 +150,13 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "data.parquet"
+        paths = {group: Path(folder) / f"{group}.parquet" for group in (64, 8, 1)}
         print("           GB/s                                                        loader ÷ sequential    loader")
         print("row group  sequential  naive  first epoch  later epochs  read ahead  first/later/ahead    ÷ naive")
-        for group in (64, 8, 1):
+        for group, path in paths.items():
             write(path, arguments.rows, group)
             throughput(path, group, arguments.rows, arguments.repeats)
-        memory(path, arguments.rows, arguments.epochs)
+        memory(paths[1], arguments.rows, arguments.epochs)
 
 
 if __name__ == "__main__":

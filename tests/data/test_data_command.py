@@ -282,11 +282,12 @@ def test_a_preview_of_other_peoples_data_needs_a_model_that_fits(toy: Path, tmp_
 
 
 def spoil(file: Path) -> None:
-    """Row 1 holds a NaN, row 2 a shape that contradicts its bytes, row 3 has other channels than the rest."""
+    """Row 1 holds a NaN, row 2 a shape that contradicts its bytes, row 3 has other channels than the rest, row 4 other text."""
     table = [clip(number).columns() for number in range(6)]
     table[1]["vae_latent_bytes"] = np.full(96, np.nan, np.float32).tobytes()
     table[2]["vae_latent_shape"] = [3, 2, 4, 5]
     table[3] = clip(3, shape=(4, 2, 4, 4)).columns()
+    table[4] = replace(clip(4), text_LD=torch.ones(3, 8)).columns()
     pq.write_table(pa.Table.from_pylist(table, schema=T2V_SCHEMA), file)
 
 
@@ -305,15 +306,16 @@ def test_validate_names_every_bad_row_and_exits_with_1(tmp_path: Path) -> None:
         f"{file}:1: vae_latent holds NaN or infinity",
         f"{file}:2: vae_latent has 384 bytes; its shape [3, 2, 4, 5] in float32 makes 480",
         f"{file}:3: its latent has 4 channels, that of the most rows has 3",
+        f"{file}:4: its text has 8 features, that of the most rows has 5",
     ]
-    assert result.stderr == "10 rows in 4 files: 4 bad\n"
+    assert result.stderr == "10 rows in 4 files: 5 bad\n"
 
 
 def test_validate_prints_json(tmp_path: Path) -> None:
     tmp_path.joinpath("clips").mkdir()
     spoil(tmp_path / "clips" / "a.parquet")
     found = json.loads(run("validate", tmp_path / "clips", "--json").stdout)
-    assert (found["files"], found["rows"], [fault["row"] for fault in found["faults"]]) == (1, 6, [1, 2, 3])
+    assert (found["files"], found["rows"], [fault["row"] for fault in found["faults"]]) == (1, 6, [1, 2, 3, 4])
     assert found["faults"][0] == {
         "file": str(tmp_path / "clips" / "a.parquet"),
         "row": 1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from os import SEEK_CUR
 from pathlib import Path
@@ -13,11 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from data_sets import caption, clip, write_captions, write_clips
+from hypothesis import given
+from hypothesis import strategies as st
 
 from distill_core.data import files
 from distill_core.data.bad_rows import BadRowError
 from distill_core.data.columns import T2V_SCHEMA
 from distill_core.data.dataset import open_dataset
+from distill_core.data.tensors import DTYPES, is_finite
 from distill_core.errors import DataError
 
 
@@ -155,12 +159,60 @@ def test_a_row_is_verified_when_it_is_first_read_and_not_again(tmp_path: Path) -
     assert dataset[0].id == "clip-0"
     latent = dataset[0].latent_CTHW
     assert latent is not None
-    flip_a_bit(file)
+    flip_a_bit(file, 0, (3, 2, 256, 256))
     changed = dataset[0].latent_CTHW
     assert changed is not None
     assert not torch.equal(changed, latent)
     with pytest.raises(DataError, match=r"data-00000\.parquet:0: its row group is damaged: .*CRC"):
         open_dataset(tmp_path, latents=True)[0]
+
+
+def test_a_row_that_was_not_read_yet_is_verified_though_its_row_group_is_at_hand(tmp_path: Path) -> None:
+    write_clips(tmp_path, map(clip, range(6)), rows_per_file=3)
+    dataset = open_dataset(tmp_path, latents=True)
+    for index in (0, 3, 0):  # the row group of rows 0 to 2 is now one that was not verified
+        assert dataset[index].id == f"clip-{index}"
+    assert dataset[3].id == "clip-3"
+    flip_a_bit(tmp_path / "data-00000.parquet", 1)
+    assert dataset[0].latent_CTHW is not None
+    with pytest.raises(BadRowError, match=r"data-00000\.parquet:1: its row group is damaged"):
+        dataset[1]
+
+
+def test_a_row_that_fills_its_row_group_beside_empty_ones_is_a_copy(tmp_path: Path) -> None:
+    empty = {"vae_latent_bytes": b"", "text_embedding_bytes": b""}
+    dataset = open_dataset(write_changed(tmp_path / "a.parquet", rows=2, at=1, **empty), latents=True)
+    for row in (dataset[0], dataset[0]):
+        assert torch.equal(row.text_LD, clip(0).text_LD)
+        row.text_LD.zero_()
+
+
+@pytest.mark.parametrize("kind", [pa.large_binary(), pa.binary_view()])
+def test_bytes_of_another_arrow_type_are_read_too(tmp_path: Path, kind: pa.DataType) -> None:
+    table = pa.Table.from_pylist([clip(n).columns() for n in range(3)], schema=T2V_SCHEMA)
+    for name in ("vae_latent_bytes", "text_embedding_bytes"):
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, name, table.column(name).cast(kind))
+    pq.write_table(table, tmp_path / "a.parquet")
+    latent = open_dataset(tmp_path, latents=True)[1].latent_CTHW
+    assert latent is not None
+    assert torch.equal(latent, clip(1).latent_CTHW)
+
+
+def test_a_row_of_a_file_in_several_chunks_is_found(tmp_path: Path) -> None:
+    table = pa.table({"id": pa.chunked_array([[b"a"], [b"b", None], [b"c"]], pa.binary())})
+    assert [files._value(table.column("id"), place) for place in (0, 1, 2, 3)] == [b"a", b"b", None, b"c"]
+
+
+@given(
+    dtype=st.sampled_from(list(DTYPES.values())),
+    value=st.sampled_from([math.nan, -math.nan, math.inf, -math.inf, 0.0, -0.0, 65504.0, -65504.0, 1e-8]),
+    place=st.integers(0, 6),
+)
+def test_a_value_that_is_not_finite_is_found_wherever_it_is(dtype: torch.dtype, value: float, place: int) -> None:
+    tensor = torch.linspace(-3, 3, 7).to(dtype)
+    tensor[place] = value
+    assert is_finite(tensor) == bool(tensor.isfinite().all())
 
 
 def test_a_row_group_of_one_row_is_given_away_and_one_of_several_is_copied_from(tmp_path: Path) -> None:
@@ -202,7 +254,7 @@ def test_no_more_files_stay_open_than_may(tmp_path: Path, monkeypatch: pytest.Mo
     facts = [files.read_facts(file, tmp_path) for file in files.find_parquet(tmp_path)]
     opened.clear()
     for number in (0, 3, 0, 4, 0, 3):
-        assert reader.read_row(facts[number], 0).values["id"].as_py() == f"clip-{number}"
+        assert reader.read_row(facts[number], 0).values["id"] == f"clip-{number}"
     assert [name[-9] for name in opened] == list("0343")  # 0 is used again and again, 3 and 4 take turns
 
 
@@ -239,17 +291,18 @@ def test_a_file_whose_end_is_cut_off_is_refused_by_name(tmp_path: Path) -> None:
         open_dataset(tmp_path, latents=True)
 
 
-def flip_a_bit(file: Path) -> None:
-    """Damages the middle of a file in place."""
+def flip_a_bit(file: Path, number: int = 0, shape: tuple[int, ...] = (3, 2, 4, 4)) -> None:
+    """Damages, in place, the latent of ``clip(number, shape)`` in a file."""
+    latent = clip(number, shape).latent_CTHW.numpy().tobytes()
     with file.open("r+b") as opened:
-        opened.seek(file.stat().st_size // 2)
+        opened.seek(file.read_bytes().index(latent) + 9)
         (byte,) = opened.read(1)
         opened.seek(-1, SEEK_CUR)
         opened.write(bytes([byte ^ 1]))
 
 
 def test_a_flipped_bit_is_found_when_the_row_is_read(tmp_path: Path) -> None:
-    flip_a_bit(write_clips(tmp_path, [clip(0, shape=(3, 2, 64, 64))]) / "data-00000.parquet")
+    flip_a_bit(write_clips(tmp_path, map(clip, range(2))) / "data-00000.parquet", 1)
     with pytest.raises(BadRowError, match=r"data-00000\.parquet:0: its row group is damaged"):
         open_dataset(tmp_path, latents=True)[0]
 

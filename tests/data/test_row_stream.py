@@ -193,6 +193,19 @@ def test_every_batch_is_of_one_bucket_and_a_round_has_every_row_as_often_as_its_
         assert seen == dict.fromkeys(range(sum(counts)), batch)
 
 
+@given(counts=counts, batch=st.integers(1, 4))
+def test_the_batches_of_a_bucket_are_its_rows_end_to_end(counts: list[int], batch: int) -> None:
+    buckets = sizes_as_buckets(counts)
+    order = BatchOrder(buckets, 6, batch)
+    found: list[list[int]] = [[] for _ in buckets]
+    for number in range(3 * sum(counts)):
+        bucket, rows = order[number]
+        found[bucket.latent_shape[0]] += rows
+    for bucket, rows in zip(buckets, found, strict=True):
+        alone = RowOrder(len(bucket.rows), 6)
+        assert rows == [bucket.rows[alone[sample]] for sample in range(len(rows))]
+
+
 @given(counts=counts, batch=st.integers(1, 4), number=st.integers(0, 60))
 def test_a_batch_follows_from_its_number_alone(counts: list[int], batch: int, number: int) -> None:
     buckets = sizes_as_buckets(counts)
@@ -203,16 +216,22 @@ def test_a_batch_follows_from_its_number_alone(counts: list[int], batch: int, nu
 
 
 @settings(max_examples=30)
-@given(counts=counts, batch=st.integers(1, 3), worlds=st.lists(st.integers(1, 4), min_size=1, max_size=4))
+@given(
+    counts=counts,
+    batch=st.integers(1, 3),
+    worlds=st.lists(st.integers(1, 4), min_size=1, max_size=4),
+    workers=st.integers(0, 1),
+)
 def test_ranks_draw_disjoint_batches_and_their_number_may_change_when_a_run_goes_on(
-    counts: list[int], batch: int, worlds: list[int]
+    counts: list[int], batch: int, worlds: list[int], workers: int
 ) -> None:
     buckets, source = sizes_as_buckets(counts), Numbers(sum(counts))
     state = RowStream(source, buckets, seed=2, batch_size=batch).state_dict()
     found: list[tuple[str, ...]] = []
     for world in worlds:
         ranks = [
-            RowStream(source, buckets, seed=2, batch_size=batch, rank=rank, world_size=world) for rank in range(world)
+            RowStream(source, buckets, seed=2, batch_size=batch, rank=rank, world_size=world, num_workers=workers)
+            for rank in range(world)
         ]
         for rank in ranks:
             rank.load_state_dict(state)
@@ -221,6 +240,8 @@ def test_ranks_draw_disjoint_batches_and_their_number_may_change_when_a_run_goes
             assert sum((part.positions for part in parts), ()) == tuple(range(batch * world))
             found += [tuple(row.id for row in part.rows) for part in parts]
         state = ranks[-1].state_dict()
+        for rank in ranks:
+            rank.close()
     order = BatchOrder(buckets, 2, batch)
     assert found == [tuple(map(str, order[number][1])) for number in range(len(found))]
 

@@ -15,7 +15,6 @@ from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from torch import Tensor
 
 from distill_core.data.bad_rows import BadRowError
@@ -132,8 +131,8 @@ class ParquetDataset:
         stored = self._reader.read_row(file, row, verify=verify)
         try:
             found = Row(
-                id=stored.values["id"].as_py(),
-                caption=stored.values["caption"].as_py(),
+                id=stored.values["id"],
+                caption=stored.values["caption"],
                 text_LD=_tensor(stored, TEXT, "LD", verify),
                 latent_CTHW=_tensor(stored, LATENT, "CTHW", verify) if self.latents else None,
             )
@@ -213,8 +212,7 @@ def open_dataset(path: str | Path, latents: bool) -> ParquetDataset:
 
 def _tensor(stored: StoredRow, name: str, dimensions: str, verify: bool) -> Tensor:
     """The tensor ``name`` of a row."""
-    shape, dtype = stored.values[f"{name}_shape"].as_py(), stored.values[f"{name}_dtype"].as_py()
-    data: pa.Buffer = stored.values[f"{name}_bytes"].as_buffer()
+    data, shape, dtype = (stored.values[f"{name}_{part}"] for part in ("bytes", "shape", "dtype"))
     try:
         return tensor_of(data, shape, dtype, dimensions, owned=stored.owned, verify=verify)
     except DataError as error:

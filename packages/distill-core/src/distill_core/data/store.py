@@ -117,8 +117,8 @@ class Store:
     def _tensor(self, clip: StoredClip, name: str, dimensions: str) -> Tensor | None:
         try:
             values = self._reader.read_row(clip.file, clip.row).values
-            shape, dtype = values[f"{name}_shape"].as_py(), values[f"{name}_dtype"].as_py()
-            return tensor_of(values[f"{name}_bytes"].as_buffer(), shape, dtype, dimensions)
+            data, shape, dtype = (values[f"{name}_{part}"] for part in ("bytes", "shape", "dtype"))
+            return tensor_of(data, shape, dtype, dimensions)
         except DataError:
             return None
 

@@ -24,7 +24,7 @@ def test_a_missing_tensor_is_one_line_and_no_run_directory(
     name = sorted(tensors)[3]
     del tensors[name]
     save_file(tensors, weights, metadata={"format": "pt"})
-    path = run_yaml(roles={"teacher": {"path": str(folder), "trainable": False}})
+    path = run_yaml(roles={"teacher": {"path": str(folder), "trainable": False}}, training={"max_train_steps": 5})
     result = distill("run", path, *options)
     assert result.code == 2
     assert f"roles.teacher.path: {folder / part} lacks {name}, which its config.json calls for" in result.err

@@ -17,7 +17,7 @@ FEW_STEPS = {"method_config": {"dmd_denoising_steps": [1000, 500, 0], "generator
 
 
 def test_dry_run_prints_a_run_yaml_and_writes_nothing(distill: Command, run_yaml: RunYaml, tmp_path: Path) -> None:
-    result = distill("run", run_yaml(), "--dry-run", "training.seed=7")
+    result = distill("run", run_yaml(training={"max_train_steps": 5}), "--dry-run", "training.seed=7")
     assert result.code == 0, result.err
     assert not (tmp_path / "run").exists()
     (tmp_path / "resolved.yaml").write_text(result.out)

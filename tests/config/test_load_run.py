@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from conftest import RUN, Write
-from distill_core.config.load import MAX_BYTES, load_run
+from distill_core.config.load import MAX_BYTES, load_run, parse_run
 from distill_core.errors import ConfigError, Problem
 
 
@@ -154,10 +154,34 @@ def test_an_unknown_key_is_answered_with_what_was_meant(
     assert problem.message.startswith("unknown key") if message is None else problem.message == message
 
 
-def test_a_frozen_role_with_optimizer_settings_is_refused_at_the_role(write: Write) -> None:
-    problem = _the_problem(write(RUN.replace("trainable: false", "trainable: false, learning_rate: 1")))
-    assert (problem.key, problem.line) == ("roles.teacher", 4)
-    assert problem.message == "a role with trainable: false is not optimized; remove learning_rate"
+@pytest.mark.parametrize(
+    ("override", "role", "training"),
+    [
+        ("training.learning_rate=fast", "small", {"learning_rate": 1e-5, "max_train_steps": 10}),
+        ("training.betas=[0.9, 7]", "small", {"betas": (0.9, 0.999)}),
+        ("training.max_train_steps=0", "small", {"max_train_steps": 1}),
+        ("training=3", "small", {"max_train_steps": 1}),
+        ("output_dir=3", "small", {"max_train_steps": 10}),
+        ("roles.student={trainable: true}", None, {"max_train_steps": 10}),
+        ("roles.student={path: 3, weights: fp8}", None, {"max_train_steps": 10}),
+        ("roles.student.weights=fp8", "small", {"max_train_steps": 10}),
+        ("nonsense=1", "small", {"max_train_steps": 10}),
+    ],
+)
+def test_what_is_right_of_a_wrong_run_can_be_looked_at_all_the_same(
+    write: Write, override: str, role: str | None, training: dict[str, object]
+) -> None:
+    parsed = parse_run(write(RUN), [override])
+    assert parsed.problems
+    assert parsed.config is not None
+    assert role == (parsed.config.roles["student"].path if "student" in parsed.config.roles else None)
+    assert parsed.config.roles["teacher"].path == "small"
+    assert training.items() <= parsed.config.training.model_dump().items()
+
+
+@pytest.mark.parametrize("override", ["recipe=3", "recipe.family=3", "roles=3", "roles={}"])
+def test_of_a_run_without_plugins_or_roles_too_little_is_right(write: Write, override: str) -> None:
+    assert parse_run(write(RUN), [override]).config is None
 
 
 def test_all_faults_come_at_once_in_the_order_of_the_file(write: Write) -> None:

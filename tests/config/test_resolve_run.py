@@ -263,6 +263,23 @@ def test_a_frozen_role_that_forgets_to_say_so_is_refused(write: Write) -> None:
     )
 
 
+def test_optimizer_settings_of_a_frozen_role_are_refused_each_at_its_key(write: Write) -> None:
+    problems = _problems(write(RUN.replace("trainable: false", "trainable: false, learning_rate: 1, ema: {}")))
+    assert [(problem.key, problem.line) for problem in problems] == [
+        ("roles.teacher.learning_rate", 4), ("roles.teacher.ema", 4),
+    ]  # fmt: skip
+    assert problems[0].message == (
+        "method 'turbo' keeps this role frozen, so nothing is optimized; remove learning_rate"
+    )
+
+
+def test_of_a_trained_role_said_to_be_frozen_the_flag_is_at_fault_not_its_optimizer(write: Write) -> None:
+    text = RUN.replace("{path: small}", "{path: small, trainable: false, learning_rate: 1, ema: {}}")
+    assert _the_problem(write(text)) == Problem(
+        "roles.student.trainable", "method 'turbo' trains this role; set trainable: true", 3
+    )
+
+
 def test_operations_that_a_family_does_not_offer_are_named(write: Write) -> None:
     problems = _problems(write(RUN.replace("picture", "sketch")))
     assert {problem.key for problem in problems} == {"recipe.family"}
@@ -372,6 +389,36 @@ def test_open_run_reports_faults_of_the_schema_and_of_the_options_together(write
     assert [problem.key for problem in caught.value.problems] == [
         "training.max_train_steps", "training.seed", "method_config.denoising_step", "recipe.family",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fault", "line"),
+    [("training: {max_train_steps: 0}", 7), ("training: {max_train_steps: 9, seeed: 1}", 7), ("trainin: {}", 7)],
+)
+def test_a_fault_of_the_schema_hides_none_of_roles_folders_sizes_and_options(
+    write: Write, fault: str, line: int
+) -> None:
+    text = (
+        RUN.replace("training:\n  max_train_steps: 10", fault)
+        .replace("{path: small}", "{path: gone}")
+        .replace(", trainable: false", "")
+        .replace("  path: clips", "  {path: clips, num_frames: 2}")
+        + "method_config: {warp: 1}\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        open_run(write(text), [], INDEX)
+    found = {(problem.key, problem.line) for problem in caught.value.problems}
+    assert found >= {
+        ("roles.student.path", 3), ("roles.teacher.trainable", 4), ("data.num_frames", 6), ("method_config.warp", 9),
+    }  # fmt: skip
+    assert line in {problem.line for problem in caught.value.problems}
+
+
+def test_what_depends_on_a_faulty_key_is_not_blamed_too(write: Write) -> None:
+    text = RUN.replace("  path: clips", "  {path: clips, num_frames: 2, num_latent_t: none}")
+    with pytest.raises(ConfigError) as caught:
+        open_run(write(text), ["comparison={rows: {a: {role: student}}}", "roles.student={}"], INDEX)
+    assert {problem.key for problem in caught.value.problems} == {"data.num_latent_t", "roles.student.path"}
 
 
 def test_open_run_is_load_run_and_resolve(write: Write) -> None:

@@ -32,6 +32,10 @@ MAY_CHANGE = (
 """Keys that a resumed run may give other values: they do not change what the steps so far would have been."""
 
 
+LEFT_TO_THE_MACHINE = ("training.device", "training.precision")
+"""Keys whose ``auto`` fits whatever an earlier process chose: a run may go on on another machine."""
+
+
 class RunDirectory:
     """Names the files of a run.
 
@@ -90,6 +94,7 @@ class RunDirectory:
             f"{key}: {before.get(key)!r} there, {now.get(key)!r} here"
             for key in sorted(before.keys() | now.keys())
             if before.get(key) != now.get(key)
+            and not (key in LEFT_TO_THE_MACHINE and now.get(key) == "auto")
             and (not _may_change(key) or (fixed_length and key == "training.max_train_steps"))
         ]
 

@@ -28,7 +28,7 @@ class Dmd2Options(Options):
     rollout_move: Literal["sde", "ode"] = "sde"
     """From one denoising step to the next, also in sampling. sde: fresh noise on the predicted x0. ode: along the predicted flow."""
     generator_update_interval: Annotated[int, Field(ge=1)] = 5
-    """The student is updated on every so-manieth step (5, 10, 15, …), the critic on every step."""
+    """Training steps per update of the student: with 5 on steps 5, 10, 15, …; the critic is updated on every step."""
     guidance_scale: Annotated[float, Field(ge=0)] | None = None
     """Guidance s of the teacher in the convention uncond + s·(cond - uncond). null, and no `real_score_guidance_scale`: 4.5."""
     real_score_guidance_scale: Annotated[float, Field(ge=-1)] | None = None
@@ -100,6 +100,10 @@ class Dmd2Options(Options):
         """The denoising steps without the end marker."""
         steps = self.dmd_denoising_steps
         return steps[:-1] if len(steps) > 1 and steps[-1] == 0 else steps
+
+    def roles_to_step(self, step: int) -> tuple[str, ...]:
+        """The critic on every step, the student too on every ``generator_update_interval``-th."""
+        return ("student", "critic") if step % self.generator_update_interval == 0 else ("critic",)
 
     @property
     def scale(self) -> float:

@@ -123,7 +123,7 @@ class Dmd2(Method):
 
     def roles_to_step(self, step: int) -> tuple[str, ...]:
         """The critic on every step, the student too on every ``generator_update_interval``-th."""
-        return ("student", "critic") if step % self.options.generator_update_interval == 0 else ("critic",)
+        return self.options.roles_to_step(step)
 
     def validation(self, step: int) -> ValidationRequest:
         """The student as it will be used: its own steps, one evaluation each."""

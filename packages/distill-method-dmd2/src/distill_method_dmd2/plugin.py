@@ -37,5 +37,6 @@ def distill_register_methods(registry: Registry[MethodSpec]) -> None:
                 ),
             },
             demands=demands,
+            roles_to_step=Dmd2Options.roles_to_step,
         )
     )

@@ -18,6 +18,11 @@ def demands(options: FinetuneOptions) -> Demands:
     return Demands(latents=True, attention=(options.attn_kind,))
 
 
+def roles_to_step(options: FinetuneOptions, step: int) -> tuple[str, ...]:
+    """The student, on every step."""
+    return ("student",)
+
+
 @hookimpl
 def distill_register_methods(registry: Registry[MethodSpec]) -> None:
     """Offer finetuning."""
@@ -36,5 +41,6 @@ def distill_register_methods(registry: Registry[MethodSpec]) -> None:
                 )
             },
             demands=demands,
+            roles_to_step=roles_to_step,
         )
     )

@@ -1,4 +1,4 @@
-"""``distill config``: questions about a run.yaml that need no model and no torch."""
+"""``distill config``: questions about a run.yaml, answered without loading a weight."""
 
 from __future__ import annotations
 
@@ -20,16 +20,15 @@ def check(
         ),
     ] = None,
 ) -> None:
-    """Say ok, or what is wrong with a run.yaml, its plugins and the folders it points to. `distill run --dry-run` also opens the data."""
-    from distill_core.config import checks
-    from distill_core.config.resolve import open_run
-    from distill_core.errors import ConfigError
+    """Say ok, or all that is wrong with a run.yaml: its plugins, its models' folders, its data, and whether its output_dir is free.
+
+    What `distill run --dry-run` checks, without printing the run. Weights are not loaded: that they fit into memory, that every row of the
+    data can be read (`distill data validate`) and that a tracker answers is found out by the run itself.
+    """
+    from distill_core.cli.run import checked
     from distill_core.plugins.discovery import discover
 
-    run = open_run(run_yaml, [] if overrides is None else overrides, discover())
-    problems = list(checks.data_path(run.config.data, run.loaded.document))
-    if problems:
-        raise ConfigError(problems, str(run_yaml))
+    checked(run_yaml, [] if overrides is None else overrides, discover())
     typer.echo("ok")
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from distill_core.build import Prepared
+    from distill_core.config.resolve import ResolvedRun
+    from distill_core.plugins.index import PluginIndex
+    from distill_core.preparation import Prepared
 
 
 def run(
@@ -30,30 +33,23 @@ def run(
     """
     from rich.console import Console
 
-    from distill_core.cli.waiting import waiting
-    from distill_core.config.resolve import open_run
     from distill_core.plugins.discovery import discover
 
     index = discover()
     console = Console(stderr=True)
-    with waiting(f"checking {path}") as say:
-        resolved = open_run(path, overrides or [], index)
-        for line in (*(f"warning: {each}" for each in index.warnings), *(f"note: {each}" for each in resolved.notes)):
-            console.print(line, highlight=False, soft_wrap=True, markup=False)
-        say("importing torch, checking the data")
-        from distill_core.build import prepare
-        from distill_core.run_directory import RunDirectory
-
-        with resolved.loaded.blamed():
-            prepared = prepare(resolved)
-        directory = RunDirectory(Path(resolved.config.output_dir))
-        directory.claim(resolved.to_mapping())
+    for warning in index.warnings:
+        console.print(f"warning: {warning}", highlight=False, soft_wrap=True, markup=False)
+    prepared = checked(path, overrides or [], index)
+    for note in prepared.run.notes:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
     if dry_run:
         _print_plan(prepared)
         return
+    from distill_core.run_directory import RunDirectory
     from distill_core.session import train
 
-    with resolved.loaded.blamed():
+    directory = RunDirectory(Path(prepared.run.config.output_dir))
+    with prepared.run.loaded.blamed():
         outcome = train(prepared, directory, [row.as_json() for row in index.rows], console)
     summary = outcome.training
     console.print(
@@ -69,17 +65,55 @@ def run(
         console.print(f"the clips play side by side in {page}", highlight=False, soft_wrap=True)
 
 
+def checked(path: Path, overrides: Sequence[str], index: PluginIndex) -> Prepared:
+    """A run whose plugins, models' folders, data and output_dir have been checked. Raises a DistillError with all that is wrong.
+
+    Torch is imported only where enough is right for the data to be looked at.
+    """
+    from distill_core.cli.waiting import waiting
+    from distill_core.config.resolve import examine
+
+    with waiting(f"checking {path}") as say:
+        found = examine(path, overrides, index)
+        found.refuse_hopeless()
+        say("importing torch, checking the data")
+        from distill_core.preparation import prepare_found
+
+        return prepare_found(found)
+
+
 def _print_plan(prepared: Prepared) -> None:
     """The resolved run as YAML on stdout, with what was found as comments, so that the output is a run.yaml itself."""
-    from distill_core.config.checks import family_of
     from distill_core.config.document import write_yaml
     from distill_core.redaction import redact_mapping
 
     run = prepared.run
     typer.echo(f"# method {run.method.name}: {run.method.summary}")
-    for role, facts in run.facts.items():
-        state = "trained" if run.config.roles[role].trainable else "frozen"
-        typer.echo(f"# {role}: {state}, {family_of(run.config, role)}, {facts.summary} ({facts.path})")
+    for role in run.facts:
+        typer.echo(f"# {_described(run, role)}")
     typer.echo(f"# data: {len(prepared.dataset)} rows, latents [T, C, H, W] = {list(prepared.latent_shape)}")
     typer.echo(f"# device: {prepared.placement.device}, forward passes in {prepared.placement.compute}")
-    typer.echo(write_yaml(redact_mapping(run.to_mapping())), nl=False)
+    typer.echo(write_yaml(redact_mapping(_said(run))), nl=False)
+
+
+def _described(run: ResolvedRun, role: str) -> str:
+    """A role in a line: whether and how it is trained, and what it starts from."""
+    from distill_core.config.checks import family_of
+
+    settings = run.config.optimization(role)
+    state = f"trained, learning_rate {settings.learning_rate:g} ({settings.lr_scheduler})"
+    facts = run.facts[role]
+    found = f"{family_of(run.config, role)}, {facts.summary} ({facts.path})"
+    return f"{role}: {state if run.config.roles[role].trainable else 'frozen'}, {found}"
+
+
+def _said(run: ResolvedRun) -> dict[str, Any]:
+    """The run as plain data; a role has no keys of an optimizer but its own: null would not say that it takes those of `training`."""
+    from distill_core.config.schema import Optimization
+
+    mapping = run.to_mapping()
+    roles = {
+        name: {key: value for key, value in role.items() if value is not None or key not in Optimization.model_fields}
+        for name, role in mapping["roles"].items()
+    }
+    return {**mapping, "roles": roles}

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from distill_core.config.cadence import idleness
 from distill_core.config.document import Document, KeyPath
-from distill_core.config.schema import Data, RunConfig
+from distill_core.config.schema import Data, Optimization, RunConfig
 from distill_core.config.suggest import closest
 from distill_core.errors import Problem
+from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.plugins.specs import Demands, LatentSpace, MethodSpec, ModelFacts, ModelSpec, Options
 
 
@@ -46,6 +49,33 @@ def roles(method: MethodSpec, document: Document) -> Iterator[Problem]:
             f"method {method.name!r} needs this role; add `{name}: {{path: ..., trainable: {flag}}}` under `roles`"
         )
         yield document.problem(("roles", name), message)
+
+
+def optimized(method: MethodSpec, document: Document) -> Iterator[Problem]:
+    """Keys of an optimizer, or of an EMA, at roles that the method keeps frozen; also of a run.yaml with other faults."""
+    given = document.data.get("roles")
+    for name, role in given.items() if isinstance(given, Mapping) else ():
+        if name not in method.roles or method.roles[name].trainable or not isinstance(role, Mapping):
+            continue
+        for key in (*Optimization.model_fields, "ema"):
+            if role.get(key) is not None:
+                message = f"method {method.name!r} keeps this role frozen, so nothing is optimized; remove {key}"
+                yield document.problem(("roles", name, key), message)
+
+
+def idle(method: MethodSpec, options: Options, config: RunConfig, document: Document) -> Iterator[Problem]:
+    """Roles that the run would not train, as far as the method tells its cadence before it is built."""
+    cadence = method.roles_to_step
+    trained = [name for name, need in method.roles.items() if need.trainable and name in config.roles]
+    if cadence is None:
+        return
+    try:
+        with plugin_border(f"the cadence of method {method.name!r}"):
+            found = [idleness(lambda step: cadence(options, step), name, config) for name in trained]
+    except RefusedError as refusal:
+        yield replace(document.problem(("method_config",), refusal.reason), cause=refusal.__cause__)
+    else:
+        yield from (document.problem(*each) for each in found if each is not None)
 
 
 def operations(

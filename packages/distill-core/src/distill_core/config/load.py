@@ -5,20 +5,25 @@ Knows no plugin: ``pipeline_config`` and ``method_config`` are taken as they are
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
+from distill_core.config.blame import problems_of_error, refusal
 from distill_core.config.compose import compose
 from distill_core.config.document import Document, read_document, shown_override
 from distill_core.config.faults import by_line, problems_of, validated
 from distill_core.config.schema import RunConfig
-from distill_core.errors import UNKNOWN_SOURCE, ConfigError, DataError, Problem
+from distill_core.errors import UNKNOWN_SOURCE, ConfigError, DataError, Problem, RunDirectoryError
 
 MAX_BYTES = 1_000_000
+
+STAND_INS: Mapping[str, Any] = {"data": {"path": "."}, "training": {"max_train_steps": 1}, "output_dir": "."}
+"""What keys without a default are taken for where they are missing or wrong, and the rest of a run.yaml is looked at all the same."""
 
 
 @dataclass(frozen=True)
@@ -47,23 +52,22 @@ class LoadedRun:
         """What is found wrong with the run inside, later than with the file itself, gets the file's name and the key's line."""
         try:
             yield
-        except ConfigError as error:
-            if any(problem.line is not None for problem in error.problems) or error.source != UNKNOWN_SOURCE:
+        except (ConfigError, DataError, RunDirectoryError) as error:
+            if isinstance(error, ConfigError) and error.source != UNKNOWN_SOURCE:
                 raise
-            located = [self.document.problem(tuple(each.key.split(".")), each.message) for each in error.problems]
-            raise ConfigError(located, str(self.path)) from error
-        except DataError as error:
-            key, colon, message = str(error).partition(": ")
-            if not (colon and key.startswith("data.")):
-                key, message = "data.path", str(error)
-            line = self.document.line(key)
-            where = str(self.path) if line is None else f"{self.path}:{line}"
-            raise DataError(f"{where}: {key}: {message}") from error
+            at = "output_dir" if isinstance(error, RunDirectoryError) else "data.path"
+            raise refusal(problems_of_error(error, self.document, tuple(at.split("."))), self.path) from error
 
 
 @dataclass(frozen=True)
 class ParsedRun:
-    """A run.yaml that could be read, right or wrong: ``config`` is None where the schema is not obeyed."""
+    """A run.yaml that could be read, right or wrong.
+
+    Attributes:
+        document: what it says, overrides applied.
+        config: the same, typed; without the keys that are wrong, if there are any, and None if what is left is no run.
+        problems: all that is wrong.
+    """
 
     document: Document
     config: RunConfig | None
@@ -84,12 +88,48 @@ def parse_run(path: str | Path, overrides: Sequence[str] = ()) -> ParsedRun:
     problems = list(document.problems)
     for override in overrides:
         document = _overridden(document, override, problems)
-    config = None
     try:
-        config = validated(RunConfig, document.data)
+        config: RunConfig | None = validated(RunConfig, document.data)
     except ValidationError as error:
-        problems += problems_of(error, RunConfig, document)
+        faults = problems_of(error, RunConfig, document)
+        config = _what_is_right(document, faults)
+        problems += faults
     return ParsedRun(document, config, tuple(problems))
+
+
+def _what_is_right(document: Document, faults: Sequence[Problem]) -> RunConfig | None:
+    """The run without the keys that are wrong, so that the rest can be looked at too; None if too little is left.
+
+    Who looks at it must pass over what depends on a faulty key: it has its default, or a stand-in where it has none.
+    """
+    right: Mapping[str, Any] | None = document.data
+    for path in dict.fromkeys(tuple(fault.key.split(".")) for fault in faults):
+        if right is not None and path[0] in right:
+            right = _without(right, path)
+    if right is None:
+        return None
+    sections = {**STAND_INS, **right}
+    for name in ("data", "training"):
+        sections[name] = {**STAND_INS[name], **sections[name]}
+    document = replace(document, data=sections)
+    try:
+        return validated(RunConfig, sections)
+    except ValidationError as error:  # a mapping that has lost a key which it needs has to go in its turn
+        later = problems_of(error, RunConfig, document)
+        return None if later == faults else _what_is_right(document, later)
+
+
+def _without(value: Any, path: Sequence[str]) -> Mapping[str, Any] | None:
+    """A mapping without what stands at a path below it, or None if it has to go itself.
+
+    That is so of a list, whose other items would move up, and of a mapping that lacks the key: it is at fault because it needs that.
+    """
+    head, *rest = path
+    if not isinstance(value, Mapping) or (head not in value and not rest):
+        return None
+    kept = {key: below for key, below in value.items() if key != head}
+    below = _without(value[head], rest) if rest and head in value else None
+    return kept if below is None else {**kept, head: below}
 
 
 def _text(path: Path) -> str:

@@ -5,21 +5,20 @@ Loads no weight and imports no torch. What needs the data set itself (channels, 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill_core.config import checks
+from distill_core.config.blame import refusal, touches
 from distill_core.config.chosen import ChosenPlugins
 from distill_core.config.document import Document
-from distill_core.config.faults import by_line
+from distill_core.config.folders import inspect_folders, with_absolute_paths
 from distill_core.config.load import LoadedRun, parse_run
 from distill_core.config.schema import RunConfig
-from distill_core.errors import ConfigError, ModelFolderError, PluginError, Problem
+from distill_core.errors import Problem
 from distill_core.plugins.border import RefusedError, plugin_border
-from distill_core.plugins.loading import load_target
 from distill_core.plugins.specs import Demands, MethodSpec, MetricSpec, ModelFacts, ModelSpec, Options
 
 if TYPE_CHECKING:
@@ -73,39 +72,105 @@ class ResolvedRun:
         return self.config.model_dump(mode="json")
 
 
-def open_run(path: str | Path, overrides: Sequence[str], index: PluginIndex) -> ResolvedRun:
-    """``load_run`` and ``resolve`` in one. Raises ConfigError with the faults of the run.yaml and of its plugins' options together."""
+@dataclass(frozen=True)
+class Findings:
+    """What could be found out about a run.yaml, right or wrong, without loading a weight or opening its data.
+
+    Attributes:
+        config: the run.yaml, local paths absolute; without the keys that are wrong.
+        loaded: the same as it was read.
+        method: the method's spec, if it was found; so with the others of :class:`ResolvedRun`'s attributes.
+        problems: all that is wrong.
+    """
+
+    config: RunConfig
+    loaded: LoadedRun
+    method: MethodSpec | None
+    method_options: Options | None
+    models: Mapping[str, ModelSpec]
+    model_options: Mapping[str, Options]
+    metrics: Mapping[str, MetricSpec]
+    metric_options: Mapping[str, Options]
+    facts: Mapping[str, ModelFacts]
+    demands: Demands | None
+    problems: tuple[Problem, ...]
+
+    def resolved(self) -> ResolvedRun:
+        """The run that can be built. Raises ConfigError with every problem, if there are any."""
+        if self.problems or self.method is None or self.method_options is None or self.demands is None:
+            raise refusal(self.problems, self.loaded.path)
+        config = self.config
+        families = {name: checks.family_of(config, name) for name in config.roles}
+        complete = {
+            "roles": {name: role.model_copy(update={"family": families[name]}) for name, role in config.roles.items()},
+            "pipeline_config": self.model_options[config.recipe.family].model_dump(mode="json"),
+            "method_config": self.method_options.model_dump(mode="json"),
+            "metrics": {name: options.model_dump(mode="json") for name, options in self.metric_options.items()},
+        }
+        return ResolvedRun(
+            config=config.model_copy(update=complete),
+            loaded=self.loaded,
+            method=self.method,
+            method_options=self.method_options,
+            models=self.models,
+            model_options=self.model_options,
+            metrics=self.metrics,
+            metric_options=self.metric_options,
+            facts=self.facts,
+            demands=self.demands,
+        )
+
+    def refuse_hopeless(self) -> None:
+        """Raise ConfigError if too little is known for the data to be looked at: the method's demands, and one model at least."""
+        if self.demands is None or not self.facts:
+            absent = () if touches(self.problems, "data") else checks.data_path(self.config.data, self.loaded.document)
+            raise refusal([*self.problems, *absent], self.loaded.path)
+
+
+def examine(path: str | Path, overrides: Sequence[str], index: PluginIndex) -> Findings:
+    """Compare a run.yaml, as far as it is right, with the plugins that it names and the folders that it points to.
+
+    Raises ConfigError where too little is right for that, with the faults of the schema, of the plugins and of the roles together.
+    """
     parsed = parse_run(path, overrides)
-    if parsed.config is None or parsed.problems:
+    if parsed.config is None:
         plugins = ChosenPlugins(parsed.document, index)
-        unfit = () if plugins.method is None else checks.roles(plugins.method, parsed.document)
-        raise ConfigError(by_line([*parsed.problems, *plugins.problems, *unfit]), str(path))
-    return resolve(LoadedRun(parsed.config, parsed.document, Path(path), tuple(overrides)), index)
+        raise refusal([*parsed.problems, *plugins.problems, *_of_roles(plugins, parsed.document)], path)
+    return _compare(LoadedRun(parsed.config, parsed.document, Path(path), tuple(overrides)), index, parsed.problems)
+
+
+def open_run(path: str | Path, overrides: Sequence[str], index: PluginIndex) -> ResolvedRun:
+    """A run.yaml that is right. Raises ConfigError with every problem found in it, in its plugins and in its models' folders."""
+    return examine(path, overrides, index).resolved()
 
 
 def resolve(loaded: LoadedRun, index: PluginIndex) -> ResolvedRun:
     """Check a run against the plugins it names and the folders it points to. Raises ConfigError with every problem found."""
-    config, document = _with_absolute_paths(loaded.config), loaded.document
+    return _compare(loaded, index, ()).resolved()
+
+
+def _compare(loaded: LoadedRun, index: PluginIndex, known: Sequence[Problem]) -> Findings:
+    """All checks that need no data. What depends on a section that is ``known`` to be wrong is passed over."""
+    config, document = with_absolute_paths(loaded.config), loaded.document
     plugins = ChosenPlugins(document, index)
-    problems = list(plugins.problems)
+    problems = [*known, *plugins.problems, *_of_roles(plugins, document)]
     method, models = plugins.method, plugins.models
     demands = _demands(method, plugins.method_options, document, problems)
-    facts: dict[str, ModelFacts] = {}
     if method is not None:
-        problems += checks.roles(method, document)
         problems += checks.operations(method, config, models, document)
         if demands is not None and plugins.method_options is not None:
             problems += checks.attention(demands, plugins.method_options, models, document)
     order = config.roles if method is None else [role for role in method.roles if role in config.roles]
     problems += checks.conditions(order, config, models, document)
-    facts = _inspect(order, config, plugins, document, problems)
+    facts, unusable = inspect_folders(order, config, plugins, document)
+    problems += unusable
     problems += checks.latent_spaces(facts, document)
-    problems += checks.data_sizes(config.data, facts, document)
-    problems += checks.compared_roles(config, document)
-    if problems or method is None or plugins.method_options is None or demands is None:
-        raise ConfigError(by_line(problems), str(loaded.path))
-    return ResolvedRun(
-        config=_complete(config, plugins),
+    if not touches(known, "data"):
+        problems += checks.data_sizes(config.data, facts, document)
+    if not touches(known, "roles"):
+        problems += checks.compared_roles(config, document)
+    return Findings(
+        config=config,
         loaded=loaded,
         method=method,
         method_options=plugins.method_options,
@@ -115,7 +180,14 @@ def resolve(loaded: LoadedRun, index: PluginIndex) -> ResolvedRun:
         metric_options=plugins.metric_options,
         facts=facts,
         demands=demands,
+        problems=tuple(problems),
     )
+
+
+def _of_roles(plugins: ChosenPlugins, document: Document) -> list[Problem]:
+    """What is wrong with the roles in the eyes of the method, if that is known; also in a run.yaml that does not obey the schema."""
+    method = plugins.method
+    return [] if method is None else [*checks.roles(method, document), *checks.optimized(method, document)]
 
 
 def _demands(
@@ -126,85 +198,7 @@ def _demands(
     try:
         with plugin_border(f"the demands of method {method.name!r}"):
             return method.demands(options)
-    except RefusedError as refusal:
-        problem = document.problem(("method_config",), refusal.reason)
-        problems.append(replace(problem, cause=refusal.__cause__))
+    except RefusedError as refused:
+        problem = document.problem(("method_config",), refused.reason)
+        problems.append(replace(problem, cause=refused.__cause__))
         return None
-
-
-def _inspect(
-    roles: Sequence[str] | Mapping[str, object],
-    config: RunConfig,
-    plugins: ChosenPlugins,
-    document: Document,
-    problems: list[Problem],
-) -> dict[str, ModelFacts]:
-    """What the roles' folders say under their families' options, by role; those that say nothing usable are problems.
-
-    A folder is looked at once.
-    """
-    facts: dict[str, ModelFacts] = {}
-    seen: dict[tuple[str, str], ModelFacts | Problem] = {}
-    for role in roles:
-        path, family = config.roles[role].path, checks.family_of(config, role)
-        if family not in plugins.models:
-            continue
-        if (family, path) not in seen:
-            options = plugins.model_options.get(family)
-            seen[family, path] = _facts_or_fault(plugins.models[family], options, path)
-        found = seen[family, path]
-        if isinstance(found, Problem):
-            problem = document.problem(("roles", role, "path"), found.message)
-            problems.append(replace(problem, cause=found.cause))
-        else:
-            facts[role] = found
-    return facts
-
-
-def _facts_or_fault(model: ModelSpec, options: Options | None, path: str) -> ModelFacts | Problem:
-    """What a folder says, or what is wrong with it, to be placed by the caller. ``options``: None if they are wrong themselves."""
-    try:
-        inspect = load_target(model.inspect, f"model {model.name!r}")
-        with plugin_border(f"looking at the folder with model {model.name!r}"):
-            facts: ModelFacts = inspect(path)
-            return facts if options is None else model.settle(facts, options)
-    except PluginError as error:
-        return Problem("", str(error), cause=error)
-    except RefusedError as refusal:
-        if isinstance(refusal.__cause__, ModelFolderError):
-            return Problem("", str(refusal.__cause__).replace("\n", " "), cause=refusal.__cause__)
-        return Problem("", refusal.reason, cause=refusal.__cause__)
-
-
-def _with_absolute_paths(config: RunConfig) -> RunConfig:
-    """The same run with every local path absolute, so that export and sampling work from any directory; hub ids stay as they are."""
-    roles = {
-        name: role.model_copy(update={"path": _absolute(role.path) if _is_local(role.path) else role.path})
-        for name, role in config.roles.items()
-    }
-    mix = tuple(more.model_copy(update={"path": _absolute(more.path)}) for more in config.data.mix)
-    data = config.data.model_copy(update={"path": _absolute(config.data.path), "mix": mix})
-    return config.model_copy(update={"roles": roles, "data": data, "output_dir": _absolute(config.output_dir)})
-
-
-def _is_local(path: str) -> bool:
-    return path.startswith((".", "~")) or os.path.exists(path)
-
-
-def _absolute(path: str) -> str:
-    return os.path.abspath(os.path.expanduser(path))
-
-
-def _complete(config: RunConfig, plugins: ChosenPlugins) -> RunConfig:
-    """The same run with the plugins' defaults and the roles' families written out."""
-    assert plugins.method_options is not None, "a run without it has been refused"
-    roles = {
-        name: role.model_copy(update={"family": checks.family_of(config, name)}) for name, role in config.roles.items()
-    }
-    update = {
-        "roles": roles,
-        "pipeline_config": plugins.model_options[config.recipe.family].model_dump(mode="json"),
-        "method_config": plugins.method_options.model_dump(mode="json"),
-        "metrics": {name: options.model_dump(mode="json") for name, options in plugins.metric_options.items()},
-    }
-    return config.model_copy(update=update)

@@ -99,14 +99,6 @@ class RoleConfig(Section):
     min_lr_ratio: Annotated[float, Field(ge=0, le=1)] | None = None
     """Learning-rate floor for this role."""
 
-    @model_validator(mode="after")
-    def _frozen_roles_are_not_optimized(self) -> RoleConfig:
-        if not self.trainable:
-            given = [name for name in (*Optimization.model_fields, "ema") if getattr(self, name) is not None]
-            if given:
-                raise ValueError(f"a role with trainable: false is not optimized; remove {', '.join(given)}")
-        return self
-
 
 class MixedData(Section):
     """A further data set."""

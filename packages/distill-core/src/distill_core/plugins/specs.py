@@ -252,6 +252,9 @@ class MethodSpec:
         roles: the roles it works with, in the order in which they are shown; the first one's folder also lends the run its
             text encoder and its decoder.
         demands: what the options ask for beyond the roles; a function of an instance of ``options``.
+        roles_to_step: the roles that step at the end of a step, a function of an instance of ``options`` and of the step, as
+            :meth:`distill_core.protocols.Method.roles_to_step` has them; lets a run that would not train a role be refused before
+            any weight is loaded. None where only the method itself can tell.
     """
 
     kind: ClassVar[Kind] = "method"
@@ -262,6 +265,7 @@ class MethodSpec:
     build: str
     roles: Mapping[str, RoleNeed]
     demands: Callable[[Any], Demands] = field(default=_default_demands)
+    roles_to_step: Callable[[Any, int], tuple[str, ...]] | None = None
 
     @property
     def targets(self) -> Mapping[str, str]:

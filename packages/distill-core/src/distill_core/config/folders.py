@@ -1,0 +1,76 @@
+"""The folders that a run points to: its paths made absolute, and what the models' folders say. Loads no weight."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+
+from distill_core.config.checks import family_of
+from distill_core.config.chosen import ChosenPlugins
+from distill_core.config.document import Document
+from distill_core.config.schema import RunConfig
+from distill_core.errors import ModelFolderError, PluginError, Problem
+from distill_core.plugins.border import RefusedError, plugin_border
+from distill_core.plugins.loading import load_target
+from distill_core.plugins.specs import ModelFacts, ModelSpec, Options
+
+
+def with_absolute_paths(config: RunConfig) -> RunConfig:
+    """The same run with every local path absolute, so that export and sampling work from any directory; hub ids stay as they are."""
+    roles = {
+        name: role.model_copy(update={"path": _absolute(role.path) if _is_local(role.path) else role.path})
+        for name, role in config.roles.items()
+    }
+    mix = tuple(more.model_copy(update={"path": _absolute(more.path)}) for more in config.data.mix)
+    data = config.data.model_copy(update={"path": _absolute(config.data.path), "mix": mix})
+    return config.model_copy(update={"roles": roles, "data": data, "output_dir": _absolute(config.output_dir)})
+
+
+def _is_local(path: str) -> bool:
+    return path.startswith((".", "~")) or os.path.exists(path)
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def inspect_folders(
+    roles: Iterable[str], config: RunConfig, plugins: ChosenPlugins, document: Document
+) -> tuple[dict[str, ModelFacts], list[Problem]]:
+    """What the roles' folders say under their families' options, by role, and a problem for each that says nothing usable.
+
+    A folder is looked at once.
+    """
+    facts: dict[str, ModelFacts] = {}
+    problems: list[Problem] = []
+    seen: dict[tuple[str, str], ModelFacts | Problem] = {}
+    for role in roles:
+        path, family = config.roles[role].path, family_of(config, role)
+        if family not in plugins.models:
+            continue
+        if (family, path) not in seen:
+            options = plugins.model_options.get(family)
+            seen[family, path] = _facts_or_fault(plugins.models[family], options, path)
+        found = seen[family, path]
+        if isinstance(found, Problem):
+            problem = document.problem(("roles", role, "path"), found.message)
+            problems.append(replace(problem, cause=found.cause))
+        else:
+            facts[role] = found
+    return facts, problems
+
+
+def _facts_or_fault(model: ModelSpec, options: Options | None, path: str) -> ModelFacts | Problem:
+    """What a folder says, or what is wrong with it, to be placed by the caller. ``options``: None if they are wrong themselves."""
+    try:
+        inspect = load_target(model.inspect, f"model {model.name!r}")
+        with plugin_border(f"looking at the folder with model {model.name!r}"):
+            facts: ModelFacts = inspect(path)
+            return facts if options is None else model.settle(facts, options)
+    except PluginError as error:
+        return Problem("", str(error), cause=error)
+    except RefusedError as refusal:
+        if isinstance(refusal.__cause__, ModelFolderError):
+            return Problem("", str(refusal.__cause__).replace("\n", " "), cause=refusal.__cause__)
+        return Problem("", refusal.reason, cause=refusal.__cause__)

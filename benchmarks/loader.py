@@ -1,11 +1,12 @@
 """How fast training is fed: the loader against a sequential zero-copy read of the same bytes, and against a naive reader.
 
-    python benchmarks/loader.py [--rows 128] [--repeats 5] [--epochs 10]
+    python benchmarks/loader.py [--rows 128] [--repeats 11] [--epochs 10]
 
 Writes the same rows three times, with 1, 8 and 64 rows to a row group, and prints a line of throughput for each, then the memory of the
 process epoch by epoch. A row is that of a 480p clip of 81 frames: a float16 latent [16, 21, 60, 104] and a bfloat16 text [100, 4096],
-5 MB. Everything is read from the page cache, by one thread where nothing else is said. The bar and the loader take turns, so that a
-machine that is busy is busy for both; a ratio is the median of those of the turns, a throughput the best.
+5 MB. Everything is read from the page cache, by one thread, or ahead by two (the default of `data.num_workers`), which need a second core
+that is free. The bar and the loader take turns, so that a machine that is busy is busy for both; a ratio is the median of those of the
+turns, a throughput the best.
 """
 
 from __future__ import annotations
@@ -22,18 +23,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from torch.utils.data import DataLoader, Dataset
 
 from distill_core.data.columns import CAPTION_COLUMNS, LATENT_COLUMNS, T2V_SCHEMA, ClipRecord
 from distill_core.data.dataset import open_dataset
 from distill_core.data.order import Bucket
 from distill_core.data.stream import RowStream
 from distill_core.data.writer import open_writer
+from distill_core.protocols import Row
 
 COLUMNS = [*CAPTION_COLUMNS, *LATENT_COLUMNS]
 LATENT, TEXT = (16, 21, 60, 104), (100, 4096)
 SHAPE = (21, 16, 60, 104)
-NAIVE_ROWS = 12
-"""Rows that the naive reader is timed on; it is slow."""
+FEW = 16
+"""Rows that are drawn where a row takes long."""
 
 
 def record(number: int) -> ClipRecord:
@@ -74,7 +77,7 @@ def naive(path: Path, rows: int) -> None:
     """What a data set of few lines does for a row: open the file, the whole row group to Python, convert."""
     footer = pq.read_metadata(path)
     ends = np.cumsum([footer.row_group(group).num_rows for group in range(footer.num_row_groups)])
-    for row in random.Random(0).sample(range(rows), NAIVE_ROWS):
+    for row in random.Random(0).sample(range(rows), FEW):
         group = int(np.searchsorted(ends, row, side="right"))
         table = pq.ParquetFile(path).read_row_group(group).to_pydict()
         place = row - (int(ends[group - 1]) if group else 0)
@@ -89,37 +92,70 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-class Epochs:
-    """Draws a shuffled epoch when called: the first, then the next ones."""
+class Draws:
+    """Draws so many rows in shuffled order when called, and goes on from there when called again."""
 
-    def __init__(self, path: Path, rows: int, workers: int) -> None:
+    def __init__(self, path: Path, rows: int, draws: int, workers: int) -> None:
         dataset = open_dataset(path, latents=True)
-        self.rows = rows
+        self.draws = draws
         self.stream = RowStream(dataset, [Bucket(SHAPE, np.arange(rows))], seed=0, batch_size=1, num_workers=workers)
 
     def __call__(self) -> None:
-        """One epoch."""
-        for _ in range(self.rows):
+        """The next rows."""
+        for _ in range(self.draws):
             next(self.stream)
 
 
 def throughput(path: Path, group: int, rows: int, repeats: int) -> None:
-    """One line of the table."""
-    size = path.stat().st_size
-    plain = size * NAIVE_ROWS / rows / min(seconds(lambda: naive(path, rows)) for _ in range(2))
-    later, ahead = Epochs(path, rows, 0), Epochs(path, rows, 1)
-    later()
-    ahead()
+    """One line of the table. Of large row groups fewer rows are drawn: each takes a whole group's time."""
+    row_bytes = path.stat().st_size / rows
+    draws = rows if group == 1 else FEW
+    plain = row_bytes * FEW / min(seconds(lambda: naive(path, rows)) for _ in range(2))
+    later, ahead = Draws(path, rows, draws, 0), Draws(path, rows, draws, 2)
+    for _ in range(rows // draws):  # every row has been verified once after this
+        later()
+        ahead()
     turns = []
     for _ in range(repeats):
-        works = (lambda: sequential(path), Epochs(path, rows, 0), later, ahead)
-        turns.append([size / seconds(work) for work in works])
-    bar, first, again, by_thread = (max(column) for column in zip(*turns, strict=True))
+        first = Draws(path, rows, draws, 0)
+        works = (lambda: sequential(path), first, later, ahead)
+        turns.append([row_bytes * (draws if work is not works[0] else rows) / seconds(work) for work in works])
+    bar, once, again, by_thread = (max(column) for column in zip(*turns, strict=True))
     ratios = [statistics.median(turn[number] / turn[0] for turn in turns) for number in (1, 2, 3)]
     print(
-        f"{group:9} {bar / 1e9:11.2f} {plain / 1e9:6.3f} {first / 1e9:12.2f} {again / 1e9:13.2f} {by_thread / 1e9:11.2f}"
+        f"{group:9} {bar / 1e9:11.2f} {plain / 1e9:6.3f} {once / 1e9:12.2f} {again / 1e9:13.2f} {by_thread / 1e9:11.2f}"
         f"   {ratios[0]:.2f} / {ratios[1]:.2f} / {ratios[2]:.2f} {again / plain:9.1f}"
     )
+
+
+class Rows(Dataset[Row]):
+    """The rows of a file as torch's DataLoader wants them."""
+
+    def __init__(self, path: Path, rows: int) -> None:
+        self.dataset = open_dataset(path, latents=True)
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __getitem__(self, index: int) -> Row:
+        return self.dataset[index]
+
+
+def processes(path: Path, rows: int, repeats: int) -> None:
+    """The same rows through torch's DataLoader with two worker processes, which threads were chosen over."""
+    threads = Draws(path, rows, rows, 2)
+    loader = DataLoader(Rows(path, rows), shuffle=True, num_workers=2, collate_fn=list, persistent_workers=True)
+
+    def epoch() -> None:
+        for _ in loader:
+            pass
+
+    epoch()
+    threads()
+    turns = [(seconds(threads), seconds(epoch)) for _ in range(repeats)]
+    quick, slow = (path.stat().st_size / min(column) / 1e9 for column in zip(*turns, strict=True))
+    print(f"read ahead by two threads {quick:.2f} GB/s, by two processes of torch's DataLoader {slow:.2f} GB/s")
 
 
 def resident() -> float:
@@ -131,7 +167,7 @@ def resident() -> float:
 
 def memory(path: Path, rows: int, epochs: int) -> None:
     """The memory of the process after each epoch."""
-    draw = Epochs(path, rows, 1)
+    draw = Draws(path, rows, rows, 2)
     found = []
     for _ in range(epochs):
         draw()
@@ -145,7 +181,7 @@ def main() -> None:
     """Print the table and the memory."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=128)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=11)
     parser.add_argument("--epochs", type=int, default=10)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -156,6 +192,7 @@ def main() -> None:
         for group, path in paths.items():
             write(path, arguments.rows, group)
             throughput(path, group, arguments.rows, arguments.repeats)
+        processes(paths[1], arguments.rows, arguments.repeats)
         memory(paths[1], arguments.rows, arguments.epochs)
 
 

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from data_sets import caption, clip, write_captions, write_clips
+from torch import Tensor
 from typer.core import TyperGroup, TyperOption
 from typer.main import get_command
 from typer.testing import CliRunner, Result
@@ -29,6 +30,7 @@ from distill_core.data.report import Fate
 from distill_core.data.shard import Shard
 from distill_core.errors import DataError, ModelFolderError, PluginError, RunDirectoryError
 from distill_core.plugins.index import PluginIndex
+from distill_core.testing.toy import ToyModel
 from distill_core.testing.toy_spec import TOY, write_toy_model
 from distill_core.video import read_video, write_mp4
 
@@ -118,6 +120,28 @@ def test_other_weights_make_another_data_set_and_another_place_does_not(
     write_toy_model(tmp_path / "copy", seed=7)
     with pytest.raises(RunDirectoryError, match=r"other settings \(the model's encoders\)"):
         run("encode", videos, "--model", tmp_path / "copy", "--output", tmp_path / "out")
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on(
+    toy: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded = 0
+
+    def once(self: ToyModel, frames: Tensor) -> Tensor:
+        nonlocal encoded
+        encoded += 1
+        if encoded == 2:
+            raise KeyboardInterrupt
+        return encode_video(self, frames)
+
+    encode_video = ToyModel.encode_video
+    monkeypatch.setattr(ToyModel, "encode_video", once)
+    command = ("encode", videos, "--model", toy, "--output", tmp_path / "out")
+    stopped = run(*command)
+    assert stopped.exit_code != 0
+    assert "stopped; what is encoded is kept, and the same command goes on with it" in stopped.stderr
+    assert not (tmp_path / "out").exists()
+    assert run(*command).stderr.startswith("encoded 2 of 3 (1 of them before)")
 
 
 def test_processes_share_the_work_by_shards(toy: Path, videos: Path, tmp_path: Path) -> None:
@@ -267,6 +291,12 @@ def test_a_preview_shows_what_will_be_trained_on(toy: Path, videos: Path, tmp_pa
     run("encode", videos, "--model", toy, "--output", tmp_path / "out")  # the page is no obstacle
 
 
+def test_captions_alone_have_no_preview(tmp_path: Path) -> None:
+    write_captions(tmp_path, [caption(0)])
+    with pytest.raises(DataError, match="captions without latents: there are no clips to show"):
+        run("inspect", tmp_path, "--preview", 1)
+
+
 def test_a_preview_of_other_peoples_data_needs_a_model_that_fits(toy: Path, tmp_path: Path) -> None:
     write_clips(tmp_path / "clips", [replace(clip(n, shape=(2, 2, 4, 4)), text_LD=torch.ones(3, 4)) for n in range(5)])
     with pytest.raises(DataError, match="does not record the model that encoded it; name it with --model"):
@@ -344,7 +374,7 @@ def test_validate_finds_flipped_bits(tmp_path: Path) -> None:
 
 def test_validate_reads_captions_alone(tmp_path: Path) -> None:
     write_captions(tmp_path, map(caption, range(3)))
-    assert run("validate", tmp_path).stderr == "3 rows in 1 files: all good\n"
+    assert run("validate", tmp_path).stderr == "3 rows in 1 file: all good\n"
 
 
 def test_inspect_tells_captions_from_clips(tmp_path: Path) -> None:

@@ -10,7 +10,10 @@ import typer
 
 app = typer.Typer(help="Make training data from videos and captions, and look at them.", no_args_is_help=True)
 
-CAPTIONS_SHOWN = 3
+DataSet = Annotated[Path, typer.Argument(help="A data set: a folder of parquet files, or one file.")]
+Family = Annotated[str | None, typer.Option(help="Model plugin; needed only where several are installed.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Pixels = Annotated[int | None, typer.Option(min=1, help="Pixel rows or columns of each clip.")]
 
 
 class StoredDtype(StrEnum):
@@ -28,12 +31,12 @@ def encode(
     ],
     model: Annotated[str, typer.Option(help="Pipeline folder, or hub id, whose encoders are to be used.")],
     output: Annotated[Path, typer.Option(help="The data set to make, or to add what is new to.")],
-    family: Annotated[str | None, typer.Option(help="Model plugin; needed only where several are installed.")] = None,
+    family: Family = None,
     num_frames: Annotated[
         int | None, typer.Option(min=1, help="Frames of each clip; shorter ones are skipped.")
     ] = None,
-    height: Annotated[int | None, typer.Option(min=1, help="Pixel rows of each clip.")] = None,
-    width: Annotated[int | None, typer.Option(min=1, help="Pixel columns of each clip.")] = None,
+    height: Pixels = None,
+    width: Pixels = None,
     bucket: Annotated[
         list[str] | None,
         typer.Option(metavar="FxHxW", help="Frames, height and width that a clip may be made into. Repeatable."),
@@ -94,8 +97,8 @@ def encode(
 
 @app.command()
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A data set: a folder of parquet files, or one file.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    path: DataSet,
+    as_json: AsJson = False,
     preview: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Decode N rows into a page of playing clips.")
     ] = None,
@@ -105,7 +108,7 @@ def inspect(
     model: Annotated[
         str | None, typer.Option(help="What decodes; by default the model that the data set was encoded with.")
     ] = None,
-    family: Annotated[str | None, typer.Option(help="Model plugin; needed only where several are installed.")] = None,
+    family: Family = None,
 ) -> None:
     """Show what a data set holds: schema, rows, shapes, captions, how it was made. Reads no latent without --preview."""
     import json
@@ -129,12 +132,12 @@ def inspect(
 
 @app.command()
 def validate(
-    path: Annotated[Path, typer.Argument(help="A data set: a folder of parquet files, or one file.")],
+    path: DataSet,
     model: Annotated[
         str | None, typer.Option(help="Pipeline folder, or hub id, that the rows must fit; none by default.")
     ] = None,
-    family: Annotated[str | None, typer.Option(help="Model plugin; needed only where several are installed.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    family: Family = None,
+    as_json: AsJson = False,
 ) -> None:
     """Read every row, and name the bad ones: file:row, why. Exit status 1 if there are any."""
     import json
@@ -152,6 +155,7 @@ def validate(
         for fault in found.faults:
             typer.echo(str(fault))
         bad = f"{len(found.faults)} bad" if found.faults else "all good"
-        typer.echo(f"{found.rows} rows in {found.files} files: {bad}", err=True)
+        files = "1 file" if found.files == 1 else f"{found.files} files"
+        typer.echo(f"{found.rows} rows in {files}: {bad}", err=True)
     if found.faults:
         raise typer.Exit(1)

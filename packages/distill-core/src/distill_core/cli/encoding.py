@@ -7,28 +7,15 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
+from distill_core.cli.encode_progress import encode_progress
 from distill_core.cli.waiting import waiting
 from distill_core.data.captions import CaptionEntry, read_captions
 from distill_core.data.encode_captions import caption_id, encode_captions
@@ -37,7 +24,7 @@ from distill_core.data.encoding import Encoding
 from distill_core.data.folder import REPORT, EncodingFolder
 from distill_core.data.keys import hash_encoders
 from distill_core.data.origin import Origin
-from distill_core.data.report import Fate, Listener
+from distill_core.data.report import Fate
 from distill_core.data.rules import ClipRules, clip_rules
 from distill_core.data.shard import Shard
 from distill_core.data.sources import Source, find_sources
@@ -50,8 +37,6 @@ from distill_core.plugins.specs import ModelFacts, ModelSpec
 
 SKIPPED_SHOWN = 20
 """Skipped clips that the console lists; the report has them all."""
-SECONDS_PER_LINE = 10.0
-"""Where there is no terminal, seconds between two lines of progress."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +73,7 @@ class EncodeRequest:
 
 
 def _bucket(text: str) -> tuple[int, int, int]:
+    """F, H and W out of an option."""
     match = re.fullmatch(r"(\d+)x(\d+)x(\d+)", text)
     if match is None:
         raise DataError(f"--bucket {text} is not of the form FRAMESxHEIGHTxWIDTH, e.g. 81x480x832")
@@ -148,8 +134,12 @@ def carry_out(request: EncodeRequest) -> None:
     with folder.claimed():
         with waiting("loading the encoders"):
             encoder = load_target(spec.build)(facts, spec.options(), device_of_process(os.environ), torch.float32)
-        with _progress(console, work.total(shard)) as listener:
-            fates = work.encode(folder, Encoding(encoder, facts, DTYPES[request.dtype], origin, listener))
+        try:
+            with encode_progress(console, work.total(shard)) as listener:
+                fates = work.encode(folder, Encoding(encoder, facts, DTYPES[request.dtype], origin, listener))
+        except KeyboardInterrupt:
+            console.print("stopped; what is encoded is kept, and the same command goes on with it", highlight=False)
+            raise
         whole = folder.finish(fates)
     for line in summary_lines(fates, request.output, shard, whole):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -199,55 +189,3 @@ def summary_lines(fates: Sequence[Fate], output: Path, shard: Shard, whole: bool
 def _kind_of(change: str) -> str:
     """A change without what is each clip's own."""
     return re.sub(r" from [\d.e+-]+ s on$", "", change)
-
-
-class _RateColumn(ProgressColumn):
-    """Videos per second."""
-
-    def render(self, task: Task) -> Text:
-        """The task's rate."""
-        return Text(f"{task.speed:.2f}/s" if task.speed else "-/s")
-
-
-@contextmanager
-def _progress(console: Console, total: int) -> Iterator[Listener]:
-    """Rate and time left, advanced by each video or caption: a bar on a terminal, a line now and then elsewhere."""
-    if not console.is_terminal:
-        yield _ProgressLines(console, total)
-        return
-    columns = (TextColumn("encoding"), BarColumn(), MofNCompleteColumn(), _RateColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
-        yield _ProgressBar(bar, bar.add_task("", total=total))
-
-
-class _ProgressBar:
-    """Progress for a terminal."""
-
-    def __init__(self, bar: Progress, task: TaskID) -> None:
-        self._bar = bar
-        self._task = task
-
-    def __call__(self, _: Sequence[Fate]) -> None:
-        """One more is done."""
-        self._bar.advance(self._task)
-
-
-class _ProgressLines:
-    """Progress for a log file."""
-
-    def __init__(self, console: Console, total: int) -> None:
-        self._console = console
-        self._total = total
-        self._done = 0
-        self._started = self._printed = time.monotonic()
-
-    def __call__(self, _: Sequence[Fate]) -> None:
-        """One more is done."""
-        self._done += 1
-        now = time.monotonic()
-        if now - self._printed >= SECONDS_PER_LINE:
-            self._printed = now
-            rate = self._done / (now - self._started)
-            left = timedelta(seconds=round((self._total - self._done) / rate))
-            line = f"encoding {self._done}/{self._total}  {rate:.2f}/s  ETA {left}"
-            self._console.print(line, highlight=False, soft_wrap=True)

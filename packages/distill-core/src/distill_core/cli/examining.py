@@ -12,9 +12,9 @@ import torch
 
 from distill_core.cli.encoding import chosen_family, device_of_process
 from distill_core.cli.waiting import Say, waiting
-from distill_core.data.dataset import open_dataset
+from distill_core.data.columns import LATENT_COLUMNS
+from distill_core.data.dataset import ParquetDataset, open_dataset
 from distill_core.data.examine import Examination, examine
-from distill_core.data.files import find_parquet, read_facts
 from distill_core.data.folder import PREVIEW
 from distill_core.data.origin import Origin
 from distill_core.data.preview import page, preview_clips
@@ -35,6 +35,7 @@ def examine_for(path: Path, model: str | None, family: str | None, say: Say) -> 
         facts = load_target(chosen_family(discover(), family).inspect)(model)
 
     def listen(rows: int) -> None:
+        """Show a number now and then."""
         if rows % ROWS_BETWEEN_SIGNS == 0:
             say(f"reading {path}: {rows} rows")
 
@@ -46,8 +47,8 @@ def show_preview(path: Path, count: int, output: Path | None, model: str | None,
     page_path = (path if path.is_dir() else path.parent) / PREVIEW if output is None else output
     _check_writable(page_path)
     with waiting("reading rows") as say:
-        dataset = open_dataset(path, latents=True)
-        origin = Origin.of(read_facts(find_parquet(path)[0], path).metadata)
+        dataset = _with_latents(path)
+        origin = Origin.of(dataset.files[0].metadata)
         spec = chosen_family(discover(), origin.family if model is None and origin is not None else family)
         facts = _facts(spec, path, model, origin)
         say("loading the decoder")
@@ -60,6 +61,14 @@ def show_preview(path: Path, count: int, output: Path | None, model: str | None,
             say(f"decoded {len(clips)} of {count}")
     page_path.write_text(page(f"{path}", clips), encoding="utf-8")
     return page_path
+
+
+def _with_latents(path: Path) -> ParquetDataset:
+    """The data set, which has something to show."""
+    dataset = open_dataset(path, latents=False)
+    if not all(set(LATENT_COLUMNS) <= set(file.columns) for file in dataset.files):
+        raise DataError(f"{path} holds captions without latents: there are no clips to show; leave out --preview")
+    return open_dataset(path, latents=True)
 
 
 def _facts(spec: ModelSpec, path: Path, model: str | None, origin: Origin | None) -> ModelFacts:

@@ -134,6 +134,7 @@ class _Video:
 
 
 def _chained(first: Tensor, rest: Iterable[Tensor]) -> Iterator[Tensor]:
+    """A frame that was looked at, and the others."""
     yield first
     yield from rest
 

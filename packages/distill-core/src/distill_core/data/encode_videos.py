@@ -151,6 +151,7 @@ class _Videos:
 
 
 def _refused(source: Source, reason: str) -> tuple[Fate, ...]:
+    """The fate of a video that no row is made of."""
     return (Fate(source.name, encoded=False, reason=reason),)
 
 

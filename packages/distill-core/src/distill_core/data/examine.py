@@ -108,6 +108,7 @@ def _fits_model(facts: ModelFacts) -> Fit:
     """Whether a model can be trained on a row."""
 
     def reason(kind: Kind) -> str | None:
+        """Why not."""
         length, width = kind.text_LD
         if width != facts.text_width:
             return f"its text has {width} features, the model's has {facts.text_width}"
@@ -134,6 +135,7 @@ def _fits_most(counts: Iterable[dict[Kind, int]]) -> Fit:
     usual_channels = _most_common(channels)
 
     def reason(kind: Kind) -> str | None:
+        """Why not."""
         if kind.text_LD[1] != usual_width:
             return f"its text has {kind.text_LD[1]} features, that of the most rows has {usual_width}"
         if kind.latent_CTHW is not None and kind.latent_CTHW[0] != usual_channels:

@@ -63,7 +63,8 @@ def find_parquet(path: Path) -> list[Path]:
     """
     if not path.exists():
         raise DataError(
-            f"{path} does not exist; set data.path to a folder of parquet files, as `distill data encode` makes one"
+            f"{path} does not exist; set data.path to a folder of parquet files, as `distill data encode` makes one "
+            "(a data set of the Hugging Face Hub is not fetched: `hf download --repo-type dataset` does, name its folder)"
         )
     if path.is_file():
         return [path]
@@ -75,6 +76,7 @@ def find_parquet(path: Path) -> list[Path]:
 
 
 def _hidden(part: str) -> bool:
+    """Whether a file or a folder of this name is nobody's data."""
     return part.startswith((".", "_"))
 
 

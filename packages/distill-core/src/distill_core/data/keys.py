@@ -39,6 +39,7 @@ def hash_encoders(facts: ModelFacts) -> str:
 
 
 def _files(paths: Iterable[Path]) -> Iterable[Path]:
+    """Every file in these folders and below."""
     for path in paths:
         yield from (file for file in path.rglob("*") if file.is_file())
 

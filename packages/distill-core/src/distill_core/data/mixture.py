@@ -65,6 +65,7 @@ class Mixture:
         return np.tile(places.astype(np.int64) + self.first(part), self.parts[part].repeats)
 
     def _locate(self, index: int) -> tuple[int, int]:
+        """The part that a row is of, and its number there."""
         number = bisect_right(self._ends, index)
         return number, index - self.first(number)
 

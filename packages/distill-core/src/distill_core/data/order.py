@@ -92,6 +92,7 @@ class _Rounds:
         return bucket, number_of_round * int(self._sizes[bucket]) + int(self._places[place])
 
     def _shuffle(self, number_of_round: int) -> None:
+        """Lay out one round: the bucket of each batch, and how many that bucket had before it in the round."""
         total = int(self._sizes.sum())
         generator = torch.Generator().manual_seed(key_bits(self._seed, "bucket order", number_of_round))
         shuffled = torch.randperm(total, generator=generator).numpy()

@@ -22,6 +22,7 @@ def read_ahead(items: Iterator[ItemT], count: int) -> Generator[ItemT, None, Non
     with ThreadPoolExecutor(1, thread_name_prefix="distill-read-ahead") as thread:
 
         def after() -> ItemT | _End:
+            """Make the next item; in the thread."""
             return next(items, _END)
 
         ahead = deque(thread.submit(after) for _ in range(count))

@@ -99,6 +99,7 @@ class ClipRules:
         """H and W that a picture of this size is scaled to and cropped to; None if it is cropped only."""
 
         def distance(size: Size) -> float:
+            """How far the proportions of a size are from those of the picture."""
             return abs(math.log(size[0] / size[1] / (height / width)))
 
         sizes = [shape.size for shape in self.shapes if shape.size is not None]

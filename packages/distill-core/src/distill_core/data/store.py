@@ -88,6 +88,7 @@ class Store:
                 self._add(facts)
 
     def _add(self, facts: ParquetFacts) -> None:
+        """Index the rows of one file."""
         names = [name for name in facts.columns if not name.endswith("_bytes")]
         for row, columns in enumerate(read_columns(facts, names).to_pylist()):
             clip = StoredClip(facts, row, columns)
@@ -115,6 +116,7 @@ class Store:
         return None if clip is None else self._tensor(clip, TEXT, "LD")
 
     def _tensor(self, clip: StoredClip, name: str, dimensions: str) -> Tensor | None:
+        """A tensor of a row; None if it is damaged."""
         try:
             values = self._reader.read_row(clip.file, clip.row).values
             data, shape, dtype = (values[f"{name}_{part}"] for part in ("bytes", "shape", "dtype"))

@@ -1,0 +1,78 @@
+"""How far `distill data encode` is: a live bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from distill_core.data.report import Fate, Listener
+
+SECONDS_PER_LINE = 10.0
+"""Where there is no terminal, seconds between two lines of progress."""
+
+
+class _RateColumn(ProgressColumn):
+    """Videos per second."""
+
+    def render(self, task: Task) -> Text:
+        """The task's rate."""
+        return Text(f"{task.speed:.2f}/s" if task.speed else "-/s")
+
+
+@contextmanager
+def encode_progress(console: Console, total: int) -> Iterator[Listener]:
+    """Rate and time left, advanced by each video or caption: a bar on a terminal, a line now and then elsewhere."""
+    if not console.is_terminal:
+        yield _ProgressLines(console, total)
+        return
+    columns = (TextColumn("encoding"), BarColumn(), MofNCompleteColumn(), _RateColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        yield _ProgressBar(bar, bar.add_task("", total=total))
+
+
+class _ProgressBar:
+    """Progress for a terminal."""
+
+    def __init__(self, bar: Progress, task: TaskID) -> None:
+        self._bar = bar
+        self._task = task
+
+    def __call__(self, _: Sequence[Fate]) -> None:
+        """One more is done."""
+        self._bar.advance(self._task)
+
+
+class _ProgressLines:
+    """Progress for a log file."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self._console = console
+        self._total = total
+        self._done = 0
+        self._started = self._printed = time.monotonic()
+
+    def __call__(self, _: Sequence[Fate]) -> None:
+        """One more is done."""
+        self._done += 1
+        now = time.monotonic()
+        if now - self._printed >= SECONDS_PER_LINE:
+            self._printed = now
+            rate = self._done / (now - self._started)
+            left = timedelta(seconds=round((self._total - self._done) / rate))
+            line = f"encoding {self._done}/{self._total}  {rate:.2f}/s  ETA {left}"
+            self._console.print(line, highlight=False, soft_wrap=True)

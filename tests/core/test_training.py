@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -365,3 +366,9 @@ def test_a_tracker_that_fails_is_left_out_and_costs_no_training(
     directory = world.train(world.mapping("finetune", tracking={"trackers": ["tensorboard"]}))
     assert [line["step"] for line in metrics(directory)] == [2, 4, 6, 8, 10, 12]
     assert capsys.readouterr().err.count("service is down") == 1
+
+
+def test_a_run_leaves_no_reading_thread_behind(world: ToyWorld) -> None:
+    before = set(threading.enumerate())
+    world.train(world.mapping("dmd2", data={"num_workers": 2}))
+    assert not [each for each in set(threading.enumerate()) - before if each.name.startswith("distill-data")]

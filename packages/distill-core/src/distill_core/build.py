@@ -101,6 +101,7 @@ class Runtime:
         trackers: where figures go; to be finished at the end.
         start: the step that the run goes on from, 0 for a new one.
         method: the algorithm.
+        rows: the data, to be closed at the end.
         comparer: what compares at the end, or None if the run does not.
     """
 
@@ -109,6 +110,7 @@ class Runtime:
     trackers: Trackers
     start: int
     method: Method
+    rows: RowStream
     comparer: Comparer | None
 
 
@@ -157,7 +159,7 @@ def build(prepared: Prepared, directory: RunDirectory, events: Events, progress:
         validator=validator,
     )
     comparer = comparer_of(prepared, lead, roles, directory, events, progress)
-    return Runtime(trainer, roles, trackers, start, method, comparer)
+    return Runtime(trainer, roles, trackers, start, method, stream, comparer)
 
 
 def comparer_of(

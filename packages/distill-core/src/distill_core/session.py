@@ -87,6 +87,7 @@ def _trained(runtime: Runtime, directory: RunDirectory, redacted_yaml: str, meth
         summary = runtime.trainer.run()
         return Outcome(summary, _compared(runtime, summary.step, f"{method}: {directory.root.name}"))
     finally:
+        runtime.rows.close()
         runtime.trackers.finish()
 
 

@@ -129,7 +129,7 @@ class Data(Section):
     """Pixel rows, for captions without latents."""
     num_width: Positive | None = None
     """Pixel columns, for captions without latents."""
-    num_workers: Annotated[int, Field(ge=0)] = 1
+    num_workers: Annotated[int, Field(ge=0)] = 2
     """Threads that read ahead; 0 reads when a batch is needed. What is read does not depend on it."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch.distributed.checkpoint import FileSystemReader
 from torch.distributed.checkpoint.state_dict_loader import load as dcp_load
 
 from distill_core.checkpoint import Checkpoint, Checkpoints
+from distill_core.data.stream import RowStream
 from distill_core.errors import CheckpointError, NonFiniteError, RunDirectoryError
 from distill_core.events import Events
 from distill_core.run_directory import RunDirectory
@@ -368,7 +368,8 @@ def test_a_tracker_that_fails_is_left_out_and_costs_no_training(
     assert capsys.readouterr().err.count("service is down") == 1
 
 
-def test_a_run_leaves_no_reading_thread_behind(world: ToyWorld) -> None:
-    before = set(threading.enumerate())
+def test_a_run_closes_its_data(world: ToyWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[RowStream] = []
+    monkeypatch.setattr(RowStream, "close", lambda stream: closed.append(stream))
     world.train(world.mapping("dmd2", data={"num_workers": 2}))
-    assert not [each for each in set(threading.enumerate()) - before if each.name.startswith("distill-data")]
+    assert len(closed) == 1

@@ -56,9 +56,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--students", nargs="+", choices=[student.name for student in STUDENTS])
-    parser.add_argument("--output", type=Path, default=Path("runs/quality-shapes"), help="run directories; go on there")
+    parser.add_argument("--output", type=Path, default=Path("runs/quality-shapes"), help="a new folder for the runs")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="overrides of the recipes, to try others")
     arguments = parser.parse_args()
+    if arguments.output.exists():
+        parser.error(
+            f"{arguments.output} is there already: a run that goes on takes less time than it needs; name a new folder"
+        )
     began, held = time.monotonic(), True
     for student in STUDENTS:
         if arguments.students is None or student.name in arguments.students:

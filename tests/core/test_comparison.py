@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from tests.core.conftest import ToyWorld
 
-from distill_core.build import prepare
 from distill_core.comparison.compare import request_of
 from distill_core.config.schema import ComparedRow
 from distill_core.errors import ConfigError, DataError
+from distill_core.preparation import prepare
 from distill_core.protocols import ValidationRequest
+from distill_core.roles import RoleHandle
 from distill_core.video import read_video
 
 OWN = ValidationRequest("student", sampler="sde", timesteps=(1000.0, 500.0), guidance_scale=1.0)
@@ -79,8 +80,12 @@ def test_a_finished_comparison_is_shown_again_and_made_anew_only_for_other_setti
     run = compared(world)
     page = world.train(run).root / "comparison" / "index.html"
     made = page.stat().st_mtime_ns
-    world.train(run)
+    directory = world.train(run)
     assert page.stat().st_mtime_ns == made
+    logged = [
+        line for line in directory.metrics.read_text().splitlines() if "comparison/student/brightness/mean" in line
+    ]
+    assert len(logged) == 1
     world.train(compared(world, seeds=[5]))
     assert page.stat().st_mtime_ns > made
 
@@ -123,3 +128,16 @@ def test_validation_logs_the_metrics(world: ToyWorld) -> None:
     run = world.mapping("dmd2", validation={"interval": 6, "max_prompts": 2}, metrics={"brightness": {}})
     logged = [json.loads(line) for line in world.train(run).metrics.read_text().splitlines()]
     assert [line["step"] for line in logged if "validation/brightness/mean" in line] == [6, 12]
+
+
+def test_a_role_is_compared_by_its_averaged_weights(world: ToyWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    sampled: list[str] = []
+    original = RoleHandle.averaged
+
+    def averaged(role: RoleHandle) -> Any:
+        sampled.append(role.name)
+        return original(role)
+
+    monkeypatch.setattr(RoleHandle, "averaged", averaged)
+    world.train(compared(world))
+    assert sampled == ["teacher", "student"]

@@ -14,9 +14,9 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tests.core.conftest import ToyWorld
 
-from distill_core.build import prepare
 from distill_core.checkpoint import Checkpoint
 from distill_core.errors import NonFiniteError, RunDirectoryError
+from distill_core.preparation import prepare
 from distill_core.run_directory import RunDirectory
 from distill_core.session import train
 

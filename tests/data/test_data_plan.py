@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from data_sets import FACTS, caption, clip, write_captions, write_clips
+from tests.data.data_sections import open_mixture
 
 from distill_core.config.schema import Data
 from distill_core.data.columns import T2V_SCHEMA
-from distill_core.data.mixture import Mixture, open_mixture
+from distill_core.data.mixture import Mixture
 from distill_core.data.plan import DataPlan, plan_data
 from distill_core.errors import DataError
 

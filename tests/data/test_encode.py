@@ -15,6 +15,7 @@ import torch
 from data_sets import FACTS, clip, write_clips
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.data.data_sections import open_mixture
 from torch import Tensor
 
 from distill_core.config.schema import Data
@@ -24,7 +25,6 @@ from distill_core.data.encode_captions import caption_id, encode_captions
 from distill_core.data.encode_videos import encode_videos
 from distill_core.data.encoding import Encoding
 from distill_core.data.folder import EncodingFolder
-from distill_core.data.mixture import open_mixture
 from distill_core.data.origin import Origin
 from distill_core.data.plan import plan_data
 from distill_core.data.report import Fate

@@ -55,3 +55,10 @@ def test_it_refuses_videos_of_another_size_and_captions_outside_the_grammar() ->
         METRIC.check(captions(SMALL), (9, 48, 64))
     with pytest.raises(DataError, match="is no caption of the small shapes world"):
         METRIC.check(["a red square dances"], (9, 32, 32))
+
+
+def test_captions_of_one_colour_do_not_make_a_hair_of_another_shade_a_distance() -> None:
+    red = [clip for clip in real(480) if "red" in clip.prompt]
+    shaded = [replace(clip, frames=(clip.frames.float() * 0.99).round().to(torch.uint8)) for clip in red]
+    assert METRIC.measure(shaded)["energy_distance"] < METRIC.measure(red)["energy_distance"] + 0.05
+    assert METRIC.measure(shaded)["coverage"] > 0.9

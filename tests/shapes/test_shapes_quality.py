@@ -11,9 +11,9 @@ import torch
 from diffusers import WanPipeline
 from rich.console import Console
 
-from distill_core.build import prepare
 from distill_core.config.resolve import open_run
 from distill_core.plugins.discovery import discover
+from distill_core.preparation import prepare
 from distill_core.run_directory import RunDirectory
 from distill_core.session import train
 from distill_metric_shapes.captions import SMALL, captions

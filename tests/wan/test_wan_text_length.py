@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from distill_core.build import Placement
 from distill_core.cli.encoding import EncodeRequest, carry_out
 from distill_core.config.schema import Data
 from distill_core.data.dataset import open_dataset
@@ -17,6 +16,7 @@ from distill_core.errors import DataError, ModelFolderError
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.registry import Registry
 from distill_core.plugins.specs import ModelSpec
+from distill_core.preparation import Placement
 from distill_core.sampling_source import PixelSize, open_source
 from distill_model_wan import plugin
 from distill_model_wan.config import WanOptions, settled

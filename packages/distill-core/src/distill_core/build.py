@@ -22,10 +22,11 @@ from distill_core.errors import ConfigError, Problem
 from distill_core.events import Events
 from distill_core.optimization import RoleOptimizer
 from distill_core.plugins.loading import load_target
-from distill_core.preparation import LatentShape, Placement, Prepared, comparison_prompts, prepare, validation_prompts
+from distill_core.preparation import Placement, Prepared, comparison_prompts, validation_prompts
 from distill_core.progress import Progress
 from distill_core.protocols.method import Method
 from distill_core.protocols.model import ModelPlugin, ModelRequest
+from distill_core.protocols.tracker import Tracker
 from distill_core.protocols.trainer import Trainer
 from distill_core.redaction import redact_mapping
 from distill_core.roles import RoleHandle
@@ -33,8 +34,6 @@ from distill_core.run_directory import RunDirectory
 from distill_core.tracking import Trackers, open_trackers
 from distill_core.trainer import DistillTrainer, Schedule
 from distill_core.validation import VideoValidator
-
-__all__ = ["LatentShape", "Placement", "Prepared", "Runtime", "build", "prepare"]
 
 
 def build_models(run: ResolvedRun, placement: Placement) -> dict[str, ModelPlugin]:
@@ -158,7 +157,7 @@ def build(prepared: Prepared, directory: RunDirectory, events: Events, progress:
         progress=progress,
         validator=validator,
     )
-    comparer = comparer_of(prepared, lead, roles, directory, events, progress)
+    comparer = comparer_of(prepared, lead, roles, directory, trackers, events, progress)
     return Runtime(trainer, roles, trackers, start, method, stream, comparer)
 
 
@@ -167,6 +166,7 @@ def comparer_of(
     lead: ModelPlugin,
     roles: Mapping[str, RoleHandle],
     directory: RunDirectory,
+    tracker: Tracker,
     events: Events,
     progress: Progress,
 ) -> Comparer | None:
@@ -184,6 +184,7 @@ def comparer_of(
         prepared.measures,
         directory.comparison,
         key=config.model_dump(mode="json", include={"comparison", "validation", "metrics"}),
+        tracker=tracker,
         events=events,
         progress=progress,
     )
@@ -196,6 +197,7 @@ def open_stream(prepared: Prepared, directory: RunDirectory, events: Events) -> 
     if config.data.on_bad_row == "skip":
 
         def warn(row: BadRow) -> None:
+            """Show what is passed over."""
             events.warn("bad row", f"{row.file}:{row.row} is passed over: {row.reason}")
 
         quarantine = Quarantine(directory.quarantine, dataset.fingerprint(), len(dataset), warn)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from distill_core.build import LatentShape, Placement
 from distill_core.checkpoint import Checkpoint, Checkpoints
 from distill_core.checkpoint.state import average_tensors, weight_tensors
 from distill_core.config.checks import family_of
@@ -18,6 +17,7 @@ from distill_core.events import Events
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.loading import load_target
 from distill_core.plugins.specs import ModelFacts
+from distill_core.preparation import LatentShape, Placement
 from distill_core.protocols.model import ModelPlugin, ModelRequest
 from distill_core.protocols.validator import ValidationRequest
 from distill_core.roles import RoleHandle

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
-from distill_core.build import LatentShape, Placement
 from distill_core.errors import ConfigError, ModelFolderError, Problem
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.loading import load_target
 from distill_core.plugins.specs import LatentSpace, ModelFacts, ModelSpec
+from distill_core.preparation import LatentShape, Placement
 from distill_core.protocols.model import ModelPlugin, ModelRequest
 from distill_core.protocols.validator import ValidationRequest
 from distill_core.restore import restore_role

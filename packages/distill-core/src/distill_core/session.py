@@ -8,11 +8,12 @@ from typing import Any
 
 from rich.console import Console
 
-from distill_core.build import Prepared, Runtime, build
+from distill_core.build import Runtime, build
 from distill_core.comparison import ComparisonTable
 from distill_core.errors import DistillError, StoppedError
 from distill_core.events import Events
 from distill_core.plugins.border import describe
+from distill_core.preparation import Prepared
 from distill_core.progress import Progress
 from distill_core.protocols.trainer import TrainingSummary
 from distill_core.redaction import redact_text
@@ -92,12 +93,8 @@ def _trained(runtime: Runtime, directory: RunDirectory, redacted_yaml: str, meth
 
 
 def _compared(runtime: Runtime, step: int, title: str) -> tuple[ComparisonTable, Path] | None:
-    """The comparison of the trained run, told to the trackers; None if the run asks for none."""
+    """The comparison of the trained run; None if the run asks for none."""
     comparer = runtime.comparer
     if comparer is None:
         return None
-    table = comparer.run(step, runtime.method.validation(step), title)
-    for line in table.lines:
-        runtime.trackers.log({f"comparison/{line.name}/{name}": value for name, value in line.figures.items()}, step)
-    runtime.trackers.file(comparer.page, "comparison.html")
-    return table, comparer.page
+    return comparer.run(step, runtime.method.validation(step), title), comparer.page

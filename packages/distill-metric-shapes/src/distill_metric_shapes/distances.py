@@ -16,7 +16,7 @@ from distill_metric_shapes.outlines import Array
 from distill_metric_shapes.verdict import Verdict
 from distill_metric_shapes.world import DIRECTIONS
 
-LEAST_DEVIATION = 1e-6  # keeps a feature that never varies out of the standardised distances
+LEAST_DEVIATION = 1e-6
 
 
 @dataclass(frozen=True)
@@ -34,26 +34,30 @@ class Spreads:
     speed: float
 
 
-def energy_distance(sample_ND: Array, reference_MD: Array) -> float:
+def energy_distance(sample_ND: Array, reference_MD: Array, least_D: Array | float = LEAST_DEVIATION) -> float:
     """2·E|x − y| − E|x − x′| − E|y − y′| in features standardised by the reference (Székely and Rizzo, 2013).
+
+    ``least_D``: the least that a feature is divided by, for those that hardly vary.
 
     The expectations run over all pairs, a video with itself included: never negative, 0 for equal sets, and larger by about
     E|x − y|·(1/N + 1/M) for two samples of one distribution. Compare values at equal N and M only.
     """
-    centre_D, scale_D = _standard(reference_MD)
+    centre_D, scale_D = _standard(reference_MD, least_D)
     sample_ND, reference_MD = (sample_ND - centre_D) / scale_D, (reference_MD - centre_D) / scale_D
     across = _distances(sample_ND, reference_MD).mean()
     within = _distances(sample_ND, sample_ND).mean() + _distances(reference_MD, reference_MD).mean()
     return max(0.0, float(2.0 * across - within))
 
 
-def coverage(sample_ND: Array, reference_MD: Array, neighbours: int = 5) -> float:
+def coverage(
+    sample_ND: Array, reference_MD: Array, neighbours: int = 5, least_D: Array | float = LEAST_DEVIATION
+) -> float:
     """The share of reference videos with a sample inside the ball that reaches their ``neighbours``-th nearest reference.
 
     Naeem et al. 2020 (arXiv 2002.09797), equation 10, in features standardised by the reference. Needs M > ``neighbours``.
     """
     assert len(reference_MD) > neighbours
-    centre_D, scale_D = _standard(reference_MD)
+    centre_D, scale_D = _standard(reference_MD, least_D)
     sample_ND, reference_MD = (sample_ND - centre_D) / scale_D, (reference_MD - centre_D) / scale_D
     reach_M = np.sort(_distances(reference_MD, reference_MD), axis=1)[:, neighbours]  # column 0 is the video itself
     return float((_distances(reference_MD, sample_ND).min(axis=1) <= reach_M).mean())
@@ -79,8 +83,8 @@ def _deviation(values: list[float]) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
-def _standard(reference_MD: Array) -> tuple[Array, Array]:
-    return reference_MD.mean(axis=0), np.maximum(reference_MD.std(axis=0), LEAST_DEVIATION)
+def _standard(reference_MD: Array, least_D: Array | float) -> tuple[Array, Array]:
+    return reference_MD.mean(axis=0), np.maximum(reference_MD.std(axis=0), least_D)
 
 
 def _distances(x_ND: Array, y_MD: Array) -> Array:

@@ -15,7 +15,7 @@ from distill_core.errors import DataError
 from distill_metric_shapes.captions import Setting
 from distill_metric_shapes.distances import Spreads, coverage, energy_distance, spreads
 from distill_metric_shapes.outlines import Array
-from distill_metric_shapes.verdict import Verdict, features, judge
+from distill_metric_shapes.verdict import RESOLUTION_D, Verdict, features, judge
 from distill_metric_shapes.world import Frames
 
 NEIGHBOURS = 5
@@ -88,7 +88,7 @@ def compare(sample: Sample, reference: Sample) -> Comparison:
     if len(reference.verdicts) <= NEIGHBOURS or min(dataclasses.astuple(other)) <= 0.0:
         raise DataError(f"the reference needs more than {NEIGHBOURS} clips, and not all alike; draw more of them")
     return Comparison(
-        energy_distance=energy_distance(sample.features_ND, reference.features_ND),
-        coverage=coverage(sample.features_ND, reference.features_ND, NEIGHBOURS),
+        energy_distance=energy_distance(sample.features_ND, reference.features_ND, RESOLUTION_D),
+        coverage=coverage(sample.features_ND, reference.features_ND, NEIGHBOURS, RESOLUTION_D),
         spreads=Spreads(size=own.size / other.size, place=own.place / other.place, speed=own.speed / other.speed),
     )

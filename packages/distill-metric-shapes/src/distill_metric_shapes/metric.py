@@ -65,6 +65,7 @@ def reference(setting: Setting, prompts: tuple[str, ...], clips: int, seed: int)
     scenes = [parse(prompt, setting) for prompt in prompts]
 
     def drawn(index: int) -> tuple[Frames, str]:
+        """Clip number ``index``."""
         clip = draw_clip(scenes[index % len(scenes)], setting, np.random.default_rng([seed, index]))
         return clip.frames_FHW3, clip.caption
 

@@ -117,6 +117,10 @@ def look(video_FHW3: Array, region_FHW: npt.NDArray[np.bool_], setting: Setting)
     )
 
 
+RESOLUTION_D = np.array([0.5] * 6 + [5.0] + [0.05] * 3)
+"""Of each feature, in its own unit, what an ordinary mp4 of the same clip may change: nearer than that is no distance."""
+
+
 def features(frames_FHW3: Frames, setting: Setting) -> Array:
     """Ten numbers of a video, whatever its caption: its foreground's centroid in the first, middle and last frame (6), its mean
     area, and its mean colour (3). How well a shape fits is no part of them: on drawn clips it hardly varies, so that in units

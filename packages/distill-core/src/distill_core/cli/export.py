@@ -56,7 +56,7 @@ def export(
     with waiting("importing torch") as say:
         import torch
 
-        from distill_core.build import Placement
+        from distill_core.preparation import Placement
         from distill_core.restore import restore_role
 
         say(f"loading {run}")

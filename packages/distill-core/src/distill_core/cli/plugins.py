@@ -54,7 +54,9 @@ def list_plugins(
     )
     print_table(headers, cells)
     if not rows:
-        _note("no plugin is installed; install a model and a method, e.g. distill-model-wan and distill-method-dmd2")
+        _note(
+            "no plugin is installed; install a model and a method, packages named distill-model-… and distill-method-…"
+        )
 
 
 @app.command()

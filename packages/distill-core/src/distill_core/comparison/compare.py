@@ -15,6 +15,7 @@ from distill_core.events import Events
 from distill_core.measures import Measures
 from distill_core.progress import Progress
 from distill_core.protocols.model import Sampler
+from distill_core.protocols.tracker import Tracker
 from distill_core.protocols.validator import SampledVideo, ValidationRequest
 from distill_core.roles import RoleHandle
 from distill_core.validation import completed, slug
@@ -50,6 +51,7 @@ class Comparer:
         folder: Path,
         *,
         key: Mapping[str, Any],
+        tracker: Tracker,
         events: Events,
         progress: Progress,
     ) -> None:
@@ -63,11 +65,12 @@ class Comparer:
         self.folder = folder
         self.page = folder / "index.html"
         self.key = key
+        self.tracker = tracker
         self.events = events
         self.progress = progress
 
     def run(self, step: int, own: ValidationRequest | None, title: str) -> ComparisonTable:
-        """The table of this step, made unless it is there already. ``own``: how the method samples its result."""
+        """The table of this step, made, and told to the tracker, unless it is there already. ``own``: how the method samples its result."""
         path = self.folder / "table.json"
         found = ComparisonTable.read(path, step, self.key, self.measures.headline)
         if found is not None:
@@ -82,6 +85,9 @@ class Comparer:
                 clips[name] = self._written(name, videos[: self.settings.page_clips])
         table = ComparisonTable(step, self.key, self.measures.headline, tuple(lines))
         write_page(self.page, title, table, clips)
+        for line in lines:
+            self.tracker.log({f"comparison/{line.name}/{name}": value for name, value in line.figures.items()}, step)
+        self.tracker.file(self.page, "comparison.html")
         table.write(path)
         return table
 

@@ -13,14 +13,6 @@ def closest(word: str, candidates: Iterable[str]) -> str | None:
     return by_folded[found[0]] if found else None
 
 
-def did_you_mean(word: str, candidates: Sequence[str]) -> str:
-    """``; did you mean `x`?``, or the known names where none is like the word; empty if there are none."""
-    meant = closest(word, candidates)
-    if meant is not None:
-        return f"; did you mean `{meant}`?"
-    return f"; known: {', '.join(candidates)}" if candidates else ""
-
-
 def unknown_key(key: str, here: Sequence[str], elsewhere: Mapping[str, Sequence[str]]) -> str:
     """What to say of a key that its mapping does not have.
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distill_core.config.schema import Data
-from distill_core.data.dataset import ParquetDataset, open_dataset
+from distill_core.data.dataset import ParquetDataset
 from distill_core.protocols import Row
 
 
@@ -68,10 +67,3 @@ class Mixture:
         """The part that a row is of, and its number there."""
         number = bisect_right(self._ends, index)
         return number, index - self.first(number)
-
-
-def open_mixture(data: Data, latents: bool) -> Mixture:
-    """The data of a run, see :func:`distill_core.data.dataset.open_dataset`."""
-    parts = [Part(open_dataset(data.path, latents), data.repeats)]
-    parts += [Part(open_dataset(more.path, latents), more.repeats) for more in data.mix]
-    return Mixture(parts)

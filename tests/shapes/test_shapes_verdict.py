@@ -23,7 +23,7 @@ def test_every_caption_as_real_mp4_is_judged_right(real_clips: Path) -> None:
     assert {caption for _, caption in clips} == set(captions(SMALL))
     figures = accuracy(measure(clips, SMALL))
     assert (figures.all, figures.colour, figures.shape, figures.motion, figures.size) == (1.0, 1.0, 1.0, 1.0, 1.0)
-    assert figures.iou > 0.85
+    assert figures.iou > 0.97  # .99; with the halved chroma of an ordinary mp4 it would be .91
 
 
 def test_the_large_world_as_real_mp4_is_judged_right(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def run(student: Student, seed: int, output: Path, overrides: list[str]) -> dict
         SAME: {"role": "teacher", "steps": student.evaluations, "guidance_scale": 1.0},
         STUDENT: {"role": "student"},
     }
-    comparison = {"rows": rows, "prompts": list(every), "seeds": list(range(CLIPS // len(every))), "page_clips": 8}
+    comparison = {"rows": rows, "prompts": list(every), "clips_per_prompt": CLIPS // len(every), "page_clips": 8}
     arguments = [
         f"training.seed={seed}",
         f"output_dir={folder}",

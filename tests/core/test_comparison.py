@@ -29,7 +29,7 @@ ROWS = {
 
 def compared(world: ToyWorld, **comparison: Any) -> dict[str, Any]:
     """A DMD2 run that compares teacher and student."""
-    settings = {"rows": ROWS, "seeds": [0, 1], "max_prompts": 2, **comparison}
+    settings = {"rows": ROWS, "clips_per_prompt": 2, "max_prompts": 2, **comparison}
     return world.mapping("dmd2", comparison=settings, metrics={"brightness": {}})
 
 
@@ -86,8 +86,24 @@ def test_a_finished_comparison_is_shown_again_and_made_anew_only_for_other_setti
         line for line in directory.metrics.read_text().splitlines() if "comparison/student/brightness/mean" in line
     ]
     assert len(logged) == 1
-    world.train(compared(world, seeds=[5]))
+    world.train(compared(world, seed=5))
     assert page.stat().st_mtime_ns > made
+
+
+def test_each_clip_has_a_noise_of_its_own_and_every_row_the_same_ones(world: ToyWorld) -> None:
+    clips = world.train(compared(world, seed=7)).root / "comparison" / "clips"
+    seeds = {folder.name: sorted(path.stem.split("-seed")[1] for path in folder.iterdir()) for folder in clips.iterdir()}
+    assert seeds == {"teacher-20": ["10", "7", "8", "9"], "student": ["10", "7", "8", "9"]}
+
+
+def test_prompts_of_a_validation_share_their_seeds() -> None:
+    request = ValidationRequest("student", seeds=(4, 9))
+    assert [request.seeds_of(index) for index in range(3)] == [(4, 9)] * 3
+    assert [ValidationRequest("student", seeds=(4, 5), noise="own").seeds_of(index) for index in range(3)] == [
+        (4, 5),
+        (6, 7),
+        (8, 9),
+    ]
 
 
 def test_comparing_changes_no_weight(world: ToyWorld) -> None:

@@ -32,7 +32,7 @@ def cut_short(words: list[str]) -> list[str]:
     """The same command with fewer training steps and, where it compares, fewer clips."""
     if words[0] != "run" or "--dry-run" in words:
         return words
-    fewer = ["comparison.max_prompts=3", "comparison.seeds=[0]"] if "dmd2" in words[1] else []
+    fewer = ["comparison.max_prompts=3", "comparison.clips_per_prompt=1"] if "dmd2" in words[1] else []
     return [*words, "training.max_train_steps=4", "validation.interval=4", "checkpoint.interval=4", *fewer]
 
 

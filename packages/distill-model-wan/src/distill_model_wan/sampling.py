@@ -57,9 +57,9 @@ class WanSampler:
     ) -> Iterator[SampledVideo]:
         """One video per prompt and seed, prompts outermost. Raises DistillError for timesteps that are no falling grid."""
         assert request.prompts is not None
-        assert request.seeds is not None
-        for prompt, text in zip(request.prompts, self.adapter.kept_texts(request.prompts), strict=True):
-            for seed in request.seeds:
+        texts = self.adapter.kept_texts(request.prompts)
+        for index, (prompt, text) in enumerate(zip(request.prompts, texts, strict=True)):
+            for seed in request.seeds_of(index):
                 noise = Noise(latent_shape, torch.Generator("cpu").manual_seed(seed), self.adapter.packing.device)
                 velocity = GuidedVelocity(role, request, text)
                 yield SampledVideo(prompt, seed, self._frames(role, request, velocity, noise), velocity.evaluations)

@@ -92,7 +92,8 @@ class Comparer:
         return table
 
     def _sampled(self, name: str, request: ValidationRequest) -> tuple[ComparedLine, Sequence[SampledVideo]]:
-        full = completed(replace(request, seeds=self.settings.seeds, prompts=self.prompts), self.validation, ())
+        seeds = tuple(range(self.settings.seed, self.settings.seed + self.settings.clips_per_prompt))
+        full = completed(replace(request, seeds=seeds, prompts=self.prompts, noise="own"), self.validation, ())
         role = self.roles[full.role]
         began = time.monotonic()
         with role.averaged():

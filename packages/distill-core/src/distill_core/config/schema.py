@@ -211,8 +211,10 @@ class Comparison(Section):
     """What to sample. null: the captions of the data, `max_prompts` of them."""
     max_prompts: Positive = 16
     """How many captions of the data to take where `prompts` is null."""
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
-    """One clip per prompt and seed, the same for every row."""
+    clips_per_prompt: Positive = 1
+    """Clips of each prompt. Each clip has a noise of its own, the same in every row."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """The first clip's seed; the others count on from there."""
     page_clips: Positive = 12
     """Clips of each row that the page shows."""
 

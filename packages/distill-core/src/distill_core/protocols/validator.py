@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SamplerKind = Literal["ode", "sde"]
+NoiseOf = Literal["shared", "own"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class ValidationRequest:
         seeds: one video per prompt and seed.
         prompts: what the videos should show.
         attn_kind: the kind of attention of the predictions.
+        noise: "shared" gives every prompt the same seeds; "own" gives each video a seed of its own, as a set that is measured needs.
     """
 
     role: str
@@ -36,10 +38,16 @@ class ValidationRequest:
     seeds: tuple[int, ...] | None = None
     prompts: tuple[str, ...] | None = None
     attn_kind: str = "dense"
+    noise: NoiseOf = "shared"
 
     def __post_init__(self) -> None:
         if self.steps is not None and self.timesteps is not None:
             raise ValueError("a ValidationRequest has steps or timesteps, not both")
+
+    def seeds_of(self, index: int) -> tuple[int, ...]:
+        """The seeds of the prompt at ``index``. Own ones go on where those of the prompt before end: S, S+1, … for the whole request."""
+        seeds = self.seeds or ()
+        return seeds if self.noise == "shared" else tuple(seed + index * len(seeds) for seed in seeds)
 
 
 @dataclass(frozen=True)

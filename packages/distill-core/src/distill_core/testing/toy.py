@@ -144,8 +144,8 @@ class ToySampler:
     ) -> Iterator[SampledVideo]:
         """One video per prompt and seed."""
         steps = request.timesteps or tuple(1000.0 * (1 - k / (request.steps or 1)) for k in range(request.steps or 1))
-        for prompt in request.prompts or ():
-            for seed in request.seeds or ():
+        for index, prompt in enumerate(request.prompts or ()):
+            for seed in request.seeds_of(index):
                 generator = torch.Generator().manual_seed(seed)
                 text = self.adapter.encode_text([prompt])
                 x = torch.randn((1, *latent_shape), generator=generator)

@@ -92,7 +92,9 @@ def test_a_finished_comparison_is_shown_again_and_made_anew_only_for_other_setti
 
 def test_each_clip_has_a_noise_of_its_own_and_every_row_the_same_ones(world: ToyWorld) -> None:
     clips = world.train(compared(world, seed=7)).root / "comparison" / "clips"
-    seeds = {folder.name: sorted(path.stem.split("-seed")[1] for path in folder.iterdir()) for folder in clips.iterdir()}
+    seeds = {
+        folder.name: sorted(path.stem.split("-seed")[1] for path in folder.iterdir()) for folder in clips.iterdir()
+    }
     assert seeds == {"teacher-20": ["10", "7", "8", "9"], "student": ["10", "7", "8", "9"]}
 
 

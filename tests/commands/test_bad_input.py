@@ -147,9 +147,17 @@ def test_several_processes_are_refused_by_name(
     assert "several processes" in refused(run_yaml("finetune"))
 
 
-def test_the_sparse_attention_of_the_rfc_names_the_dense_remedy(refused: Callable[..., str], run_yaml: RunYaml) -> None:
-    message = refused(run_yaml(method_config={"attn_kind": "vsa"}))
-    assert "set method_config.attn_kind: dense" in message
+def test_a_sparsity_that_leaves_nothing_is_refused(refused: Callable[..., str], run_yaml: RunYaml) -> None:
+    message = refused(run_yaml(method_config={"attn_kind": "vsa"}, training={"VSA_sparsity": 1.0}))
+    assert "training.VSA_sparsity" in message
+    assert "at least 0 and below 1; got 1.0" in message
+
+
+def test_an_engine_that_cannot_serve_is_refused_by_name(distill: Command, run_yaml: RunYaml) -> None:
+    path = run_yaml("finetune", method_config={"attn_kind": "vsa"}, pipeline_config={"vsa_engine": "kernel"})
+    result = distill("run", path)
+    assert result.code == 2
+    assert "pipeline_config.vsa_engine: the kernel engine works on a CUDA GPU only, and this run is on cpu" in result.err
 
 
 def test_every_mistake_is_reported_at_once(refused: Callable[..., str], run_yaml: RunYaml) -> None:

@@ -69,7 +69,7 @@ def test_weights_are_held_in_what_the_role_says(
     for name in ("student", "teacher"):
         mapping["roles"][name]["weights"] = weights
     prepared = prepare(world.resolved(mapping))
-    roles = build_roles(prepared.run, build_models(prepared.run, prepared.placement), prepared.placement)
+    roles = build_roles(prepared.run, build_models(prepared.run, prepared.placement), prepared.placement, print)
     found = {name: {p.dtype for p in role.container.parameters()} for name, role in roles.items()}
     assert found == {"student": {student}, "teacher": {teacher}, "critic": {torch.float32}}
 

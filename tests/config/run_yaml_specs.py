@@ -101,7 +101,7 @@ class NeedyOptions(Options):
 
 
 def _demands(options: TurboOptions) -> Demands:
-    return Demands(latents=options.from_latents, attention=(options.attn_kind,))
+    return Demands(latents=options.from_latents, attention={"student": (options.attn_kind,)})
 
 
 CALLS = frozenset({"add_noise", "predict_x0"})

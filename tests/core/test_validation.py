@@ -50,6 +50,7 @@ def rig(folder: Path) -> tuple[VideoValidator, WeightSampler, RoleHandle]:
         ("a red square", "../../etc/passwd"),
         (1, 2, 4, 4),
         folder / "samples",
+        sparsity=0.5,
         tracker=JsonlTracker(folder / "metrics.jsonl"),
         events=Events(folder / "events.jsonl"),
         measures=Measures({}, ()),
@@ -93,7 +94,7 @@ def test_a_video_that_cannot_be_written_is_an_event(
 
 def test_what_the_method_says_is_kept_and_the_rest_is_the_runs() -> None:
     settings = Validation(sampling_steps=9, guidance_scale=3.0, seeds=(1,))
-    ours = completed(ValidationRequest("student", timesteps=(1000.0,), guidance_scale=1.0), settings, ("p",))
+    ours = completed(ValidationRequest("student", timesteps=(1000.0,), guidance_scale=1.0), settings, ("p",), 0.5)
     assert (ours.steps, ours.timesteps, ours.guidance_scale, ours.seeds, ours.prompts) == (
         None,
         (1000.0,),
@@ -101,7 +102,7 @@ def test_what_the_method_says_is_kept_and_the_rest_is_the_runs() -> None:
         (1,),
         ("p",),
     )
-    theirs = completed(ValidationRequest("student", seeds=(5,), prompts=("q",)), settings, ("p",))
+    theirs = completed(ValidationRequest("student", seeds=(5,), prompts=("q",)), settings, ("p",), 0.5)
     assert (theirs.steps, theirs.guidance_scale, theirs.seeds, theirs.prompts) == (9, 3.0, (5,), ("q",))
 
 

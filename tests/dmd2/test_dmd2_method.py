@@ -176,9 +176,11 @@ def test_the_students_attention_is_asked_for_at_every_call(monkeypatch: pytest.M
     names = {id(role.modules["denoiser"]): name for name, role in roles.items()}
     original = ToyAdapter.predict_velocity
 
-    def watched(adapter: ToyAdapter, modules: dict[str, torch.nn.Module], *args: Tensor, attn_kind: str) -> Tensor:
+    def watched(
+        adapter: ToyAdapter, modules: dict[str, torch.nn.Module], *args: Tensor, attn_kind: str, sparsity: float
+    ) -> Tensor:
         asked[names[id(modules["denoiser"])], attn_kind] += 1
-        return original(adapter, modules, *args)  # type: ignore[arg-type]
+        return original(adapter, modules, *args, attn_kind=attn_kind, sparsity=sparsity)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ToyAdapter, "predict_velocity", watched)
     method = Dmd2(roles, Dmd2Options(generator_update_interval=1, attn_kind="vsa"))

@@ -26,7 +26,9 @@ def model(name: str, operations: set[str], **more: tuple[str, ...]) -> ModelSpec
 def method(options: type[Options] = TurboOptions, **roles: set[str]) -> MethodSpec:
     """A method whose demands are its option's attention."""
     needs = {name: RoleNeed(True, frozenset(operations)) for name, operations in roles.items()}
-    return MethodSpec("turbo", "", options, "a:B", needs, lambda chosen: Demands(attention=(chosen.attn_kind,)))
+    return MethodSpec(
+        "turbo", "", options, "a:B", needs, lambda chosen: Demands(attention={"pupil": (chosen.attn_kind,)})
+    )
 
 
 def test_a_model_that_offers_every_operation_works() -> None:
@@ -55,7 +57,7 @@ def test_options_without_defaults_leave_the_attention_open() -> None:
 
 
 def test_demands_that_raise_are_a_reason_and_no_crash() -> None:
-    broken = MethodSpec("turbo", "", TurboOptions, "a:B", {}, lambda _: Demands(attention=[][0]))
+    broken = MethodSpec("turbo", "", TurboOptions, "a:B", {}, lambda _: Demands(attention={"pupil": [][0]}))
     assert fit(broken, model("ltx", set())).verdict == "no: its demands raised IndexError: list index out of range"
 
 

@@ -55,8 +55,9 @@ def make_role(folders: dict[Variant, WanFolder]) -> MakeRole:
         trainable: bool = True,
         gradient_checkpointing: bool = False,
         weights_dtype: torch.dtype = torch.float32,
+        attention: tuple[str, ...] = ("dense",),
     ) -> RoleHandle:
-        request = ModelRequest(folders[variant], trainable, weights_dtype, gradient_checkpointing)
+        request = ModelRequest(folders[variant], trainable, weights_dtype, gradient_checkpointing, attention)
         return RoleHandle("student", model.load_modules(request), model.adapter, trainable=trainable)
 
     return make

@@ -222,7 +222,9 @@ def test_a_timestep_per_sample_is_a_timestep_per_token(make_model: MakeModel, ma
 def test_sparse_attention_is_refused_not_dropped(make_model: MakeModel, make_role: MakeRole, noise: Draw) -> None:
     model = make_model()
     role = make_role(model)
-    with pytest.raises(ConfigError, match=r"attn_kind: is 'vsa'; .* set attn_kind: dense"):
+    with pytest.raises(
+        ConfigError, match=r"attn_kind: is 'vsa', and this role was loaded for dense attention; set attn_kind: dense"
+    ):
         role.predict_x0(noise(1, *SHAPE), timesteps(500.0), model.adapter.encode_text(["a cat"]), attn_kind="vsa")
 
 

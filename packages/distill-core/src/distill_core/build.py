@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -48,8 +48,13 @@ def build_models(run: ResolvedRun, placement: Placement) -> dict[str, ModelPlugi
     return models
 
 
-def build_roles(run: ResolvedRun, models: Mapping[str, ModelPlugin], placement: Placement) -> dict[str, RoleHandle]:
-    """Every role with its weights, frozen or trainable; optimizers come with :func:`attach_optimizers`."""
+def build_roles(
+    run: ResolvedRun, models: Mapping[str, ModelPlugin], placement: Placement, tell: Callable[[str], None]
+) -> dict[str, RoleHandle]:
+    """Every role with its weights, frozen or trainable; optimizers come with :func:`attach_optimizers`.
+
+    ``tell`` is given what a family has to say of the modules that it loaded.
+    """
     checkpointing = run.config.training.enable_gradient_checkpointing_type == "full"
     roles: dict[str, RoleHandle] = {}
     for name, facts in run.facts.items():
@@ -62,6 +67,8 @@ def build_roles(run: ResolvedRun, models: Mapping[str, ModelPlugin], placement: 
             trainable=settings.trainable,
             weights_dtype=held.get(settings.weights, automatic),
             gradient_checkpointing=checkpointing and settings.trainable,
+            attention=run.demands.attention_of(name),
+            tell=tell,
         )
         with about("roles", name, "path"):
             modules = model.load_modules(request)
@@ -118,7 +125,13 @@ def build(prepared: Prepared, directory: RunDirectory, events: Events, progress:
     run, placement, dataset, latent_shape = prepared.run, prepared.placement, prepared.dataset, prepared.latent_shape
     config = run.config
     models = build_models(run, placement)
-    roles = build_roles(run, models, placement)
+
+    def tell(remark: str) -> None:
+        """Write down and show what a family says of its modules."""
+        events.note("modules", remark)
+        progress.say(remark)
+
+    roles = build_roles(run, models, placement, tell)
     with about("recipe", "method"):
         method: Method = load_target(run.method.build, f"method {run.method.name!r}")(roles, run.method_options)
     refuse_idle(config, method, roles)
@@ -139,13 +152,14 @@ def build(prepared: Prepared, directory: RunDirectory, events: Events, progress:
         validation_prompts(config, dataset),
         latent_shape,
         directory.samples,
+        sparsity=config.training.VSA_sparsity,
         measures=prepared.measures,
         tracker=trackers,
         events=events,
         progress=progress,
     )
     trainer = DistillTrainer(
-        schedule_of(config),
+        schedule_of(run),
         method,
         state,
         lead.adapter,
@@ -183,6 +197,7 @@ def comparer_of(
         prepared.latent_shape,
         prepared.measures,
         directory.comparison,
+        sparsity=config.training.VSA_sparsity,
         key=config.model_dump(mode="json", include={"comparison", "validation", "metrics"}),
         tracker=tracker,
         events=events,
@@ -213,8 +228,9 @@ def open_stream(prepared: Prepared, directory: RunDirectory, events: Events) -> 
     )
 
 
-def schedule_of(config: RunConfig) -> Schedule:
+def schedule_of(run: ResolvedRun) -> Schedule:
     """The trainer's schedule, from the sections of run.yaml that it is spread over."""
+    config = run.config
     return Schedule(
         max_steps=config.training.max_train_steps,
         accumulation=config.training.gradient_accumulation_steps,
@@ -223,4 +239,5 @@ def schedule_of(config: RunConfig) -> Schedule:
         save_interval=config.checkpoint.interval,
         validation_interval=config.validation.interval,
         validate_at_start=config.validation.at_start,
+        sparsity=run.sparsity,
     )

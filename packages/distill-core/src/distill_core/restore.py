@@ -90,14 +90,18 @@ def restore_role(
     model: ModelPlugin = load_target(run.models[family].build)(
         facts, run.model_options[family], placement.device, placement.compute
     )
-    modules = model.load_modules(ModelRequest(facts, trainable=False, weights_dtype=torch.float32))
+    modules = model.load_modules(
+        ModelRequest(facts, trainable=False, weights_dtype=torch.float32, attention=run.demands.attention_of(name))
+    )
     role = RoleHandle(name, modules, model.adapter, trainable=True)
     checkpoint.load(weight_tensors(role))
     if averaged and run.config.roles[name].ema is not None:
         _take_average(role, checkpoint)
     frozen = RoleHandle(name, modules, model.adapter, trainable=False)
     own = request if request is not None and request.role == name else ValidationRequest(role=name)
-    sampling = replace(completed(own, run.config.validation, ()), prompts=None, seeds=None)
+    sampling = replace(
+        completed(own, run.config.validation, (), run.config.training.VSA_sparsity), prompts=None, seeds=None
+    )
     return RestoredRole(frozen, model, facts, sampling, checkpoint.latent_shape(), checkpoint.step)
 
 

@@ -22,6 +22,7 @@ class RoleHandle:
     Attributes:
         optimizer: what trains the role; None for a frozen one. Set once, when the run is built.
         average: the role's EMA, if it keeps one.
+        sparsity: of its sparse attention, where a prediction is not told another; the trainer sets it, once per step.
     """
 
     def __init__(self, name: str, modules: Mapping[str, nn.Module], adapter: Adapter, *, trainable: bool) -> None:
@@ -31,6 +32,7 @@ class RoleHandle:
         self.adapter = adapter
         self.optimizer: RoleOptimizer | None = None
         self.average: WeightAverage | None = None
+        self.sparsity = 0.0
         self.container.requires_grad_(trainable)
         self.container.train(trainable)
 
@@ -57,11 +59,19 @@ class RoleHandle:
         text: Condition,
         *,
         attn_kind: str = "dense",
+        sparsity: float | None = None,
         input_gradients: bool = False,
     ) -> Tensor:
         """v ≈ ε - x0, float32 [B, T, C, H, W]; without a graph for a frozen role, unless ``input_gradients`` asks for one."""
         with self._graph(input_gradients):
-            return self.adapter.predict_velocity(self.modules, noisy_BTCHW, timestep_B, text, attn_kind=attn_kind)
+            return self.adapter.predict_velocity(
+                self.modules,
+                noisy_BTCHW,
+                timestep_B,
+                text,
+                attn_kind=attn_kind,
+                sparsity=self.sparsity if sparsity is None else sparsity,
+            )
 
     def predict_x0(
         self,
@@ -70,11 +80,19 @@ class RoleHandle:
         text: Condition,
         *,
         attn_kind: str = "dense",
+        sparsity: float | None = None,
         input_gradients: bool = False,
     ) -> Tensor:
         """x̂0 = x_t - σ v, float32 [B, T, C, H, W]; without a graph for a frozen role, unless ``input_gradients`` asks for one."""
         with self._graph(input_gradients):
-            return self.adapter.predict_x0(self.modules, noisy_BTCHW, timestep_B, text, attn_kind=attn_kind)
+            return self.adapter.predict_x0(
+                self.modules,
+                noisy_BTCHW,
+                timestep_B,
+                text,
+                attn_kind=attn_kind,
+                sparsity=self.sparsity if sparsity is None else sparsity,
+            )
 
     def shift_timestep(self, timestep_B: Tensor) -> Tensor:
         """The run's flow shift on timesteps in [0, 1000]."""

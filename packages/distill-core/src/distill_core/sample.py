@@ -49,7 +49,7 @@ class SampleOrder:
             asked = replace(asked, guidance_scale=self.guidance_scale)
         if self.sampler is not None:
             asked = replace(asked, sampler=self.sampler)
-        return completed(asked, Validation(), ())
+        return completed(asked, Validation(), (), sparsity=0.0)
 
 
 @dataclass(frozen=True)

@@ -60,9 +60,11 @@ def open_source(
     spec, facts = recognised(source, index)
     refuse_of_a_folder(source, {"--role": role, "--step": step})
     model: ModelPlugin = load_target(spec.build)(facts, spec.options(), placement.device, placement.compute)
-    modules = model.load_modules(ModelRequest(facts, trainable=False, weights_dtype=placement.compute))
-    handle = RoleHandle(DENOISER, modules, model.adapter, trainable=False)
     request = ValidationRequest(role=DENOISER) if facts.sampling is None else replace(facts.sampling, role=DENOISER)
+    modules = model.load_modules(
+        ModelRequest(facts, trainable=False, weights_dtype=placement.compute, attention=(request.attn_kind,))
+    )
+    handle = RoleHandle(DENOISER, modules, model.adapter, trainable=False)
     return SamplingSource(handle, model, request, sized(facts.latent_shape, size, facts))
 
 

@@ -23,6 +23,7 @@ from distill_core.protocols.trainer import TrainingSummary
 from distill_core.protocols.validator import Validator
 from distill_core.randomness import KeyedDraw, key_bits
 from distill_core.roles import RoleHandle
+from distill_core.sparsity import SparsityRamp
 
 CLUSTER_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 """What schedulers send before they take a machine away."""
@@ -40,6 +41,7 @@ class Schedule:
         save_interval: steps per checkpoint.
         validation_interval: steps per validation.
         validate_at_start: also validate before the first step.
+        sparsity: how sparse attention grows; None where the method asks for none. Validation is at its target.
     """
 
     max_steps: int
@@ -49,6 +51,7 @@ class Schedule:
     save_interval: int | None
     validation_interval: int | None
     validate_at_start: bool
+    sparsity: SparsityRamp | None = None
 
 
 class DistillTrainer:
@@ -122,6 +125,9 @@ class DistillTrainer:
 
     def train_step(self, step: int) -> None:
         """One step: accumulate the gradients of every staged loss, then step the roles that are due."""
+        if self.schedule.sparsity is not None:
+            for role in self.state.roles.values():
+                role.sparsity = self.schedule.sparsity.at(step)
         for micro_step in range(self.schedule.accumulation):
             rows, positions, latent_shape = next(self.state.stream)
             batch = self.adapter.prepare_batch(rows, latent_shape)
@@ -159,6 +165,8 @@ class DistillTrainer:
         for role in self.state.roles.values():
             if role.optimizer is not None:
                 figures[f"learning_rate/{role.name}"] = role.optimizer.last_learning_rate
+        if self.schedule.sparsity is not None:
+            figures["vsa_sparsity"] = self.schedule.sparsity.at(step)
         figures["steps_per_second"] = self.progress.rate
         self.tracker.log(figures, step)
         self.progress.figures(step, figures)

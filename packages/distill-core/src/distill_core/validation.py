@@ -19,8 +19,10 @@ from distill_core.roles import RoleHandle
 from distill_core.video import write_mp4
 
 
-def completed(request: ValidationRequest, settings: Validation, prompts: tuple[str, ...]) -> ValidationRequest:
-    """A request with what the method left open filled in from the run's ``validation`` section."""
+def completed(
+    request: ValidationRequest, settings: Validation, prompts: tuple[str, ...], sparsity: float
+) -> ValidationRequest:
+    """A request with what the method left open filled in: from the run's ``validation`` section, and the sparsity that it ends with."""
     open_steps = request.steps is None and request.timesteps is None
     return replace(
         request,
@@ -28,6 +30,7 @@ def completed(request: ValidationRequest, settings: Validation, prompts: tuple[s
         guidance_scale=settings.guidance_scale if request.guidance_scale is None else request.guidance_scale,
         seeds=settings.seeds if request.seeds is None else request.seeds,
         prompts=prompts if request.prompts is None else request.prompts,
+        sparsity=sparsity if request.sparsity is None else request.sparsity,
     )
 
 
@@ -51,6 +54,7 @@ class VideoValidator:
         latent_shape: tuple[int, int, int, int],
         folder: Path,
         *,
+        sparsity: float,
         measures: Measures,
         tracker: Tracker,
         events: Events,
@@ -62,6 +66,7 @@ class VideoValidator:
         self.prompts = prompts
         self.latent_shape = latent_shape
         self.folder = folder
+        self.sparsity = sparsity
         self.measures = measures
         self.tracker = tracker
         self.events = events
@@ -69,7 +74,7 @@ class VideoValidator:
 
     def validate(self, request: ValidationRequest, step: int) -> list[Path]:
         """Sample, write ``samples/step-…/NN-prompt-seedS.mp4``, measure, track. A file that cannot be written is an event, no end."""
-        full = completed(request, self.settings, self.prompts)
+        full = completed(request, self.settings, self.prompts, self.sparsity)
         folder = self.folder / f"step-{step:08d}"
         folder.mkdir(parents=True, exist_ok=True)
         role = self.roles[full.role]

@@ -15,7 +15,7 @@ PLUGIN_API = 1
 
 def demands(options: Dmd2Options) -> Demands:
     """Latents only where the rollout starts from data; the student's attention, dense for the others."""
-    return Demands(latents=options.rollout == "data_latent", attention=("dense", options.attn_kind))
+    return Demands(latents=options.rollout == "data_latent", attention={"student": (options.attn_kind,)})
 
 
 @hookimpl

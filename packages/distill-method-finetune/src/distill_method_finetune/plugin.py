@@ -15,7 +15,7 @@ PLUGIN_API = 1
 
 def demands(options: FinetuneOptions) -> Demands:
     """Latents, and the student's attention."""
-    return Demands(latents=True, attention=(options.attn_kind,))
+    return Demands(latents=True, attention={"student": (options.attn_kind,)})
 
 
 def roles_to_step(options: FinetuneOptions, step: int) -> tuple[str, ...]:

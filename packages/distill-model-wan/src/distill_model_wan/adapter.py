@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -22,6 +22,8 @@ from distill_model_wan.encoders import CaptionEncoder, VideoCodec
 from distill_model_wan.folder import WanFolder
 from distill_model_wan.kept_captions import KeptCaptions
 from distill_model_wan.text import TextPacking, WanText
+from distill_model_wan.vsa.attend import SparseCall
+from distill_model_wan.vsa.engines import Engine
 
 if TYPE_CHECKING:
     from distill_core.protocols.adapter import Modules
@@ -29,6 +31,13 @@ if TYPE_CHECKING:
 
 CAPTIONS_AT_ONCE = 64
 """Captions that are encoded while the text encoder is loaded, of those that will be asked for again."""
+
+
+class Attention(NamedTuple):
+    """How a prediction is to attend."""
+
+    kind: str
+    sparsity: float
 
 
 class WanAdapter:
@@ -41,6 +50,7 @@ class WanAdapter:
         compute_dtype: the dtype of a forward pass; everything outside it is float32 or float64.
         boundaries: of each role's first expert, the boundary ratio of its folder. By module, because members of the family that
             share a latent space may meet in one run, with experts and without.
+        engines: of each transformer that has gates for it, what computes its sparse attention.
     """
 
     def __init__(
@@ -59,6 +69,7 @@ class WanAdapter:
         self.flow_shift = flow_shift
         self.compute_dtype = compute_dtype
         self.boundaries: WeakKeyDictionary[nn.Module, float] = WeakKeyDictionary()
+        self.engines: WeakKeyDictionary[nn.Module, Engine] = WeakKeyDictionary()
         self._captions = captions
         self._kept_captions = KeptCaptions(captions, foreseen=(negative_prompt, ""))
         self._codec = codec
@@ -144,37 +155,66 @@ class WanAdapter:
     # Predictions
 
     def predict_velocity(
-        self, modules: Modules, noisy_BTCHW: Tensor, timestep_B: Tensor, text: Condition, *, attn_kind: str = "dense"
+        self,
+        modules: Modules,
+        noisy_BTCHW: Tensor,
+        timestep_B: Tensor,
+        text: Condition,
+        *,
+        attn_kind: str = "dense",
+        sparsity: float = 0.0,
     ) -> Tensor:
         """v ≈ ε - x0, float32 [B, T, C, H, W]. Of two experts, each sample is predicted by the one that its timestep belongs to."""
-        if attn_kind != "dense":
-            message = f"is {attn_kind!r}; this version of the Wan plugin attends densely, set attn_kind: dense"
-            raise ConfigError([Problem("method_config.attn_kind", message)])
+        attention = Attention(attn_kind, sparsity)
         if "transformer_2" not in modules:
-            return self._forward(modules["transformer"], noisy_BTCHW, timestep_B, _own(text))
+            return self._forward(modules["transformer"], noisy_BTCHW, timestep_B, _own(text), attention)
         high_B = timestep_B >= self.boundaries[modules["transformer"]] * flow.TRAIN_TIMESTEPS
         rows = {"transformer": high_B.nonzero()[:, 0], "transformer_2": (~high_B).nonzero()[:, 0]}
         velocities = [
-            self._forward(modules[name], noisy_BTCHW[own], timestep_B[own], _own(text).select(own))
+            self._forward(modules[name], noisy_BTCHW[own], timestep_B[own], _own(text).select(own), attention)
             for name, own in rows.items()
             if len(own)
         ]
         return torch.cat(velocities)[torch.cat(list(rows.values())).argsort()]
 
     def predict_x0(
-        self, modules: Modules, noisy_BTCHW: Tensor, timestep_B: Tensor, text: Condition, *, attn_kind: str = "dense"
+        self,
+        modules: Modules,
+        noisy_BTCHW: Tensor,
+        timestep_B: Tensor,
+        text: Condition,
+        *,
+        attn_kind: str = "dense",
+        sparsity: float = 0.0,
     ) -> Tensor:
         """x̂0 = x_t - σ v, float32 [B, T, C, H, W]."""
-        velocity_BTCHW = self.predict_velocity(modules, noisy_BTCHW, timestep_B, text, attn_kind=attn_kind)
+        velocity_BTCHW = self.predict_velocity(
+            modules, noisy_BTCHW, timestep_B, text, attn_kind=attn_kind, sparsity=sparsity
+        )
         return flow.x0_of(noisy_BTCHW, velocity_BTCHW, timestep_B)
 
-    def _forward(self, transformer: nn.Module, noisy_BTCHW: Tensor, timestep_B: Tensor, text: WanText) -> Tensor:
+    def _forward(
+        self, transformer: nn.Module, noisy_BTCHW: Tensor, timestep_B: Tensor, text: WanText, attention: Attention
+    ) -> Tensor:
         """One pass. A TI2V transformer, which takes a timestep per token, is given one per sample too: text-to-video has all of a
         sample's tokens at one timestep, and the time embedding of [B] instead of [B, tokens] spares gigabytes at full size."""
         noisy_BCTHW, timestep_B = noisy_BTCHW.transpose(1, 2), timestep_B.to(noisy_BTCHW.device, torch.float32)
-        with self._precision(), attention_call(AttentionCall(text.pad_bias_L)):
+        call = AttentionCall(text.pad_bias_L, self._sparse(transformer, noisy_BCTHW.shape, attention))
+        with self._precision(), attention_call(call):
             velocity_BCTHW: Tensor = transformer(noisy_BCTHW, timestep_B, text.embeds_BLD, return_dict=False)[0]
         return velocity_BCTHW.to(noisy_BTCHW.dtype).transpose(1, 2)
+
+    def _sparse(self, transformer: nn.Module, shape_BCTHW: Sequence[int], attention: Attention) -> SparseCall | None:
+        """What self-attention leaves out. Raises ConfigError for attention that the transformer was not loaded for."""
+        if attention.kind == "dense":
+            return None
+        if attention.kind != "vsa" or transformer not in self.engines:
+            message = f"is {attention.kind!r}, and this role was loaded for dense attention; set attn_kind: dense"
+            raise ConfigError([Problem("method_config.attn_kind", message)])
+        _, _, frames, rows, columns = shape_BCTHW
+        temporal, vertical, horizontal = self.folder.patch
+        grid = (frames // temporal, rows // vertical, columns // horizontal)
+        return SparseCall(grid, attention.sparsity, self.engines[transformer])
 
     def _precision(self) -> torch.autocast:
         lower = self.compute_dtype in (torch.bfloat16, torch.float16)

@@ -1,8 +1,8 @@
 """What one call of the transformer asks of its attention layers, and the layers' answer.
 
-The state of a call (the bias that folds text padding) lives in a context variable: it is set for the duration of one forward pass,
-and set again when gradient checkpointing runs a block a second time during backward, when other calls have come and gone. Nothing
-of it outlives the call. Self-attention is diffusers' own.
+The state of a call (the bias that folds text padding; the grid and the sparsity of sparse self-attention) lives in a context variable:
+it is set for the duration of one forward pass, and set again when gradient checkpointing runs a block a second time during backward,
+when other calls have come and gone. Nothing of it outlives the call. Dense attention is diffusers' own.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+import torch
 from diffusers import WanTransformer3DModel
 from diffusers.models.transformers.transformer_wan import WanAttention, WanAttnProcessor
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from distill_model_wan.vsa.attend import SparseCall, sparse_attention
+from distill_model_wan.vsa.gates import GATE
 
 
 @dataclass(frozen=True)
@@ -24,9 +28,11 @@ class AttentionCall:
 
     Attributes:
         pad_bias_L: added to the logits of cross-attention, one value per text token; None adds nothing.
+        sparse: what self-attention leaves out; None attends densely.
     """
 
     pad_bias_L: Tensor | None = None
+    sparse: SparseCall | None = None
 
 
 _PLAIN = AttentionCall()
@@ -62,6 +68,53 @@ class FoldedTextProcessor:
         mask = attention_mask if bias_L is None else bias_L.view(1, 1, 1, -1)
         attended: Tensor = self._plain(attn, hidden_states, encoder_hidden_states, mask, rotary_emb)
         return attended
+
+
+class SparseSelfProcessor:
+    """diffusers' self-attention where the current call is dense, video sparse attention where it is not.
+
+    Attributes:
+        gate: the block's gate of the coarse branch. The block owns it; this is no module, and has it in no state.
+    """
+
+    def __init__(self, gate: nn.Module) -> None:
+        self.gate = gate
+        self._plain = WanAttnProcessor()
+
+    def __call__(
+        self,
+        attn: WanAttention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        rotary_emb: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Self-attention of [B, N, width]; the signature is diffusers'."""
+        call = _current.get().sparse
+        if call is None:
+            attended: Tensor = self._plain(attn, hidden_states, encoder_hidden_states, attention_mask, rotary_emb)
+            return attended
+        assert rotary_emb is not None
+        q, k = attn.norm_q(attn.to_q(hidden_states)), attn.norm_k(attn.to_k(hidden_states))
+        v, gate = attn.to_v(hidden_states), self.gate(hidden_states)
+        q, k, v, gate = (each.unflatten(2, (attn.heads, -1)) for each in (q, k, v, gate))
+        out_BNHD = sparse_attention(rotated(q, *rotary_emb), rotated(k, *rotary_emb), v, gate, call)
+        out: Tensor = attn.to_out[1](attn.to_out[0](out_BNHD.flatten(2).type_as(q)))
+        return out
+
+
+def rotated(x_BNHD: Tensor, cos_1N1D: Tensor, sin_1N1D: Tensor) -> Tensor:
+    """Rotary position embedding: each pair of neighbouring numbers turned by its token's angle. Pairs repeat their cosine and sine."""
+    real, imaginary = x_BNHD.unflatten(-1, (-1, 2)).unbind(-1)
+    cos, sin = cos_1N1D[..., 0::2], sin_1N1D[..., 0::2]
+    turned = torch.stack((real * cos - imaginary * sin, real * sin + imaginary * cos), dim=-1)
+    return turned.flatten(-2).type_as(x_BNHD)
+
+
+def attend_sparsely(transformer: WanTransformer3DModel) -> None:
+    """Let the self-attention layers of a transformer that has gates follow the current call."""
+    for block in transformer.blocks:
+        block.attn1.set_processor(SparseSelfProcessor(block.get_submodule(GATE)))
 
 
 def fold_text(transformer: WanTransformer3DModel) -> None:

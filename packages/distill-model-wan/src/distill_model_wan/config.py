@@ -31,6 +31,9 @@ class WanOptions(Options):
     the length that it was trained with. null: what the folder records, else 512."""
     text_padding: Literal["fold", "full"] = "fold"
     """fold: let a few padding tokens stand for all of them, which is exact and several times faster. full: attend every one."""
+    vsa_engine: Literal["auto", "torch", "flex", "kernel"] = "auto"
+    """What computes video sparse attention. torch: anywhere. flex: compiled, on a GPU. kernel: fastvideo-kernel or vsa, where one is
+    installed. auto: the last of them that can serve; the log says which. One that is asked for and cannot serve is an error."""
 
 
 def settled(facts: ModelFacts, options: WanOptions) -> WanFolder:

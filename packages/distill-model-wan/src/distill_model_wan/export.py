@@ -27,8 +27,17 @@ from distill_model_wan import flow
 from distill_model_wan.folder import WanFolder
 from distill_model_wan.hub import fetch
 from distill_model_wan.model_card import model_card
-from distill_model_wan.pipeline_json import INDEX, RECORD, ExportRecord, RecordedSampling, read_object, read_scheduler
+from distill_model_wan.pipeline_json import (
+    INDEX,
+    RECORD,
+    ExportRecord,
+    RecordedSampling,
+    RecordedVsa,
+    read_object,
+    read_scheduler,
+)
 from distill_model_wan.schedulers import few_step_scheduler, many_step_scheduler
+from distill_model_wan.vsa import CUBE
 
 COPIED_PARTS = ("vae", "text_encoder", "tokenizer")
 FLOAT32 = frozenset({"time_embedder", "scale_shift_table", "norm1", "norm2", "norm3"})
@@ -78,11 +87,19 @@ def plan_export(
         distill_version=version("distill-model-wan"),
         text_length=text_length,
         flow_shift=flow_shift,
-        sampling=RecordedSampling(sampler=kind, steps=steps, timesteps=grid, guidance_scale=guidance),
+        sampling=RecordedSampling(
+            sampler=kind, steps=steps, timesteps=grid, guidance_scale=guidance, vsa=_recorded_vsa(request)
+        ),
         latent_shape=latent_shape,
         base_scheduler=base_scheduler,
     )
     return ExportPlan(base, scheduler, record, dtype)
+
+
+def _recorded_vsa(request: ValidationRequest) -> RecordedVsa | None:
+    if request.attn_kind != "vsa":
+        return None
+    return RecordedVsa(sparsity=0.0 if request.sparsity is None else request.sparsity, cube=CUBE)
 
 
 def _grid(request: ValidationRequest, flow_shift: float) -> tuple[float, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from distill_model_wan.hub import Located, locate
 from distill_model_wan.pipeline_json import (
     ABSENT,
     INDEX,
+    RECORD,
     SCHEDULER,
     ExportRecord,
     PipelineIndex,
@@ -26,6 +27,7 @@ from distill_model_wan.pipeline_json import (
     read_scheduler,
 )
 from distill_model_wan.tensor_shapes import transformer_shapes
+from distill_model_wan.vsa import CUBE
 from distill_model_wan.weights import check_weights
 
 DEFAULT_TEXT_LENGTH = 512
@@ -105,7 +107,7 @@ def inspect(path: str) -> WanFolder:
         patch=first.patch_size,
         max_positions=first.rope_max_seq_len,
         flow_shift=_flow_shift(folder, record),
-        sampling=_sampling(record),
+        sampling=_sampling(folder, record),
         latent_shape=record.latent_shape,
         encoders=("vae", "text_encoder", "tokenizer"),
         experts=experts,
@@ -202,13 +204,22 @@ def _flow_shift(folder: Path, record: ExportRecord) -> float | None:
     return scheduler.flow_shift if SHIFT_KEYS[scheduler.class_name] == "flow_shift" else scheduler.shift
 
 
-def _sampling(record: ExportRecord) -> ValidationRequest | None:
-    """How an export is to be sampled, as a request of no role's."""
+def _sampling(folder: Path, record: ExportRecord) -> ValidationRequest | None:
+    """How an export is to be sampled, as a request of no role's. Raises ModelFolderError for sparse attention in other cubes."""
     if record.sampling is None:
         return None
     sampler, timesteps, scale = record.sampling.sampler, record.sampling.timesteps, record.sampling.guidance_scale
     steps = record.sampling.steps if timesteps is None else None
-    return ValidationRequest("", sampler=sampler, steps=steps, timesteps=timesteps, guidance_scale=scale)
+    request = ValidationRequest("", sampler=sampler, steps=steps, timesteps=timesteps, guidance_scale=scale)
+    vsa = record.sampling.vsa
+    if vsa is None:
+        return request
+    if vsa.cube != CUBE:
+        raise ModelFolderError(
+            f"{folder / RECORD}: the model was trained with sparse attention in cubes of {vsa.cube}, and this version has those of "
+            f"{CUBE} alone"
+        )
+    return replace(request, attn_kind="vsa", sparsity=vsa.sparsity)
 
 
 def _summary(index: PipelineIndex, configs: list[TransformerConfig]) -> str:

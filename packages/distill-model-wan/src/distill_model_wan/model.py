@@ -14,7 +14,7 @@ from distill_core.errors import ConfigError, ModelFolderError, Problem
 from distill_core.plugins import ModelFacts
 from distill_core.protocols import ModelPlugin, ModelRequest, ValidationRequest
 from distill_model_wan.adapter import WanAdapter
-from distill_model_wan.attention import checkpoint_blocks, fold_text
+from distill_model_wan.attention import attend_sparsely, checkpoint_blocks, fold_text
 from distill_model_wan.config import WanOptions, settled
 from distill_model_wan.encoders import CaptionEncoder, VideoCodec
 from distill_model_wan.export import plan_export, write_export
@@ -23,6 +23,8 @@ from distill_model_wan.loading import load_part
 from distill_model_wan.quiet import without_norm_warning
 from distill_model_wan.sampling import WanSampler
 from distill_model_wan.text import TextPacking
+from distill_model_wan.vsa.engines import Engine, Work, choose_engine
+from distill_model_wan.vsa.gates import attach_gates, read_gates
 
 
 class WanModel:
@@ -44,6 +46,7 @@ class WanModel:
         self.compute_dtype = compute_dtype
         self.flow_shift = folder.flow_shift
         self.text_length = folder.text_length
+        self.vsa_engine = options.vsa_engine
         self.captions = CaptionEncoder(folder, self.text_length, device, compute_dtype)
         self.codec = VideoCodec(folder, device)
         self.adapter = WanAdapter(
@@ -73,12 +76,23 @@ class WanModel:
             message = f"weights of {request.weights_dtype} do not fit a forward pass in {self.compute_dtype}; set training.precision: bf16"
             raise ConfigError([Problem("roles", message)])
         modules = {name: self._load_transformer(folder, name, request) for name in folder.experts}
+        if "vsa" in request.attention:
+            engine = self._engine(next(iter(modules.values())), request)
+            self.adapter.engines.update(dict.fromkeys(modules.values(), engine))
         if folder.boundary_ratio is not None:
             self.adapter.boundaries[modules["transformer"]] = folder.boundary_ratio
         return modules
 
     def _load_transformer(self, folder: WanFolder, name: str, request: ModelRequest) -> nn.Module:
         transformer: WanTransformer3DModel = load_part(WanTransformer3DModel, folder, name, request.weights_dtype)
+        gates = read_gates(folder.path / name)
+        if "vsa" in request.attention:
+            attach_gates(transformer, gates, request.weights_dtype)
+            attend_sparsely(transformer)
+        elif gates:
+            request.tell(
+                f"{folder.path / name} was trained with video sparse attention; this role attends densely, without its gates"
+            )
         transformer.to(self.device).train(request.trainable).requires_grad_(request.trainable)
         fold_text(transformer)
         embedder = transformer.condition_embedder
@@ -87,6 +101,14 @@ class WanModel:
             checkpoint_blocks(transformer)
         module: nn.Module = transformer
         return module
+
+    def _engine(self, transformer: nn.Module, request: ModelRequest) -> Engine:
+        """What computes the sparse attention of a role, told to the log. Raises ConfigError for one that cannot serve."""
+        assert isinstance(transformer, WanTransformer3DModel)
+        work = Work(self.device, self.compute_dtype, transformer.config.attention_head_dim)
+        engine = choose_engine(self.vsa_engine, work)
+        request.tell(f"video sparse attention by {engine.summary} (vsa_engine: {engine.name})")
+        return engine
 
     def encode_video(self, frames: Tensor) -> Tensor:
         """uint8 frames [F, H, W, 3] as one raw latent [C, T, H, W], the posterior's mode, float32 on the CPU."""

@@ -37,13 +37,19 @@ frames = pipe(
 export_to_video(frames, "video.mp4", fps=16)
 ```
 
-{grid}`distill.json` records how the model was sampled in training.
+{attention}{grid}`distill.json` records how the model was sampled in training.
 """
 
 _MOVES = {
     "sde": "each step predicts the clean video and noises it anew for the next",
     "ode": "deterministic steps along the flow",
 }
+_ATTENTION = """It was trained with video sparse attention at a sparsity of {sparsity:g}, which diffusers does not have:
+`from_pretrained` warns that it leaves out `to_gate_compress`, and the pipeline above attends densely, which is not what was trained.
+`distill sample` (pip install distill-core distill-model-wan) attends as in training.
+
+"""
+
 _SEEDING = {
     "sde": "the noise between steps comes from the global generator, whatever `generator` is passed",
     "ode": "or pass a generator",
@@ -77,5 +83,6 @@ def model_card(base: WanFolder, record: ExportRecord) -> str:
         moves=_MOVES[sampling.sampler],
         seeding=_SEEDING[sampling.sampler],
         text_length=text_length,
+        attention="" if sampling.vsa is None else _ATTENTION.format(sparsity=sampling.vsa.sparsity),
         grid=grid,
     )

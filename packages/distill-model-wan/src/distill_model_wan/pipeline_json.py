@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -133,6 +133,13 @@ class SchedulerConfig(_Json):
     shift: float | None = None
 
 
+class RecordedVsa(_Json):
+    """Video sparse attention that an exported model was trained with."""
+
+    sparsity: Annotated[float, Field(ge=0, lt=1)]
+    cube: tuple[int, int, int]
+
+
 class RecordedSampling(_Json):
     """How an exported model wants to be sampled."""
 
@@ -140,6 +147,7 @@ class RecordedSampling(_Json):
     steps: int
     timesteps: tuple[float, ...] | None = None
     guidance_scale: float = 1.0
+    vsa: RecordedVsa | None = None
 
 
 class ExportRecord(_Json):

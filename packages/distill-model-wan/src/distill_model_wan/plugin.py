@@ -21,7 +21,7 @@ def distill_register_models(registry: Registry[ModelSpec]) -> None:
             inspect="distill_model_wan.folder:inspect",
             build="distill_model_wan.model:WanModel",
             operations=frozenset(OPERATIONS),
-            attention=("dense",),
+            attention=("dense", "vsa"),
             latent_spaces=("wan2.1-16ch", "wan2.2-48ch"),
             condition="wan-umt5",
             settle=settled,

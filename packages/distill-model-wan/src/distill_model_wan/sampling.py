@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from distill_core.protocols import Role, SampledVideo, ValidationRequest
+from distill_core.protocols import Condition, Role, SampledVideo, ValidationRequest
 from distill_core.protocols.validator import SamplerKind
 from distill_model_wan import flow
 from distill_model_wan.adapter import WanAdapter
@@ -91,23 +91,25 @@ class GuidedVelocity:
     """uncond + s · (cond - uncond) for one prompt; counts the transformer's evaluations."""
 
     def __init__(self, role: Role, request: ValidationRequest, text: WanText) -> None:
-        assert request.guidance_scale is not None
         self.role = role
-        self.scale = request.guidance_scale
-        self.attn_kind = request.attn_kind
+        self.request = request
         self.text = text
         self.evaluations = 0
 
     def __call__(self, noisy_BTCHW: Tensor, timestep_B: Tensor) -> Tensor:
         """The guided velocity, [B, T, C, H, W]."""
-        cond = self.role.predict_velocity(noisy_BTCHW, timestep_B, self.text, attn_kind=self.attn_kind)
-        self.evaluations += 1
-        if self.scale == 1.0:
+        scale = self.request.guidance_scale
+        assert scale is not None
+        cond = self._predicted(noisy_BTCHW, timestep_B, self.text)
+        if scale == 1.0:
             return cond
-        negative = self.role.negative_text(len(noisy_BTCHW))
-        uncond = self.role.predict_velocity(noisy_BTCHW, timestep_B, negative, attn_kind=self.attn_kind)
+        uncond = self._predicted(noisy_BTCHW, timestep_B, self.role.negative_text(len(noisy_BTCHW)))
+        return uncond + scale * (cond - uncond)
+
+    def _predicted(self, noisy_BTCHW: Tensor, timestep_B: Tensor, text: Condition) -> Tensor:
         self.evaluations += 1
-        return uncond + self.scale * (cond - uncond)
+        attn_kind, sparsity = self.request.attn_kind, self.request.sparsity
+        return self.role.predict_velocity(noisy_BTCHW, timestep_B, text, attn_kind=attn_kind, sparsity=sparsity)
 
 
 def sde(velocity: Velocity, grid: tuple[float, ...], noise: Noise) -> Tensor:

@@ -24,7 +24,7 @@ _OTHER_NAMES = {"shared.weight": "encoder.embed_tokens.weight"}
 def check_weights(part: Path) -> None:
     """Raise ModelFolderError unless ``part``, e.g. ``FOLDER/vae``, holds every tensor that its config.json calls for, in whole files."""
     found: dict[str, Shape] = {}
-    for file in _files(part):
+    for file in weight_files(part):
         found |= _header(file)
     expected = _expected(part)
     missing = [name for name in expected if name not in found and _OTHER_NAMES.get(name) not in found]
@@ -51,8 +51,11 @@ def _expected(part: Path) -> Mapping[str, Shape]:
     return transformer_shapes(read(TransformerConfig, path))
 
 
-def _files(part: Path) -> list[Path]:
-    """The safetensors files that a part is loaded from: those that its index names, or the one that there is."""
+def weight_files(part: Path) -> list[Path]:
+    """The safetensors files that a part is loaded from: those that its index names, or the one that there is.
+
+    Raises ModelFolderError where they are not all there.
+    """
     stem = "model" if part.name == "text_encoder" else "diffusion_pytorch_model"
     single, index = part / f"{stem}.safetensors", part / f"{stem}.safetensors.index.json"
     if not index.is_file():

@@ -68,9 +68,16 @@ def export(
         restored.model.export(restored.role.modules, restored.facts, sampling, restored.latent_shape, output, stored)
     if as_json:
         exported = {"output": str(output), "run": str(run), "role": restored.role.name, "step": restored.step}
+        exported["attn_kind"] = sampling.attn_kind
         typer.echo(json.dumps(exported, ensure_ascii=False))
         return
     typer.echo(f"{output}: {restored.role.name} of {run}, step {restored.step}")
+    if sampling.attn_kind != "dense":
+        typer.echo(
+            f"warning: it was trained with {sampling.attn_kind} attention, which diffusers does not have: a diffusers pipeline leaves "
+            f"its gates out and attends densely; `distill sample {output}` attends as in training",
+            err=True,
+        )
 
 
 def _timesteps(text: str) -> tuple[float, ...]:

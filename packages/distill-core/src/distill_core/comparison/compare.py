@@ -29,6 +29,10 @@ def request_of(row: ComparedRow, own: ValidationRequest | None) -> ValidationReq
         request = replace(request, steps=row.steps, timesteps=row.timesteps)
     if row.guidance_scale is not None:
         request = replace(request, guidance_scale=row.guidance_scale)
+    if row.attn_kind is not None:
+        request = replace(request, attn_kind=row.attn_kind)
+    if row.sparsity is not None:
+        request = replace(request, sparsity=row.sparsity)
     return request if row.sampler is None else replace(request, sampler=row.sampler)
 
 
@@ -50,6 +54,7 @@ class Comparer:
         measures: Measures,
         folder: Path,
         *,
+        sparsity: float,
         key: Mapping[str, Any],
         tracker: Tracker,
         events: Events,
@@ -64,6 +69,7 @@ class Comparer:
         self.measures = measures
         self.folder = folder
         self.page = folder / "index.html"
+        self.sparsity = sparsity
         self.key = key
         self.tracker = tracker
         self.events = events
@@ -93,7 +99,9 @@ class Comparer:
 
     def _sampled(self, name: str, request: ValidationRequest) -> tuple[ComparedLine, Sequence[SampledVideo]]:
         seeds = tuple(range(self.settings.seed, self.settings.seed + self.settings.clips_per_prompt))
-        full = completed(replace(request, seeds=seeds, prompts=self.prompts, noise="own"), self.validation, ())
+        full = completed(
+            replace(request, seeds=seeds, prompts=self.prompts, noise="own"), self.validation, (), self.sparsity
+        )
         role = self.roles[full.role]
         began = time.monotonic()
         with role.averaged():

@@ -94,21 +94,26 @@ def operations(
 
 
 def attention(
-    demands: Demands, options: Options, models: Mapping[str, ModelSpec], document: Document
+    demands: Demands, options: Options, config: RunConfig, models: Mapping[str, ModelSpec], document: Document
 ) -> Iterator[Problem]:
-    """Kinds of attention that the method will ask for and a family of the run does not have."""
+    """Kinds of attention that the method will ask of a role and the role's family does not have."""
     values = options.model_dump()
-    for model in models.values():
-        for kind in dict.fromkeys(demands.attention):
-            if kind in model.attention:
-                continue
-            message = f"model {model.name!r} has no {kind!r} attention yet (it has: {', '.join(model.attention)})"
-            option = next((name for name, value in values.items() if value == kind), None)
-            if option is None:
-                yield document.problem(("recipe", "family"), f"{message}; choose a model that has it")
-            else:
-                remedy = f"set method_config.{option}: {model.attention[0]}"
-                yield document.problem(("method_config", option), f"{message}; {remedy}")
+    asked = {
+        (family, kind): None
+        for role in config.roles
+        if (family := family_of(config, role)) in models
+        for kind in demands.attention_of(role)
+        if kind not in models[family].attention
+    }
+    for family, kind in asked:
+        model = models[family]
+        message = f"model {model.name!r} has no {kind!r} attention yet (it has: {', '.join(model.attention)})"
+        option = next((name for name, value in values.items() if value == kind), None)
+        if option is None:
+            yield document.problem(("recipe", "family"), f"{message}; choose a model that has it")
+        else:
+            remedy = f"set method_config.{option}: {model.attention[0]}"
+            yield document.problem(("method_config", option), f"{message}; {remedy}")
 
 
 def conditions(
@@ -214,9 +219,12 @@ def data_path(data: Data, document: Document) -> Iterator[Problem]:
             yield document.problem(key, f"there is no file or folder {path}")
 
 
-def compared_roles(config: RunConfig, document: Document) -> Iterator[Problem]:
-    """Rows of the comparison that sample a role that the run does not have."""
+def compared_roles(config: RunConfig, demands: Demands | None, document: Document) -> Iterator[Problem]:
+    """Rows of the comparison that sample a role that the run does not have, or ask it for attention that it will not have."""
     for name, row in () if config.comparison is None else config.comparison.rows.items():
         if row.role not in config.roles:
             message = f"this run has no role {row.role!r}; its roles are {', '.join(config.roles)}"
             yield document.problem(("comparison", "rows", name, "role"), message)
+        elif demands is not None and row.attn_kind not in (None, "dense", *demands.attention_of(row.role)):
+            message = f"the method asks role {row.role!r} for no {row.attn_kind} attention, so it is loaded without; leave this out"
+            yield document.problem(("comparison", "rows", name, "attn_kind"), message)

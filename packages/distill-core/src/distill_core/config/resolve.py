@@ -20,6 +20,7 @@ from distill_core.config.schema import RunConfig
 from distill_core.errors import Problem
 from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.plugins.specs import Demands, MethodSpec, MetricSpec, ModelFacts, ModelSpec, Options
+from distill_core.sparsity import SparsityRamp
 
 if TYPE_CHECKING:
     from distill_core.plugins.index import PluginIndex
@@ -61,11 +62,22 @@ class ResolvedRun:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the run.yaml says to no effect, for a person to read."""
-        if self.config.training.VSA_sparsity and "vsa" not in self.demands.attention:
+        sparse = "vsa" in self.demands.kinds
+        if self.config.training.VSA_sparsity and not sparse:
             return (
                 "training.VSA_sparsity has no effect: the method asks for no vsa attention (method_config.attn_kind)",
             )
+        if sparse and not self.config.training.VSA_sparsity:
+            return ("training.VSA_sparsity is 0: vsa attention will leave nothing out",)
         return ()
+
+    @property
+    def sparsity(self) -> SparsityRamp | None:
+        """How sparse attention grows over the run; None where the method asks for none."""
+        training = self.config.training
+        if "vsa" not in self.demands.kinds:
+            return None
+        return SparsityRamp(training.VSA_sparsity, training.VSA_decay_rate, training.VSA_decay_interval_steps)
 
     def to_mapping(self) -> dict[str, Any]:
         """The whole run as plain data. Written with ``write_yaml`` and read again, it resolves to an equal ``config``."""
@@ -159,7 +171,7 @@ def _compare(loaded: LoadedRun, index: PluginIndex, known: Sequence[Problem]) ->
     if method is not None:
         problems += checks.operations(method, config, models, document)
         if demands is not None and plugins.method_options is not None:
-            problems += checks.attention(demands, plugins.method_options, models, document)
+            problems += checks.attention(demands, plugins.method_options, config, models, document)
     order = config.roles if method is None else [role for role in method.roles if role in config.roles]
     problems += checks.conditions(order, config, models, document)
     facts, unusable = inspect_folders(order, config, plugins, document)
@@ -168,7 +180,7 @@ def _compare(loaded: LoadedRun, index: PluginIndex, known: Sequence[Problem]) ->
     if not touches(known, "data"):
         problems += checks.data_sizes(config.data, facts, document)
     if not touches(known, "roles"):
-        problems += checks.compared_roles(config, document)
+        problems += checks.compared_roles(config, demands, document)
     return Findings(
         config=config,
         loaded=loaded,

@@ -153,11 +153,11 @@ class Training(Optimization):
     enable_gradient_checkpointing_type: Literal["full"] | None = None
     """full: recompute activations of trained roles in backward instead of keeping them (less memory, about a third more time)."""
     VSA_sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Sparsity of video sparse attention; has effect where `method_config.attn_kind` is vsa."""
-    VSA_decay_rate: Annotated[float, Field(gt=0, lt=1)] = 0.01
-    """By how much the sparsity rises per interval, up to `VSA_sparsity`."""
+    """Share of the cubes of tokens that video sparse attention leaves out; has effect where `method_config.attn_kind` is vsa."""
+    VSA_decay_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """By how much the sparsity rises per interval, from 0 up to `VSA_sparsity`. null: it is there from the first step."""
     VSA_decay_interval_steps: Positive = 1
-    """Steps per rise of the sparsity; 1 means `VSA_sparsity` from the start."""
+    """Training steps per rise: at step n the sparsity is min(VSA_sparsity, VSA_decay_rate · ⌊n / VSA_decay_interval_steps⌋)."""
 
 
 class Validation(Section):
@@ -194,6 +194,10 @@ class ComparedRow(Section):
     """ode follows the flow; sde noises each prediction anew."""
     guidance_scale: Annotated[float, Field(ge=0)] | None = None
     """s of uncond + s · (cond - uncond); 1 is no guidance."""
+    attn_kind: Literal["dense", "vsa"] | None = None
+    """Attention of the row; only a role that the method asks for vsa has it."""
+    sparsity: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Sparsity of vsa in this row; null: `training.VSA_sparsity`."""
 
     @model_validator(mode="after")
     def _steps_or_timesteps(self) -> ComparedRow:

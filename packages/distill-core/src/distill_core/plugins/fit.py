@@ -47,7 +47,7 @@ def missing_operations(method: MethodSpec, role: str, model: ModelSpec) -> str |
 
 
 def missing_attention(kinds: Iterable[str], model: ModelSpec) -> str | None:
-    """Why ``model`` cannot attend as a method demands, or None. ``kinds`` is :attr:`Demands.attention`."""
+    """Why ``model`` cannot attend as a method demands, or None. ``kinds`` is :attr:`Demands.kinds`."""
     missing = sorted(set(kinds) - set(model.attention))
     offered = ", ".join(model.attention)
     return f"asks for {', '.join(missing)} attention, {model.name} has {offered}" if missing else None
@@ -59,7 +59,7 @@ def fit(method: MethodSpec, model: ModelSpec) -> Fit:
     note = ""
     try:
         with plugin_border("its demands"):
-            misfits.append(missing_attention(method.demands(method.options()).attention, model))
+            misfits.append(missing_attention(method.demands(method.options()).kinds, model))
     except RefusedError as refusal:
         if not isinstance(refusal.__cause__, ValidationError):
             misfits.append(refusal.reason)

@@ -203,11 +203,20 @@ class Demands:
 
     Attributes:
         latents: whether its batches must hold clean latents; captions alone do otherwise.
-        attention: the kinds of attention that it will ask of the model.
+        attention: the kinds of attention that it will ask of each role; of a role that is not named here, dense alone.
     """
 
     latents: bool = True
-    attention: tuple[str, ...] = ("dense",)
+    attention: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def attention_of(self, role: str) -> tuple[str, ...]:
+        """The kinds of attention that the predictions of ``role`` will be asked for."""
+        return self.attention.get(role, ("dense",))
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of attention that any role will be asked for."""
+        return tuple(dict.fromkeys(kind for kinds in self.attention.values() for kind in kinds))
 
 
 @dataclass(frozen=True)

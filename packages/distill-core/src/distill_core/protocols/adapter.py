@@ -86,7 +86,14 @@ class PredictsVelocity(Protocol):
     """Operation "predict_velocity"."""
 
     def predict_velocity(
-        self, modules: Modules, noisy_BTCHW: Tensor, timestep_B: Tensor, text: Condition, *, attn_kind: str = "dense"
+        self,
+        modules: Modules,
+        noisy_BTCHW: Tensor,
+        timestep_B: Tensor,
+        text: Condition,
+        *,
+        attn_kind: str = "dense",
+        sparsity: float = 0.0,
     ) -> Tensor:
         """v ≈ ε - x0, in float32, [B, T, C, H, W]."""
         ...
@@ -97,7 +104,14 @@ class PredictsX0(Protocol):
     """Operation "predict_x0"."""
 
     def predict_x0(
-        self, modules: Modules, noisy_BTCHW: Tensor, timestep_B: Tensor, text: Condition, *, attn_kind: str = "dense"
+        self,
+        modules: Modules,
+        noisy_BTCHW: Tensor,
+        timestep_B: Tensor,
+        text: Condition,
+        *,
+        attn_kind: str = "dense",
+        sparsity: float = 0.0,
     ) -> Tensor:
         """x̂0 = x_t - σ v, in float32, [B, T, C, H, W]."""
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from distill_core.protocols.validator import SampledVideo, ValidationRequest
 
 
+def _unheard(_: str) -> None:
+    """Where there is no log."""
+
+
 @dataclass(frozen=True)
 class ModelRequest:
     """The modules that one role wants.
@@ -26,12 +30,16 @@ class ModelRequest:
         trainable: whether gradients will be asked for.
         weights_dtype: the dtype to hold weights in; float32 for trained roles (master weights).
         gradient_checkpointing: recompute activations in backward instead of keeping them.
+        attention: the kinds of attention that its predictions will be asked for.
+        tell: says to the run's log what a person should know of the loaded modules: an engine that was chosen, weights left out.
     """
 
     facts: ModelFacts
     trainable: bool
     weights_dtype: torch.dtype
     gradient_checkpointing: bool = False
+    attention: tuple[str, ...] = ("dense",)
+    tell: Callable[[str], None] = _unheard
 
 
 class Sampler(Protocol):

@@ -45,6 +45,7 @@ class Role(Protocol):
         text: Condition,
         *,
         attn_kind: str = "dense",
+        sparsity: float | None = None,
         input_gradients: bool = False,
     ) -> Tensor:
         """v ≈ ε - x0, float32 [B, T, C, H, W]."""
@@ -57,6 +58,7 @@ class Role(Protocol):
         text: Condition,
         *,
         attn_kind: str = "dense",
+        sparsity: float | None = None,
         input_gradients: bool = False,
     ) -> Tensor:
         """x̂0 = x_t - σ v, float32 [B, T, C, H, W]."""

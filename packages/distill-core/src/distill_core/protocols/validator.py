@@ -27,6 +27,7 @@ class ValidationRequest:
         seeds: one video per prompt and seed.
         prompts: what the videos should show.
         attn_kind: the kind of attention of the predictions.
+        sparsity: of a sparse kind. None: the sparsity that the run ends with.
         noise: "shared" gives every prompt the same seeds; "own" gives each video a seed of its own, as a set that is measured needs.
     """
 
@@ -38,6 +39,7 @@ class ValidationRequest:
     seeds: tuple[int, ...] | None = None
     prompts: tuple[str, ...] | None = None
     attn_kind: str = "dense"
+    sparsity: float | None = None
     noise: NoiseOf = "shared"
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The toy family at run time: a perceptron per latent site. It has every operation, and no meaning."""
+"""The toy family at run time: a perceptron per latent site. It has every operation, and no meaning; no site attends to another."""
 
 from __future__ import annotations
 
@@ -77,6 +77,7 @@ class ToyAdapter:
         text: Condition,
         *,
         attn_kind: str = "dense",
+        sparsity: float = 0.0,
     ) -> Tensor:
         """v."""
         assert isinstance(text, ToyText)
@@ -91,10 +92,13 @@ class ToyAdapter:
         text: Condition,
         *,
         attn_kind: str = "dense",
+        sparsity: float = 0.0,
     ) -> Tensor:
         """x̂0 = x_t - σ v."""
         sigma = (timestep_B / 1000.0).to(noisy_BTCHW.dtype).view(-1, 1, 1, 1, 1)
-        return noisy_BTCHW - sigma * self.predict_velocity(modules, noisy_BTCHW, timestep_B, text, attn_kind=attn_kind)
+        return noisy_BTCHW - sigma * self.predict_velocity(
+            modules, noisy_BTCHW, timestep_B, text, attn_kind=attn_kind, sparsity=sparsity
+        )
 
     def shift_timestep(self, timestep_B: Tensor) -> Tensor:
         """t' = 1000 s u / (1 + (s - 1) u)."""
@@ -151,11 +155,14 @@ class ToySampler:
                 x = torch.randn((1, *latent_shape), generator=generator)
                 for here, there in zip(steps, (*steps[1:], 0.0), strict=True):
                     t_B, next_B = (torch.full((1,), t, dtype=torch.float64) for t in (here, there))
+                    velocity = role.predict_velocity(
+                        x, t_B, text, attn_kind=request.attn_kind, sparsity=request.sparsity
+                    )
                     if request.sampler == "sde":
-                        x0 = role.predict_x0(x, t_B, text)
+                        x0 = x - here / 1000.0 * velocity
                         x = role.add_noise(x0, torch.randn(x.shape, generator=generator), next_B)
                     else:
-                        x = x + (there - here) / 1000.0 * role.predict_velocity(x, t_B, text)
+                        x = x + (there - here) / 1000.0 * velocity
                 yield SampledVideo(prompt, seed, self.adapter.decode_latents(x)[0], evaluations=len(steps))
 
 

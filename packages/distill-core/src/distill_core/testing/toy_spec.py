@@ -59,5 +59,6 @@ TOY = ModelSpec(
     inspect="distill_core.testing.toy_spec:inspect",
     build="distill_core.testing.toy:ToyModel",
     operations=frozenset(OPERATIONS),
+    attention=("dense", "vsa"),
     latent_spaces=("toy",),
 )

@@ -157,7 +157,9 @@ def test_an_engine_that_cannot_serve_is_refused_by_name(distill: Command, run_ya
     path = run_yaml("finetune", method_config={"attn_kind": "vsa"}, pipeline_config={"vsa_engine": "kernel"})
     result = distill("run", path)
     assert result.code == 2
-    assert "pipeline_config.vsa_engine: the kernel engine works on a CUDA GPU only, and this run is on cpu" in result.err
+    assert (
+        "pipeline_config.vsa_engine: the kernel engine works on a CUDA GPU only, and this run is on cpu" in result.err
+    )
 
 
 def test_every_mistake_is_reported_at_once(refused: Callable[..., str], run_yaml: RunYaml) -> None:

@@ -8,7 +8,18 @@ from itertools import combinations
 import pytest
 
 from distill_core.errors import DataError
-from distill_metric_shapes.captions import LARGE, SMALL, Setting, Thing, caption_of, captions, parse, scenes, vocabulary
+from distill_metric_shapes.captions import (
+    LARGE,
+    MEDIUM,
+    SMALL,
+    Setting,
+    Thing,
+    caption_of,
+    captions,
+    parse,
+    scenes,
+    vocabulary,
+)
 
 
 def test_the_small_world_says_48_things_in_13_words() -> None:
@@ -25,7 +36,7 @@ def test_the_vocabulary_holds_every_word_of_both_worlds_and_the_small_one_first(
     assert set(words) == {word for caption in captions(LARGE) for word in caption.split()}
 
 
-@pytest.mark.parametrize("setting", [SMALL, LARGE])
+@pytest.mark.parametrize("setting", [SMALL, MEDIUM, LARGE])
 def test_held_out_captions_and_training_captions_are_disjoint_and_cover_all(setting: Setting) -> None:
     kept, held = set(captions(setting, "exclude")), set(captions(setting, "only"))
     assert kept
@@ -56,7 +67,7 @@ def test_a_scene_is_held_out_if_one_of_its_things_is() -> None:
     assert not any((thing,) in held for scene in scenes(LARGE, 2, "exclude") for thing in scene)
 
 
-@pytest.mark.parametrize("setting", [SMALL, LARGE])
+@pytest.mark.parametrize("setting", [SMALL, MEDIUM, LARGE])
 def test_parsing_a_caption_gives_back_its_things(setting: Setting) -> None:
     for count in range(1, setting.most_things + 1):
         for scene in scenes(setting, count)[::97]:

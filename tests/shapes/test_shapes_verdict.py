@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from clips import read_clips, write_folder
 
-from distill_metric_shapes.captions import LARGE, SMALL, captions
+from distill_metric_shapes.captions import LARGE, MEDIUM, SMALL, Setting, captions
 from distill_metric_shapes.measure import accuracy, measure
 from distill_metric_shapes.verdict import features, judge
 from distill_metric_shapes.world import BACKGROUND, Frames, make_clip
@@ -26,10 +26,11 @@ def test_every_caption_as_real_mp4_is_judged_right(real_clips: Path) -> None:
     assert figures.iou > 0.97  # .99; with the halved chroma of an ordinary mp4 it would be .91
 
 
-def test_the_large_world_as_real_mp4_is_judged_right(tmp_path: Path) -> None:
-    drawn = [make_clip(LARGE, 0, index) for index in range(12)]
-    write_folder(tmp_path / "large", ((clip.frames_FHW3, clip.caption) for clip in drawn), LARGE.fps)
-    assert accuracy(measure(read_clips(tmp_path / "large", LARGE), LARGE)).all == 1.0
+@pytest.mark.parametrize("setting", [MEDIUM, LARGE])
+def test_larger_worlds_as_real_mp4_are_judged_right(setting: Setting, tmp_path: Path) -> None:
+    drawn = [make_clip(setting, 0, index) for index in range(12)]
+    write_folder(tmp_path / "clips", ((clip.frames_FHW3, clip.caption) for clip in drawn), setting.fps)
+    assert accuracy(measure(read_clips(tmp_path / "clips", setting), setting)).all == 1.0
 
 
 def test_shuffled_captions_are_right_by_chance_only(real_clips: Path) -> None:

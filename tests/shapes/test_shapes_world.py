@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from distill_metric_shapes.captions import LARGE, SHAPES, SMALL, Setting, captions
+from distill_metric_shapes.captions import LARGE, MEDIUM, SHAPES, SMALL, Setting, captions
 from distill_metric_shapes.outlines import coverage, unit_bounds, unit_distance, unit_radius
 from distill_metric_shapes.world import DIRECTIONS, GAP, Track, make_clip
 
@@ -40,7 +40,7 @@ def test_rounds_of_captions_come_in_different_orders() -> None:
     assert first != second
 
 
-@pytest.mark.parametrize("setting", [SMALL, LARGE])
+@pytest.mark.parametrize("setting", [SMALL, MEDIUM, LARGE])
 def test_things_stay_inside_the_frame_and_move_as_their_caption_says(setting: Setting) -> None:
     for index in range(24):
         clip = make_clip(setting, 1, index)

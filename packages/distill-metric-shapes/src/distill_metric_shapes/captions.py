@@ -1,4 +1,4 @@
-"""What the shapes world can say: its two settings, the grammar of its captions, and which compositions are held out.
+"""What the shapes world can say: its settings, the grammar of its captions, and which compositions are held out.
 
 Draws nothing, and needs nothing but the standard library and distill-core.
 """
@@ -6,7 +6,7 @@ Draws nothing, and needs nothing but the standard library and distill-core.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
@@ -83,6 +83,8 @@ SMALL = Setting(
     area=(90.0, 170.0),
     travel=(7.0, 11.0),
 )
+MEDIUM = replace(SMALL, name="medium", frames=17, size=64, area=(360.0, 680.0), travel=(14.0, 22.0))
+"""What the small setting says, in more frames and pixels."""
 LARGE = Setting(
     name="large",
     frames=17,
@@ -94,7 +96,7 @@ LARGE = Setting(
     area=(120.0, 240.0),
     travel=(12.0, 20.0),
 )
-SETTINGS = {setting.name: setting for setting in (SMALL, LARGE)}
+SETTINGS = {setting.name: setting for setting in (SMALL, MEDIUM, LARGE)}
 
 
 def caption_of(things: tuple[Thing, ...]) -> str:

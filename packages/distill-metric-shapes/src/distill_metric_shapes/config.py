@@ -14,8 +14,8 @@ class ShapesOptions(Options):
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
-    setting: Literal["small", "large"] = "small"
-    """The world's size: 9 frames of 32×32 and one shape, or 17 of 64×64 and up to two."""
+    setting: Literal["small", "medium", "large"] = "small"
+    """The world's size: 9 frames of 32×32 and one shape, 17 of 64×64 and one, or 17 of 64×64 and up to two, of more kinds."""
     reference_clips: Annotated[int, Field(ge=6)] = 288
     """Real clips that are drawn for the distances, of the captions that were sampled. Distances compare at equal numbers only."""
     reference_seed: Annotated[int, Field(ge=0)] = 1_000_003

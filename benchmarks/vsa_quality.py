@@ -1,0 +1,136 @@
+"""What video sparse attention costs in quality: the medium shapes world, trained densely and at sparsities of 0.5 and 0.8, all else equal.
+
+The medium world's clips are 17 frames of 64 × 64; with a patch of one latent pixel they are 5 × 8 × 8 tokens, in 2 × 2 × 2 cubes. Each
+model starts from the shipped teacher's weights (patch embedding and output are new), sees the same batches and noises, and is sampled
+alike; the sparse ones are sampled densely too, as a pipeline without sparse attention would. Every stage is a command, and is skipped
+when its result is there. About 20 minutes a model on one CPU thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from diffusers import WanTransformer3DModel
+
+from distill_metric_shapes.captions import MEDIUM, captions
+
+ROOT = Path(__file__).resolve().parent.parent
+TEACHER = ROOT / "examples" / "shapes" / "teacher"
+SPARSITIES = (0.0, 0.5, 0.8)
+LAST = 10
+"""Lines of the log whose mean is a run's final loss."""
+
+
+def main() -> None:
+    """Make what is missing, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--output", type=Path, default=Path("runs/vsa-quality"), help="where stages keep their results")
+    parser.add_argument("--clips", type=int, default=1200)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--sparsities", type=float, nargs="+", default=SPARSITIES, help="0 is dense attention")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    output = arguments.output.resolve()
+    output.mkdir(parents=True, exist_ok=True)
+    stage(
+        output / "clips",
+        [sys.executable, "examples/shapes/draw.py", "--clips", str(arguments.clips), "--setting", MEDIUM.name],
+    )
+    if not (output / "pipeline").exists():
+        make_pipeline(output / "pipeline")
+    encode = ["data", "encode", str(output / "clips"), "--model", str(output / "pipeline")]
+    stage(output / "data", [*DISTILL, *encode])
+    rows = [row for sparsity in arguments.sparsities for row in trained(output, sparsity, arguments.steps)]
+    print(f"\n{arguments.steps} steps of 8 clips, {len(captions(MEDIUM)) * 2} clips judged, 20 steps of guidance 2")
+    print(f"{'':34}{'loss':>8}{'all':>7}{'colour':>8}{'shape':>7}{'motion':>8}{'IoU':>7}")
+    for name, loss, figures in rows:
+        shares = "".join(
+            f"{figures[f'shapes/{key}']:{width}.3f}"
+            for key, width in (("all_correct", 7), ("colour", 8), ("shape", 7), ("motion", 8), ("shape_iou", 7))
+        )
+        print(f"{name:34}{'' if loss is None else f'{loss:.4f}':>8}{shares}")
+
+
+DISTILL = [sys.executable, "-m", "distill_core"]
+
+
+def stage(result: Path, command: list[str]) -> None:
+    """Run a command that writes ``result`` to its ``--output``, unless that is there."""
+    if not result.exists():
+        run([*command, "--output", str(result)])
+
+
+def run(command: list[str]) -> None:
+    """From the repository's root, on one thread."""
+    subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def make_pipeline(folder: Path) -> None:
+    """The shipped teacher with a patch of one latent pixel: other weights than the patch's are taken over."""
+    shutil.copytree(TEACHER, folder)
+    old = WanTransformer3DModel.from_pretrained(TEACHER, subfolder="transformer", dtype=torch.float32)
+    torch.manual_seed(0)
+    new = WanTransformer3DModel.from_config({**old.config, "patch_size": (1, 1, 1)})
+    own = new.state_dict()
+    fitting = {name: tensor for name, tensor in old.state_dict().items() if own[name].shape == tensor.shape}
+    new.load_state_dict(fitting, strict=False)
+    shutil.rmtree(folder / "transformer")
+    new.save_pretrained(folder / "transformer")
+
+
+def trained(output: Path, sparsity: float, steps: int) -> list[tuple[str, float | None, dict[str, float]]]:
+    """Train one model, if it is not there: a row for how it was trained, and for a sparse one another for dense sampling."""
+    name = f"sparsity {sparsity:g}" if sparsity else "dense"
+    folder = output / name.replace(" ", "-")
+    how = {"role": "student", "steps": 20, "guidance_scale": 2.0}
+    rows = {name: how} | ({f"{name}, sampled densely": how | {"attn_kind": "dense"}} if sparsity else {})
+    recipe = {
+        "recipe": {"family": "wan", "method": "finetune"},
+        "roles": {"student": {"path": str(output / "pipeline"), "trainable": True, "ema": {"decay": 0.99}}},
+        "data": {"path": str(output / "data")},
+        "training": {
+            "max_train_steps": steps,
+            "train_batch_size": 8,
+            "learning_rate": 1.5e-3,
+            "betas": [0.9, 0.99],
+            "weight_decay": 0.01,
+            "max_grad_norm": 1.0,
+            "lr_scheduler": "cosine",
+            "lr_warmup_steps": 50,
+            "cpu_threads": 1,
+            "VSA_sparsity": sparsity,
+        },
+        "output_dir": str(folder),
+        "pipeline_config": {"flow_shift": 1.0},
+        "method_config": {
+            "weighting_scheme": "logit_normal",
+            "logit_std": 1.2,
+            "caption_dropout": 0.1,
+            "attn_kind": "vsa" if sparsity else "dense",
+        },
+        "metrics": {"shapes": {"setting": MEDIUM.name}},
+        "comparison": {"rows": rows, "prompts": list(captions(MEDIUM)), "clips_per_prompt": 2, "page_clips": 8},
+        "checkpoint": {"interval": 100, "keep_last": 1},
+        "tracking": {"log_interval": 20},
+    }
+    path = output / f"{folder.name}.yaml"
+    path.write_text(json.dumps(recipe), encoding="utf-8")
+    run([*DISTILL, "run", str(path)])
+    table = json.loads((folder / "comparison" / "table.json").read_text())
+    figures = {line["name"]: line["figures"] for line in table["lines"]}
+    logged = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in logged if "loss" in line]
+    final = statistics.mean(losses[-LAST:])
+    return [(row, final if row == name else None, figures[row]) for row in rows]
+
+
+if __name__ == "__main__":
+    main()

@@ -39,7 +39,8 @@ def _report(folder: Path, against: Path | None, setting: Setting) -> dict[str, d
         "spreads": dataclasses.asdict(spreads(sample.verdicts)),
     }
     if against is not None:
-        report["against"] = dataclasses.asdict(compare(sample, measure(read_clips(against, setting), setting)))
+        reference = measure(read_clips(against, setting), setting)
+        report["against"] = {"clips": len(reference.verdicts), **dataclasses.asdict(compare(sample, reference))}
     return report
 
 

@@ -14,10 +14,11 @@ stage() { # RESULT COMMAND…: run the command unless its result exists
     if [ -e "$result" ]; then echo "have $result"; else echo "make $result" && "$@"; fi
 }
 
+draw_clips() { rm -rf "$work/clips" && uv run python "$here/draw.py" --output "$work/clips" --clips 4800 --seed 0; } # what was drawn in part is drawn anew
 list_captions() { uv run python "$here/captions.py" --held-out exclude >"$work/captions.txt.part" && mv "$work/captions.txt.part" "$work/captions.txt"; }
 
 stage "$work/pipeline" uv run python "$here/make_pipeline.py" --output "$work/pipeline"
-stage "$work/clips" uv run python "$here/draw.py" --output "$work/clips" --clips 4800 --seed 0
+stage "$work/clips/captions.jsonl" draw_clips
 stage "$work/train" uv run distill data encode "$work/clips" --model "$work/pipeline" --output "$work/train"
 stage "runs/shapes-teacher/checkpoints/step-00005000" uv run distill run "$here/finetune.yaml"
 stage "$here/teacher" uv run distill export runs/shapes-teacher --role student --output "$here/teacher" --dtype float16

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests.core.conftest import ToyWorld
 
+from distill_core.comparison import ComparedLine, ComparisonTable
 from distill_core.comparison.compare import request_of
 from distill_core.config.schema import ComparedRow
 from distill_core.errors import ConfigError, DataError
@@ -74,6 +75,24 @@ def test_the_page_needs_no_other_file_and_its_clips_decode(world: ToyWorld, tmp_
     file = tmp_path / "clip.mp4"
     file.write_bytes(b64decode(clips[0]))
     assert read_video(file).frames.shape == (9, 16, 16, 3)
+
+
+def test_the_page_shows_clips_from_all_over_the_prompts(world: ToyWorld) -> None:
+    directory = world.train(compared(world, page_clips=2))
+    labels = re.findall(r'aria-label="([^"]+), seed (\d)"', (directory.root / "comparison" / "index.html").read_text())
+    (first, second) = dict.fromkeys(prompt for prompt, _ in labels)
+    assert labels == [(first, "0")] * 2 + [(second, "2")] * 2
+
+
+def test_the_table_has_a_column_for_what_some_row_has_and_none_for_what_none_has() -> None:
+    def line(name: str, **figures: float) -> ComparedLine:
+        found = {f"shapes/{key}": value for key, value in figures.items()}
+        return ComparedLine(name, "student", clips=4, evaluations=1, seconds_per_clip=0.1, figures=found)
+
+    headline = ("shapes/all_correct", "shapes/held_out_correct", "shapes/coverage")
+    table = ComparisonTable(7, {}, headline, (line("a", all_correct=1.0), line("b", all_correct=0.5, coverage=0.25)))
+    assert table.headers == ("", "evaluations", "s / clip", "all correct", "coverage")
+    assert table.cells == [("a", "1", "0.100", "1.000", "-"), ("b", "1", "0.100", "0.500", "0.250")]
 
 
 def test_a_finished_comparison_is_shown_again_and_made_anew_only_for_other_settings(world: ToyWorld) -> None:

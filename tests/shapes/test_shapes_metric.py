@@ -14,7 +14,7 @@ from distill_metric_shapes.config import ShapesOptions
 from distill_metric_shapes.metric import ShapesMetric
 from distill_metric_shapes.world import make_clip
 
-METRIC = ShapesMetric(ShapesOptions(reference_clips=144))
+METRIC = ShapesMetric(ShapesOptions())
 
 
 def real(count: int, seed: int = 11) -> list[SampledVideo]:
@@ -37,10 +37,23 @@ def test_shuffled_captions_are_right_by_chance_only() -> None:
 
 
 def test_one_clip_repeated_is_right_but_covers_nothing_and_does_not_vary() -> None:
-    figures = METRIC.measure(real(1) * 40)
+    figures = METRIC.measure(real(1) * 60)
     assert figures["all_correct"] == 1.0
     assert figures["coverage"] < 0.4
     assert figures["spread"] == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("count", [48, 84, 288])
+def test_real_clips_cover_real_clips_whatever_their_number(count: int) -> None:
+    assert METRIC.measure(real(count))["coverage"] > 0.94
+
+
+def test_a_set_of_fewer_clips_than_asked_for_gets_shares_and_no_distances() -> None:
+    few, enough = METRIC.measure(real(47)), METRIC.measure(real(48))
+    assert (few["clips"], few["all_correct"]) == (47, 1.0)
+    distances = {"energy_distance", "coverage", "spread", "spread_size", "spread_place", "spread_speed"}
+    assert set(enough) - set(few) == distances
+    assert distances <= set(ShapesMetric(ShapesOptions(least_clips=12)).measure(real(12)))
 
 
 def test_held_out_accuracy_is_of_held_out_captions_only() -> None:

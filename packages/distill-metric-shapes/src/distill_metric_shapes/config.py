@@ -10,13 +10,13 @@ from distill_core.plugins import Options
 
 
 class ShapesOptions(Options):
-    """What the videos are compared with."""
+    """What the videos are compared with, and from how many on."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     setting: Literal["small", "medium", "large"] = "small"
     """The world's size: 9 frames of 32×32 and one shape, 17 of 64×64 and one, or 17 of 64×64 and up to two, of more kinds."""
-    reference_clips: Annotated[int, Field(ge=6)] = 288
-    """Real clips that are drawn for the distances, of the captions that were sampled. Distances compare at equal numbers only."""
+    least_clips: Annotated[int, Field(ge=6)] = 48
+    """Clips that a set must have for energy distance, coverage and spreads; a smaller one, of which they say little, gets shares alone."""
     reference_seed: Annotated[int, Field(ge=0)] = 1_000_003
-    """Seed of those clips; the recipe trains on seed 0."""
+    """Seed of the real clips that a set is held against, as many as it has, of its captions; the recipe trains on seed 0."""

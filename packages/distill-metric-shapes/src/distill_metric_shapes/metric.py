@@ -1,4 +1,8 @@
-"""The judge as a metric of any run: accuracy against the captions, and distances to real clips of the same captions."""
+"""The judge as a metric of any run: accuracy against the captions, and distances to real clips of the same captions.
+
+Distances depend on how many clips there are: 84 cannot cover 288, however good they are. So a set is held against as many real clips as it
+has, and a small set is not measured so at all.
+"""
 
 from __future__ import annotations
 
@@ -34,17 +38,14 @@ class ShapesMetric:
             parse(prompt, self.setting)
 
     def measure(self, videos: Sequence[SampledVideo]) -> Mapping[str, float]:
-        """Shares in [0, 1] that are right; energy distance and coverage; spreads as shares of the real clips' (1 is as varied as they)."""
+        """Shares in [0, 1] that are right. From ``least_clips`` videos on, how far they are from real clips: see :meth:`_distances`."""
         sample = measure(((video.frames.numpy(), video.prompt) for video in videos), self.setting)
         right = accuracy(sample)
-        prompts = tuple(dict.fromkeys(video.prompt for video in videos))
-        real = reference(self.setting, prompts, self.options.reference_clips, self.options.reference_seed)
-        far = compare(sample, real)
-        spreads = dataclasses.asdict(far.spreads)
         held_out = [
             verdict.right for verdict in sample.verdicts if any(thing.is_held_out() for thing in verdict.things)
         ]
         return {
+            "clips": right.clips,
             "all_correct": right.all,
             **({"held_out_correct": float(np.mean(held_out))} if held_out else {}),
             "colour": right.colour,
@@ -52,6 +53,15 @@ class ShapesMetric:
             "motion": right.motion,
             "size": right.size,
             "shape_iou": right.iou,
+            **(self._distances(sample, videos) if right.clips >= self.options.least_clips else {}),
+        }
+
+    def _distances(self, sample: Sample, videos: Sequence[SampledVideo]) -> dict[str, float]:
+        """Energy distance, coverage, and spreads as shares of the real clips' (1 is as varied as they), with the least of them."""
+        prompts = tuple(dict.fromkeys(video.prompt for video in videos))
+        far = compare(sample, reference(self.setting, prompts, len(videos), self.options.reference_seed))
+        spreads = dataclasses.asdict(far.spreads)
+        return {
             "energy_distance": far.energy_distance,
             "coverage": far.coverage,
             "spread": min(spreads.values()),

@@ -36,6 +36,12 @@ def request_of(row: ComparedRow, own: ValidationRequest | None) -> ValidationReq
     return request if row.sampler is None else replace(request, sampler=row.sampler)
 
 
+def evenly(videos: Sequence[SampledVideo], count: int) -> list[SampledVideo]:
+    """``count`` of the videos, or all, from all over: the first ones are all of the first prompts."""
+    count = min(count, len(videos))
+    return [videos[index * len(videos) // count] for index in range(count)]
+
+
 class Comparer:
     """Carries out the ``comparison`` section of one run.
 
@@ -88,7 +94,7 @@ class Comparer:
             with self.progress.aside(f"comparing {index}/{len(self.settings.rows)}: {name}"):
                 line, videos = self._sampled(name, request_of(row, own))
                 lines.append(line)
-                clips[name] = self._written(name, videos[: self.settings.page_clips])
+                clips[name] = self._written(name, evenly(videos, self.settings.page_clips))
         table = ComparisonTable(step, self.key, self.measures.headline, tuple(lines))
         write_page(self.page, title, table, clips)
         for line in lines:

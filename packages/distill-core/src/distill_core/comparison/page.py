@@ -19,7 +19,7 @@ p { color: var(--quiet); margin: 0 0 1.2rem; }
 table { border-collapse: collapse; margin-bottom: 2rem; }
 th, td { padding: .35rem .9rem .35rem 0; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
-.clips td { vertical-align: middle; text-align: left; }
+.clips th, .clips td { vertical-align: middle; text-align: left; }
 .clips td:first-child { white-space: normal; max-width: 16rem; }
 video { display: block; width: 160px; image-rendering: pixelated; border-radius: 4px; background: #000; }
 """

@@ -39,7 +39,7 @@ class ComparisonTable:
     Attributes:
         step: the training step that was compared.
         settings: the sections of the run.yaml that it was made by; with others it is made anew.
-        headline: the figures that the table shows; the JSON has them all.
+        headline: the figures that the table shows, those that any row has; the JSON has them all.
         lines: the rows, in the run.yaml's order.
     """
 
@@ -49,9 +49,14 @@ class ComparisonTable:
     lines: tuple[ComparedLine, ...]
 
     @property
+    def shown(self) -> tuple[str, ...]:
+        """The figures of the headline that any row has: a metric leaves out what it cannot say of these clips."""
+        return tuple(name for name in self.headline if any(name in line.figures for line in self.lines))
+
+    @property
     def headers(self) -> tuple[str, ...]:
         """The columns' names."""
-        return ("", "evaluations", "s / clip", *(name.partition("/")[2].replace("_", " ") for name in self.headline))
+        return ("", "evaluations", "s / clip", *(name.partition("/")[2].replace("_", " ") for name in self.shown))
 
     @property
     def cells(self) -> list[tuple[str, ...]]:
@@ -61,7 +66,7 @@ class ComparisonTable:
                 line.name,
                 f"{line.evaluations:g}",
                 f"{line.seconds_per_clip:.3f}",
-                *(f"{line.figures[name]:.3f}" if name in line.figures else "-" for name in self.headline),
+                *(f"{line.figures[name]:.3f}" if name in line.figures else "-" for name in self.shown),
             )
             for line in self.lines
         ]

@@ -220,7 +220,7 @@ class Comparison(Section):
     seed: Annotated[int, Field(ge=0)] = 0
     """The first clip's seed; the others count on from there."""
     page_clips: Positive = 12
-    """Clips of each row that the page shows."""
+    """Clips of each row that the page shows, from all over its prompts, the same of every row."""
 
 
 class Checkpoint(Section):

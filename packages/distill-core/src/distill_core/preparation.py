@@ -6,7 +6,7 @@ Writes nothing, loads no weight, and knows no algorithm.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,9 +14,9 @@ import torch
 
 from distill_core.config import checks
 from distill_core.config.blame import Faults
-from distill_core.config.document import KeyPath
+from distill_core.config.data_sets import listed_data
 from distill_core.config.resolve import Findings, ResolvedRun
-from distill_core.config.schema import Data, MixedData, RunConfig
+from distill_core.config.schema import RunConfig
 from distill_core.data.dataset import open_dataset
 from distill_core.data.mixture import Mixture, Part
 from distill_core.data.plan import DataPlan, plan_data
@@ -164,20 +164,14 @@ def _surveyed(run: ResolvedRun | Findings, faults: Faults) -> _Survey:
     return _Survey(placement, dataset, plan, measures)
 
 
-def _sources(data: Data) -> Iterator[tuple[KeyPath, Data | MixedData]]:
-    """Every data set of a run, with the key of its path."""
-    yield ("data", "path"), data
-    yield from ((("data", "mix", number, "path"), more) for number, more in enumerate(data.mix))
-
-
 def _opened(run: ResolvedRun | Findings, faults: Faults) -> Mixture | None:
     """The data; None if not all of them can be opened, or if it is not known what the method needs of them."""
-    if run.demands is None or faults.touch("data.path", "data.mix"):
+    if run.demands is None or faults.touch("data.path", "data.mix", "data.weights", "data.repeats"):
         return None
     parts: list[Part] = []
-    for key, source in _sources(run.config.data):
-        with faults.at(*key):
-            parts.append(Part(open_dataset(source.path, run.demands.latents), source.repeats))
+    for listed in listed_data(run.config.data):
+        with faults.at(*listed.key):
+            parts.append(Part(open_dataset(listed.path, run.demands.latents), listed.repeats, listed.share))
     return None if len(parts) <= len(run.config.data.mix) else Mixture(parts)
 
 
@@ -186,8 +180,8 @@ def _planned(run: ResolvedRun | Findings, dataset: Mixture, faults: Faults) -> D
     models = _agreeing(list(run.facts.values()))
     if not models or faults.touch("data"):
         return None
-    for (key, _), part in zip(_sources(run.config.data), dataset.parts, strict=True):
-        with faults.at(*key):
+    for listed, part in zip(listed_data(run.config.data), dataset.parts, strict=True):
+        with faults.at(*listed.key):
             plan_data(Mixture([part]), models, run.config.data)
     return None if faults.touch("data") else plan_data(dataset, models, run.config.data)
 

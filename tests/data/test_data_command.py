@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +24,8 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from distill_core.cli.data import app
-from distill_core.cli.encoding import SKIPPED_SHOWN, chosen_family, summary_lines
+from distill_core.cli.encoding import SKIPPED_SHOWN, summary_lines
+from distill_core.cli.family import chosen_family
 from distill_core.data.columns import T2V_SCHEMA
 from distill_core.data.dataset import open_dataset
 from distill_core.data.report import Fate
@@ -31,7 +33,7 @@ from distill_core.data.shard import Shard
 from distill_core.errors import DataError, ModelFolderError, PluginError, RunDirectoryError
 from distill_core.plugins.index import PluginIndex
 from distill_core.testing.toy import ToyModel
-from distill_core.testing.toy_spec import TOY, write_toy_model
+from distill_core.testing.toy_spec import TEXT_LENGTH, TOY, write_toy_model
 from distill_core.video import read_video, write_mp4
 
 
@@ -108,6 +110,35 @@ def test_the_same_command_again_says_what_it_has_kept(toy: Path, videos: Path, t
     assert first == f"encoded 3 of 4 (2 of them before) into {tmp_path / 'out'}"
     with pytest.raises(RunDirectoryError, match=r"other settings \(dtype float16, not float32\)"):
         run(*command, "--dtype", "float16")
+
+
+def test_the_encoders_are_loaded_once_and_only_if_something_is_new(
+    toy: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[int] = []
+    init = ToyModel.__init__
+
+    def counted(self: ToyModel, *arguments: Any) -> None:
+        loaded.append(1)
+        init(self, *arguments)
+
+    monkeypatch.setattr(ToyModel, "__init__", counted)
+    command = ("encode", videos, "--model", toy, "--output", tmp_path / "out")
+    run(*command)
+    assert len(loaded) == 1
+    run(*command)
+    assert len(loaded) == 1
+    (videos / "b.txt").write_text("B")
+    run(*command)
+    assert len(loaded) == 2
+
+
+def test_a_text_length_that_the_family_does_not_have_is_refused(toy: Path, videos: Path, tmp_path: Path) -> None:
+    command = ("encode", videos, "--model", toy, "--output", tmp_path / "out", "--text-length")
+    with pytest.raises(PluginError, match=f"'toy' attend {TEXT_LENGTH} text tokens, not 99; leave out --text-length"):
+        run(*command, 99)
+    run(*command, TEXT_LENGTH)
+    assert open_dataset(tmp_path / "out", latents=True).text_lengths == (TEXT_LENGTH,)
 
 
 def test_other_weights_make_another_data_set_and_another_place_does_not(

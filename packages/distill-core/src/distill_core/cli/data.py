@@ -13,6 +13,10 @@ app = typer.Typer(help="Make training data from videos and captions, and look at
 DataSet = Annotated[Path, typer.Argument(help="A data set: a folder of parquet files, or one file.")]
 Family = Annotated[str | None, typer.Option(help="Model plugin; needed only where several are installed.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+TextLength = Annotated[
+    int | None,
+    typer.Option(min=1, help="Text tokens that the model attends, padding included; by default what its folder says."),
+]
 Pixels = Annotated[int | None, typer.Option(min=1, help="Pixel rows or columns of each clip.")]
 
 
@@ -52,6 +56,7 @@ def encode(
         bool, typer.Option("--captions-only", help="SOURCE is captions alone: a .txt, .jsonl, .csv or .parquet.")
     ] = False,
     dtype: Annotated[StoredDtype, typer.Option(help="What tensors are stored in.")] = StoredDtype.FLOAT32,
+    text_length: TextLength = None,
     shard: Annotated[
         str | None,
         typer.Option(
@@ -89,6 +94,7 @@ def encode(
             captions=captions,
             captions_only=captions_only,
             dtype=dtype.value,
+            text_length=text_length,
             shard=shard,
             overwrite=overwrite,
         )
@@ -137,6 +143,7 @@ def validate(
         str | None, typer.Option(help="Pipeline folder, or hub id, that the rows must fit; none by default.")
     ] = None,
     family: Family = None,
+    text_length: TextLength = None,
     as_json: AsJson = False,
 ) -> None:
     """Read every row, and name the bad ones: file:row, why. Exit status 1 if there are any."""
@@ -148,7 +155,7 @@ def validate(
     with waiting(f"reading {path}") as say:
         from distill_core.cli.examining import examine_for
 
-        found = examine_for(path, model, family, say)
+        found = examine_for(path, model, family, text_length, say)
     if as_json:
         typer.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False))
     else:

@@ -14,10 +14,11 @@ import torch
 
 from distill_core.config import checks
 from distill_core.config.blame import Faults
-from distill_core.config.data_sets import listed_data
+from distill_core.config.data_sets import hub_data, listed_data
 from distill_core.config.resolve import Findings, ResolvedRun
 from distill_core.config.schema import RunConfig
 from distill_core.data.dataset import open_dataset
+from distill_core.data.hub_data import fetched
 from distill_core.data.mixture import Mixture, Part
 from distill_core.data.plan import DataPlan, plan_data
 from distill_core.errors import ConfigError, Problem
@@ -100,6 +101,13 @@ class Prepared:
         """[T, C, H, W] that the run samples at: that of the most training samples."""
         return self.plan.latent_shape
 
+    def described(self) -> dict[str, object]:
+        """For environment.json: where the run computes, and the commits of the data sets that come from the Hub."""
+        listed = zip(listed_data(self.run.config.data), self.dataset.parts, strict=True)
+        # A snapshot's folder is named by its commit.
+        commits = {each.path: part.dataset.path.name for each, part in listed if hub_data(each.path) is not None}
+        return {**self.placement.described(), **({"data": commits} if commits else {})}
+
 
 def prepare(run: ResolvedRun) -> Prepared:
     """Check cadence, device, data and metrics of a run that is right in itself. Raises a DistillError with all their faults."""
@@ -171,7 +179,7 @@ def _opened(run: ResolvedRun | Findings, faults: Faults) -> Mixture | None:
     parts: list[Part] = []
     for listed in listed_data(run.config.data):
         with faults.at(*listed.key):
-            parts.append(Part(open_dataset(listed.path, run.demands.latents), listed.repeats, listed.share))
+            parts.append(Part(open_dataset(fetched(listed.path), run.demands.latents), listed.repeats, listed.share))
     return None if len(parts) <= len(run.config.data.mix) else Mixture(parts)
 
 

@@ -8,9 +8,14 @@ from typing import Annotated
 
 import typer
 
+from distill_core.errors import RunDirectoryError
+
 app = typer.Typer(help="Make training data from videos and captions, and look at them.", no_args_is_help=True)
 
-DataSet = Annotated[Path, typer.Argument(help="A data set: a folder of parquet files, or one file.")]
+DataSet = Annotated[
+    Path,
+    typer.Argument(help="A data set: a folder of parquet files, one file, or one of the Hugging Face Hub, owner/name."),
+]
 Family = Annotated[str | None, typer.Option(help="Model plugin; needed only where several are installed.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 TextLength = Annotated[
@@ -122,9 +127,11 @@ def inspect(
     from distill_core.cli.waiting import waiting
 
     with waiting(f"reading {path}"):
+        from distill_core.data.hub_data import fetched
         from distill_core.data.overview import overview
 
-        found = overview(path)
+        folder = fetched(str(path))
+        found = overview(folder)
     if as_json:
         typer.echo(json.dumps(found.as_json(), indent=2, ensure_ascii=False))
     else:
@@ -132,7 +139,11 @@ def inspect(
     if preview is not None:
         from distill_core.cli.examining import show_preview
 
-        page = show_preview(path, preview, output, model, family)
+        if folder != path and output is None:
+            raise RunDirectoryError(
+                f"{path} is a data set of the Hugging Face Hub; say where the page is to be with --output"
+            )
+        page = show_preview(folder, preview, output, model, family)
         typer.echo(f"the clips play in {page}", err=True)
 
 
@@ -154,8 +165,9 @@ def validate(
 
     with waiting(f"reading {path}") as say:
         from distill_core.cli.examining import examine_for
+        from distill_core.data.hub_data import fetched
 
-        found = examine_for(path, model, family, text_length, say)
+        found = examine_for(fetched(str(path)), model, family, text_length, say)
     if as_json:
         typer.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False))
     else:

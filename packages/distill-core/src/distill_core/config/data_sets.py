@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from distill_core.config.document import Document, KeyPath
 from distill_core.config.schema import Data, MixedData
 from distill_core.config.suggest import closest
 from distill_core.errors import Problem
+from distill_core.hub import may_be_hub_id
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,27 @@ class ListedData:
     name: str
     repeats: int
     share: Fraction | None
+
+
+@dataclass(frozen=True)
+class HubData:
+    """A data set of the Hugging Face Hub.
+
+    Attributes:
+        hub_id: ``owner/name``.
+        revision: a branch, a tag or a commit; None is the main branch, whatever it is by then.
+    """
+
+    hub_id: str
+    revision: str | None
+
+
+def hub_data(path: str) -> HubData | None:
+    """What ``owner/name`` or ``owner/name@REVISION`` means; None for a path of this disk, whether something is there or not."""
+    hub_id, at, revision = path.partition("@")
+    if not may_be_hub_id(hub_id) or Path(path).exists() or path.endswith(".parquet") or (at and not revision):
+        return None
+    return HubData(hub_id, revision if at else None)
 
 
 def listed_data(data: Data) -> tuple[ListedData, ...]:
@@ -73,7 +95,10 @@ def weights(data: Data, document: Document) -> Iterator[Problem]:
 
 def _name(section: Data | MixedData) -> str:
     """What weights call a data set: its own name, or the last part of its path."""
-    return PurePath(section.path).name.removesuffix(".parquet") if section.name is None else section.name
+    if section.name is not None:
+        return section.name
+    hub = hub_data(section.path)
+    return PurePath(section.path if hub is None else hub.hub_id).name.removesuffix(".parquet")
 
 
 def _shares(data: Data) -> dict[str, Fraction]:

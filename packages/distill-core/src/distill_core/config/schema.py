@@ -116,7 +116,8 @@ class Data(Section):
     """Where latents and captions come from."""
 
     path: PathText
-    """A folder of parquet files (or one file) in the T2V or the text-only schema; `distill data encode` makes one."""
+    """A folder of parquet files (or one file) in the T2V or the text-only schema; `distill data encode` makes one. Or a data set of the
+    Hugging Face Hub, `owner/name` or `owner/name@REVISION`."""
     name: Name | None = None
     """What `data.weights` calls these rows; null: the last part of the path."""
     repeats: Positive = 1

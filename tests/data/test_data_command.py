@@ -299,7 +299,8 @@ def test_inspect_says_what_encoded_a_data_set(toy: Path, videos: Path, tmp_path:
     run("encode", videos, "--model", toy, "--output", tmp_path / "out", "--num-frames", 5)
     origin = json.loads(run("inspect", tmp_path / "out", "--json").stdout)["origin"]
     assert (origin["family"], origin["model"], origin["settings"]["num_frames"]) == ("toy", str(toy), 5)
-    made = f"encoded with {toy} (toy): kind clips, dtype float32, num_frames 5, clips_per_video 1"
+    settings = f"kind clips, dtype float32, num_frames 5, clips_per_video 1, text_length {TEXT_LENGTH}"
+    made = f"encoded with {toy} (toy): {settings}"
     assert made in run("inspect", tmp_path / "out").stdout.splitlines()
 
 

@@ -174,13 +174,14 @@ def _surveyed(run: ResolvedRun | Findings, faults: Faults) -> _Survey:
 
 def _opened(run: ResolvedRun | Findings, faults: Faults) -> Mixture | None:
     """The data; None if not all of them can be opened, or if it is not known what the method needs of them."""
-    if run.demands is None or faults.touch("data.path", "data.mix", "data.weights", "data.repeats"):
+    if run.demands is None or faults.touch("data.path", "data.mix"):
         return None
     parts: list[Part] = []
     for listed in listed_data(run.config.data):
         with faults.at(*listed.key):
             parts.append(Part(open_dataset(fetched(listed.path), run.demands.latents), listed.repeats, listed.share))
-    return None if len(parts) <= len(run.config.data.mix) else Mixture(parts)
+    incomplete = len(parts) <= len(run.config.data.mix) or faults.touch("data.weights")
+    return None if incomplete else Mixture(parts)
 
 
 def _planned(run: ResolvedRun | Findings, dataset: Mixture, faults: Faults) -> DataPlan | None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from distill_core.cli.encoding import EncodeRequest, carry_out
+from distill_core.cli.examining import show_preview
 from distill_core.config.schema import Data
 from distill_core.data.dataset import open_dataset
 from distill_core.data.fit import fitting_shapes
@@ -18,6 +19,7 @@ from distill_core.plugins.registry import Registry
 from distill_core.plugins.specs import ModelSpec
 from distill_core.preparation import Placement
 from distill_core.sampling_source import PixelSize, open_source
+from distill_core.video import write_mp4
 from distill_model_wan import plugin
 from distill_model_wan.config import WanOptions, settled
 from distill_model_wan.folder import inspect
@@ -79,6 +81,16 @@ def test_a_folder_that_records_its_length_encodes_for_no_other(short: Path, tmp_
     ):
         encoded(short, tmp_path, 32)
     assert not (tmp_path / "data").exists()
+
+
+def test_a_preview_shows_clips_whose_captions_are_longer_than_the_model_reads(short: Path, tmp_path: Path) -> None:
+    write_mp4(tmp_path / "videos" / "a.mp4", torch.full((5, 32, 32, 3), 90, dtype=torch.uint8), fps=8)
+    (tmp_path / "videos" / "a.txt").write_text("a red square moves left " * 6)
+    model = make_tiny_pipeline(tmp_path / "model")
+    carry_out(EncodeRequest(tmp_path / "videos", str(model), tmp_path / "data"))
+    assert open_dataset(tmp_path / "data", latents=False).summary().max_text_length > 16
+    page = show_preview(tmp_path / "data", 1, None, str(short), None)
+    assert "<video" in page.read_text()
 
 
 def test_a_run_that_asks_for_another_length_than_the_folder_records_is_refused_before_it_loads(short: Path) -> None:

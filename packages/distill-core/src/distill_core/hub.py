@@ -22,8 +22,7 @@ def may_be_hub_id(path: str) -> bool:
 
     "data/clips" looks like a hub id; where "data" is a folder here, it is a mistyped path, and the Hub need not be asked.
     """
-    here = Path(path)
-    return _HUB_ID.fullmatch(path) is not None and not here.exists() and not here.parent.is_dir()
+    return _HUB_ID.fullmatch(path) is not None and not Path(path).parent.is_dir()
 
 
 def snapshot(

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 from distill_core.config.document import Document, KeyPath
 from distill_core.config.schema import Data, MixedData
@@ -50,7 +50,7 @@ class HubData:
 def hub_data(path: str) -> HubData | None:
     """What ``owner/name`` or ``owner/name@REVISION`` means; None for a path of this disk, whether something is there or not."""
     hub_id, at, revision = path.partition("@")
-    if not may_be_hub_id(hub_id) or Path(path).exists() or path.endswith(".parquet") or (at and not revision):
+    if not may_be_hub_id(hub_id) or path.endswith(".parquet") or (at and not revision):
         return None
     return HubData(hub_id, revision if at else None)
 

@@ -98,7 +98,7 @@ class Draws:
     def __init__(self, path: Path, rows: int, draws: int, workers: int) -> None:
         dataset = open_dataset(path, latents=True)
         self.draws = draws
-        self.stream = RowStream(dataset, [Bucket(SHAPE, np.arange(rows))], seed=0, batch_size=1, num_workers=workers)
+        self.stream = RowStream(dataset, [Bucket.of(SHAPE, np.arange(rows))], seed=0, batch_size=1, num_workers=workers)
 
     def __call__(self) -> None:
         """The next rows."""

@@ -69,6 +69,23 @@ def test_data_sets_alone_keep_their_exit_status_and_each_has_its_line(
     assert second.startswith(f"{path}:{number}: data.mix.0.path: {tmp_path / 'empty'} holds no parquet file")
 
 
+def test_a_weight_of_no_data_set_hides_no_data_set_that_is_not_there(
+    told: Callable[..., str], run_yaml: RunYaml, tmp_path: Path
+) -> None:
+    data = {"path": str(tmp_path / "nowhere"), "weights": {"here": 1.0}}
+    path = run_yaml("finetune", data=data)
+    keys = [line.split(": ")[1] for line in told(path, 2).splitlines()]
+    assert keys == ["data.path", "data.weights.here"]
+
+
+def test_a_data_set_without_a_weight_is_the_only_fault_of_data_that_are_there(
+    told: Callable[..., str], run_yaml: RunYaml, encoded: Path
+) -> None:
+    path = run_yaml("finetune", data={"mix": [{"path": str(encoded), "name": "again"}], "weights": {"again": 1.0}})
+    expected = f"{encoded.name} has no weight; where one data set has a weight, each needs one"
+    assert told(path, 2) == f"{where(path, 'data.weights')}{expected}\n"
+
+
 def test_a_size_that_the_data_do_not_have_is_at_its_own_key(told: Callable[..., str], run_yaml: RunYaml) -> None:
     path = run_yaml("finetune", data={"num_latent_t": 21})
     assert told(path, 65).startswith(where(path, "data.num_latent_t") + "21 latent frames are asked for")

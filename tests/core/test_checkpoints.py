@@ -43,7 +43,7 @@ def toy_state(buffer: float = 0.0) -> TrainingState:
     normed.running_mean.fill_(buffer)
     role = RoleHandle("student", {**toy.modules, "normed": normed}, toy.adapter, trainable=True)
     role.optimizer = RoleOptimizer(role.trained_parameters(), Optimization(), 1)
-    stream = RowStream(Numbers(), [Bucket((1, 1, 1, 1), np.arange(6))], seed=0, batch_size=2)
+    stream = RowStream(Numbers(), [Bucket.of((1, 1, 1, 1), np.arange(6))], seed=0, batch_size=2)
     return TrainingState({"student": role}, stream, (1, 1, 1, 1))
 
 

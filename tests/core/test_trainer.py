@@ -89,7 +89,7 @@ class Recorder:
     def finish(self) -> None: ...
 
 
-EVERY_ROW = Bucket((1, 1, 1, 1), np.arange(len(Numbers())))
+EVERY_ROW = Bucket.of((1, 1, 1, 1), np.arange(len(Numbers())))
 
 
 class Rig:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from distill_core.data.bad_rows import BadRowError
 from distill_core.data.columns import T2V_SCHEMA, TEXT_ONLY_SCHEMA, CaptionRecord, ClipRecord
 from distill_core.data.writer import ParquetWriter
 from distill_core.plugins import LatentSpace, ModelFacts
+from distill_core.protocols import Row
 
 SPACE = LatentSpace(channels=3, temporal_stride=4, spatial_stride=8, mean=(0.0,) * 3, std=(1.0,) * 3)
 FACTS = ModelFacts(
@@ -21,6 +24,25 @@ FACTS = ModelFacts(
     patch=(1, 2, 2),
     max_positions=8,
 )
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A data set whose row i has the id "i"; those of ``bad`` are malformed."""
+
+    count: int
+    bad: frozenset[int] = frozenset()
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Row:
+        if index in self.bad:
+            raise BadRowError(Path("a.parquet"), index, "id is null")
+        return Row(id=str(index), caption="", text_LD=torch.full((1, 1), float(index)))
+
+    def fingerprint(self) -> str:
+        return f"{self.count} numbers"
 
 
 def clip(

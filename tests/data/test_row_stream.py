@@ -7,57 +7,38 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from data_sets import clip, write_clips
+from data_sets import Numbers, clip, write_clips
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill_core.data.bad_rows import BadRow, BadRowError, Quarantine
+from distill_core.data.bad_rows import BadRow, Quarantine
 from distill_core.data.dataset import open_dataset
 from distill_core.data.order import BatchOrder, Bucket, RowOrder
 from distill_core.data.stream import RowStream
 from distill_core.errors import CheckpointError, DataError
-from distill_core.protocols import Row
 
 sizes = st.integers(1, 12)
 SHAPE = (1, 1, 1, 1)
 
 
-@dataclass(frozen=True)
-class Numbers:
-    """A data set whose row i has the id "i"; those of ``bad`` are malformed."""
-
-    count: int
-    bad: frozenset[int] = frozenset()
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> Row:
-        if index in self.bad:
-            raise BadRowError(Path("a.parquet"), index, "id is null")
-        return Row(id=str(index), caption="", text_LD=torch.full((1, 1), float(index)))
-
-    def fingerprint(self) -> str:
-        return f"{self.count} numbers"
-
-
 def numbers(count: int, *, seed: int = 0, batch_size: int, bad: Sequence[int] = (), **options: Any) -> RowStream:
     """A stream of one bucket."""
-    buckets = [Bucket(SHAPE, np.arange(count))]
+    buckets = [Bucket.of(SHAPE, np.arange(count))]
     return RowStream(Numbers(count, frozenset(bad)), buckets, seed=seed, batch_size=batch_size, **options)
 
 
 def sizes_as_buckets(counts: Sequence[int]) -> list[Bucket]:
     """Buckets of so many rows, numbered through; that of number b has b latent frames."""
     ends = np.cumsum(counts)
-    return [Bucket((b, 1, 1, 1), np.arange(end - n, end)) for b, (n, end) in enumerate(zip(counts, ends, strict=True))]
+    return [
+        Bucket.of((b, 1, 1, 1), np.arange(end - n, end)) for b, (n, end) in enumerate(zip(counts, ends, strict=True))
+    ]
 
 
 def drawn(stream: RowStream, batches: int) -> list[list[int]]:
@@ -153,7 +134,7 @@ def test_reading_leaves_the_global_random_state_alone(workers: int) -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_parquet_rows_come_through_whole(tmp_path: Path, workers: int) -> None:
     source = open_dataset(write_clips(tmp_path, map(clip, range(5)), rows_per_file=2), latents=True)
-    stream = RowStream(source, [Bucket(SHAPE, np.arange(5))], seed=0, batch_size=2, num_workers=workers)
+    stream = RowStream(source, [Bucket.of(SHAPE, np.arange(5))], seed=0, batch_size=2, num_workers=workers)
     for row in [row for _ in range(4) for row in next(stream).rows]:
         record = clip(int(row.id.removeprefix("clip-")))
         assert row.latent_CTHW is not None

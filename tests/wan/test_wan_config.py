@@ -29,7 +29,7 @@ def test_a_text_length_against_the_record_is_refused(folders: dict[Variant, WanF
     folder = replace(folders["t2v"], text_length=16, recorded_text_length=16)
     assert settled(folder, WanOptions()).text_length == 16
     assert settled(folder, WanOptions(text_length=16)).text_length == 16
-    with pytest.raises(ModelFolderError, match=r"pipeline_config.text_length is 512, but .* padded text length of 16"):
+    with pytest.raises(ModelFolderError, match=r"a text length of 512 is asked for, but .* padded text length of 16"):
         settled(folder, WanOptions(text_length=512))
 
 

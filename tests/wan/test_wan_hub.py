@@ -68,7 +68,8 @@ def test_offline_it_is_the_setting_that_is_named(monkeypatch: pytest.MonkeyPatch
 def test_of_a_hub_id_descriptions_come_first(pipelines: dict[Variant, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, object, list[str]]] = []
 
-    def download(repo_id: str, *, revision: object, allow_patterns: list[str]) -> str:
+    def download(repo_id: str, *, repo_type: str, revision: object, allow_patterns: list[str]) -> str:
+        assert repo_type == "model"
         asked.append((repo_id, revision, allow_patterns))
         return str(pipelines["t2v"])
 

@@ -9,15 +9,17 @@ import pytest
 import torch
 
 from distill_core.cli.encoding import EncodeRequest, carry_out
+from distill_core.cli.examining import show_preview
 from distill_core.config.schema import Data
 from distill_core.data.dataset import open_dataset
 from distill_core.data.fit import fitting_shapes
-from distill_core.errors import DataError, ModelFolderError
+from distill_core.errors import DataError, ModelFolderError, RunDirectoryError
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.registry import Registry
 from distill_core.plugins.specs import ModelSpec
 from distill_core.preparation import Placement
 from distill_core.sampling_source import PixelSize, open_source
+from distill_core.video import write_mp4
 from distill_model_wan import plugin
 from distill_model_wan.config import WanOptions, settled
 from distill_model_wan.folder import inspect
@@ -40,11 +42,11 @@ def index() -> PluginIndex:
     return PluginIndex.of(models=registry.specs)
 
 
-def encoded(model: Path, folder: Path) -> Path:
+def encoded(model: Path, folder: Path, text_length: int | None = None) -> Path:
     """Captions, encoded by the command."""
     captions = folder / "captions.jsonl"
     captions.write_text(json.dumps({"caption": "a red square moves left"}))
-    carry_out(EncodeRequest(captions, str(model), folder / "data", captions_only=True))
+    carry_out(EncodeRequest(captions, str(model), folder / "data", captions_only=True, text_length=text_length))
     return folder / "data"
 
 
@@ -60,9 +62,40 @@ def test_data_record_the_length_and_do_not_fit_a_longer_model(short: Path, tmp_p
     fitting_shapes(dataset.summary(), settled(longer, WanOptions(text_length=16)), size)
 
 
+def test_data_can_be_encoded_for_another_length_than_the_default(tmp_path: Path) -> None:
+    model = make_tiny_pipeline(tmp_path / "model")
+    dataset = open_dataset(encoded(model, tmp_path, 4), latents=False)
+    assert dataset.text_lengths == (4,)
+    assert len(dataset[0].text_LD) == 4
+    size = Data(path="data", num_frames=5, num_height=32, num_width=32)
+    with pytest.raises(DataError, match=r"cut at 4 tokens, .* attends 512; .*`distill data encode --text-length 512`"):
+        fitting_shapes(dataset.summary(), inspect(str(model)), size)
+    fitting_shapes(dataset.summary(), settled(inspect(str(model)), WanOptions(text_length=4)), size)
+    with pytest.raises(RunDirectoryError, match=r"other settings \(text_length 512, not 4\)"):
+        encoded(model, tmp_path)
+
+
+def test_a_folder_that_records_its_length_encodes_for_no_other(short: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        ModelFolderError, match=r"a text length of 32 is asked for, but .* of 16; leave out .*--text-length"
+    ):
+        encoded(short, tmp_path, 32)
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_preview_shows_clips_whose_captions_are_longer_than_the_model_reads(short: Path, tmp_path: Path) -> None:
+    write_mp4(tmp_path / "videos" / "a.mp4", torch.full((5, 32, 32, 3), 90, dtype=torch.uint8), fps=8)
+    (tmp_path / "videos" / "a.txt").write_text("a red square moves left " * 6)
+    model = make_tiny_pipeline(tmp_path / "model")
+    carry_out(EncodeRequest(tmp_path / "videos", str(model), tmp_path / "data"))
+    assert open_dataset(tmp_path / "data", latents=False).summary().max_text_length > 16
+    page = show_preview(tmp_path / "data", 1, None, str(short), None)
+    assert "<video" in page.read_text()
+
+
 def test_a_run_that_asks_for_another_length_than_the_folder_records_is_refused_before_it_loads(short: Path) -> None:
     (spec,) = index().models.values()
-    with pytest.raises(ModelFolderError, match=r"pipeline_config\.text_length is 512, but .* padded text length of 16"):
+    with pytest.raises(ModelFolderError, match=r"a text length of 512 is asked for, but .* padded text length of 16"):
         spec.settle(inspect(str(short)), spec.options.model_validate({"text_length": 512}))
 
 

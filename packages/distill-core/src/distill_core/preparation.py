@@ -6,7 +6,7 @@ Writes nothing, loads no weight, and knows no algorithm.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,10 +14,11 @@ import torch
 
 from distill_core.config import checks
 from distill_core.config.blame import Faults
-from distill_core.config.document import KeyPath
+from distill_core.config.data_sets import hub_data, listed_data
 from distill_core.config.resolve import Findings, ResolvedRun
-from distill_core.config.schema import Data, MixedData, RunConfig
+from distill_core.config.schema import RunConfig
 from distill_core.data.dataset import open_dataset
+from distill_core.data.hub_data import fetched
 from distill_core.data.mixture import Mixture, Part
 from distill_core.data.plan import DataPlan, plan_data
 from distill_core.errors import ConfigError, Problem
@@ -100,6 +101,13 @@ class Prepared:
         """[T, C, H, W] that the run samples at: that of the most training samples."""
         return self.plan.latent_shape
 
+    def described(self) -> dict[str, object]:
+        """For environment.json: where the run computes, and the commits of the data sets that come from the Hub."""
+        listed = zip(listed_data(self.run.config.data), self.dataset.parts, strict=True)
+        # A snapshot's folder is named by its commit.
+        commits = {each.path: part.dataset.path.name for each, part in listed if hub_data(each.path) is not None}
+        return {**self.placement.described(), **({"data": commits} if commits else {})}
+
 
 def prepare(run: ResolvedRun) -> Prepared:
     """Check cadence, device, data and metrics of a run that is right in itself. Raises a DistillError with all their faults."""
@@ -164,21 +172,16 @@ def _surveyed(run: ResolvedRun | Findings, faults: Faults) -> _Survey:
     return _Survey(placement, dataset, plan, measures)
 
 
-def _sources(data: Data) -> Iterator[tuple[KeyPath, Data | MixedData]]:
-    """Every data set of a run, with the key of its path."""
-    yield ("data", "path"), data
-    yield from ((("data", "mix", number, "path"), more) for number, more in enumerate(data.mix))
-
-
 def _opened(run: ResolvedRun | Findings, faults: Faults) -> Mixture | None:
     """The data; None if not all of them can be opened, or if it is not known what the method needs of them."""
     if run.demands is None or faults.touch("data.path", "data.mix"):
         return None
     parts: list[Part] = []
-    for key, source in _sources(run.config.data):
-        with faults.at(*key):
-            parts.append(Part(open_dataset(source.path, run.demands.latents), source.repeats))
-    return None if len(parts) <= len(run.config.data.mix) else Mixture(parts)
+    for listed in listed_data(run.config.data):
+        with faults.at(*listed.key):
+            parts.append(Part(open_dataset(fetched(listed.path), run.demands.latents), listed.repeats, listed.share))
+    incomplete = len(parts) <= len(run.config.data.mix) or faults.touch("data.weights")
+    return None if incomplete else Mixture(parts)
 
 
 def _planned(run: ResolvedRun | Findings, dataset: Mixture, faults: Faults) -> DataPlan | None:
@@ -186,8 +189,8 @@ def _planned(run: ResolvedRun | Findings, dataset: Mixture, faults: Faults) -> D
     models = _agreeing(list(run.facts.values()))
     if not models or faults.touch("data"):
         return None
-    for (key, _), part in zip(_sources(run.config.data), dataset.parts, strict=True):
-        with faults.at(*key):
+    for listed, part in zip(listed_data(run.config.data), dataset.parts, strict=True):
+        with faults.at(*listed.key):
             plan_data(Mixture([part]), models, run.config.data)
     return None if faults.touch("data") else plan_data(dataset, models, run.config.data)
 

@@ -117,7 +117,7 @@ class RunDirectory:
             yield
 
     def open(
-        self, yaml_text: str, resolved: Mapping[str, Any], plugins: list[dict[str, Any]], place: Mapping[str, str]
+        self, yaml_text: str, resolved: Mapping[str, Any], plugins: list[dict[str, Any]], place: Mapping[str, object]
     ) -> None:
         """Write down what the run is made of, and where it computes. The directory is :meth:`locked`."""
         self.exit_reason.unlink(missing_ok=True)  # it would speak of an earlier process

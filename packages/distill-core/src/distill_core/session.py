@@ -42,7 +42,7 @@ def train(prepared: Prepared, directory: RunDirectory, plugins: list[dict[str, A
     with directory.locked():
         for change in directory.changes(run.to_mapping()):
             events.note("changed", change)
-        directory.open(run.loaded.text, run.to_mapping(), plugins, prepared.placement.described())
+        directory.open(run.loaded.text, run.to_mapping(), plugins, prepared.described())
         reason, details = "error", dict[str, Any]()
         try:
             with console.status("loading") if console.is_terminal else progress.aside("loading"):

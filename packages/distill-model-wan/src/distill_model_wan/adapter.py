@@ -107,7 +107,7 @@ class WanAdapter:
         if tokens > self.packing.length:
             raise DataError(
                 f"row {row.id}: its text has {tokens} tokens, the model attends {self.packing.length}; "
-                f"encode it anew with pipeline_config.text_length: {self.packing.length}"
+                f"encode it anew with `distill data encode --text-length {self.packing.length}`"
             )
         return row.text_LD[:tokens]
 

@@ -45,8 +45,8 @@ def settled(facts: ModelFacts, options: WanOptions) -> WanFolder:
     recorded = folder.recorded_text_length
     if recorded is not None and options.text_length not in (None, recorded):
         raise ModelFolderError(
-            f"pipeline_config.text_length is {options.text_length}, but {folder.path} was trained with a padded text length of "
-            f"{recorded}; leave the key out or set it to {recorded}"
+            f"a text length of {options.text_length} is asked for, but {folder.path} was trained with a padded text length of "
+            f"{recorded}; leave out pipeline_config.text_length (or --text-length), or set it to {recorded}"
         )
     recorded_shift = DEFAULT_FLOW_SHIFT if folder.flow_shift is None else folder.flow_shift
     return replace(

@@ -8,11 +8,20 @@ from typing import Annotated
 
 import typer
 
+from distill_core.errors import RunDirectoryError
+
 app = typer.Typer(help="Make training data from videos and captions, and look at them.", no_args_is_help=True)
 
-DataSet = Annotated[Path, typer.Argument(help="A data set: a folder of parquet files, or one file.")]
+DataSet = Annotated[
+    Path,
+    typer.Argument(help="A data set: a folder of parquet files, one file, or one of the Hugging Face Hub, owner/name."),
+]
 Family = Annotated[str | None, typer.Option(help="Model plugin; needed only where several are installed.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+TextLength = Annotated[
+    int | None,
+    typer.Option(min=1, help="Text tokens that the model attends, padding included; by default what its folder says."),
+]
 Pixels = Annotated[int | None, typer.Option(min=1, help="Pixel rows or columns of each clip.")]
 
 
@@ -52,6 +61,7 @@ def encode(
         bool, typer.Option("--captions-only", help="SOURCE is captions alone: a .txt, .jsonl, .csv or .parquet.")
     ] = False,
     dtype: Annotated[StoredDtype, typer.Option(help="What tensors are stored in.")] = StoredDtype.FLOAT32,
+    text_length: TextLength = None,
     shard: Annotated[
         str | None,
         typer.Option(
@@ -89,6 +99,7 @@ def encode(
             captions=captions,
             captions_only=captions_only,
             dtype=dtype.value,
+            text_length=text_length,
             shard=shard,
             overwrite=overwrite,
         )
@@ -116,9 +127,11 @@ def inspect(
     from distill_core.cli.waiting import waiting
 
     with waiting(f"reading {path}"):
+        from distill_core.data.hub_data import fetched
         from distill_core.data.overview import overview
 
-        found = overview(path)
+        folder = fetched(str(path))
+        found = overview(folder)
     if as_json:
         typer.echo(json.dumps(found.as_json(), indent=2, ensure_ascii=False))
     else:
@@ -126,7 +139,11 @@ def inspect(
     if preview is not None:
         from distill_core.cli.examining import show_preview
 
-        page = show_preview(path, preview, output, model, family)
+        if folder != path and output is None:
+            raise RunDirectoryError(
+                f"{path} is a data set of the Hugging Face Hub; say where the page is to be with --output"
+            )
+        page = show_preview(folder, preview, output, model, family)
         typer.echo(f"the clips play in {page}", err=True)
 
 
@@ -137,6 +154,7 @@ def validate(
         str | None, typer.Option(help="Pipeline folder, or hub id, that the rows must fit; none by default.")
     ] = None,
     family: Family = None,
+    text_length: TextLength = None,
     as_json: AsJson = False,
 ) -> None:
     """Read every row, and name the bad ones: file:row, why. Exit status 1 if there are any."""
@@ -147,8 +165,9 @@ def validate(
 
     with waiting(f"reading {path}") as say:
         from distill_core.cli.examining import examine_for
+        from distill_core.data.hub_data import fetched
 
-        found = examine_for(path, model, family, say)
+        found = examine_for(fetched(str(path)), model, family, text_length, say)
     if as_json:
         typer.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False))
     else:

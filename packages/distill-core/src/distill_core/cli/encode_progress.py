@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -20,10 +21,13 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from distill_core.data.report import Fate, Listener
+from distill_core.data.report import Fate
+
+ResultT = TypeVar("ResultT")
 
 SECONDS_PER_LINE = 10.0
 """Where there is no terminal, seconds between two lines of progress."""
+ENCODING = "encoding"
 
 
 class _RateColumn(ProgressColumn):
@@ -34,15 +38,29 @@ class _RateColumn(ProgressColumn):
         return Text(f"{task.speed:.2f}/s" if task.speed else "-/s")
 
 
+class EncodeProgress(Protocol):
+    """Hears of each video or caption that is done; a :data:`distill_core.data.report.Listener`."""
+
+    def __call__(self, fates: Sequence[Fate], /) -> None:
+        """One more is done."""
+        ...
+
+    def shown(self, doing: str, work: Callable[[], ResultT]) -> ResultT:
+        """``work()``, which ``doing`` says; its time is not that of any video."""
+        ...
+
+
 @contextmanager
-def encode_progress(console: Console, total: int) -> Iterator[Listener]:
+def encode_progress(console: Console, total: int) -> Iterator[EncodeProgress]:
     """Rate and time left, advanced by each video or caption: a bar on a terminal, a line now and then elsewhere."""
     if not console.is_terminal:
         yield _ProgressLines(console, total)
         return
-    columns = (TextColumn("encoding"), BarColumn(), MofNCompleteColumn(), _RateColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _RateColumn(), TimeRemainingColumn()
+    )  # fmt: skip
     with Progress(*columns, console=console) as bar:
-        yield _ProgressBar(bar, bar.add_task("", total=total))
+        yield _ProgressBar(bar, bar.add_task(ENCODING, total=total))
 
 
 class _ProgressBar:
@@ -56,6 +74,14 @@ class _ProgressBar:
         """One more is done."""
         self._bar.advance(self._task)
 
+    def shown(self, doing: str, work: Callable[[], ResultT]) -> ResultT:
+        """Do work that is none of the bar's, with its name in place of the bar's."""
+        self._bar.update(self._task, description=doing, refresh=True)
+        try:
+            return work()
+        finally:
+            self._bar.update(self._task, description=ENCODING)
+
 
 class _ProgressLines:
     """Progress for a log file."""
@@ -63,7 +89,7 @@ class _ProgressLines:
     def __init__(self, console: Console, total: int) -> None:
         self._console = console
         self._total = total
-        self._done = 0
+        self._done = self._done_before = 0
         self._started = self._printed = time.monotonic()
 
     def __call__(self, _: Sequence[Fate]) -> None:
@@ -72,7 +98,13 @@ class _ProgressLines:
         now = time.monotonic()
         if now - self._printed >= SECONDS_PER_LINE:
             self._printed = now
-            rate = self._done / (now - self._started)
+            rate = (self._done - self._done_before) / (now - self._started)
             left = timedelta(seconds=round((self._total - self._done) / rate))
             line = f"encoding {self._done}/{self._total}  {rate:.2f}/s  ETA {left}"
             self._console.print(line, highlight=False, soft_wrap=True)
+
+    def shown(self, _: str, work: Callable[[], ResultT]) -> ResultT:
+        """Do work that takes time of its own; the rate is that of what comes after."""
+        result = work()
+        self._done_before, self._started = self._done, time.monotonic()
+        return result

@@ -1,4 +1,4 @@
-"""The work of ``distill data encode``: check everything that is cheap to check, then load the encoders, then encode.
+"""The work of ``distill data encode``: check everything that is cheap to check, then encode; encoders are loaded for what is new.
 
 Knows the terminal and the plugins; what encoding is lies in :mod:`distill_core.data.encode_videos`.
 """
@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
 from distill_core.cli.encode_progress import encode_progress
+from distill_core.cli.family import ChosenModel, EncoderWhenNeeded, chosen_family
 from distill_core.cli.waiting import waiting
 from distill_core.data.captions import CaptionEntry, read_captions
 from distill_core.data.encode_captions import caption_id, encode_captions
@@ -29,11 +29,9 @@ from distill_core.data.rules import ClipRules, clip_rules
 from distill_core.data.shard import Shard
 from distill_core.data.sources import Source, find_sources
 from distill_core.data.tensors import DTYPES
-from distill_core.errors import DataError, PluginError
+from distill_core.errors import DataError
 from distill_core.plugins.discovery import discover
-from distill_core.plugins.index import PluginIndex
-from distill_core.plugins.loading import load_target
-from distill_core.plugins.specs import ModelFacts, ModelSpec
+from distill_core.plugins.specs import ModelFacts
 
 SKIPPED_SHOWN = 20
 """Skipped clips that the console lists; the report has them all."""
@@ -56,6 +54,7 @@ class EncodeRequest:
     captions: Path | None = None
     captions_only: bool = False
     dtype: str = "float32"
+    text_length: int | None = None
     shard: str | None = None
     overwrite: bool = False
 
@@ -122,47 +121,26 @@ class _Work:
 def carry_out(request: EncodeRequest) -> None:
     """Encode, and print what became of the clips. What can be refused is refused before the encoders are loaded."""
     shard = Shard.of_process(os.environ) if request.shard is None else Shard.parse(request.shard)
-    spec = chosen_family(discover(), request.family)
-    facts: ModelFacts = load_target(spec.inspect)(request.model)
+    model = ChosenModel.of(chosen_family(discover(), request.family), request.model, request.text_length)
+    facts = model.facts
     folder = EncodingFolder(request.output, shard)
     with waiting(f"looking at {request.source}") as say:
         work = _Work.of(request, facts)
         say("hashing the encoders")
-        origin = Origin(spec.name, request.model, hash_encoders(facts), request.settings(), facts.text_length)
+        origin = Origin(model.spec.name, request.model, hash_encoders(facts), request.settings(), facts.text_length)
         folder.check(origin, work.names(), overwrite=request.overwrite)
     console = Console(stderr=True)
     with folder.claimed():
-        with waiting("loading the encoders"):
-            encoder = load_target(spec.build)(facts, spec.options(), device_of_process(os.environ), torch.float32)
         try:
-            with encode_progress(console, work.total(shard)) as listener:
-                fates = work.encode(folder, Encoding(encoder, facts, DTYPES[request.dtype], origin, listener))
+            with encode_progress(console, work.total(shard)) as progress:
+                encoder = EncoderWhenNeeded(lambda: progress.shown("loading the encoders", model.load))
+                fates = work.encode(folder, Encoding(encoder, facts, DTYPES[request.dtype], origin, progress))
         except KeyboardInterrupt:
             console.print("stopped; what is encoded is kept, and the same command goes on with it", highlight=False)
             raise
         whole = folder.finish(fates)
     for line in summary_lines(fates, request.output, shard, whole):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def device_of_process(environment: Mapping[str, str]) -> torch.device:
-    """The GPU that torchrun means for this process, or the only one, or the CPU."""
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", int(environment.get("LOCAL_RANK", "0")))
-
-
-def chosen_family(index: PluginIndex, name: str | None) -> ModelSpec:
-    """The family of that name, or the only one there is. Raises PluginError if there is none or the choice is open."""
-    if name is not None:
-        return index.model(name)
-    if not index.models:
-        raise PluginError("no model family is installed; install one, e.g. see `distill plugins list`")
-    if len(index.models) > 1:
-        raise PluginError(
-            f"several model families are installed; say which with --family: {', '.join(sorted(index.models))}"
-        )
-    return next(iter(index.models.values()))
 
 
 def summary_lines(fates: Sequence[Fate], output: Path, shard: Shard, whole: bool) -> list[str]:

@@ -8,9 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import torch
-
-from distill_core.cli.encoding import chosen_family, device_of_process
+from distill_core.cli.family import ChosenModel, chosen_family
 from distill_core.cli.waiting import Say, waiting
 from distill_core.data.columns import LATENT_COLUMNS
 from distill_core.data.dataset import ParquetDataset, open_dataset
@@ -20,19 +18,17 @@ from distill_core.data.origin import Origin
 from distill_core.data.preview import page, preview_clips
 from distill_core.errors import DataError, ModelFolderError, RunDirectoryError
 from distill_core.plugins.discovery import discover
-from distill_core.plugins.loading import load_target
-from distill_core.plugins.specs import Inspect, ModelFacts, ModelSpec
-from distill_core.protocols.model import ModelPlugin
+from distill_core.plugins.specs import ModelFacts, ModelSpec
 
 ROWS_BETWEEN_SIGNS = 100
 """Rows that are read before the number on the terminal changes."""
 
 
-def examine_for(path: Path, model: str | None, family: str | None, say: Say) -> Examination:
+def examine_for(path: Path, model: str | None, family: str | None, text_length: int | None, say: Say) -> Examination:
     """Every bad row of a data set, of those that do not fit ``model`` too, if there is one."""
     facts: ModelFacts | None = None
     if model is not None:
-        facts = load_target(chosen_family(discover(), family).inspect)(model)
+        facts = ChosenModel.of(chosen_family(discover(), family), model, text_length).facts
 
     def listen(rows: int) -> None:
         """Show a number now and then."""
@@ -50,13 +46,10 @@ def show_preview(path: Path, count: int, output: Path | None, model: str | None,
         dataset = _with_latents(path)
         origin = Origin.of(dataset.files[0].metadata)
         spec = chosen_family(discover(), origin.family if model is None and origin is not None else family)
-        facts = _facts(spec, path, model, origin)
+        chosen = _model(spec, path, model, origin)
         say("loading the decoder")
-        plugin: ModelPlugin = load_target(spec.build)(
-            facts, spec.options(), device_of_process(os.environ), torch.float32
-        )
         clips = []
-        for clip in preview_clips(dataset, count, facts, plugin.adapter):
+        for clip in preview_clips(dataset, count, chosen.facts, chosen.load().adapter):
             clips.append(clip)
             say(f"decoded {len(clips)} of {count}")
     page_path.write_text(page(f"{path}", clips), encoding="utf-8")
@@ -71,15 +64,14 @@ def _with_latents(path: Path) -> ParquetDataset:
     return open_dataset(path, latents=True)
 
 
-def _facts(spec: ModelSpec, path: Path, model: str | None, origin: Origin | None) -> ModelFacts:
-    """Those of ``model``, or of the one that the data set at ``path`` was encoded with."""
-    inspect: Inspect = load_target(spec.inspect)
+def _model(spec: ModelSpec, path: Path, model: str | None, origin: Origin | None) -> ChosenModel:
+    """``model``, or the one that the data set at ``path`` was encoded with."""
     if model is not None:
-        return inspect(model)
+        return ChosenModel.of(spec, model)
     if origin is None:
         raise DataError(f"{path} does not record the model that encoded it; name it with --model")
     try:
-        return inspect(origin.model)
+        return ChosenModel.of(spec, origin.model)
     except ModelFolderError as error:
         raise ModelFolderError(f"{path} was encoded with {origin.model}: {error}; name it with --model") from error
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from distill_core.config.cadence import idleness
+from distill_core.config.data_sets import hub_data, listed_data
 from distill_core.config.document import Document, KeyPath
 from distill_core.config.schema import Data, Optimization, RunConfig
 from distill_core.config.suggest import closest
@@ -212,11 +213,10 @@ def _nearest(value: int, unit: int, offset: int) -> str:
 
 
 def data_path(data: Data, document: Document) -> Iterator[Problem]:
-    """Data that are not there; what is in them is checked where they are opened."""
-    paths = {("data", "path"): data.path} | {("data", "mix", n, "path"): more.path for n, more in enumerate(data.mix)}
-    for key, path in paths.items():
-        if not Path(path).exists():
-            yield document.problem(key, f"there is no file or folder {path}")
+    """Data that are not there; what is in them, and those of the Hub, are checked where they are opened."""
+    for listed in listed_data(data):
+        if not Path(listed.path).exists() and hub_data(listed.path) is None:
+            yield document.problem(listed.key, f"there is no file or folder {listed.path}")
 
 
 def compared_roles(config: RunConfig, demands: Demands | None, document: Document) -> Iterator[Problem]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from distill_core.config.checks import family_of
 from distill_core.config.chosen import ChosenPlugins
+from distill_core.config.data_sets import hub_data
 from distill_core.config.document import Document
 from distill_core.config.schema import RunConfig
 from distill_core.errors import ModelFolderError, PluginError, Problem
@@ -22,13 +23,17 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
         name: role.model_copy(update={"path": _absolute(role.path) if _is_local(role.path) else role.path})
         for name, role in config.roles.items()
     }
-    mix = tuple(more.model_copy(update={"path": _absolute(more.path)}) for more in config.data.mix)
-    data = config.data.model_copy(update={"path": _absolute(config.data.path), "mix": mix})
+    mix = tuple(more.model_copy(update={"path": _data_path(more.path)}) for more in config.data.mix)
+    data = config.data.model_copy(update={"path": _data_path(config.data.path), "mix": mix})
     return config.model_copy(update={"roles": roles, "data": data, "output_dir": _absolute(config.output_dir)})
 
 
 def _is_local(path: str) -> bool:
     return path.startswith((".", "~")) or os.path.exists(path)
+
+
+def _data_path(path: str) -> str:
+    return _absolute(path) if hub_data(path) is None else path
 
 
 def _absolute(path: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill_core.config import checks
+from distill_core.config import checks, data_sets
 from distill_core.config.blame import refusal, touches
 from distill_core.config.chosen import ChosenPlugins
 from distill_core.config.document import Document
@@ -179,6 +179,7 @@ def _compare(loaded: LoadedRun, index: PluginIndex, known: Sequence[Problem]) ->
     problems += checks.latent_spaces(facts, document)
     if not touches(known, "data"):
         problems += checks.data_sizes(config.data, facts, document)
+        problems += data_sets.weights(config.data, document)
     if not touches(known, "roles"):
         problems += checks.compared_roles(config, demands, document)
     return Findings(

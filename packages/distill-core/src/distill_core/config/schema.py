@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 LrSchedule = Literal["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_min_lr", "polynomial"]
 Positive = Annotated[int, Field(ge=1)]
 PathText = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(min_length=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -105,6 +106,8 @@ class MixedData(Section):
 
     path: PathText
     """As `data.path`."""
+    name: Name | None = None
+    """As `data.name`."""
     repeats: Positive = 1
     """As `data.repeats`."""
 
@@ -113,11 +116,17 @@ class Data(Section):
     """Where latents and captions come from."""
 
     path: PathText
-    """A folder of parquet files (or one file) in the T2V or the text-only schema; `distill data encode` makes one."""
+    """A folder of parquet files (or one file) in the T2V or the text-only schema; `distill data encode` makes one. Or a data set of the
+    Hugging Face Hub, `owner/name` or `owner/name@REVISION`."""
+    name: Name | None = None
+    """What `data.weights` calls these rows; null: the last part of the path."""
     repeats: Positive = 1
     """How often an epoch goes through these rows; weighs data sets that are mixed."""
     mix: tuple[MixedData, ...] = ()
     """Further data sets, each with `path` and `repeats`; their rows are shuffled among those of `data.path`."""
+    weights: dict[str, Annotated[float, Field(gt=0)]] | None = None
+    """Shares of the samples drawn, by the names of the data sets, in any unit, e.g. `{clips: 0.7, portraits: 0.3}`. null: every row
+    is drawn equally often, or as often as it is repeated."""
     on_bad_row: Literal["refuse", "skip"] = "refuse"
     """A row that is damaged, not finite or does not fit. refuse: end the run, naming file and row. skip: another row takes its place, and
     quarantine.jsonl in the run directory lists it."""

@@ -63,8 +63,8 @@ def find_parquet(path: Path) -> list[Path]:
     """
     if not path.exists():
         raise DataError(
-            f"{path} does not exist; set data.path to a folder of parquet files, as `distill data encode` makes one "
-            "(a data set of the Hugging Face Hub is not fetched: `hf download --repo-type dataset` does, name its folder)"
+            f"{path} does not exist; set data.path to a folder of parquet files, as `distill data encode` makes one, or to a data "
+            "set of the Hugging Face Hub, owner/name"
         )
     if path.is_file():
         return [path]

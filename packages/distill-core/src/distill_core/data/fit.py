@@ -53,22 +53,22 @@ def _asked_shape(
 
 def _check_text(summary: DatasetSummary, facts: ModelFacts) -> None:
     """Raise DataError if captions were encoded with another text encoder, or are longer than the model reads."""
-    remedy = f"encode the captions with {facts.path}: `distill data encode`"
+    remedy = f"encode the captions with {facts.path}: `distill data encode"
     if summary.text_widths != (facts.text_width,):
         widths = ", ".join(map(str, summary.text_widths))
         raise DataError(
-            f"text tokens of {summary.path} have {widths} features, the model's have {facts.text_width}; {remedy}"
+            f"text tokens of {summary.path} have {widths} features, the model's have {facts.text_width}; {remedy}`"
         )
     shorter = [length for length in summary.text_lengths if length < facts.text_length]
     if shorter:
         raise DataError(
             f"captions of {summary.path} were cut at {shorter[0]} tokens, for a model that attends no more, and this run's attends "
-            f"{facts.text_length}; {remedy}"
+            f"{facts.text_length}; {remedy} --text-length {facts.text_length}`"
         )
     if summary.max_text_length > facts.text_length:
         raise DataError(
             f"{summary.path} has captions of {summary.max_text_length} tokens, "
-            f"the model reads {facts.text_length}; {remedy}"
+            f"the model reads {facts.text_length}; {remedy} --text-length {facts.text_length}`"
         )
 
 

@@ -1,10 +1,11 @@
-"""Several data sets as one: their rows numbered through, each data set as often as the run repeats it. Knows no model."""
+"""Several data sets as one: their rows numbered through, each data set as often as the run draws from it. Knows no model."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import accumulate
 from pathlib import Path
 
@@ -16,19 +17,34 @@ from distill_core.protocols import Row
 
 @dataclass(frozen=True)
 class Part:
-    """One data set of a mixture, and how often an epoch goes through it."""
+    """One data set of a mixture, and how often it is drawn from.
+
+    Attributes:
+        dataset: the data set.
+        repeats: how often an epoch goes through it.
+        share: the share of all samples that are drawn from it, in (0, 1]; None for every part of a mixture that goes by repeats.
+    """
 
     dataset: ParquetDataset
     repeats: int = 1
+    share: Fraction | None = None
+
+    def fingerprint(self) -> str:
+        """Another one means other data, or the same drawn more or less often. Without a share, once, it is the data set's own."""
+        once = self.dataset.fingerprint()
+        return "-".join([once] * self.repeats) if self.share is None else f"{once}*{self.share}"
 
 
 class Mixture:
     """Rows by number: those of the first data set, then those of the next. One data set is a mixture of one.
 
-    A number stands for a row, however often it is repeated; :attr:`entries` says which rows make an epoch.
+    A number stands for a row, however often it is repeated.
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
+        assert len({part.share is None for part in parts}) == 1, (
+            "either all parts of a mixture have a share, or none has"
+        )
         self.parts = tuple(parts)
         self._ends = tuple(accumulate(len(part.dataset) for part in parts))
 
@@ -57,7 +73,7 @@ class Mixture:
 
     def fingerprint(self) -> str:
         """Another one means other data, or the same in another mixture. That of one data set is its own."""
-        return "-".join(part.dataset.fingerprint() for part in self.parts for _ in range(part.repeats))
+        return "-".join(part.fingerprint() for part in self.parts)
 
     def repeated(self, part: int, places: np.ndarray) -> np.ndarray:
         """The numbers of some rows of a part, as often as an epoch has them."""

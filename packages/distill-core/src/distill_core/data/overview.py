@@ -70,9 +70,8 @@ class Overview:
         lines.append(f"captions: {self.captions} different")
         lines += [f"  {caption}" for caption in self.first_captions]
         if self.origin is not None:
-            settings = ", ".join(
-                f"{name} {value}" for name, value in self.origin.settings.items() if value not in (None, [])
-            )
+            made_with = {**self.origin.settings, "text_length": self.origin.text_length}
+            settings = ", ".join(f"{name} {value}" for name, value in made_with.items() if value not in (None, []))
             lines.append(f"encoded with {self.origin.model} ({self.origin.family}): {settings}")
         return [*lines, f"fingerprint: {self.fingerprint}"]
 

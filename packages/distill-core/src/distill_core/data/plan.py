@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from distill_core.data.bad_rows import BadRow, BadRowError
 from distill_core.data.dataset import DatasetSummary, Kind, ParquetDataset
 from distill_core.data.fit import fitting_shapes
 from distill_core.data.mixture import Mixture
-from distill_core.data.order import Bucket, LatentShape
+from distill_core.data.order import Bucket, LatentShape, Stratum
 from distill_core.errors import DataError
 from distill_core.plugins.specs import ModelFacts
 
@@ -26,7 +27,7 @@ class DataPlan:
     """The rows of a run.
 
     Attributes:
-        buckets: the rows by shape, the shape with the most rows first.
+        buckets: the rows by shape, the shape with the most samples first.
         bad: rows that are passed over; none where ``data.on_bad_row`` is refuse.
     """
 
@@ -35,7 +36,7 @@ class DataPlan:
 
     @property
     def latent_shape(self) -> LatentShape:
-        """[T, C, H, W] of the most rows: what a run samples at."""
+        """[T, C, H, W] of the most samples: what a run samples at."""
         return self.buckets[0].latent_shape
 
 
@@ -45,16 +46,33 @@ def plan_data(mixture: Mixture, models: Iterable[ModelFacts], data: Data) -> Dat
     With ``data.on_bad_row: skip`` a row that does not fit is passed over, as long as others of its data set fit.
     """
     models = tuple(models)
-    rows: defaultdict[LatentShape, list[np.ndarray]] = defaultdict(list)
+    strata: defaultdict[LatentShape, list[Stratum]] = defaultdict(list)
     bad: list[BadRow] = []
     for number, part in enumerate(mixture.parts):
         fit = _fit(part.dataset, models, data)
+        rows: defaultdict[LatentShape, list[np.ndarray]] = defaultdict(list)
         for kind, shape in fit.shapes.items():
             rows[shape].append(mixture.repeated(number, part.dataset.kinds.rows_of(kind)))
+        for shape, stratum in _strata(rows, part.share).items():
+            strata[shape].append(stratum)
         first = mixture.first(number)
         bad += [BadRow.of(first + place, error) for place, error in sorted(fit.bad.items())]
-    buckets = [Bucket(shape, np.sort(np.concatenate(numbers))) for shape, numbers in rows.items()]
-    return DataPlan(tuple(sorted(buckets, key=lambda bucket: (-len(bucket.rows), bucket.latent_shape))), tuple(bad))
+    by_repeats = mixture.parts[0].share is None
+    buckets = [Bucket(shape, (_united(found),) if by_repeats else tuple(found)) for shape, found in strata.items()]
+    return DataPlan(tuple(sorted(buckets, key=lambda bucket: (-bucket.weight, bucket.latent_shape))), tuple(bad))
+
+
+def _strata(rows: Mapping[LatentShape, Sequence[np.ndarray]], share: Fraction | None) -> dict[LatentShape, Stratum]:
+    """The rows of one data set by their shape. Each row weighs 1, or what is due to it of the ``share`` of the data set."""
+    joined = {shape: np.sort(np.concatenate(parts)) for shape, parts in rows.items()}
+    each = Fraction(1) if share is None else share / sum(map(len, joined.values()))
+    return {shape: Stratum(numbers, each * len(numbers)) for shape, numbers in joined.items()}
+
+
+def _united(strata: Sequence[Stratum]) -> Stratum:
+    """Rows that weigh the same, in their order."""
+    rows = np.sort(np.concatenate([stratum.rows for stratum in strata]))
+    return Stratum(rows, sum((stratum.weight for stratum in strata), Fraction(0)))
 
 
 @dataclass(frozen=True)

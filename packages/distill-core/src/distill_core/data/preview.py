@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -69,6 +69,7 @@ def preview_clips(dataset: ParquetDataset, count: int, facts: ModelFacts, decode
                 raise DataError(
                     f"row {row.id} does not fit {facts.path}: {misfit}; name the model that encoded it with --model"
                 )
+            row = replace(row, text_LD=row.text_LD[: facts.text_length])  # decoding does not depend on it
             batch = decoder.prepare_batch([row], (T, C, H, W))
             assert batch.latents is not None
             frames = decoder.decode_latents(batch.latents)[0]

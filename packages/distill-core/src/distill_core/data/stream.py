@@ -69,7 +69,8 @@ class RowStream(Iterator[RowBatch]):
     ahead; 0 reads when drawn. ``pin_memory`` puts rows where a GPU copies from by itself.
 
     Drawing raises BadRowError for a malformed row. With a ``quarantine`` such a row is put there instead, and a row of the same
-    bucket takes its place, picked by a key of the sample: neither a resume nor another number of ranks picks another one.
+    bucket takes its place, of the same stratum if it has a good one, picked by a key of the sample: neither a resume nor another
+    number of ranks picks another one.
     """
 
     def __init__(
@@ -168,7 +169,8 @@ class RowStream(Iterator[RowBatch]):
                     return self._source[index]
                 except BadRowError as error:
                     bad.append(BadRow.of(index, error))
-            index = int(bucket.rows[key_bits(self._seed, "substitute", sample, attempt) % len(bucket.rows)])
+            others = bucket.alike(index) if attempt < MOST_SUBSTITUTES // 2 else bucket.rows
+            index = int(others[key_bits(self._seed, "substitute", sample, attempt) % len(others)])
         raise DataError(
             f"no good row was found among {MOST_SUBSTITUTES} of latents [T, C, H, W] = {list(bucket.latent_shape)}; "
             "`distill data validate` lists the bad ones"

@@ -1,0 +1,99 @@
+"""The model whose encoders or decoder a data command uses: its family, its options, what its folder says, where it computes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from distill_core.errors import PluginError
+from distill_core.plugins.index import PluginIndex
+from distill_core.plugins.loading import load_target
+from distill_core.plugins.specs import Inspect, ModelFacts, ModelSpec, Options
+from distill_core.protocols.model import ModelPlugin
+
+TEXT_LENGTH = "text_length"
+"""What a family that can attend more or fewer text tokens calls the option."""
+
+
+def device_of_process(environment: Mapping[str, str]) -> torch.device:
+    """The GPU that torchrun means for this process, or the only one, or the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(environment.get("LOCAL_RANK", "0")))
+
+
+def chosen_family(index: PluginIndex, name: str | None) -> ModelSpec:
+    """The family of that name, or the only one there is. Raises PluginError if there is none or the choice is open."""
+    if name is not None:
+        return index.model(name)
+    if not index.models:
+        raise PluginError("no model family is installed; install one, e.g. see `distill plugins list`")
+    if len(index.models) > 1:
+        raise PluginError(
+            f"several model families are installed; say which with --family: {', '.join(sorted(index.models))}"
+        )
+    return next(iter(index.models.values()))
+
+
+@dataclass(frozen=True)
+class ChosenModel:
+    """A folder, as its family sees it under given options. No weight is loaded.
+
+    Attributes:
+        spec: the family.
+        options: the family's options.
+        facts: what the folder says under them.
+    """
+
+    spec: ModelSpec
+    options: Options
+    facts: ModelFacts
+
+    @classmethod
+    def of(cls, spec: ModelSpec, path: str, text_length: int | None = None) -> ChosenModel:
+        """The model of a folder or a hub id, which attends ``text_length`` tokens; None leaves it to the folder.
+
+        Raises ModelFolderError for a folder that is no model of the family, or records another length, PluginError for a family
+        whose models have one length only.
+        """
+        inspect: Inspect = load_target(spec.inspect)
+        facts = inspect(path)
+        if text_length in (None, facts.text_length):
+            return cls(spec, spec.options(), spec.settle(facts, spec.options()))
+        if TEXT_LENGTH not in spec.options.model_fields:
+            raise PluginError(
+                f"models of the family {spec.name!r} attend {facts.text_length} text tokens, not {text_length}; leave out --text-length"
+            )
+        options = spec.options.model_validate({TEXT_LENGTH: text_length})
+        return cls(spec, options, spec.settle(facts, options))
+
+    def load(self) -> ModelPlugin:
+        """The model, in float32, on the device of this process."""
+        plugin: ModelPlugin = load_target(self.spec.build)(
+            self.facts, self.options, device_of_process(os.environ), torch.float32
+        )
+        return plugin
+
+
+@dataclass(frozen=True)
+class EncoderWhenNeeded:
+    """The encoders of a model, which ``load`` gives when there is something to encode."""
+
+    load: Callable[[], ModelPlugin]
+
+    @cached_property
+    def _model(self) -> ModelPlugin:
+        return self.load()
+
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """uint8 frames [F, H, W, 3] as one raw latent [C, T, H, W], float32 on the CPU."""
+        return self._model.encode_video(frames)
+
+    def encode_caption(self, captions: Sequence[str]) -> Sequence[Tensor]:
+        """Captions as float32 tensors [L, D] on the CPU, trimmed to their own number of tokens."""
+        return self._model.encode_caption(captions)

@@ -1,0 +1,31 @@
+"""A toy model and a few clips, for the tests of `distill data …`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from distill_core.plugins.index import PluginIndex
+from distill_core.testing.toy_spec import TOY, write_toy_model
+from distill_core.video import write_mp4
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A toy model's folder; the toy family is the only one installed."""
+    for module in ("encoding", "examining"):
+        monkeypatch.setattr(f"distill_core.cli.{module}.discover", lambda: PluginIndex.of(models=[TOY]))
+    return write_toy_model(tmp_path / "model")
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    """Two clips with captions and one without."""
+    for name in ("a", "b", "c"):
+        write_mp4(tmp_path / "videos" / f"{name}.mp4", torch.full((6, 16, 16, 3), 90, dtype=torch.uint8), fps=8)
+    (tmp_path / "videos" / "captions.jsonl").write_text(
+        '{"video": "a.mp4", "caption": "A"}\n{"video": "c.mp4", "caption": "C"}\n'
+    )
+    return tmp_path / "videos"

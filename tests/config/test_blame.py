@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.config.conftest import RUN
 
-from conftest import RUN
 from distill_core.config.blame import Faults, about, problems_of_error, refusal, touches
 from distill_core.config.document import read_document
 from distill_core.errors import (

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 from run_yaml_specs import TURBO, TurboOptions
+from tests.config.conftest import RUN, Write
 
-from conftest import RUN, Write
 from distill_core.config import checks
 from distill_core.config.cadence import FAR_AHEAD, idleness, updates_of
 from distill_core.config.load import load_run

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from run_yaml_specs import INDEX
+from tests.config.conftest import RUN, Write
 from typer.testing import CliRunner
 
-from conftest import RUN, Write
 from distill_core.cli.config import app
 from distill_core.errors import ConfigError, RunDirectoryError
 from distill_core.plugins import discovery

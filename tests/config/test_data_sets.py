@@ -7,8 +7,8 @@ from fractions import Fraction
 
 import pytest
 from run_yaml_specs import INDEX
+from tests.config.conftest import RUN, Write
 
-from conftest import RUN, Write
 from distill_core.config.data_sets import listed_data
 from distill_core.config.load import load_run
 from distill_core.config.resolve import open_run, resolve

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.config.conftest import RUN, Write
 
-from conftest import RUN, Write
 from distill_core.config.folders import with_absolute_paths
 from distill_core.config.load import load_run
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.config.conftest import RUN, Write
 
-from conftest import RUN, Write
 from distill_core.config.load import MAX_BYTES, load_run, parse_run
 from distill_core.errors import ConfigError, Problem
 
@@ -139,7 +139,7 @@ def test_a_misspelt_required_key_is_one_problem_not_two(write: Write) -> None:
         (
             "training",
             "seeds: 0",
-            "unknown key; did you mean `seed`? (`seeds` belongs under `validation` or `comparison`)",
+            "unknown key; did you mean `seed`? (`seeds` belongs under `validation`)",
         ),
         ("", "max_train_step: 1", "unknown key; did you mean `max_train_steps` under `training`?"),
         ("training", "_target_: os.system", None),

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 from run_yaml_specs import INDEX, PICTURE, TURBO, PictureOptions
+from tests.config.conftest import RUN, Write
 
-from conftest import RUN, Write
 from distill_core.config.load import load_run
 from distill_core.config.resolve import resolve
 from distill_core.errors import ConfigError, ModelFolderError

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from run_yaml_specs import FOLDERS, INDEX, PICTURE, TURBO, PictureOptions, TurboOptions
+from tests.config.conftest import RUN, Write
 
-from conftest import RUN, Write
 from distill_core.config.document import write_yaml
 from distill_core.config.load import load_run
 from distill_core.config.resolve import ResolvedRun, open_run, resolve
@@ -38,7 +38,7 @@ def test_a_right_run_resolves_to_everything_that_building_it_takes(write: Write)
     assert run.models == {"picture": PICTURE}
     assert run.model_options == {"picture": PictureOptions(flow_shift=3.0)}
     assert run.facts == {"student": FOLDERS["small"], "teacher": FOLDERS["small"]}
-    assert run.demands.attention == ("dense",)
+    assert run.demands.attention == {"student": ("dense",)}
     assert run.loaded.text.startswith(RUN)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from run_yaml_specs import INDEX
+from tests.config.conftest import RUN
 
-from conftest import RUN
 from distill_core.config.document import read_document
 from distill_core.config.json_schema import run_schema
 from distill_core.plugins.index import PluginIndex

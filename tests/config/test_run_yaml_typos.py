@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from run_yaml_specs import INDEX
+from tests.config.conftest import RUN, Write
 
-from conftest import RUN, Write
 from distill_core.config.document import KeyPath, dotted, read_document, write_yaml
 from distill_core.config.load import load_run
 from distill_core.config.resolve import open_run, resolve

@@ -105,12 +105,12 @@ def test_a_finished_comparison_is_shown_again_and_made_anew_only_for_other_setti
         line for line in directory.metrics.read_text().splitlines() if "comparison/student/brightness/mean" in line
     ]
     assert len(logged) == 1
-    world.train(compared(world, seed=5))
+    world.train(compared(world, first_seed=5))
     assert page.stat().st_mtime_ns > made
 
 
 def test_each_clip_has_a_noise_of_its_own_and_every_row_the_same_ones(world: ToyWorld) -> None:
-    clips = world.train(compared(world, seed=7)).root / "comparison" / "clips"
+    clips = world.train(compared(world, first_seed=7)).root / "comparison" / "clips"
     seeds = {
         folder.name: sorted(path.stem.split("-seed")[1] for path in folder.iterdir()) for folder in clips.iterdir()
     }

@@ -104,7 +104,7 @@ class Comparer:
         return table
 
     def _sampled(self, name: str, request: ValidationRequest) -> tuple[ComparedLine, Sequence[SampledVideo]]:
-        seeds = tuple(range(self.settings.seed, self.settings.seed + self.settings.clips_per_prompt))
+        seeds = tuple(range(self.settings.first_seed, self.settings.first_seed + self.settings.clips_per_prompt))
         full = completed(
             replace(request, seeds=seeds, prompts=self.prompts, noise="own"), self.validation, (), self.sparsity
         )

@@ -226,7 +226,7 @@ class Comparison(Section):
     """How many captions of the data to take where `prompts` is null."""
     clips_per_prompt: Positive = 1
     """Clips of each prompt. Each clip has a noise of its own, the same in every row."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    first_seed: Annotated[int, Field(ge=0)] = 0
     """The first clip's seed; the others count on from there."""
     page_clips: Positive = 12
     """Clips of each row that the page shows, from all over its prompts, the same of every row."""

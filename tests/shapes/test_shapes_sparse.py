@@ -44,7 +44,7 @@ method_config:
 checkpoint: {{interval: 4}}
 tracking: {{log_interval: 1}}
 """
-"""5 × 4 × 6 tokens, in 2 × 1 × 2 cubes."""
+"""5 × 8 × 12 tokens, in 2 × 2 × 3 cubes."""
 
 
 @pytest.fixture

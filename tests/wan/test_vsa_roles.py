@@ -16,7 +16,8 @@ from torch import Tensor
 from distill_core.errors import ModelFolderError
 from distill_core.protocols import ModelRequest, ValidationRequest
 from distill_core.roles import RoleHandle
-from distill_model_wan.folder import inspect
+from distill_model_wan.config import WanOptions
+from distill_model_wan.folder import WanFolder, inspect
 from distill_model_wan.model import WanModel
 from distill_model_wan.vsa.gates import gate_names
 
@@ -60,6 +61,36 @@ def test_a_fresh_sparse_role_that_leaves_nothing_out_predicts_what_a_dense_one_d
         )
     sparse = role.predict_velocity(noise(1, *SHAPE), at(700.0), text, attn_kind="vsa", sparsity=0.8)
     assert (sparse - dense).abs().max() > 1e-4
+
+
+def test_both_experts_attend_sparsely_each_with_gates_of_its_own(
+    make_model: MakeModel, make_role: MakeRole, noise: Draw
+) -> None:
+    model = make_model("a14b")
+    role = make_role(model, "a14b", attention=VSA)
+    open_gates(role)
+    text = model.adapter.encode_text(["a cat", "a dog"])
+    x, t = noise(2, *SHAPE), torch.cat([at(950.0), at(100.0)])
+    together = role.predict_velocity(x, t, text, attn_kind="vsa", sparsity=0.7)
+    for index in range(2):
+        own = model.adapter.encode_text([("a cat", "a dog")[index]])
+        alone = role.predict_velocity(x[index : index + 1], t[index : index + 1], own, attn_kind="vsa", sparsity=0.7)
+        torch.testing.assert_close(together[index : index + 1], alone, atol=1e-5, rtol=0)
+
+
+def test_in_bf16_the_prediction_is_that_of_fp32_to_the_precision_of_bf16(
+    make_model: MakeModel, make_role: MakeRole, noise: Draw
+) -> None:
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        model = make_model(dtype=dtype)
+        role = make_role(model, attention=VSA)
+        open_gates(role)
+        text = model.adapter.encode_text(["a cat"])
+        # Nothing is left out, for a near tie that rounds the other way would select another cube.
+        found.append(role.predict_velocity(noise(1, *SHAPE), at(700.0), text, attn_kind="vsa"))
+    assert found[1].dtype == torch.float32
+    torch.testing.assert_close(found[1], found[0], atol=0.05, rtol=0.02)
 
 
 def test_the_gates_learn_from_the_first_step_and_every_other_weight_too(
@@ -129,8 +160,6 @@ def with_gates(source: Path, folder: Path, names: list[str]) -> Path:
 
 
 def load(folder: Path, attention: tuple[str, ...], heard: list[str]) -> RoleHandle:
-    from distill_model_wan.config import WanOptions
-
     facts = inspect(str(folder))
     model = WanModel(facts, WanOptions(), torch.device("cpu"), torch.float32)
     request = ModelRequest(facts, True, torch.float32, attention=attention, tell=heard.append)
@@ -159,7 +188,7 @@ def test_a_part_of_the_gates_is_refused(pipelines: dict[str, Path], tmp_path: Pa
 
 
 def test_an_export_carries_gates_sparsity_and_cube_and_says_what_diffusers_does(
-    make_model: MakeModel, make_role: MakeRole, noise: Draw, tmp_path: Path, folders: dict[str, object]
+    make_model: MakeModel, make_role: MakeRole, noise: Draw, tmp_path: Path, folders: dict[str, WanFolder]
 ) -> None:
     model = make_model()
     role = make_role(model, attention=VSA)
@@ -168,7 +197,7 @@ def test_an_export_carries_gates_sparsity_and_cube_and_says_what_diffusers_does(
         "student", "sde", timesteps=(1000.0,), guidance_scale=1.0, attn_kind="vsa", sparsity=0.7
     )
     output = tmp_path / "export"
-    model.export(role.modules, folders["t2v"], sampling, SHAPE, output, torch.float32)  # type: ignore[arg-type]
+    model.export(role.modules, folders["t2v"], sampling, SHAPE, output, torch.float32)
     facts = inspect(str(output))
     assert facts.sampling is not None
     assert (facts.sampling.attn_kind, facts.sampling.sparsity) == ("vsa", 0.7)

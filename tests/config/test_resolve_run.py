@@ -7,32 +7,15 @@ from pathlib import Path
 import pytest
 from run_yaml_specs import FOLDERS, INDEX, PICTURE, TURBO, PictureOptions, TurboOptions
 from tests.config.conftest import RUN, Write
+from tests.config.resolving import problems_of, resolved, the_problem_of
 
 from distill_core.config.document import write_yaml
-from distill_core.config.load import load_run
-from distill_core.config.resolve import ResolvedRun, open_run, resolve
+from distill_core.config.resolve import open_run
 from distill_core.errors import ConfigError, Problem
 
 
-def _resolve(path: Path, *overrides: str) -> ResolvedRun:
-    return resolve(load_run(path, overrides), INDEX)
-
-
-def _problems(path: Path, *overrides: str) -> tuple[Problem, ...]:
-    with pytest.raises(ConfigError) as caught:
-        _resolve(path, *overrides)
-    assert caught.value.source == str(path)
-    return caught.value.problems
-
-
-def _the_problem(path: Path, *overrides: str) -> Problem:
-    problems = _problems(path, *overrides)
-    assert len(problems) == 1, problems
-    return problems[0]
-
-
 def test_a_right_run_resolves_to_everything_that_building_it_takes(write: Write) -> None:
-    run = _resolve(write(RUN + "pipeline_config: {flow_shift: 3}\nmethod_config: {denoising_steps: [9, 3]}\n"))
+    run = resolved(write(RUN + "pipeline_config: {flow_shift: 3}\nmethod_config: {denoising_steps: [9, 3]}\n"))
     assert run.method is TURBO
     assert run.method_options == TurboOptions(denoising_steps=(9.0, 3.0))
     assert run.models == {"picture": PICTURE}
@@ -45,14 +28,14 @@ def test_a_right_run_resolves_to_everything_that_building_it_takes(write: Write)
 def test_facts_and_lead_follow_the_order_of_the_method(write: Write) -> None:
     lines = RUN.splitlines(keepends=True)
     lines[2], lines[3] = lines[3], lines[2]
-    run = _resolve(write("".join(lines)))
+    run = resolved(write("".join(lines)))
     assert list(run.config.roles) == ["teacher", "student"]
     assert list(run.facts) == ["student", "teacher"]
     assert run.lead == "student"
 
 
 def test_the_mapping_has_every_default_and_reads_back_to_the_same_config(write: Write, tmp_path: Path) -> None:
-    run = _resolve(
+    run = resolved(
         write(RUN), "tracking.run_name='1e-6'", "validation.prompts=['no', '0o7', \"a\\nb\"]", "roles.student.ema={}"
     )
     mapping = run.to_mapping()
@@ -69,13 +52,13 @@ def test_the_mapping_has_every_default_and_reads_back_to_the_same_config(write: 
     assert mapping["training"]["betas"] == [0.9, 0.999]
     again = tmp_path / "resolved.yaml"
     again.write_text(write_yaml(mapping), encoding="utf-8")
-    assert _resolve(again).config == run.config
-    assert _resolve(again).to_mapping() == mapping
+    assert resolved(again).config == run.config
+    assert resolved(again).to_mapping() == mapping
 
 
 def test_a_tilde_is_the_home_directory(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
-    config = _resolve(write(RUN), "data.path=~/clips", "output_dir=~/out").config
+    config = resolved(write(RUN), "data.path=~/clips", "output_dir=~/out").config
     assert (config.data.path, config.output_dir) == ("/home/someone/clips", "/home/someone/out")
 
 
@@ -83,7 +66,7 @@ def test_a_tilde_in_the_path_of_a_role_is_expanded_before_it_is_inspected(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
-    assert _the_problem(write(RUN), "roles.teacher.path=~/model").message.find("/home/someone/model is no folder") > 0
+    assert the_problem_of(write(RUN), "roles.teacher.path=~/model").message.find("/home/someone/model is no folder") > 0
 
 
 # plugins and their options
@@ -95,7 +78,7 @@ def test_unknown_names_are_problems_where_they_stand(write: Write) -> None:
         .replace("turbo", "trubo")
         .replace("{path: small}", "{path: small, family: sketc}")
     )
-    problems = _problems(write(text))
+    problems = problems_of(write(text))
     assert [(problem.key, problem.line) for problem in problems] == [
         ("recipe.method", 1), ("recipe.family", 1), ("roles.student.family", 3),
     ]  # fmt: skip
@@ -164,31 +147,31 @@ def test_unknown_names_are_problems_where_they_stand(write: Write) -> None:
     ],
 )
 def test_options_are_checked_by_the_plugin_that_owns_them(write: Write, section: str, key: str, message: str) -> None:
-    assert _the_problem(write(f"{RUN}{section}\n")) == Problem(key, message, 10)
+    assert the_problem_of(write(f"{RUN}{section}\n")) == Problem(key, message, 10)
 
 
 def test_a_fault_within_the_one_alternative_of_the_right_kind_is_named_itself(write: Write) -> None:
-    problem = _the_problem(write(RUN + "method_config:\n  tiles: {row: 3}\n"))
+    problem = the_problem_of(write(RUN + "method_config:\n  tiles: {row: 3}\n"))
     assert problem == Problem("method_config.tiles.row", "unknown key; did you mean `rows`?", 11)
 
 
 def test_the_message_of_a_plugins_own_error_is_shown(write: Write) -> None:
-    problem = _the_problem(write(RUN + "method_config:\n  tiles: {rows: 10}\n"))
+    problem = the_problem_of(write(RUN + "method_config:\n  tiles: {rows: 10}\n"))
     assert problem == Problem("method_config.tiles", "too many rows of tiles; got a mapping (rows)", 11)
 
 
 def test_a_value_that_is_none_of_several_mappings_is_one_problem(write: Write) -> None:
-    problem = _the_problem(write(RUN + "method_config:\n  cut: {row: 3, columns: x}\n"))
+    problem = the_problem_of(write(RUN + "method_config:\n  cut: {row: 3, columns: x}\n"))
     assert problem == Problem("method_config.cut", "must be a mapping, or null; got a mapping (row, columns)", 11)
 
 
 def test_a_missing_option_is_named_even_where_its_section_is_missing(write: Write) -> None:
-    problem = _the_problem(write(RUN.replace("picture", "needy")))
+    problem = the_problem_of(write(RUN.replace("picture", "needy")))
     assert (problem.key, problem.message) == ("pipeline_config.width", "is required: The width.")
 
 
 def test_an_override_of_an_option_is_checked_like_the_file(write: Write) -> None:
-    problem = _the_problem(write(RUN), "method_config.denoisng_steps=[3]")
+    problem = the_problem_of(write(RUN), "method_config.denoisng_steps=[3]")
     assert (
         problem.message == "override 'method_config.denoisng_steps=[3]': unknown key; did you mean `denoising_steps`?"
     )
@@ -198,101 +181,22 @@ def test_another_family_runs_on_its_defaults(write: Write) -> None:
     text = RUN.replace("{path: small, trainable: false}", "{path: small, trainable: false, family: picture}").replace(
         "family: picture,", "family: needy,"
     )
-    run = _resolve(write(text), "roles.student.family=picture", "pipeline_config.width=3")
+    run = resolved(write(text), "roles.student.family=picture", "pipeline_config.width=3")
     assert run.model_options["picture"] == PictureOptions()
     assert run.config.pipeline_config == {"width": 3}
 
 
 def test_another_family_that_needs_options_is_refused_at_the_role(write: Write) -> None:
-    problem = _the_problem(write(RUN), "roles.student.family=needy")
+    problem = the_problem_of(write(RUN), "roles.student.family=needy")
     assert problem.key == "roles.student.family"
     assert "`pipeline_config` belongs to 'picture'" in problem.message
 
 
 def test_demands_that_raise_are_a_problem_not_a_crash(write: Write) -> None:
-    problem = _the_problem(write(RUN.replace("turbo", "broken")))
+    problem = the_problem_of(write(RUN.replace("turbo", "broken")))
     assert (problem.key, problem.message) == (
         "method_config",
         "the demands of method 'broken' raised KeyError: 'demands'",
-    )
-
-
-# roles
-
-
-def test_a_missing_role_says_how_to_add_it(write: Write) -> None:
-    problem = _the_problem(write(RUN.replace("  teacher: {path: small, trainable: false}\n", "")))
-    assert (problem.key, problem.line) == ("roles.teacher", 2)
-    assert (
-        problem.message == "method 'turbo' needs this role; add `teacher: {path: ..., trainable: false}` under `roles`"
-    )
-
-
-def test_an_optional_role_may_be_there_or_not(write: Write) -> None:
-    run = _resolve(write(RUN), "roles.judge={path: small, trainable: false}")
-    assert list(run.facts) == ["student", "teacher", "judge"]
-
-
-def test_a_superfluous_role_is_refused(write: Write) -> None:
-    problem = _the_problem(write(RUN), "roles.xyz.path=small")
-    assert problem.key == "roles.xyz"
-    assert problem.message.endswith(
-        "method 'turbo' has no role 'xyz', it works with student, teacher, judge; remove it"
-    )
-
-
-def test_a_misspelt_role_is_one_problem_not_two(write: Write) -> None:
-    problem = _the_problem(write(RUN.replace("  teacher:", "  teachr:")))
-    assert (problem.key, problem.line) == ("roles.teachr", 4)
-    assert problem.message.endswith("did you mean `teacher`?")
-
-
-@pytest.mark.parametrize(("role", "says", "wants"), [("student", "false", "true"), ("teacher", "true", "false")])
-def test_a_trainable_flag_that_contradicts_the_method_is_refused(
-    write: Write, role: str, says: str, wants: str
-) -> None:
-    problem = _the_problem(write(RUN), f"roles.{role}.trainable={says}")
-    assert problem.key == f"roles.{role}.trainable"
-    assert problem.message.endswith(f"set trainable: {wants}")
-
-
-def test_a_frozen_role_that_forgets_to_say_so_is_refused(write: Write) -> None:
-    problem = _the_problem(write(RUN.replace(", trainable: false", "")))
-    assert problem == Problem(
-        "roles.teacher.trainable", "method 'turbo' keeps this role frozen; set trainable: false", 4
-    )
-
-
-def test_optimizer_settings_of_a_frozen_role_are_refused_each_at_its_key(write: Write) -> None:
-    problems = _problems(write(RUN.replace("trainable: false", "trainable: false, learning_rate: 1, ema: {}")))
-    assert [(problem.key, problem.line) for problem in problems] == [
-        ("roles.teacher.learning_rate", 4), ("roles.teacher.ema", 4),
-    ]  # fmt: skip
-    assert problems[0].message == (
-        "method 'turbo' keeps this role frozen, so nothing is optimized; remove learning_rate"
-    )
-
-
-def test_of_a_trained_role_said_to_be_frozen_the_flag_is_at_fault_not_its_optimizer(write: Write) -> None:
-    text = RUN.replace("{path: small}", "{path: small, trainable: false, learning_rate: 1, ema: {}}")
-    assert _the_problem(write(text)) == Problem(
-        "roles.student.trainable", "method 'turbo' trains this role; set trainable: true", 3
-    )
-
-
-def test_operations_that_a_family_does_not_offer_are_named(write: Write) -> None:
-    problems = _problems(write(RUN.replace("picture", "sketch")))
-    assert {problem.key for problem in problems} == {"recipe.family"}
-    assert "asks predict_x0 of role 'student', which model 'sketch' does not offer" in problems[0].message
-    assert _the_problem(write(RUN), "roles.teacher.family=sketch").key == "roles.teacher.family"
-
-
-def test_attention_that_a_family_does_not_have_is_refused_with_the_remedy(write: Write) -> None:
-    problem = _the_problem(write(RUN + "method_config:\n  attn_kind: vsa\n"))
-    assert problem == Problem(
-        "method_config.attn_kind",
-        "model 'picture' has no 'vsa' attention yet (it has: dense); set method_config.attn_kind: dense",
-        11,
     )
 
 
@@ -300,19 +204,19 @@ def test_attention_that_a_family_does_not_have_is_refused_with_the_remedy(write:
 
 
 def test_a_folder_that_is_no_model_is_a_problem_at_its_role(write: Write) -> None:
-    problem = _the_problem(write(RUN.replace("{path: small}", "{path: smal}")))
+    problem = the_problem_of(write(RUN.replace("{path: small}", "{path: smal}")))
     assert problem == Problem(
         "roles.student.path", "smal is no folder of pictures; name one of small, deep, wide, wordy, shifted", 3
     )
 
 
 def test_an_inspection_that_raises_is_a_problem_not_a_crash(write: Write) -> None:
-    message = _the_problem(write(RUN.replace("{path: small}", "{path: explosive}"))).message
+    message = the_problem_of(write(RUN.replace("{path: small}", "{path: explosive}"))).message
     assert message == "looking at the folder with model 'picture' raised ZeroDivisionError: the plugin's own fault"
 
 
 def test_a_family_whose_code_is_not_there_is_a_problem(write: Write) -> None:
-    problems = _problems(write(RUN.replace("picture", "lost")))
+    problems = problems_of(write(RUN.replace("picture", "lost")))
     assert [problem.key for problem in problems] == ["roles.student.path", "roles.teacher.path"]
     assert "cannot load 'no_such_module:inspect'" in problems[0].message
 
@@ -326,7 +230,7 @@ def test_a_family_whose_code_is_not_there_is_a_problem(write: Write) -> None:
     ],
 )
 def test_roles_of_different_spaces_are_refused(write: Write, folder: str, words: list[str]) -> None:
-    problem = _the_problem(write(RUN), f"roles.teacher.path={folder}")
+    problem = the_problem_of(write(RUN), f"roles.teacher.path={folder}")
     assert problem.key == "roles.teacher.path"
     assert "does not share the space of role 'student'" in problem.message
     assert all(word in problem.message for word in words)
@@ -349,20 +253,20 @@ def test_roles_of_different_spaces_are_refused(write: Write, folder: str, words:
     ],
 )
 def test_sizes_that_do_not_fit_the_model_are_refused(write: Write, data: str, key: str, words: str) -> None:
-    problem = _the_problem(write(RUN.replace("  path: clips", f"  {{path: clips, {data}}}")))
+    problem = the_problem_of(write(RUN.replace("  path: clips", f"  {{path: clips, {data}}}")))
     assert (problem.key, problem.line) == (f"data.{key}", 6)
     assert words in problem.message
 
 
 def test_frames_must_fit_the_largest_patch_of_all_roles(write: Write) -> None:
-    problem = _the_problem(write(RUN), "roles.teacher.path=deep", "data.num_frames=17")
+    problem = the_problem_of(write(RUN), "roles.teacher.path=deep", "data.num_frames=17")
     assert problem.key == "data.num_frames"
     assert "5 latent frames are not a multiple of the model's patch of 2" in problem.message
 
 
 def test_sizes_that_fit_are_taken(write: Write) -> None:
     data = "data={path: clips, num_frames: 77, num_latent_t: 20, num_height: 320, num_width: 16}"
-    assert _resolve(write(RUN), data).config.data.num_latent_t == 20
+    assert resolved(write(RUN), data).config.data.num_latent_t == 20
 
 
 # together
@@ -373,7 +277,7 @@ def test_faults_that_do_not_depend_on_each_other_come_together(write: Write) -> 
         RUN.replace("{path: small}", "{path: gone}").replace(", trainable: false", "")
         + "method_config: {warp: 1}\npipeline_config: {x: 1}\n"
     )
-    assert [(problem.key, problem.line) for problem in _problems(write(text), "data.num_frames=2")] == [
+    assert [(problem.key, problem.line) for problem in problems_of(write(text), "data.num_frames=2")] == [
         ("roles.student.path", 3), ("roles.teacher.trainable", 4), ("method_config.warp", 10), ("pipeline_config.x", 11),
         ("data.num_frames", None),
     ]  # fmt: skip
@@ -423,7 +327,7 @@ def test_what_depends_on_a_faulty_key_is_not_blamed_too(write: Write) -> None:
 
 def test_open_run_is_load_run_and_resolve(write: Write) -> None:
     path = write(RUN)
-    assert open_run(path, ["training.seed=3"], INDEX) == _resolve(path, "training.seed=3")
+    assert open_run(path, ["training.seed=3"], INDEX) == resolved(path, "training.seed=3")
 
 
 @pytest.mark.parametrize(

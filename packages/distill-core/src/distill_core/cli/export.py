@@ -68,13 +68,17 @@ def export(
         restored.model.export(restored.role.modules, restored.facts, sampling, restored.latent_shape, output, stored)
     if as_json:
         exported = {"output": str(output), "run": str(run), "role": restored.role.name, "step": restored.step}
-        exported["attn_kind"] = sampling.attn_kind
-        typer.echo(json.dumps(exported, ensure_ascii=False))
+        typer.echo(json.dumps({**exported, "attn_kind": sampling.attn_kind}, ensure_ascii=False))
         return
     typer.echo(f"{output}: {restored.role.name} of {run}, step {restored.step}")
-    if sampling.attn_kind != "dense":
+    _warn_of_attention(sampling.attn_kind, output)
+
+
+def _warn_of_attention(attn_kind: str, output: Path) -> None:
+    """Say that a plain pipeline will not attend as the role was trained to."""
+    if attn_kind != "dense":
         typer.echo(
-            f"warning: it was trained with {sampling.attn_kind} attention, which diffusers does not have: a diffusers pipeline leaves "
+            f"warning: it was trained with {attn_kind} attention, which diffusers does not have: a diffusers pipeline leaves "
             f"its gates out and attends densely; `distill sample {output}` attends as in training",
             err=True,
         )

@@ -33,6 +33,8 @@ OPTIONS = [
     Dmd2Options(rollout="data_latent", critic_loss="x0", normalizer="none"),
     Dmd2Options(rollout_move="ode", critic_reuses_student_sample=False, normalizer="per_batch", guidance_scale=1.0),
     Dmd2Options(dmd_denoising_steps=(1000,), generator_update_interval=1),
+    Dmd2Options(score_timesteps="from_next_step"),
+    Dmd2Options(score_timesteps="from_next_step", rollout="data_latent"),
 ]
 
 
@@ -161,13 +163,14 @@ def test_both_losses_by_hand_at_one_step(critic_loss: str) -> None:
 def test_data_latent_noises_each_sample_to_a_step_of_its_own() -> None:
     roles, batch = toy_roles(spec()), toy_batch(16)
     draw = toy_draw(1, 16)
-    steps = (1000.0, 750.0, 500.0, 250.0)
-    x = student_sample(roles["student"], batch, draw, steps, from_data=True, move="sde", attn_kind="dense")
+    steps, after = (1000.0, 750.0, 500.0, 250.0), {1000.0: 750.0, 750.0: 500.0, 500.0: 250.0, 250.0: 0.0}
+    sample = student_sample(roles["student"], batch, draw, steps, from_data=True, move="sde", attn_kind="dense")
     t = draw.choice("step", steps)
     assert len(set(t.tolist())) == 4
+    assert sample.next_B.tolist() == [after[step] for step in t.tolist()]
     s = (t / 1000).float().view(-1, 1, 1, 1, 1)
     noisy = (1 - s) * batch.latents + s * draw.normal("start", LATENT_SHAPE)
-    torch.testing.assert_close(x, noisy - s * velocity(roles["student"], noisy, t, batch.text))
+    torch.testing.assert_close(sample.x_BTCHW, noisy - s * velocity(roles["student"], noisy, t, batch.text))
 
 
 def test_the_students_attention_is_asked_for_at_every_call(monkeypatch: pytest.MonkeyPatch) -> None:

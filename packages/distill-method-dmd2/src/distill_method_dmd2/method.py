@@ -15,7 +15,7 @@ from distill_core.protocols import Batch, Draw, Method, Role, StagedLoss, Valida
 from distill_method_dmd2.config import Dmd2Options
 from distill_method_dmd2.losses import critic_velocity_loss, critic_x0_loss, dmd_gradient, dmd_loss, guidance_at, guided
 from distill_method_dmd2.regression import regression_loss, teacher_sample
-from distill_method_dmd2.rollout import student_sample
+from distill_method_dmd2.rollout import StudentSample, student_sample
 
 
 class Dmd2(Method):
@@ -35,20 +35,19 @@ class Dmd2(Method):
 
     def losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
         """The student's loss when it is due, then the critic's."""
-        sample_BTCHW: Tensor | None = None
+        sample: StudentSample | None = None
         if "student" in self.roles_to_step(draw.step):
-            x_BTCHW = self._sample(batch, draw.within("student"))
-            yield self._student_loss(x_BTCHW, batch, draw.within("student"))
-            sample_BTCHW = x_BTCHW.detach()
-            del x_BTCHW
+            sample = self._sample(batch, draw.within("student"))
+            yield self._student_loss(sample, batch, draw.within("student"))
+            sample = sample.detach()
             if self._regresses(draw.step):
                 yield self._regression(batch, draw.within("regression"))
-        if sample_BTCHW is None or not self.options.critic_reuses_student_sample:
+        if sample is None or not self.options.critic_reuses_student_sample:
             with torch.no_grad():
-                sample_BTCHW = self._sample(batch, draw.within("critic"))
-        yield self._critic_loss(sample_BTCHW, batch, draw.within("critic"))
+                sample = self._sample(batch, draw.within("critic"))
+        yield self._critic_loss(sample, batch, draw.within("critic"))
 
-    def _sample(self, batch: Batch, draw: Draw) -> Tensor:
+    def _sample(self, batch: Batch, draw: Draw) -> StudentSample:
         return student_sample(
             self.student,
             batch,
@@ -59,10 +58,11 @@ class Dmd2(Method):
             attn_kind=self.options.attn_kind,
         )
 
-    def _student_loss(self, x_BTCHW: Tensor, batch: Batch, draw: Draw) -> StagedLoss:
+    def _student_loss(self, sample: StudentSample, batch: Batch, draw: Draw) -> StagedLoss:
         """Noise the sample, let critic and teacher denoise it, and move it along their difference."""
+        x_BTCHW = sample.x_BTCHW
         with torch.no_grad():
-            t_B = self._score_timestep(draw)
+            t_B = self._score_timestep(sample.next_B, draw)
             noisy_BTCHW = self.student.add_noise(x_BTCHW, draw.normal_like("score", x_BTCHW), t_B)
             fake_BTCHW = self.critic.predict_x0(noisy_BTCHW, t_B, batch.text)
             real_BTCHW = self._guided_teacher(noisy_BTCHW, t_B, batch)
@@ -104,9 +104,9 @@ class Dmd2(Method):
         uncond_BTCHW = self.teacher.predict_x0(noisy_BTCHW, t_B, self.teacher.negative_text(batch.size))
         return guided(cond_BTCHW, uncond_BTCHW, guidance_at(t_B, self.options.scale, self.options.guidance_range))
 
-    def _critic_loss(self, x_BTCHW: Tensor, batch: Batch, draw: Draw) -> StagedLoss:
+    def _critic_loss(self, sample: StudentSample, batch: Batch, draw: Draw) -> StagedLoss:
         """Flow matching of the critic on the student's samples."""
-        t_B = self._score_timestep(draw)
+        x_BTCHW, t_B = sample.x_BTCHW, self._score_timestep(sample.next_B, draw)
         noise_BTCHW = draw.normal_like("score", x_BTCHW)
         noisy_BTCHW = self.critic.add_noise(x_BTCHW, noise_BTCHW, t_B)
         if self.options.critic_loss == "velocity":
@@ -116,10 +116,16 @@ class Dmd2(Method):
             value = critic_x0_loss(self.critic.predict_x0(noisy_BTCHW, t_B, batch.text), x_BTCHW)
         return StagedLoss(role="critic", name="critic_loss", value=value)
 
-    def _score_timestep(self, draw: Draw) -> Tensor:
-        """Where the scores are compared: uniform over [0, 1000), shifted, clamped; one per sample, [B]."""
-        shifted_B = self.student.shift_timestep(draw.uniform("score_timestep", 0.0, 1000.0))
-        return shifted_B.clamp(self.options.min_timestep_ratio * 1000.0, self.options.max_timestep_ratio * 1000.0)
+    def _score_timestep(self, next_B: Tensor, draw: Draw) -> Tensor:
+        """Where the scores of samples are compared, [B]: uniform over [0, 1000), shifted, clamped.
+
+        With ``score_timesteps: from_next_step`` the shifted one is squeezed into [next_B, 1000): sampling noises the sample to
+        ``next_B``, so its distribution has to be right there, and what is finer is the later steps' own.
+        """
+        timestep_B = self.student.shift_timestep(draw.uniform("score_timestep", 0.0, 1000.0))
+        if self.options.score_timesteps == "from_next_step":
+            timestep_B = next_B + (1.0 - next_B / 1000.0) * timestep_B
+        return timestep_B.clamp(self.options.min_timestep_ratio * 1000.0, self.options.max_timestep_ratio * 1000.0)
 
     def roles_to_step(self, step: int) -> tuple[str, ...]:
         """The critic on every step, the student too on every ``generator_update_interval``-th."""

@@ -8,6 +8,7 @@ forwards. ``data_latent`` noises the data to a step drawn per sample. Either way
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
@@ -31,19 +32,37 @@ def ode_move(x_BTCHW: Tensor, x0_BTCHW: Tensor, timestep_B: Tensor, next_B: Tens
     return ((1.0 - there) * x0_BTCHW + there * implied_BTCHW).to(x_BTCHW.dtype)
 
 
+@dataclass(frozen=True)
+class StudentSample:
+    """What the student predicts at one of its steps.
+
+    Attributes:
+        x_BTCHW: x̂0. With a graph of that one forward, unless gradients are off.
+        next_B: the timestep of the step after, to which sampling would noise x̂0; 0 after the last.
+    """
+
+    x_BTCHW: Tensor
+    next_B: Tensor
+
+    def detach(self) -> StudentSample:
+        """The same without a graph."""
+        return StudentSample(self.x_BTCHW.detach(), self.next_B)
+
+
 def student_sample(
     student: Role, batch: Batch, draw: Draw, steps: Sequence[float], *, from_data: bool, move: Move, attn_kind: str
-) -> Tensor:
-    """x̂0 of the student at the drawn step, [B, T, C, H, W]. With a graph of that one forward, unless gradients are off."""
+) -> StudentSample:
+    """The student's prediction at the drawn step: one step for the batch in a simulated rollout, one per sample from data."""
+    following = (*steps[1:], 0.0)
     if from_data:
         noise_BTCHW = draw.normal("start", batch.latent_shape)
-        step_B = draw.choice("step", steps)
+        step_B, next_B = draw.choice("step", steps), draw.choice("step", following)
         noisy_BTCHW = student.add_noise(batch.latents, noise_BTCHW, step_B)
     else:
         exit_index = draw.shared_index("exit", len(steps))
         noisy_BTCHW = simulate(student, batch, draw, steps[: exit_index + 1], move=move, attn_kind=attn_kind)
-        step_B = _constant(steps[exit_index], batch, noisy_BTCHW)
-    return student.predict_x0(noisy_BTCHW, step_B, batch.text, attn_kind=attn_kind)
+        step_B, next_B = (_constant(timesteps[exit_index], batch, noisy_BTCHW) for timesteps in (steps, following))
+    return StudentSample(student.predict_x0(noisy_BTCHW, step_B, batch.text, attn_kind=attn_kind), next_B)
 
 
 @torch.no_grad()

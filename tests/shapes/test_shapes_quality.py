@@ -49,11 +49,11 @@ def test_sixty_four_steps_of_dmd2_make_a_student_that_shows_most_captions_in_one
 ) -> None:
     monkeypatch.chdir(ROOT)
     rows = {"before": {"role": "teacher", "steps": 1, "guidance_scale": 1.0}, "after": {"role": "student"}}
-    comparison = {"rows": rows, "prompts": list(captions(SMALL)), "clips_per_prompt": 2, "page_clips": 1}
+    comparison = {"rows": rows, "prompts": list(captions(SMALL)), "clips_per_prompt": 6, "page_clips": 1}
     overrides = [
         f"output_dir={tmp_path / 'run'}",
         "training.max_train_steps=64",
-        "roles.student.ema=null",  # sixteen updates are too few for an average over fifty
+        "roles.student.ema=null",  # an average over fifty updates remembers the untrained student
         "validation.interval=null",
         "validation.at_start=false",
         f"comparison={json.dumps(comparison)}",
@@ -62,5 +62,5 @@ def test_sixty_four_steps_of_dmd2_make_a_student_that_shows_most_captions_in_one
     outcome = train(prepare(run), RunDirectory(tmp_path / "run"), [], Console(quiet=True))
     assert outcome.comparison is not None
     before, after = (line.figures["shapes/all_correct"] for line in outcome.comparison[0].lines)
-    assert before < 0.2  # 15 of these 96 clips
+    assert before < 0.15  # of 288 clips, as benchmarks/quality_shapes.py judges
     assert after > 0.6

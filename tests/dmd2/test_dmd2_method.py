@@ -33,8 +33,8 @@ OPTIONS = [
     Dmd2Options(rollout="data_latent", critic_loss="x0", normalizer="none"),
     Dmd2Options(rollout_move="ode", critic_reuses_student_sample=False, normalizer="per_batch", guidance_scale=1.0),
     Dmd2Options(dmd_denoising_steps=(1000,), generator_update_interval=1),
-    Dmd2Options(score_timesteps="from_next_step"),
-    Dmd2Options(score_timesteps="from_next_step", rollout="data_latent"),
+    Dmd2Options(score_floor=0.3),
+    Dmd2Options(score_floor=1.0, rollout="data_latent"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Where scores are compared: everywhere, or only as noisy as the next step starts and noisier."""
+"""Where scores are compared: everywhere, or from a share of the timestep at which the next step starts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def scored(step: int, flow_shift: float = 1.0, **changes: object) -> list[Tensor
     options = {
         "dmd_denoising_steps": STEPS,
         "generator_update_interval": 1,
-        "score_timesteps": "from_next_step",
+        "score_floor": 1.0,
         "min_timestep_ratio": 0.0,
         "max_timestep_ratio": 1.0,
         **changes,
@@ -45,7 +45,7 @@ def scored(step: int, flow_shift: float = 1.0, **changes: object) -> list[Tensor
 @pytest.mark.parametrize("step", range(1, 9))
 def test_a_simulated_sample_is_scored_from_where_the_next_step_starts(step: int) -> None:
     floor = NEXT[toy_draw(step, SIZE).within("student").shared_index("exit", 3)]
-    everywhere = scored(step, score_timesteps="all")
+    everywhere = scored(step, score_floor=0.0)
     for squeezed, uniform in zip(scored(step), everywhere, strict=True):
         torch.testing.assert_close(squeezed, floor + (1 - floor / 1000) * uniform)
         assert squeezed.min() >= floor
@@ -60,7 +60,7 @@ def test_every_step_is_drawn_by_some_of_these_training_steps() -> None:
 def test_noised_data_is_scored_from_where_each_samples_own_next_step_starts() -> None:
     next_B = toy_draw(1, SIZE).within("student").choice("step", NEXT)
     assert set(next_B.tolist()) == set(NEXT)
-    everywhere = scored(1, rollout="data_latent", score_timesteps="all")
+    everywhere = scored(1, rollout="data_latent", score_floor=0.0)
     for squeezed, uniform in zip(scored(1, rollout="data_latent"), everywhere, strict=True):
         torch.testing.assert_close(squeezed, next_B + (1 - next_B / 1000) * uniform)
 
@@ -80,7 +80,7 @@ def test_a_critics_own_rollout_is_scored_from_its_own_next_step() -> None:
 
 def test_the_flow_shift_comes_before_the_squeeze_and_the_clamp_after_it() -> None:
     step = next(step for step in range(1, 50) if toy_draw(step).within("student").shared_index("exit", 3) == 1)
-    u = scored(step, score_timesteps="all")[0] / 1000
+    u = scored(step, score_floor=0.0)[0] / 1000
     shifted = 3 * u / (1 + 2 * u)
     squeezed = scored(step, flow_shift=3.0)[0]
     torch.testing.assert_close(squeezed, 1000 * (0.4 + 0.6 * shifted))
@@ -91,10 +91,12 @@ def test_the_flow_shift_comes_before_the_squeeze_and_the_clamp_after_it() -> Non
 
 def test_one_step_has_no_next_and_is_scored_everywhere() -> None:
     one = {"dmd_denoising_steps": (1000.0, 0.0)}
-    for squeezed, uniform in zip(scored(1, **one), scored(1, score_timesteps="all", **one), strict=True):
+    for squeezed, uniform in zip(scored(1, **one), scored(1, score_floor=0.0, **one), strict=True):
         assert torch.equal(squeezed, uniform)
 
 
-def test_the_ode_move_is_refused_and_the_two_ways_out_are_named() -> None:
-    with pytest.raises(ValueError, match=r"set rollout_move: sde, or score_timesteps: all"):
-        Dmd2Options(score_timesteps="from_next_step", rollout_move="ode")
+@pytest.mark.parametrize("share", [0.25, 0.5])
+def test_a_share_of_the_next_steps_timestep_is_the_floor(share: float) -> None:
+    step = next(step for step in range(1, 50) if toy_draw(step).within("student").shared_index("exit", 3) == 0)
+    everywhere = scored(step, score_floor=0.0)[0]
+    torch.testing.assert_close(scored(step, score_floor=share)[0], 700 * share + (1 - 0.7 * share) * everywhere)

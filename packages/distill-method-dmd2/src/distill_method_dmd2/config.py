@@ -39,8 +39,8 @@ class Dmd2Options(Options):
     """Score timesteps are clamped to at least this share of 1000."""
     max_timestep_ratio: Annotated[float, Field(ge=0, le=1)] = 0.98
     """Score timesteps are clamped to at most this share of 1000."""
-    score_timesteps: Literal["all", "from_next_step"] = "all"
-    """Where samples are compared. from_next_step: only as noisy as the next step starts, or noisier; keeps variety (arXiv 2510.27684)."""
+    score_floor: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """A step's samples are compared from this share of the next step's timestep up. Above 0 keeps variety (arXiv 2510.27684: 1)."""
     normalizer: Literal["per_sample", "per_batch", "none"] = "per_sample"
     """What the gradient is divided by: mean |x - x0_teacher| of each sample, of the whole batch, or nothing."""
     normalizer_floor: Annotated[float, Field(gt=0)] = 1e-6
@@ -88,11 +88,6 @@ class Dmd2Options(Options):
             )
         if self.guidance_range[0] > self.guidance_range[1]:
             raise ValueError("guidance_range ends before it begins; exchange its two timesteps")
-        if self.score_timesteps == "from_next_step" and self.rollout_move == "ode":
-            raise ValueError(
-                "score_timesteps: from_next_step holds where fresh noise leads to the next step; "
-                "set rollout_move: sde, or score_timesteps: all"
-            )
         if self.regression_weight and self.steps[0] != 1000:
             raise ValueError(
                 f"the regression is of a student that starts from pure noise, dmd_denoising_steps starts at {self.steps[0]:g}; "

@@ -117,14 +117,14 @@ class Dmd2(Method):
         return StagedLoss(role="critic", name="critic_loss", value=value)
 
     def _score_timestep(self, next_B: Tensor, draw: Draw) -> Tensor:
-        """Where the scores of samples are compared, [B]: uniform over [0, 1000), shifted, clamped.
+        """Where the scores of samples are compared, [B]: uniform over [0, 1000), shifted, squeezed, clamped.
 
-        With ``score_timesteps: from_next_step`` the shifted one is squeezed into [next_B, 1000): sampling noises the sample to
-        ``next_B``, so its distribution has to be right there, and what is finer is the later steps' own.
+        They are squeezed into [floor, 1000), with the floor a share of ``next_B``, the timestep of the step after. Sampling
+        noises x̂0 to there: what is finer is the later steps' own.
         """
-        timestep_B = self.student.shift_timestep(draw.uniform("score_timestep", 0.0, 1000.0))
-        if self.options.score_timesteps == "from_next_step":
-            timestep_B = next_B + (1.0 - next_B / 1000.0) * timestep_B
+        floor_B = self.options.score_floor * next_B
+        shifted_B = self.student.shift_timestep(draw.uniform("score_timestep", 0.0, 1000.0))
+        timestep_B = floor_B + (1.0 - floor_B / 1000.0) * shifted_B
         return timestep_B.clamp(self.options.min_timestep_ratio * 1000.0, self.options.max_timestep_ratio * 1000.0)
 
     def roles_to_step(self, step: int) -> tuple[str, ...]:

@@ -21,17 +21,17 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKLWan
 
-from distill_core.data.clips import cut_clips
-from distill_core.data.encode_videos import encode_videos
-from distill_core.data.encoding import Encoding
-from distill_core.data.folder import EncodingFolder
-from distill_core.data.keys import hash_encoders
-from distill_core.data.origin import Origin
-from distill_core.data.report import Fate
-from distill_core.data.rules import clip_rules
-from distill_core.data.shard import Shard
-from distill_core.data.sources import find_sources
-from distill_core.video import write_mp4
+from distill_core.data.encoding.clips import cut_clips
+from distill_core.data.encoding.encode_videos import encode_videos
+from distill_core.data.encoding.encoder import Encoding
+from distill_core.data.encoding.folder import EncodingFolder
+from distill_core.data.encoding.keys import hash_encoders
+from distill_core.data.encoding.report import Fate
+from distill_core.data.encoding.rules import clip_rules
+from distill_core.data.encoding.shard import Shard
+from distill_core.data.encoding.sources import find_sources
+from distill_core.data.reading.origin import Origin
+from distill_core.video.files import write_mp4
 from distill_model_wan.config import WanOptions
 from distill_model_wan.folder import inspect
 from distill_model_wan.model import WanModel

@@ -23,11 +23,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from distill_core.data.dataset import ParquetDataset, open_dataset
+from distill_core.data.reading.dataset import ParquetDataset, open_dataset
+from distill_core.finished.restore import RestoredRole, open_finished, restore_role
 from distill_core.plugins.discovery import discover
-from distill_core.preparation import Placement
-from distill_core.randomness import KeyedDraw
-from distill_core.restore import RestoredRole, open_finished, restore_role
+from distill_core.running.preparation import Placement
+from distill_core.training.draws import KeyedDraw
 from distill_method_finetune.config import FinetuneOptions
 from distill_method_finetune.method import Finetune
 from distill_metric_shapes.captions import SMALL, captions

@@ -25,11 +25,11 @@ import pyarrow.parquet as pq
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from distill_core.data.columns import CAPTION_COLUMNS, LATENT_COLUMNS, T2V_SCHEMA, ClipRecord
-from distill_core.data.dataset import open_dataset
-from distill_core.data.order import Bucket
-from distill_core.data.stream import RowStream
-from distill_core.data.writer import open_writer
+from distill_core.data.encoding.writer import open_writer
+from distill_core.data.reading.columns import CAPTION_COLUMNS, LATENT_COLUMNS, T2V_SCHEMA, ClipRecord
+from distill_core.data.reading.dataset import open_dataset
+from distill_core.data.reading.order import Bucket
+from distill_core.data.reading.stream import RowStream
 from distill_core.protocols import Row
 
 COLUMNS = [*CAPTION_COLUMNS, *LATENT_COLUMNS]

@@ -15,19 +15,19 @@ import torch
 from rich.console import Console
 from tests.core.conftest import INDEX, ToyWorld, methods
 
-from distill_core.build import Runtime, build, build_models, build_roles
 from distill_core.config.document import write_yaml
 from distill_core.config.resolve import examine, open_run
 from distill_core.errors import ConfigError, RunDirectoryError
-from distill_core.events import Events
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.specs import MethodSpec, Options, RoleNeed
-from distill_core.preparation import prepare, prepare_found
-from distill_core.progress import Progress
 from distill_core.protocols import Batch, Draw, Role, StagedLoss, ValidationRequest
-from distill_core.run_directory import RunDirectory
-from distill_core.session import train
+from distill_core.running.build import Runtime, build, build_models, build_roles
+from distill_core.running.preparation import prepare, prepare_found
+from distill_core.running.run_directory import RunDirectory
+from distill_core.running.session import train
 from distill_core.testing.toy_spec import TOY, write_toy_model
+from distill_core.tracking.events import Events
+from distill_core.tracking.progress import Progress
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from tests.commands.conftest import Command
 
 from distill_core.errors import RunDirectoryError
-from distill_core.output_folder import check_output_folder
+from distill_core.running.output_folder import check_output_folder
 
 
 def test_a_folder_that_can_be_made_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,14 +13,14 @@ from tests.core.brightness import BRIGHTNESS
 
 from distill_core.config.document import write_yaml
 from distill_core.config.resolve import ResolvedRun, open_run
-from distill_core.data.columns import T2V_SCHEMA, ClipRecord
-from distill_core.data.writer import ParquetWriter
+from distill_core.data.encoding.writer import ParquetWriter
+from distill_core.data.reading.columns import T2V_SCHEMA, ClipRecord
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.registry import Registry
 from distill_core.plugins.specs import MethodSpec
-from distill_core.preparation import prepare
-from distill_core.run_directory import RunDirectory
-from distill_core.session import train
+from distill_core.running.preparation import prepare
+from distill_core.running.run_directory import RunDirectory
+from distill_core.running.session import train
 from distill_core.testing.toy import encode_caption
 from distill_core.testing.toy_spec import TOY, write_toy_model
 

@@ -21,17 +21,18 @@ from torch import nn
 from torch.distributed.checkpoint.filesystem import FileSystem, FileSystemReader
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata, MetadataIndex
 
-from distill_core.checkpoint import Checkpoint, Checkpoints, TrainingState
-from distill_core.checkpoint.files import sha256
+from distill_core.checkpoint import Checkpoint, Checkpoints
 from distill_core.checkpoint.tensors import load_tensors, save_tensors
 from distill_core.config.schema import Optimization
-from distill_core.data.order import Bucket
-from distill_core.data.stream import RowStream
+from distill_core.data.reading.order import Bucket
+from distill_core.data.reading.stream import RowStream
+from distill_core.durable import sha256
 from distill_core.errors import CheckpointError
-from distill_core.events import Events
-from distill_core.optimization import RoleOptimizer
-from distill_core.roles import RoleHandle
 from distill_core.testing.contracts import toy_roles
+from distill_core.tracking.events import Events
+from distill_core.training.optimization import RoleOptimizer
+from distill_core.training.roles import RoleHandle
+from distill_core.training.state import TrainingState
 
 
 def toy_state(buffer: float = 0.0) -> TrainingState:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from distill_core.ema import WeightAverage
+from distill_core.training.averages import WeightAverage
 
 
 def test_average_by_hand() -> None:

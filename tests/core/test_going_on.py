@@ -16,9 +16,9 @@ from tests.core.conftest import ToyWorld
 
 from distill_core.checkpoint import Checkpoint
 from distill_core.errors import NonFiniteError, RunDirectoryError
-from distill_core.preparation import prepare
-from distill_core.run_directory import RunDirectory
-from distill_core.session import train
+from distill_core.running.preparation import prepare
+from distill_core.running.run_directory import RunDirectory
+from distill_core.running.session import train
 
 
 def console_of(world: ToyWorld, mapping: dict[str, Any], *overrides: str) -> str:
@@ -80,7 +80,7 @@ def test_an_exit_reason_does_not_outlive_the_start_of_the_next_process(world: To
 
 
 def test_an_exit_reason_says_what_ended_the_run(world: ToyWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    from distill_core import session
+    from distill_core.running import session
 
     def fails(*_: object) -> None:
         raise ZeroDivisionError("in a plugin")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from distill_core.metrics import MetricWindow
+from distill_core.training.metrics import MetricWindow
 
 
 def test_means_are_over_each_names_own_count() -> None:

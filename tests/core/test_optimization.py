@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from distill_core.config.schema import Optimization
-from distill_core.optimization import RoleOptimizer, lr_multiplier
+from distill_core.training.optimization import RoleOptimizer, lr_multiplier
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill_core.randomness import KeyedDraw, key_bits, key_fraction
+from distill_core.randomness import key_bits, key_fraction
+from distill_core.training.draws import KeyedDraw
 
 CPU = torch.device("cpu")
 

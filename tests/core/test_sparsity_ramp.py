@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.core.conftest import INDEX, ToyWorld
 
+from distill_core.config.sparsity import SparsityRamp
 from distill_core.errors import ConfigError
-from distill_core.sparsity import SparsityRamp
 from distill_core.testing.contracts import toy_batch, toy_roles
 from distill_core.testing.toy import ToyAdapter
 
@@ -82,7 +82,7 @@ def test_every_micro_step_of_a_step_has_its_sparsity_and_the_log_says_it(
 def test_validation_and_comparison_are_at_the_target_from_the_start(
     world: ToyWorld, asked: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("distill_core.trainer.DistillTrainer.train_step", lambda trainer, step: None)
+    monkeypatch.setattr("distill_core.training.trainer.DistillTrainer.train_step", lambda trainer, step: None)
     rows = {
         "sparse": {"role": "student"},
         "denser": {"role": "student", "attn_kind": "dense"},

@@ -13,18 +13,19 @@ from tests.core.conftest import methods
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from distill_core.checkpoint import Checkpoints, TrainingState
+from distill_core.checkpoint import Checkpoints
 from distill_core.config.schema import Optimization
-from distill_core.data.order import Bucket
-from distill_core.data.stream import RowStream
-from distill_core.events import Events
-from distill_core.optimization import RoleOptimizer
-from distill_core.progress import Progress
+from distill_core.data.reading.order import Bucket
+from distill_core.data.reading.stream import RowStream
 from distill_core.protocols import Batch, Draw, Row, StagedLoss, ValidationRequest
-from distill_core.roles import RoleHandle
 from distill_core.testing.contracts import toy_roles
 from distill_core.testing.toy import ToyText
-from distill_core.trainer import DistillTrainer, Schedule
+from distill_core.tracking.events import Events
+from distill_core.tracking.progress import Progress
+from distill_core.training.optimization import RoleOptimizer
+from distill_core.training.roles import RoleHandle
+from distill_core.training.state import TrainingState
+from distill_core.training.trainer import DistillTrainer, Schedule
 
 
 class Numbers:

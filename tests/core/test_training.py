@@ -17,10 +17,10 @@ from torch.distributed.checkpoint import FileSystemReader
 from torch.distributed.checkpoint.state_dict_loader import load as dcp_load
 
 from distill_core.checkpoint import Checkpoint, Checkpoints
-from distill_core.data.stream import RowStream
+from distill_core.data.reading.stream import RowStream
 from distill_core.errors import CheckpointError, NonFiniteError, RunDirectoryError
-from distill_core.events import Events
-from distill_core.run_directory import RunDirectory
+from distill_core.running.run_directory import RunDirectory
+from distill_core.tracking.events import Events
 
 
 def final_bytes(directory: RunDirectory, step: int) -> bytes:
@@ -270,7 +270,7 @@ def test_retention_does_not_count_a_damaged_checkpoint(world: ToyWorld) -> None:
 
 
 def test_a_run_that_cannot_be_built_says_so_in_its_directory(world: ToyWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    from distill_core import session
+    from distill_core.running import session
 
     def fails(*_: object) -> None:
         raise CheckpointError("no")

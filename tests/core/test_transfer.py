@@ -7,8 +7,8 @@ from unittest.mock import Mock, patch
 import torch
 from torch import Tensor
 
-from distill_core import randomness
-from distill_core.randomness import KeyedDraw
+from distill_core.training import draws as randomness
+from distill_core.training.draws import KeyedDraw
 from distill_core.transfer import to_device
 
 

@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from rich.console import Console
 from tests.core.conftest import methods
 
-from distill_core import validation
 from distill_core.config.schema import Validation
-from distill_core.ema import WeightAverage
-from distill_core.events import Events
-from distill_core.measures import Measures
-from distill_core.progress import Progress
 from distill_core.protocols import Role, SampledVideo, ValidationRequest
-from distill_core.roles import RoleHandle
+from distill_core.sampling import validator as validation
+from distill_core.sampling.measures import Measures
+from distill_core.sampling.validator import VideoValidator, completed, slug
 from distill_core.testing.contracts import toy_roles
 from distill_core.tracking import JsonlTracker
-from distill_core.validation import VideoValidator, completed, slug
+from distill_core.tracking.events import Events
+from distill_core.tracking.progress import Progress
+from distill_core.training.averages import WeightAverage
+from distill_core.training.roles import RoleHandle
 
 
 class WeightSampler:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from distill_core.config.data_sets import listed_data
 from distill_core.config.schema import Data
-from distill_core.data.dataset import open_dataset
-from distill_core.data.mixture import Mixture, Part
+from distill_core.data.reading.dataset import open_dataset
+from distill_core.data.reading.mixture import Mixture, Part
 
 
 def open_mixture(data: Data, latents: bool) -> Mixture:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from distill_core.data.bad_rows import BadRowError
-from distill_core.data.columns import T2V_SCHEMA, TEXT_ONLY_SCHEMA, CaptionRecord, ClipRecord
-from distill_core.data.writer import ParquetWriter
+from distill_core.data.encoding.writer import ParquetWriter
+from distill_core.data.reading.bad_rows import BadRowError
+from distill_core.data.reading.columns import T2V_SCHEMA, TEXT_ONLY_SCHEMA, CaptionRecord, ClipRecord
 from distill_core.plugins import LatentSpace, ModelFacts
 from distill_core.protocols import Row
 

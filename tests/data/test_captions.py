@@ -1,4 +1,4 @@
-"""distill_core.data.captions and .sources: every caption finds its video, and every fault has its line."""
+"""distill_core.data.encoding.captions and .sources: every caption finds its video, and every fault has its line."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from distill_core.data.captions import CaptionEntry, read_captions
-from distill_core.data.sources import Source, find_sources
+from distill_core.data.encoding.captions import CaptionEntry, read_captions
+from distill_core.data.encoding.sources import Source, find_sources
 from distill_core.errors import DataError
 
 

@@ -1,4 +1,4 @@
-"""distill_core.data.clips: rate, length and size of what is encoded, and the words for what was changed."""
+"""distill_core.data.encoding.clips: rate, length and size of what is encoded, and the words for what was changed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from distill_core.data.clips import Clip, cut_clips
-from distill_core.data.frames import crop_middle, resample, resize_to_cover
-from distill_core.data.rules import ClipRules, Grid, clip_rules
+from distill_core.data.encoding.clips import Clip, cut_clips
+from distill_core.data.encoding.frames import crop_middle, resample, resize_to_cover
+from distill_core.data.encoding.rules import ClipRules, Grid, clip_rules
 from distill_core.errors import DataError
-from distill_core.video import TimedFrame, iterate_frames, write_mp4
+from distill_core.video.files import TimedFrame, iterate_frames, write_mp4
 
 MakeVideo = Callable[..., Path]
 
@@ -207,7 +207,7 @@ def test_a_long_video_is_never_in_memory_as_a_whole(make_video: MakeVideo, monke
             decoded += 1
             yield frame
 
-    monkeypatch.setattr("distill_core.data.clips.iterate_frames", counted)
+    monkeypatch.setattr("distill_core.data.encoding.clips.iterate_frames", counted)
     cut = cut_clips(make_video(25), rules(num_frames=5, clips_per_video=9))
     for number in range(1, 4):
         assert levels(next(cut).frames)[0] == 5 * (number - 1)

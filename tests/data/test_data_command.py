@@ -21,14 +21,14 @@ from typer.main import get_command
 from distill_core.cli.data import app
 from distill_core.cli.encoding import SKIPPED_SHOWN, summary_lines
 from distill_core.cli.family import chosen_family
-from distill_core.data.dataset import open_dataset
-from distill_core.data.report import Fate
-from distill_core.data.shard import Shard
+from distill_core.data.encoding.report import Fate
+from distill_core.data.encoding.shard import Shard
+from distill_core.data.reading.dataset import open_dataset
 from distill_core.errors import DataError, ModelFolderError, PluginError, RunDirectoryError
 from distill_core.plugins.index import PluginIndex
 from distill_core.testing.toy import ToyModel
 from distill_core.testing.toy_spec import TEXT_LENGTH, TOY, write_toy_model
-from distill_core.video import write_mp4
+from distill_core.video.files import write_mp4
 
 
 def test_a_folder_of_videos_becomes_a_data_set(toy: Path, videos: Path, tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from distill_core.cli.data import app
-from distill_core.data.captions import CAPTION_KEYS, FILE_KEYS
-from distill_core.data.columns import T2V_SCHEMA, TEXT_ONLY_SCHEMA
-from distill_core.data.sources import CAPTION_FILES
-from distill_core.data.tensors import DTYPES
+from distill_core.data.encoding.captions import CAPTION_KEYS, FILE_KEYS
+from distill_core.data.encoding.sources import CAPTION_FILES
+from distill_core.data.reading.columns import T2V_SCHEMA, TEXT_ONLY_SCHEMA
+from distill_core.data.reading.tensors import DTYPES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""distill_core.data.fit: data, model and section agree, or the message says how to make them."""
+"""distill_core.data.reading.fit: data, model and section agree, or the message says how to make them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from data_sets import FACTS
 
 from distill_core.config.schema import Data
-from distill_core.data.dataset import DatasetSummary, Kind
-from distill_core.data.fit import fitting_shapes
+from distill_core.data.reading.dataset import DatasetSummary, Kind
+from distill_core.data.reading.fit import fitting_shapes
 from distill_core.errors import DataError
 
 

@@ -1,4 +1,4 @@
-"""distill_core.data.plan and .mixture: which rows a run trains on, at which shape, and which it passes over."""
+"""distill_core.data.reading.plan and .mixture: which rows a run trains on, at which shape, and which it passes over."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from data_sets import FACTS, caption, clip, write_captions, write_clips
 from tests.data.data_sections import open_mixture
 
 from distill_core.config.schema import Data
-from distill_core.data.columns import T2V_SCHEMA
-from distill_core.data.mixture import Mixture
-from distill_core.data.plan import DataPlan, plan_data
+from distill_core.data.reading.columns import T2V_SCHEMA
+from distill_core.data.reading.mixture import Mixture
+from distill_core.data.reading.plan import DataPlan, plan_data
 from distill_core.errors import DataError
 
 

@@ -1,4 +1,4 @@
-"""distill_core.data.apportionment, .order and .plan under data.weights: shares of the samples, and no row starved."""
+"""distill_core.data.reading.apportionment, .order and .plan under data.weights: shares of the samples, and no row starved."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from tests.data.data_sections import open_mixture
 
 from distill_core.config.schema import Data
-from distill_core.data.apportionment import apportioned
-from distill_core.data.bad_rows import Quarantine
-from distill_core.data.order import BatchOrder, Bucket, Stratum
-from distill_core.data.plan import plan_data
-from distill_core.data.stream import RowStream
+from distill_core.data.reading.apportionment import apportioned
+from distill_core.data.reading.bad_rows import Quarantine
+from distill_core.data.reading.order import BatchOrder, Bucket, Stratum
+from distill_core.data.reading.plan import plan_data
+from distill_core.data.reading.stream import RowStream
 
 weights = st.fractions(Fraction(1, 1000), 1000, max_denominator=1000)
 SHAPE = (1, 1, 1, 1)

@@ -1,4 +1,4 @@
-"""distill_core.data.dataset: rows as they were written, and every fault named with its file and row."""
+"""distill_core.data.reading.dataset: rows as they were written, and every fault named with its file and row."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from data_sets import caption, clip, write_captions, write_clips
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill_core.data import files
-from distill_core.data.bad_rows import BadRowError
-from distill_core.data.columns import T2V_SCHEMA
-from distill_core.data.dataset import open_dataset
-from distill_core.data.tensors import DTYPES, is_finite
+from distill_core.data.reading import files
+from distill_core.data.reading.bad_rows import BadRowError
+from distill_core.data.reading.columns import T2V_SCHEMA
+from distill_core.data.reading.dataset import open_dataset
+from distill_core.data.reading.tensors import DTYPES, is_finite
 from distill_core.errors import DataError
 
 

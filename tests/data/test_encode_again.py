@@ -1,4 +1,4 @@
-"""distill_core.data.encode_videos and .store: what has been encoded is not encoded again, and nothing stale is kept."""
+"""distill_core.data.encoding.encode_videos and .store: what has been encoded is not encoded again, and nothing stale is kept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tiny_encoding import Counting, encode_folder, encoding, film, rows, write_videos
 
-from distill_core.data.dataset import open_dataset
+from distill_core.data.reading.dataset import open_dataset
 from distill_core.errors import RunDirectoryError
 
 

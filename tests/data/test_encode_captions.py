@@ -1,4 +1,4 @@
-"""distill_core.data.encode_captions: captions alone to text-only rows."""
+"""distill_core.data.encoding.encode_captions: captions alone to text-only rows."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import torch
 from tiny_encoding import Counting, PixelEncoder, encode_lines, encoding, report
 
-from distill_core.data.dataset import open_dataset
-from distill_core.data.report import Fate
+from distill_core.data.encoding.report import Fate
+from distill_core.data.reading.dataset import open_dataset
 
 
 def test_captions_alone_become_text_only_data(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""distill_core.data.folder: the output appears as a whole, and what others have made stays."""
+"""distill_core.data.encoding.folder: the output appears as a whole, and what others have made stays."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 from data_sets import clip, write_clips
 from tiny_encoding import Counting, encode_folder, encoding, film, rows
 
-from distill_core.data.folder import EncodingFolder
-from distill_core.data.origin import Origin
-from distill_core.data.shard import Shard
+from distill_core.data.encoding.folder import EncodingFolder
+from distill_core.data.encoding.shard import Shard
+from distill_core.data.reading.origin import Origin
 from distill_core.errors import RunDirectoryError
 
 
@@ -48,7 +48,7 @@ def test_the_old_folder_comes_back_if_the_new_one_cannot_take_its_place(
         rename(source, target)
 
     rename = os.replace
-    monkeypatch.setattr("distill_core.data.folder.os.replace", refuse)
+    monkeypatch.setattr("distill_core.data.encoding.folder.os.replace", refuse)
     with pytest.raises(OSError, match="the disk is gone"):
         encode_folder(tmp_path / "in", tmp_path / "out")
     assert rows(tmp_path / "out") == before

@@ -1,4 +1,4 @@
-"""distill_core.data.shard and .folder: several processes make one data set."""
+"""distill_core.data.encoding.shard and .folder: several processes make one data set."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_encoding import Counting, encode_folder, encoding, film, report, rows
 
-from distill_core.data.folder import EncodingFolder
-from distill_core.data.shard import Shard
+from distill_core.data.encoding.folder import EncodingFolder
+from distill_core.data.encoding.shard import Shard
 from distill_core.errors import DataError, RunDirectoryError
 
 

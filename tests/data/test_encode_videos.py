@@ -1,4 +1,4 @@
-"""distill_core.data.encode_videos: from a folder of videos to rows, every clip accounted for."""
+"""distill_core.data.encoding.encode_videos: from a folder of videos to rows, every clip accounted for."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tiny_encoding import PixelEncoder, encode_folder, encoding, film, report, r
 from torch import Tensor
 
 from distill_core.config.schema import Data
-from distill_core.data.dataset import open_dataset
-from distill_core.data.plan import plan_data
-from distill_core.data.report import Fate
-from distill_core.data.stream import RowStream
+from distill_core.data.encoding.report import Fate
+from distill_core.data.reading.dataset import open_dataset
+from distill_core.data.reading.plan import plan_data
+from distill_core.data.reading.stream import RowStream
 from distill_core.errors import DataError
-from distill_core.video import read_video
+from distill_core.video.files import read_video
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from distill_core.cli.data import app
 from distill_core.config.data_sets import HubData, hub_data, listed_data
 from distill_core.config.schema import Data
-from distill_core.data.hub_data import fetched
+from distill_core.data.reading.hub_data import fetched
 from distill_core.errors import DataError, RunDirectoryError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

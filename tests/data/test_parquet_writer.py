@@ -1,4 +1,4 @@
-"""distill_core.data.writer and .columns: the two schemas to the letter, laid out to be read in any order."""
+"""distill_core.data.encoding.writer and .columns: the two schemas to the letter, laid out to be read in any order."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 import torch
 from data_sets import caption, clip, write_captions, write_clips
 
-from distill_core.data.columns import T2V_SCHEMA, ClipRecord
-from distill_core.data.writer import ParquetWriter
+from distill_core.data.encoding.writer import ParquetWriter
+from distill_core.data.reading.columns import T2V_SCHEMA, ClipRecord
 
 TENSOR = [("bytes", pa.binary()), ("shape", pa.list_(pa.int64())), ("dtype", pa.string())]
 TEXT = [(f"text_embedding_{part}", kind) for part, kind in TENSOR]

@@ -1,4 +1,4 @@
-"""distill_core.data.read_ahead: the same items, made while others are worked on."""
+"""distill_core.data.encoding.read_ahead: the same items, made while others are worked on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from distill_core.data.read_ahead import read_ahead
+from distill_core.data.encoding.read_ahead import read_ahead
 
 
 def test_items_come_in_their_order_and_all_of_them() -> None:

@@ -1,4 +1,4 @@
-"""distill_core.data.stream: the same rows for everybody, and after every interruption."""
+"""distill_core.data.reading.stream: the same rows for everybody, and after every interruption."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from data_sets import Numbers, clip, write_clips
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill_core.data.bad_rows import BadRow, Quarantine
-from distill_core.data.dataset import open_dataset
-from distill_core.data.order import BatchOrder, Bucket, RowOrder
-from distill_core.data.stream import RowStream
+from distill_core.data.reading.bad_rows import BadRow, Quarantine
+from distill_core.data.reading.dataset import open_dataset
+from distill_core.data.reading.order import BatchOrder, Bucket, RowOrder
+from distill_core.data.reading.stream import RowStream
 from distill_core.errors import CheckpointError, DataError
 
 sizes = st.integers(1, 12)

@@ -1,4 +1,4 @@
-"""distill_core.video: what is written comes back, and what cannot be read is refused by name."""
+"""distill_core.video.files: what is written comes back, and what cannot be read is refused by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from distill_core.errors import DataError
-from distill_core.video import iterate_frames, read_video, write_mp4
+from distill_core.video.files import iterate_frames, read_video, write_mp4
 
 
 def moving_ramp(frames: int = 9, height: int = 32, width: int = 48) -> Tensor:

@@ -13,17 +13,17 @@ import torch
 from data_sets import FACTS
 from torch import Tensor
 
-from distill_core.data.captions import read_captions
-from distill_core.data.encode_captions import caption_id, encode_captions
-from distill_core.data.encode_videos import encode_videos
-from distill_core.data.encoding import Encoding
-from distill_core.data.folder import EncodingFolder
-from distill_core.data.origin import Origin
-from distill_core.data.report import Fate
-from distill_core.data.rules import clip_rules
-from distill_core.data.shard import Shard
-from distill_core.data.sources import find_sources
-from distill_core.video import write_mp4
+from distill_core.data.encoding.captions import read_captions
+from distill_core.data.encoding.encode_captions import caption_id, encode_captions
+from distill_core.data.encoding.encode_videos import encode_videos
+from distill_core.data.encoding.encoder import Encoding
+from distill_core.data.encoding.folder import EncodingFolder
+from distill_core.data.encoding.report import Fate
+from distill_core.data.encoding.rules import clip_rules
+from distill_core.data.encoding.shard import Shard
+from distill_core.data.encoding.sources import find_sources
+from distill_core.data.reading.origin import Origin
+from distill_core.video.files import write_mp4
 
 
 class PixelEncoder:

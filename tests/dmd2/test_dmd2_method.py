@@ -12,9 +12,9 @@ from torch import Tensor
 from distill_core.plugins.registry import Registry
 from distill_core.plugins.specs import MethodSpec
 from distill_core.protocols import Batch, ValidationRequest
-from distill_core.randomness import KeyedDraw
 from distill_core.testing.contracts import LATENT_SHAPE, check_method, gradients, toy_batch, toy_draw, toy_roles
 from distill_core.testing.toy import ToyAdapter, ToyText
+from distill_core.training.draws import KeyedDraw
 from distill_method_dmd2.config import Dmd2Options
 from distill_method_dmd2.losses import dmd_gradient, guided
 from distill_method_dmd2.method import Dmd2

@@ -14,7 +14,7 @@ import pytest
 import torch
 from clips import CAPTIONS_FILE, read_rows
 
-from distill_core.video import read_video, write_mp4
+from distill_core.video.files import read_video, write_mp4
 
 
 def _run(main: Callable[[], None], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:

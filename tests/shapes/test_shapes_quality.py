@@ -13,9 +13,9 @@ from rich.console import Console
 
 from distill_core.config.resolve import open_run
 from distill_core.plugins.discovery import discover
-from distill_core.preparation import prepare
-from distill_core.run_directory import RunDirectory
-from distill_core.session import train
+from distill_core.running.preparation import prepare
+from distill_core.running.run_directory import RunDirectory
+from distill_core.running.session import train
 from distill_metric_shapes.captions import SMALL, captions
 from distill_metric_shapes.measure import accuracy, measure
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from distill_core.protocols import ModelRequest
-from distill_core.roles import RoleHandle
+from distill_core.training.roles import RoleHandle
 from distill_model_wan.config import WanOptions
 from distill_model_wan.folder import WanFolder, inspect
 from distill_model_wan.model import WanModel

@@ -11,7 +11,7 @@ import torch
 
 from distill_core.errors import ModelFolderError, RunDirectoryError
 from distill_core.protocols import ValidationRequest
-from distill_core.roles import RoleHandle
+from distill_core.training.roles import RoleHandle
 from distill_model_wan.folder import WanFolder
 from distill_model_wan.model import WanModel
 from distill_model_wan.testing import Variant

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from distill_core.protocols import ValidationRequest
-from distill_core.roles import RoleHandle
+from distill_core.training.roles import RoleHandle
 from distill_model_wan import kept_captions
 from distill_model_wan.encoders import CaptionEncoder
 from distill_model_wan.kept_captions import KeptCaptions

@@ -13,7 +13,7 @@ from torch import Tensor
 from distill_core.errors import ConfigError, DataError, ModelFolderError
 from distill_core.protocols import ModelRequest, Row
 from distill_core.protocols.adapter import OPERATIONS, Adapter
-from distill_core.roles import RoleHandle
+from distill_core.training.roles import RoleHandle
 from distill_model_wan import flow
 from distill_model_wan.folder import WanFolder
 from distill_model_wan.model import WanModel

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from distill_core.protocols import ValidationRequest
-from distill_core.roles import RoleHandle
+from distill_core.training.roles import RoleHandle
 from distill_model_wan.config import WanOptions
 from distill_model_wan.folder import WanFolder, inspect
 from distill_model_wan.model import WanModel

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill_core.roles import RoleHandle
+from distill_core.training.roles import RoleHandle
 from distill_model_wan.model import WanModel
 from distill_model_wan.testing import make_tiny_pipeline
 

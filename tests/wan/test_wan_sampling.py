@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from distill_core.errors import DistillError
 from distill_core.protocols import SampledVideo, ValidationRequest
 from distill_core.protocols.validator import SamplerKind
-from distill_core.roles import RoleHandle
+from distill_core.training.roles import RoleHandle
 from distill_model_wan.model import WanModel
 from distill_model_wan.sampling import Noise, euler, evaluating, scheduled, sde
 from distill_model_wan.testing import Variant

@@ -11,15 +11,15 @@ import torch
 from distill_core.cli.encoding import EncodeRequest, carry_out
 from distill_core.cli.examining import show_preview
 from distill_core.config.schema import Data
-from distill_core.data.dataset import open_dataset
-from distill_core.data.fit import fitting_shapes
+from distill_core.data.reading.dataset import open_dataset
+from distill_core.data.reading.fit import fitting_shapes
 from distill_core.errors import DataError, ModelFolderError, RunDirectoryError
+from distill_core.finished.source import PixelSize, open_source
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.registry import Registry
 from distill_core.plugins.specs import ModelSpec
-from distill_core.preparation import Placement
-from distill_core.sampling_source import PixelSize, open_source
-from distill_core.video import write_mp4
+from distill_core.running.preparation import Placement
+from distill_core.video.files import write_mp4
 from distill_model_wan import plugin
 from distill_model_wan.config import WanOptions, settled
 from distill_model_wan.folder import inspect

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from distill_core.protocols import Row
-from distill_core.roles import RoleHandle
+from distill_core.training.roles import RoleHandle
 from distill_model_wan.folder import WanFolder
 from distill_model_wan.model import WanModel
 from distill_model_wan.testing import TEXT_WIDTH, Variant

@@ -1,6 +1,5 @@
-"""Saving and resuming: what is saved (state), and how it comes to disk and back (store)."""
+"""Saving and resuming: how a state comes to disk and back. What a state is, its owner says."""
 
-from distill_core.checkpoint.state import TrainingState
-from distill_core.checkpoint.store import Checkpoint, Checkpoints
+from distill_core.checkpoint.store import Checkpoint, Checkpoints, State
 
-__all__ = ["Checkpoint", "Checkpoints", "TrainingState"]
+__all__ = ["Checkpoint", "Checkpoints", "State"]

@@ -14,21 +14,36 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from distill_core.checkpoint.files import sha256, sync, write_json
-from distill_core.checkpoint.state import TrainingState
 from distill_core.checkpoint.tensors import load_tensors, save_tensors
+from distill_core.durable import sha256, sync, write_json
 from distill_core.errors import CheckpointError
-from distill_core.events import Events
 from distill_core.held_signals import HeldSignals
 from distill_core.protocols.validator import ValidationRequest
+from distill_core.tracking.events import Events
 
 SCHEMA = 1
+
+
+class State(Protocol):
+    """What can be saved, as views: saving reads through them, loading writes through them."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by name; the owner's own, not copies."""
+        ...
+
+    def numbers(self) -> dict[str, Any]:
+        """What is not a tensor, JSON-able."""
+        ...
+
+    def load_numbers(self, numbers: Mapping[str, Any]) -> None:
+        """Put back what :meth:`numbers` gave. Raises CheckpointError for those of another kind of run."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -130,7 +145,7 @@ class Checkpoints:
             )
         return None
 
-    def resume(self, state: TrainingState) -> int:
+    def resume(self, state: State) -> int:
         """Load the newest good checkpoint into ``state``. Returns its step, 0 if there is none."""
         checkpoint = self.newest_good()
         if checkpoint is None:
@@ -144,7 +159,7 @@ class Checkpoints:
         self.events.note("resumed", f"resumed from {checkpoint.path}", step=checkpoint.step)
         return checkpoint.step
 
-    def save(self, state: TrainingState, step: int, sampling: ValidationRequest | None) -> Path:
+    def save(self, state: State, step: int, sampling: ValidationRequest | None) -> Path:
         """Publish the state after ``step``. Returns its directory.
 
         A good checkpoint of that step is left as it is; a damaged one, which the run was not resumed from, is moved aside.
@@ -156,7 +171,7 @@ class Checkpoints:
             raise KeyboardInterrupt
         return final
 
-    def _publish(self, state: TrainingState, step: int, sampling: ValidationRequest | None) -> Path:
+    def _publish(self, state: State, step: int, sampling: ValidationRequest | None) -> Path:
         final = self.root / f"step-{step:08d}"
         if final.exists():
             if not Checkpoint(final, step).faults():
@@ -206,7 +221,7 @@ class Checkpoints:
                 self.events.warn("checkpoint_not_deleted", f"{checkpoint.path} could not be deleted: {error}")
 
 
-def _write(folder: Path, state: TrainingState, step: int, sampling: ValidationRequest | None) -> None:
+def _write(folder: Path, state: State, step: int, sampling: ValidationRequest | None) -> None:
     tensors = state.tensors()
     save_tensors(folder / "dcp", tensors)
     write_json(

@@ -21,7 +21,7 @@ from torch.distributed.checkpoint.metadata import Metadata
 from torch.distributed.checkpoint.state_dict_loader import load as dcp_load
 from torch.distributed.checkpoint.state_dict_saver import save as dcp_save
 
-from distill_core.checkpoint.files import sync
+from distill_core.durable import sync
 from distill_core.errors import CheckpointError
 from distill_core.plugins.border import describe
 

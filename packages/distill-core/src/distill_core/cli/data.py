@@ -127,8 +127,8 @@ def inspect(
     from distill_core.cli.waiting import waiting
 
     with waiting(f"reading {path}"):
-        from distill_core.data.hub_data import fetched
-        from distill_core.data.overview import overview
+        from distill_core.data.examining.overview import overview
+        from distill_core.data.reading.hub_data import fetched
 
         folder = fetched(str(path))
         found = overview(folder)
@@ -165,7 +165,7 @@ def validate(
 
     with waiting(f"reading {path}") as say:
         from distill_core.cli.examining import examine_for
-        from distill_core.data.hub_data import fetched
+        from distill_core.data.reading.hub_data import fetched
 
         found = examine_for(fetched(str(path)), model, family, text_length, say)
     if as_json:

@@ -21,7 +21,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from distill_core.data.report import Fate
+from distill_core.data.encoding.report import Fate
 
 ResultT = TypeVar("ResultT")
 
@@ -39,7 +39,7 @@ class _RateColumn(ProgressColumn):
 
 
 class EncodeProgress(Protocol):
-    """Hears of each video or caption that is done; a :data:`distill_core.data.report.Listener`."""
+    """Hears of each video or caption that is done; a :data:`distill_core.data.encoding.report.Listener`."""
 
     def __call__(self, fates: Sequence[Fate], /) -> None:
         """One more is done."""

@@ -1,6 +1,6 @@
 """The work of ``distill data encode``: check everything that is cheap to check, then encode; encoders are loaded for what is new.
 
-Knows the terminal and the plugins; what encoding is lies in :mod:`distill_core.data.encode_videos`.
+Knows the terminal and the plugins; what encoding is lies in :mod:`distill_core.data.encoding.encode_videos`.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from rich.console import Console
 from distill_core.cli.encode_progress import encode_progress
 from distill_core.cli.family import ChosenModel, EncoderWhenNeeded, chosen_family
 from distill_core.cli.waiting import waiting
-from distill_core.data.captions import CaptionEntry, read_captions
-from distill_core.data.encode_captions import caption_id, encode_captions
-from distill_core.data.encode_videos import encode_videos
-from distill_core.data.encoding import Encoding
-from distill_core.data.folder import REPORT, EncodingFolder
-from distill_core.data.keys import hash_encoders
-from distill_core.data.origin import Origin
-from distill_core.data.report import Fate
-from distill_core.data.rules import ClipRules, clip_rules
-from distill_core.data.shard import Shard
-from distill_core.data.sources import Source, find_sources
-from distill_core.data.tensors import DTYPES
+from distill_core.data.encoding.captions import CaptionEntry, read_captions
+from distill_core.data.encoding.encode_captions import caption_id, encode_captions
+from distill_core.data.encoding.encode_videos import encode_videos
+from distill_core.data.encoding.encoder import Encoding
+from distill_core.data.encoding.folder import REPORT, EncodingFolder
+from distill_core.data.encoding.keys import hash_encoders
+from distill_core.data.encoding.report import Fate
+from distill_core.data.encoding.rules import ClipRules, clip_rules
+from distill_core.data.encoding.shard import Shard
+from distill_core.data.encoding.sources import Source, find_sources
+from distill_core.data.reading.origin import Origin
+from distill_core.data.reading.tensors import DTYPES
 from distill_core.errors import DataError
 from distill_core.plugins.discovery import discover
 from distill_core.plugins.specs import ModelFacts

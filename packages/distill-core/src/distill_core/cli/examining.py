@@ -10,12 +10,12 @@ from pathlib import Path
 
 from distill_core.cli.family import ChosenModel, chosen_family
 from distill_core.cli.waiting import Say, waiting
-from distill_core.data.columns import LATENT_COLUMNS
-from distill_core.data.dataset import ParquetDataset, open_dataset
-from distill_core.data.examine import Examination, examine
-from distill_core.data.folder import PREVIEW
-from distill_core.data.origin import Origin
-from distill_core.data.preview import page, preview_clips
+from distill_core.data.encoding.folder import PREVIEW
+from distill_core.data.examining.examine import Examination, examine
+from distill_core.data.examining.preview import page, preview_clips
+from distill_core.data.reading.columns import LATENT_COLUMNS
+from distill_core.data.reading.dataset import ParquetDataset, open_dataset
+from distill_core.data.reading.origin import Origin
 from distill_core.errors import DataError, ModelFolderError, RunDirectoryError
 from distill_core.plugins.discovery import discover
 from distill_core.plugins.specs import ModelFacts, ModelSpec

@@ -47,8 +47,8 @@ def export(
     import json
 
     from distill_core.cli.waiting import waiting
-    from distill_core.output_folder import check_output_folder
     from distill_core.plugins.discovery import discover
+    from distill_core.running.output_folder import check_output_folder
 
     grid = None if timesteps is None else _timesteps(timesteps)
     check_output_folder(output, must_be_new=True)
@@ -56,8 +56,8 @@ def export(
     with waiting("importing torch") as say:
         import torch
 
-        from distill_core.preparation import Placement
-        from distill_core.restore import restore_role
+        from distill_core.finished.restore import restore_role
+        from distill_core.running.preparation import Placement
 
         say(f"loading {run}")
         placement = Placement(torch.device("cpu"), torch.float32)

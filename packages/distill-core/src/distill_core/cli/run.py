@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from distill_core.config.resolve import ResolvedRun
     from distill_core.plugins.index import PluginIndex
-    from distill_core.preparation import Prepared
+    from distill_core.running.preparation import Prepared
 
 
 def run(
@@ -45,8 +45,8 @@ def run(
     if dry_run:
         _print_plan(prepared)
         return
-    from distill_core.run_directory import RunDirectory
-    from distill_core.session import train
+    from distill_core.running.run_directory import RunDirectory
+    from distill_core.running.session import train
 
     directory = RunDirectory(Path(prepared.run.config.output_dir))
     with prepared.run.loaded.blamed():
@@ -77,7 +77,7 @@ def checked(path: Path, overrides: Sequence[str], index: PluginIndex) -> Prepare
         found = examine(path, overrides, index)
         found.refuse_hopeless()
         say("importing torch, checking the data")
-        from distill_core.preparation import prepare_found
+        from distill_core.running.preparation import prepare_found
 
         return prepare_found(found)
 

@@ -99,14 +99,14 @@ def sample(
     "As recorded" is what a run directory or an export says of how it is sampled, e.g. its few steps.
     """
     from distill_core.cli.waiting import waiting
-    from distill_core.output_folder import check_output_folder
+    from distill_core.running.output_folder import check_output_folder
 
     wanted = [*(prompt or []), *(_prompts(prompts) if prompts else [])]
     if not wanted:
         raise ConfigError([Problem("", "nothing to show; give --prompt TEXT or --prompts FILE")], "distill sample")
     check_output_folder(output)
     with waiting("importing torch") as say:
-        from distill_core.sample import SampleOrder, load
+        from distill_core.finished.sample import SampleOrder, load
 
         order = SampleOrder(
             source=source,
@@ -133,7 +133,7 @@ def sample(
 
 def _prompts(path: Path) -> list[str]:
     """What a file asks to show. Raises DataError for a file that cannot be read."""
-    from distill_core.data.captions import read_captions, read_text
+    from distill_core.data.encoding.captions import read_captions, read_text
 
     if path.suffix.lower() in (".jsonl", ".csv"):
         return [entry.caption for entry in read_captions(path)]

@@ -11,15 +11,15 @@ from typing import Any
 from distill_core.comparison.page import PageClip, write_page
 from distill_core.comparison.table import ComparedLine, ComparisonTable
 from distill_core.config.schema import ComparedRow, Comparison, Validation
-from distill_core.events import Events
-from distill_core.measures import Measures
-from distill_core.progress import Progress
 from distill_core.protocols.model import Sampler
 from distill_core.protocols.tracker import Tracker
 from distill_core.protocols.validator import SampledVideo, ValidationRequest
-from distill_core.roles import RoleHandle
-from distill_core.validation import completed, slug
-from distill_core.video import write_mp4
+from distill_core.sampling.measures import Measures
+from distill_core.sampling.validator import completed, slug
+from distill_core.tracking.events import Events
+from distill_core.tracking.progress import Progress
+from distill_core.training.roles import RoleHandle
+from distill_core.video.files import write_mp4
 
 
 def request_of(row: ComparedRow, own: ValidationRequest | None) -> ValidationRequest:

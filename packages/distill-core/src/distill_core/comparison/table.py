@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from distill_core.checkpoint.files import write_json
+from distill_core.durable import write_json
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from distill_core.config.document import Document
 from distill_core.config.folders import inspect_folders, with_absolute_paths
 from distill_core.config.load import LoadedRun, parse_run
 from distill_core.config.schema import RunConfig
+from distill_core.config.sparsity import SparsityRamp
 from distill_core.errors import Problem
 from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.plugins.specs import Demands, MethodSpec, MetricSpec, ModelFacts, ModelSpec, Options
-from distill_core.sparsity import SparsityRamp
 
 if TYPE_CHECKING:
     from distill_core.plugins.index import PluginIndex

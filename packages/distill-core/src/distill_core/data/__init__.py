@@ -1,0 +1,1 @@
+"""Training data: encoding them, reading them, examining them."""

@@ -1,4 +1,4 @@
-"""The trainer, as the command line sees it. The core's own is :class:`distill_core.trainer.DistillTrainer`."""
+"""The trainer, as the command line sees it. The core's own is :class:`distill_core.training.trainer.DistillTrainer`."""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ from distill_core.plugins.specs import MethodSpec, Options
 from distill_core.protocols.adapter import Batch
 from distill_core.protocols.method import Method
 from distill_core.protocols.model import ModelRequest
-from distill_core.randomness import KeyedDraw
-from distill_core.roles import RoleHandle
 from distill_core.testing.toy import ToyAdapter, ToyModel, ToyText
 from distill_core.testing.toy_spec import TEXT_WIDTH, ToyOptions, inspect, write_toy_model
+from distill_core.training.draws import KeyedDraw
+from distill_core.training.roles import RoleHandle
 
 LATENT_SHAPE = (2, 2, 4, 4)
 CPU = torch.device("cpu")

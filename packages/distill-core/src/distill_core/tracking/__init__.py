@@ -1,7 +1,6 @@
-"""Trackers: where figures, videos and files go. metrics.jsonl is always one of them."""
+"""What is told of a run: figures, videos and files to trackers, events to a file, progress to the terminal."""
 
 from distill_core.tracking.fanout import Trackers
 from distill_core.tracking.jsonl import JsonlTracker
-from distill_core.tracking.open import open_trackers
 
-__all__ = ["JsonlTracker", "Trackers", "open_trackers"]
+__all__ = ["JsonlTracker", "Trackers"]

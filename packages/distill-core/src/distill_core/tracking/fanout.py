@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from distill_core.events import Events
 from distill_core.protocols.tracker import Tracker
+from distill_core.tracking.events import Events
 
 
 class Trackers:

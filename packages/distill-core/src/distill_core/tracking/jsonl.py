@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from distill_core.checkpoint.files import write_text
+from distill_core.durable import write_text
 
 
 class JsonlTracker:

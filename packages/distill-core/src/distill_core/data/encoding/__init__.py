@@ -1,0 +1,1 @@
+"""From files to rows: videos and captions through a model's encoders into parquet."""

@@ -1,0 +1,99 @@
+"""What encodes, and how its results are stored: what encoding videos and encoding captions share. Knows no family.
+
+Whatever has the two encoding methods will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from distill_core.data.encoding.keys import Keys
+from distill_core.data.encoding.report import Fate, Listener
+from distill_core.data.encoding.store import Store
+from distill_core.data.reading.origin import Origin
+from distill_core.data.reading.tensors import is_finite
+from distill_core.errors import DataError
+from distill_core.plugins.specs import ModelFacts
+
+CAPTIONS_KEPT = 256
+"""Encoded captions that are kept in memory for other clips with the same words."""
+
+
+class Encoder(Protocol):
+    """The part of a :class:`distill_core.protocols.ModelPlugin` that encodes."""
+
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """uint8 frames [F, H, W, 3] as one raw latent [C, T, H, W], float32 on the CPU."""
+        ...
+
+    def encode_caption(self, captions: Sequence[str]) -> Sequence[Tensor]:
+        """Captions as float32 tensors [L, D] on the CPU, trimmed to their own number of tokens."""
+        ...
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What encodes, and what its results are stored as.
+
+    Attributes:
+        encoder: the encoders of a model.
+        facts: the same model's facts, which latents must fit.
+        dtype: the dtype that tensors are stored in.
+        origin: what the data set records of all this.
+        listener: hears the fates of each clip or caption as they are known.
+    """
+
+    encoder: Encoder
+    facts: ModelFacts
+    dtype: torch.dtype
+    origin: Origin
+    listener: Listener
+
+    @property
+    def keys(self) -> Keys:
+        """What makes the keys of its rows."""
+        return Keys(self.origin.encoders, str(self.dtype).removeprefix("torch."), self.origin.text_length)
+
+
+@dataclass
+class CaptionEncoder:
+    """Encodes captions, each text once."""
+
+    encoding: Encoding
+    store: Store
+    recent: dict[str, Tensor] = field(default_factory=dict)
+
+    def __call__(self, caption: str) -> Tensor:
+        """[L, D] as it is stored. Raises DataError if it cannot be."""
+        key = self.encoding.keys.text(caption)
+        if key not in self.recent:
+            stored = self.store.text(key)
+            if stored is None:
+                (text_LD,) = self.encoding.encoder.encode_caption([caption])
+                stored = storable(text_LD, self.encoding.dtype, "text embedding")
+            if len(self.recent) >= CAPTIONS_KEPT:
+                del self.recent[next(iter(self.recent))]
+            self.recent[key] = stored
+        return self.recent[key]
+
+
+def heard(found: Iterator[tuple[Fate, ...]], listener: Listener) -> tuple[Fate, ...]:
+    """All fates, told to the listener as they come."""
+    heard_fates: list[Fate] = []
+    for fates in found:
+        listener(fates)
+        heard_fates += fates
+    return tuple(heard_fates)
+
+
+def storable(tensor: Tensor, dtype: torch.dtype, name: str) -> Tensor:
+    """The tensor in the dtype that it is stored in. Raises DataError if that leaves a value that is not finite."""
+    stored = tensor.to(dtype).contiguous()
+    if not is_finite(stored):
+        raise DataError(f"its {name} is not finite in {str(dtype).removeprefix('torch.')}; try another --dtype")
+    return stored

@@ -1,0 +1,67 @@
+"""Names that follow from content: two clips have one key where encoding them gives the same tensors."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from distill_core.data.encoding.rules import ClipRules
+from distill_core.plugins.specs import ModelFacts
+
+VERSION = 1
+"""Rises when the same clip, model and settings come to give other tensors."""
+_SNAPSHOT = re.compile(r"[0-9a-f]{40}")
+
+
+def digest(*parts: object) -> str:
+    """128 bits of a key's parts, in hexadecimal."""
+    return hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=16).hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_encoders(facts: ModelFacts) -> str:
+    """A key of the weights, and of every other file, of a model's encoders.
+
+    A snapshot of the Hugging Face Hub is known by its commit, which is such a key already, and needs no weights to be there yet.
+    """
+    if facts.path.parent.name == "snapshots" and _SNAPSHOT.fullmatch(facts.path.name):
+        return digest(facts.path.name)
+    files = sorted(_files(facts.path / part for part in facts.encoders) if facts.encoders else _files([facts.path]))
+    return digest(*(f"{file.relative_to(facts.path).as_posix()} {hash_file(file)}" for file in files))
+
+
+def _files(paths: Iterable[Path]) -> Iterable[Path]:
+    """Every file in these folders and below."""
+    for path in paths:
+        yield from (file for file in path.rglob("*") if file.is_file())
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Makes the keys of one encoding.
+
+    Attributes:
+        encoders: the model's, from :func:`hash_encoders`.
+        dtype: what tensors are stored in, by name.
+        text_length: the tokens that captions are cut at.
+    """
+
+    encoders: str
+    dtype: str
+    text_length: int | None = None
+
+    def latent(self, video: str, rules: ClipRules) -> str:
+        """The key of all clips of a video, whose bytes have the hash ``video``."""
+        return digest("latent", VERSION, self.encoders, self.dtype, video, rules)
+
+    def text(self, caption: str) -> str:
+        """The key of an encoded caption."""
+        return digest("text", VERSION, self.encoders, self.dtype, self.text_length, caption)

@@ -1,0 +1,1 @@
+"""Looking at a data set: what it holds, what of it is bad, what its latents show."""

@@ -1,0 +1,115 @@
+"""A contact sheet: some latents of a data set decoded again, as one HTML file that needs no network and no other file."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol
+
+from distill_core.data.reading.dataset import ParquetDataset
+from distill_core.data.reading.files import read_columns
+from distill_core.errors import DataError
+from distill_core.plugins.specs import ModelFacts
+from distill_core.protocols.adapter import DecodesLatents, PreparesBatch
+from distill_core.video.files import write_mp4
+
+FALLBACK_FPS = 16.0
+"""Frames per second of clips whose rows do not record it."""
+
+_STYLE = """
+:root { color-scheme: light dark; --quiet: #888; }
+body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem auto; padding: 0 1rem; max-width: 80rem; }
+h1 { font-size: 1.4rem; margin: 0 0 .2rem; }
+p, small { color: var(--quiet); }
+main { display: grid; grid-template-columns: repeat(auto-fill, minmax(200px, 1fr)); gap: 1.2rem; }
+figure { margin: 0; }
+figcaption { margin-top: .3rem; overflow-wrap: anywhere; }
+small { display: block; }
+video { display: block; width: 100%; image-rendering: pixelated; border-radius: 4px; background: #000; }
+"""
+
+
+class Decoder(PreparesBatch, DecodesLatents, Protocol):
+    """What turns rows into pixels again: two operations of a family's adapter."""
+
+
+@dataclass(frozen=True)
+class PreviewClip:
+    """One clip of the sheet: the row that it is, and what it is decoded to.
+
+    Attributes:
+        name: the row's id.
+        caption: its caption.
+        facts: its shapes and rate, in words.
+        mp4: the clip.
+    """
+
+    name: str
+    caption: str
+    facts: str
+    mp4: bytes
+
+
+def preview_clips(dataset: ParquetDataset, count: int, facts: ModelFacts, decoder: Decoder) -> Iterator[PreviewClip]:
+    """Decode ``count`` rows, spread evenly over the data set, which is read with its latents.
+
+    Raises DataError for a row that is malformed or does not fit the model of ``facts``.
+    """
+    rates = _rates(dataset)
+    with TemporaryDirectory() as folder:
+        for index in spread(len(dataset), count):
+            row = dataset[index]
+            assert row.latent_CTHW is not None, "the data set is opened with its latents"
+            C, T, H, W = row.latent_CTHW.shape
+            if misfit := facts.misfit((C, T, H, W)):
+                raise DataError(
+                    f"row {row.id} does not fit {facts.path}: {misfit}; name the model that encoded it with --model"
+                )
+            row = replace(row, text_LD=row.text_LD[: facts.text_length])  # decoding does not depend on it
+            batch = decoder.prepare_batch([row], (T, C, H, W))
+            assert batch.latents is not None
+            frames = decoder.decode_latents(batch.latents)[0]
+            path = Path(folder) / "clip.mp4"
+            write_mp4(path, frames, rates[index])
+            words = f"latent {[C, T, H, W]} · {len(frames)} frames of {frames.shape[2]}x{frames.shape[1]} at {rates[index]:g} fps"
+            yield PreviewClip(row.id, row.caption, words, path.read_bytes())
+
+
+def spread(rows: int, count: int) -> list[int]:
+    """``count`` row numbers, or all, evenly over the data set."""
+    count = min(rows, count)
+    return [place * rows // count for place in range(count)]
+
+
+def page(title: str, clips: Sequence[PreviewClip]) -> str:
+    """The sheet."""
+    figures = "\n".join(map(_figure, clips))
+    return (
+        f"<!doctype html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n"
+        f"<meta name='viewport' content='width=device-width'>\n<title>{escape(title)}</title>\n"
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n"
+        f"<p>{len(clips)} rows, decoded from their latents: what will be trained on.</p>\n<main>\n{figures}\n</main>\n"
+        "</body>\n</html>\n"
+    )
+
+
+def _figure(clip: PreviewClip) -> str:
+    data = base64.b64encode(clip.mp4).decode("ascii")
+    label = escape(clip.caption, quote=True)
+    return (
+        f'<figure><video autoplay loop muted playsinline aria-label="{label}" src="data:video/mp4;base64,{data}"></video>'
+        f"<figcaption>{escape(clip.caption)}<small>{escape(clip.name)}</small><small>{escape(clip.facts)}</small></figcaption></figure>"
+    )
+
+
+def _rates(dataset: ParquetDataset) -> list[float]:
+    """Frames per second of every row."""
+    rates: list[float] = []
+    for file in dataset.files:
+        known = read_columns(file, ["fps"]).column("fps").to_pylist() if "fps" in file.columns else [None] * file.rows
+        rates += [FALLBACK_FPS if not rate else float(rate) for rate in known]
+    return rates

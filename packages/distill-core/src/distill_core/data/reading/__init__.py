@@ -1,0 +1,1 @@
+"""From rows to micro-batches: data sets, their order, what of them a run trains on."""

@@ -1,0 +1,136 @@
+"""The two parquet schemas of training data, as other trainers of the field also write them. Knows no file.
+
+"T2V" holds clips: each row a raw latent [C, T, H, W] (not normalised) and an encoded caption [L, D]. "text-only" holds
+captions alone. A tensor takes three columns; see :mod:`distill_core.data.reading.tensors`. Last come columns of our own, which nobody
+needs in order to train: where a clip was cut out, what was done to it, and the keys that it is found by when it is encoded again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import pyarrow as pa
+from torch import Tensor
+
+from distill_core.data.reading.tensors import tensor_columns
+from distill_core.errors import DataError
+
+LATENT = "vae_latent"
+TEXT = "text_embedding"
+
+
+def _tensor_fields(name: str) -> list[pa.Field]:
+    """The three fields of a tensor."""
+    return [
+        pa.field(f"{name}_bytes", pa.binary()),
+        pa.field(f"{name}_shape", pa.list_(pa.int64())),
+        pa.field(f"{name}_dtype", pa.string()),
+    ]
+
+
+T2V_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string()),
+        *_tensor_fields(LATENT),
+        *_tensor_fields(TEXT),
+        pa.field("file_name", pa.string()),
+        pa.field("caption", pa.string()),
+        pa.field("media_type", pa.string()),
+        pa.field("width", pa.int64()),
+        pa.field("height", pa.int64()),
+        pa.field("num_frames", pa.int64()),
+        pa.field("duration_sec", pa.float64()),
+        pa.field("fps", pa.float64()),
+        pa.field("start_sec", pa.float64()),
+        pa.field("changes", pa.list_(pa.string())),
+        pa.field("latent_key", pa.string()),
+        pa.field("text_key", pa.string()),
+    ]
+)
+TEXT_ONLY_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string()),
+        *_tensor_fields(TEXT),
+        pa.field("caption", pa.string()),
+        pa.field("text_key", pa.string()),
+    ]
+)
+
+LATENT_COLUMNS = tuple(field.name for field in _tensor_fields(LATENT))
+CAPTION_COLUMNS = ("id", *(field.name for field in _tensor_fields(TEXT)), "caption")
+"""The columns that training reads of every row. It asks for no others: more will do, and fewer of the rest."""
+
+
+@dataclass(frozen=True)
+class CaptionRecord:
+    """A row of the text-only schema; ``text_LD`` is stored in its own dtype."""
+
+    id: str
+    caption: str
+    text_LD: Tensor
+    text_key: str = ""
+
+    def columns(self) -> dict[str, object]:
+        """The row, by column."""
+        text = tensor_columns(TEXT, self.text_LD)
+        return {"id": self.id, **text, "caption": self.caption, "text_key": self.text_key}
+
+
+@dataclass(frozen=True)
+class ClipRecord:
+    """A row of the T2V schema. Width, height (pixels), ``num_frames`` and ``fps`` are those of what was encoded.
+
+    ``start_sec`` is where in its video the clip begins, ``changes`` what was done to it, in words.
+    """
+
+    id: str
+    caption: str
+    text_LD: Tensor
+    latent_CTHW: Tensor
+    file_name: str
+    width: int
+    height: int
+    num_frames: int
+    fps: float
+    start_sec: float = 0.0
+    changes: tuple[str, ...] = ()
+    latent_key: str = ""
+    text_key: str = ""
+
+    def columns(self) -> dict[str, object]:
+        """The row, by column."""
+        return {
+            **CaptionRecord(self.id, self.caption, self.text_LD, self.text_key).columns(),
+            **tensor_columns(LATENT, self.latent_CTHW),
+            "file_name": self.file_name,
+            "media_type": "image" if self.num_frames == 1 else "video",
+            "width": self.width,
+            "height": self.height,
+            "num_frames": self.num_frames,
+            "duration_sec": self.num_frames / self.fps,
+            "fps": self.fps,
+            "start_sec": self.start_sec,
+            "changes": list(self.changes),
+            "latent_key": self.latent_key,
+        }
+
+
+def check_columns(path: str, present: Collection[str], latents: bool) -> None:
+    """Raise DataError if a file with the columns ``present`` cannot be trained on."""
+    remedy = "`distill data encode` makes data that can be trained on"
+    missing = [name for name in CAPTION_COLUMNS if name not in present]
+    if missing:
+        raise DataError(
+            f"{path} lacks {', '.join(missing)}, which both the T2V and the text-only schema have; {remedy}"
+        )
+    if not latents:
+        return
+    missing = [name for name in LATENT_COLUMNS if name not in present]
+    if len(missing) == len(LATENT_COLUMNS):
+        raise DataError(
+            f"{path} holds captions only (the text-only schema) and this run needs latents; set data.path to a T2V "
+            "data set, as `distill data encode` makes one from a folder of videos"
+        )
+    if missing:
+        raise DataError(f"{path} lacks {', '.join(missing)} of the T2V schema; {remedy}")

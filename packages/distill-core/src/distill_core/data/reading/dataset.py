@@ -1,0 +1,228 @@
+"""A data set: parquet files in either schema, as rows by number. Knows neither batches nor their order, and no model.
+
+``open_dataset`` reads footers only, ``ParquetDataset[i]`` one row, ``kinds`` the shape columns and no payload.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from distill_core.data.reading.bad_rows import BadRowError
+from distill_core.data.reading.columns import CAPTION_COLUMNS, LATENT, LATENT_COLUMNS, TEXT, check_columns
+from distill_core.data.reading.files import ParquetFacts, RowReader, StoredRow, find_parquet, read_columns, read_facts
+from distill_core.data.reading.origin import Origin
+from distill_core.data.reading.tensors import tensor_of
+from distill_core.errors import DataError
+from distill_core.protocols import Row
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What decides whether a row fits a model: its shapes.
+
+    Attributes:
+        latent_CTHW: that of its latent; None for a caption alone.
+        text_LD: that of its encoded caption.
+    """
+
+    latent_CTHW: Shape | None
+    text_LD: Shape
+
+
+@dataclass(frozen=True)
+class DatasetSummary:
+    """What can be known of a data set without reading a latent or an embedding.
+
+    Attributes:
+        path: where it lies.
+        has_latents: whether its rows are read with their latents.
+        kinds: every kind of row, and how many rows are of it.
+        text_lengths: the lengths that captions were cut at, as far as files record them.
+    """
+
+    path: Path
+    has_latents: bool
+    kinds: Mapping[Kind, int]
+    text_lengths: tuple[int, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return sum(self.kinds.values())
+
+    @property
+    def latent_shapes(self) -> Mapping[Shape, int]:
+        """Every stored [C, T, H, W] and how many rows have it; empty for captions alone."""
+        counts: Counter[Shape] = Counter()
+        for kind, rows in self.kinds.items():
+            if kind.latent_CTHW is not None:
+                counts[kind.latent_CTHW] += rows
+        return counts
+
+    @property
+    def text_widths(self) -> tuple[int, ...]:
+        """Every stored number of features D of a text token, ascending."""
+        return tuple(sorted({kind.text_LD[1] for kind in self.kinds}))
+
+    @property
+    def max_text_length(self) -> int:
+        """The largest number of text tokens L."""
+        return max(kind.text_LD[0] for kind in self.kinds)
+
+
+@dataclass(frozen=True)
+class RowKinds:
+    """The kind of every row.
+
+    Attributes:
+        kinds: the kinds that there are.
+        of_row: for each row the place of its kind, int32; -1 for a row that has none.
+        faults: the rows that have none, whose shapes are null or have other dimensions.
+    """
+
+    kinds: tuple[Kind, ...]
+    of_row: np.ndarray
+    faults: Mapping[int, BadRowError]
+
+    def rows_of(self, kind: Kind) -> np.ndarray:
+        """The rows of one kind."""
+        return np.flatnonzero(self.of_row == self.kinds.index(kind))
+
+    def counts(self) -> dict[Kind, int]:
+        """How many rows are of each kind."""
+        return {kind: len(self.rows_of(kind)) for kind in self.kinds}
+
+
+class ParquetDataset:
+    """Rows by number, in the order of file names and of rows in them. Any number of threads may read it."""
+
+    def __init__(self, path: Path, files: Sequence[ParquetFacts], latents: bool) -> None:
+        self.path = path
+        self.latents = latents
+        self.files = tuple(files)
+        self._file_ends = tuple(accumulate(file.rows for file in files))
+        self._reader = RowReader((*CAPTION_COLUMNS, *LATENT_COLUMNS) if latents else CAPTION_COLUMNS)
+        self._verified = bytearray(len(self))
+
+    def __len__(self) -> int:
+        return self._file_ends[-1]
+
+    def __getitem__(self, index: int) -> Row:
+        """The row ``index``, 0 ≤ index < len. Raises BadRowError if it is malformed.
+
+        Checksums and values are verified when a row is first read, and not in the epochs after that.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"row {index} of a data set of {len(self)} rows")
+        file, row = self.locate(index)
+        verify = not self._verified[index]
+        stored = self._reader.read_row(file, row, verify=verify)
+        try:
+            found = Row(
+                id=stored.values["id"],
+                caption=stored.values["caption"],
+                text_LD=_tensor(stored, TEXT, "LD", verify),
+                latent_CTHW=_tensor(stored, LATENT, "CTHW", verify) if self.latents else None,
+            )
+        except DataError as error:
+            raise BadRowError(file.path, row, str(error)) from error
+        self._verified[index] = 1
+        return found
+
+    def locate(self, index: int) -> tuple[ParquetFacts, int]:
+        """The file that a row lies in, and its number there."""
+        number = bisect_right(self._file_ends, index)
+        return self.files[number], index - (self._file_ends[number - 1] if number else 0)
+
+    def captions(self, count: int) -> tuple[str, ...]:
+        """The first ``count`` distinct captions, or as many as there are."""
+        found: dict[str, None] = {}
+        for file in self.files:
+            for caption in read_columns(file, ["caption"]).column("caption").drop_null():
+                if len(found) >= count:
+                    return tuple(found)
+                found[caption.as_py()] = None
+        return tuple(found)
+
+    def fingerprint(self) -> str:
+        """A hash of the files' names, sizes and rows: another one means other data, or the same in another order."""
+        parts = [f"{file.name}\0{file.size}\0{file.group_ends}" for file in self.files]
+        return blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
+
+    @cached_property
+    def kinds(self) -> RowKinds:
+        """The kind of every row, from the shape columns alone."""
+        places: dict[Kind, int] = {}
+        of_row = np.full(len(self), -1, np.int32)
+        faults: dict[int, BadRowError] = {}
+        index = 0
+        for file in self.files:
+            names = [TEXT, LATENT] if set(LATENT_COLUMNS) <= set(file.columns) else [TEXT]
+            table = read_columns(file, [f"{name}_shape" for name in names])
+            shapes = [table.column(f"{name}_shape").to_pylist() for name in names]
+            for row, (text, *latent) in enumerate(zip(*shapes, strict=True)):
+                try:
+                    kind = Kind(_checked(latent[0], LATENT, "CTHW") if latent else None, _checked(text, TEXT, "LD"))
+                    of_row[index] = places.setdefault(kind, len(places))
+                except DataError as error:
+                    faults[index] = BadRowError(file.path, row, str(error))
+                index += 1
+        return RowKinds(tuple(places), of_row, faults)
+
+    def summary(self) -> DatasetSummary:
+        """Count the kinds. Raises BadRowError for a null, or a shape of the wrong number of dimensions."""
+        for fault in self.kinds.faults.values():
+            raise fault
+        return DatasetSummary(self.path, self.latents, self.kinds.counts(), self.text_lengths)
+
+    @property
+    def text_lengths(self) -> tuple[int, ...]:
+        """The lengths that captions were cut at, as far as the files record them, ascending."""
+        origins = [Origin.of(file.metadata) for file in self.files]
+        recorded = {origin.text_length for origin in origins if origin is not None}
+        return tuple(sorted(length for length in recorded if length is not None))
+
+
+def open_dataset(path: str | Path, latents: bool) -> ParquetDataset:
+    """The data set in a folder of parquet files, or in one file.
+
+    With ``latents`` every file must have the T2V columns; without, either schema will do and stored latents are not
+    read. Raises DataError for a path, a file or columns that cannot be trained on.
+    """
+    path = Path(path)
+    files = [read_facts(file, path) for file in find_parquet(path)]
+    for file in files:
+        check_columns(str(file.path), file.columns, latents)
+    if not any(file.rows for file in files):
+        raise DataError(f"{path} holds 0 rows; `distill data encode` makes them from videos or captions")
+    return ParquetDataset(path, files, latents)
+
+
+def _tensor(stored: StoredRow, name: str, dimensions: str, verify: bool) -> Tensor:
+    """The tensor ``name`` of a row."""
+    data, shape, dtype = (stored.values[f"{name}_{part}"] for part in ("bytes", "shape", "dtype"))
+    try:
+        return tensor_of(data, shape, dtype, dimensions, owned=stored.owned, verify=verify)
+    except DataError as error:
+        raise DataError(f"{name} {error}") from error
+
+
+def _checked(shape: Sequence[int] | None, name: str, dimensions: str) -> Shape:
+    """A stored shape. Raises DataError, without saying where, if it is null or has other dimensions."""
+    if shape is None:
+        raise DataError(f"{name}_shape is null")
+    if len(shape) != len(dimensions):
+        raise DataError(f"{name} has the shape {shape}; {len(dimensions)} sizes are due, [{', '.join(dimensions)}]")
+    return tuple(shape)

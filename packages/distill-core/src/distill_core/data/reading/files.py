@@ -1,0 +1,214 @@
+"""Parquet files as a data set sees them: which there are, what their footers say, and rows read out of them.
+
+Knows the shape of a file, not the meaning of its columns. Every fault is a DataError that names the file, and the row where
+it is that of one row.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from distill_core.data.reading.bad_rows import BadRowError
+from distill_core.errors import DataError
+
+ResultT = TypeVar("ResultT")
+MAX_OPEN_FILES = 64
+
+
+@dataclass(frozen=True)
+class ParquetFacts:
+    """What the footer of one file says.
+
+    Attributes:
+        path: the file.
+        name: its path inside the data set, with forward slashes.
+        size: its bytes.
+        columns: the names of its columns.
+        group_ends: for each row group, the row of the file that it ends before.
+        metadata: what its writer recorded beside the schema.
+    """
+
+    path: Path
+    name: str
+    size: int
+    columns: tuple[str, ...]
+    group_ends: tuple[int, ...]
+    metadata: Mapping[bytes, bytes]
+
+    @property
+    def rows(self) -> int:
+        """Rows of the file."""
+        return self.group_ends[-1] if self.group_ends else 0
+
+    def group_rows(self, group: int) -> range:
+        """The rows of one row group."""
+        return range(self.group_ends[group - 1] if group else 0, self.group_ends[group])
+
+
+def find_parquet(path: Path) -> list[Path]:
+    """One file, or every ``*.parquet`` in a folder and the folders below, ordered by name.
+
+    Names that begin with a dot or an underscore are nobody's data, as everywhere in the parquet world.
+    """
+    if not path.exists():
+        raise DataError(
+            f"{path} does not exist; set data.path to a folder of parquet files, as `distill data encode` makes one, or to a data "
+            "set of the Hugging Face Hub, owner/name"
+        )
+    if path.is_file():
+        return [path]
+    found = {file.relative_to(path): file for file in path.rglob("*.parquet") if file.is_file()}
+    data = sorted((name.as_posix(), file) for name, file in found.items() if not any(map(_hidden, name.parts)))
+    if not data:
+        raise DataError(f"{path} holds no parquet file; `distill data encode` makes them from videos or captions")
+    return [file for _, file in data]
+
+
+def _hidden(part: str) -> bool:
+    """Whether a file or a folder of this name is nobody's data."""
+    return part.startswith((".", "_"))
+
+
+def read_facts(path: Path, root: Path) -> ParquetFacts:
+    """The footer of one file of the data set at ``root``."""
+    with open_parquet(path) as file:
+        footer = file.metadata
+        sizes = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
+        schema = file.schema_arrow
+    name = path.name if path == root else path.relative_to(root).as_posix()
+    return ParquetFacts(
+        path, name, path.stat().st_size, tuple(schema.names), tuple(accumulate(sizes)), schema.metadata or {}
+    )
+
+
+def open_parquet(path: Path, *, verify: bool = True) -> pq.ParquetFile:
+    """Open a file. With ``verify`` its pages, where they carry checksums, are compared with them when they are read.
+
+    Without, it is mapped into memory, which reads half as fast again but ends the process where a disk fails; what has been read
+    once by system calls, which report that, is not likely to fail.
+    """
+    return _guarded(path, lambda: pq.ParquetFile(path, memory_map=not verify, page_checksum_verification=verify))
+
+
+def _guarded(path: Path, work: Callable[[], ResultT]) -> ResultT:
+    """``work()``, with what Arrow and the operating system raise turned into a DataError."""
+    try:
+        return work()
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} is no parquet file or is damaged: {error}; remove it or write it again") from error
+
+
+def read_columns(facts: ParquetFacts, columns: Sequence[str]) -> pa.Table:
+    """Whole columns, nulls and all."""
+    with open_parquet(facts.path) as file:
+        return _guarded(facts.path, lambda: file.read(list(columns), use_threads=False))
+
+
+@dataclass(frozen=True)
+class StoredRow:
+    """The columns of one row.
+
+    Attributes:
+        values: by column, none of them None; bytes as an Arrow buffer, in the memory that they were decoded to.
+        owned: whether that memory holds this row alone and nobody keeps it: then it may be written to.
+    """
+
+    values: Mapping[str, Any]
+    owned: bool
+
+
+@dataclass(frozen=True)
+class _Group:
+    """A decoded row group."""
+
+    path: Path
+    group: int
+    verified: bool
+    table: pa.Table
+
+
+class _Handles(threading.local):
+    """What one thread keeps: its open files, and the row group that it decoded last."""
+
+    def __init__(self) -> None:
+        self.files: OrderedDict[tuple[Path, bool], pq.ParquetFile] = OrderedDict()
+        self.last: _Group | None = None
+
+
+class RowReader:
+    """Reads single rows. Several threads may use one reader; each opens files for itself."""
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self._columns = list(columns)
+        self._handles = _Handles()
+
+    def read_row(self, facts: ParquetFacts, row: int, *, verify: bool = True) -> StoredRow:
+        """One row; ``verify`` as for :func:`open_parquet`.
+
+        Raises BadRowError where a column is null or the row group cannot be read, DataError where the file cannot be opened.
+        """
+        group = bisect_right(facts.group_ends, row)
+        rows = facts.group_rows(group)
+        try:
+            table = self._group(facts.path, group, len(rows), verify)
+        except (pa.ArrowException, OSError) as error:
+            raise BadRowError(facts.path, row, f"its row group is damaged: {error}") from error
+        values = {name: _value(table.column(name), row - rows.start) for name in self._columns}
+        for name, value in values.items():
+            if value is None:
+                raise BadRowError(facts.path, row, f"{name} is null")
+        return StoredRow(values, owned=len(rows) == 1)
+
+    def _group(self, path: Path, group: int, rows: int, verify: bool) -> pa.Table:
+        """One decoded row group. A group of several rows is kept, for its other rows; one of a single row is given away."""
+        last = self._handles.last
+        if last is not None and (last.path, last.group) == (path, group) and (last.verified or not verify):
+            return last.table
+        file = self._file(path, verify)
+        self._handles.last = last = None  # let the old group go before the new one takes memory
+        table = file.read_row_group(group, self._columns, use_threads=False)
+        if rows > 1:
+            self._handles.last = _Group(path, group, verify, table)
+        return table
+
+    def _file(self, path: Path, verify: bool) -> pq.ParquetFile:
+        """The open file, the least recently used ones being closed."""
+        files, key = self._handles.files, (path, verify)
+        if key not in files:
+            if len(files) >= MAX_OPEN_FILES:
+                files.popitem(last=False)[1].close()
+            files[key] = open_parquet(path, verify=verify)
+        files.move_to_end(key)
+        return files[key]
+
+
+def _value(column: pa.ChunkedArray, place: int) -> Any:
+    """One value of a column: bytes as a buffer, anything else as Python has it. A scalar of Arrow's would be a copy of the bytes."""
+    if not pa.types.is_binary(column.type):
+        value = column[place].as_py()
+        return pa.py_buffer(value) if isinstance(value, bytes) else value
+    for chunk in column.chunks:
+        if place < len(chunk):
+            return _buffer(chunk, place)
+        place -= len(chunk)
+    raise AssertionError("the row group has as many rows as its footer says")
+
+
+def _buffer(array: pa.BinaryArray, place: int) -> pa.Buffer | None:
+    """The bytes of one value; None for a null."""
+    if array.null_count and not array[place].is_valid:
+        return None
+    _, offsets, data = array.buffers()
+    start, end = np.frombuffer(offsets, np.int32)[array.offset + place :][:2].tolist()
+    return data if (start, end) == (0, data.size) else data.slice(start, end - start)

@@ -1,0 +1,51 @@
+"""What a data set was made with, as its files record it beside their schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+METADATA_KEY = b"distill"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The command that made a data set.
+
+    Attributes:
+        family: the model plugin's name.
+        model: the pipeline folder or hub id, as it was given.
+        encoders: the key of the model's encoders, see :func:`distill_core.data.encoding.keys.hash_encoders`.
+        settings: what rows were made into, by the names of the command's options.
+        text_length: the tokens that captions were cut at: as many as the model attends, padding included. None where that was not recorded.
+    """
+
+    family: str
+    model: str
+    encoders: str
+    settings: Mapping[str, object] = field(default_factory=dict)
+    text_length: int | None = None
+
+    def metadata(self) -> dict[bytes, bytes]:
+        """As metadata of a parquet schema."""
+        return {METADATA_KEY: json.dumps(asdict(self), ensure_ascii=False).encode()}
+
+    @classmethod
+    def of(cls, metadata: Mapping[bytes, bytes]) -> Origin | None:
+        """From the metadata of a parquet schema; None if another program wrote it."""
+        recorded = metadata.get(METADATA_KEY)
+        return None if recorded is None else cls(**json.loads(recorded))
+
+    def difference(self, other: Origin) -> str:
+        """In what the data of two origins differ, in words; "" if they do not. Where the model lies makes no difference."""
+        here, there = (
+            {"encoders": origin.encoders, "text_length": origin.text_length, **origin.settings}
+            for origin in (self, other)
+        )
+        changed = [name for name in (*here, *(there.keys() - here.keys())) if here.get(name) != there.get(name)]
+        shown = (
+            "the model's encoders" if name == "encoders" else f"{name} {here.get(name)}, not {there.get(name)}"
+            for name in changed
+        )
+        return "; ".join(shown)

@@ -1,0 +1,1 @@
+"""What is done with a run that has trained: bringing a role back from a checkpoint, sampling it."""

@@ -1,0 +1,115 @@
+"""A trained role, brought back from a run directory: what export and sampling start from. Trains nothing, opens no data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from distill_core.checkpoint import Checkpoint, Checkpoints
+from distill_core.config.checks import family_of
+from distill_core.config.resolve import ResolvedRun, open_run
+from distill_core.errors import CheckpointError, RunDirectoryError
+from distill_core.plugins.index import PluginIndex
+from distill_core.plugins.loading import load_target
+from distill_core.plugins.specs import ModelFacts
+from distill_core.protocols.model import ModelPlugin, ModelRequest
+from distill_core.protocols.validator import ValidationRequest
+from distill_core.running.preparation import LatentShape, Placement
+from distill_core.running.run_directory import RunDirectory
+from distill_core.sampling.validator import completed
+from distill_core.tracking.events import Events
+from distill_core.training.averages import WeightAverage
+from distill_core.training.roles import RoleHandle
+from distill_core.training.state import average_tensors, weight_tensors
+
+
+@dataclass(frozen=True)
+class RestoredRole:
+    """One role as a checkpoint left it.
+
+    Attributes:
+        role: the role, frozen, its averaged weights in place if it kept an average and they were asked for.
+        model: its family.
+        facts: the folder that it started from.
+        sampling: how the method samples it, complete but for prompts and seeds.
+        latent_shape: [T, C, H, W] that it was trained at.
+        step: the training step of the checkpoint.
+    """
+
+    role: RoleHandle
+    model: ModelPlugin
+    facts: ModelFacts
+    sampling: ValidationRequest
+    latent_shape: LatentShape
+    step: int
+
+
+def open_finished(root: Path, index: PluginIndex) -> tuple[ResolvedRun, RunDirectory]:
+    """The resolved configuration of a run directory. Raises RunDirectoryError if it is none."""
+    directory = RunDirectory(root)
+    if not directory.resolved_yaml.is_file():
+        raise RunDirectoryError(f"{root} is no run directory: it has no {directory.resolved_yaml.name}")
+    return open_run(directory.resolved_yaml, (), index), directory
+
+
+def choose_checkpoint(directory: RunDirectory, step: int | None) -> Checkpoint:
+    """The checkpoint of ``step``, or the newest good one. Raises CheckpointError if there is none."""
+    store = Checkpoints(directory.checkpoints, Events(None), keep_last=1)
+    if step is None:
+        newest = store.newest_good()
+        if newest is None:
+            raise CheckpointError(f"{directory.root} has no checkpoint yet; train it first")
+        return newest
+    for checkpoint in store.published():
+        if checkpoint.step == step:
+            faults = checkpoint.faults()
+            if faults:
+                raise CheckpointError(f"{checkpoint.path} is damaged: {'; '.join(faults)}")
+            return checkpoint
+    steps = ", ".join(str(checkpoint.step) for checkpoint in store.published())
+    raise CheckpointError(f"{directory.root} has no checkpoint of step {step}; it has {steps or 'none'}")
+
+
+def restore_role(
+    root: Path, index: PluginIndex, name: str | None, *, step: int | None, averaged: bool, placement: Placement
+) -> RestoredRole:
+    """Bring back a role of a run; ``name`` None is the role that the method samples.
+
+    Raises RunDirectoryError and CheckpointError for what is not there, and CheckpointError for a role that the run did not train.
+    """
+    run, directory = open_finished(root, index)
+    checkpoint = choose_checkpoint(directory, step)
+    request = checkpoint.sampling()
+    name = name or (run.lead if request is None else request.role)
+    trained = sorted(role for role, settings in run.config.roles.items() if settings.trainable)
+    if name not in trained:
+        raise CheckpointError(f"{directory.root} trains no role {name!r}; it trains {', '.join(trained)}")
+    facts, family = run.facts[name], family_of(run.config, name)
+    model: ModelPlugin = load_target(run.models[family].build)(
+        facts, run.model_options[family], placement.device, placement.compute
+    )
+    modules = model.load_modules(
+        ModelRequest(facts, trainable=False, weights_dtype=torch.float32, attention=run.demands.attention_of(name))
+    )
+    role = RoleHandle(name, modules, model.adapter, trainable=True)
+    checkpoint.load(weight_tensors(role))
+    if averaged and run.config.roles[name].ema is not None:
+        _take_average(role, checkpoint)
+    frozen = RoleHandle(name, modules, model.adapter, trainable=False)
+    own = request if request is not None and request.role == name else ValidationRequest(role=name)
+    sampling = replace(
+        completed(own, run.config.validation, (), run.config.training.VSA_sparsity), prompts=None, seeds=None
+    )
+    return RestoredRole(frozen, model, facts, sampling, checkpoint.latent_shape(), checkpoint.step)
+
+
+def _take_average(role: RoleHandle, checkpoint: Checkpoint) -> None:
+    """Put the averaged weights of the checkpoint into the role's modules."""
+    parameters = role.trained_parameters()
+    role.average = WeightAverage(parameters, decay=0.0)
+    checkpoint.load(average_tensors(role))
+    with torch.no_grad():
+        for parameter_name, value in role.average.shadow.items():
+            parameters[parameter_name].copy_(value)

@@ -1,0 +1,91 @@
+"""Carrying out ``distill sample``: which source, in which steps, into which files. Knows no terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from distill_core.config.schema import Validation
+from distill_core.errors import RunDirectoryError
+from distill_core.finished.source import PixelSize, SamplingSource, default_placement, open_source
+from distill_core.plugins.discovery import discover
+from distill_core.protocols.validator import ValidationRequest
+from distill_core.sampling.validator import completed, slug
+from distill_core.video.files import write_mp4
+
+
+@dataclass(frozen=True)
+class SampleOrder:
+    """What was asked for on the command line; None leaves it to the source."""
+
+    source: str
+    output: Path
+    prompts: tuple[str, ...]
+    seeds: tuple[int, ...]
+    steps: int | None
+    guidance_scale: float | None
+    sampler: Literal["ode", "sde"] | None
+    num_frames: int | None
+    height: int | None
+    width: int | None
+    fps: float
+    role: str | None
+    step: int | None
+
+    @property
+    def captions(self) -> Path:
+        """The file beside the videos that says what each should show."""
+        return self.output / "captions.jsonl"
+
+    def applied_to(self, recorded: ValidationRequest) -> ValidationRequest:
+        """The complete request: what was asked for, then what the source records, then the defaults of ``validation``."""
+        asked = replace(recorded, prompts=self.prompts, seeds=self.seeds)
+        if self.steps is not None:
+            asked = replace(asked, steps=self.steps, timesteps=None)
+        if self.guidance_scale is not None:
+            asked = replace(asked, guidance_scale=self.guidance_scale)
+        if self.sampler is not None:
+            asked = replace(asked, sampler=self.sampler)
+        return completed(asked, Validation(), (), sparsity=0.0)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """An order whose model is loaded.
+
+    Attributes:
+        order: what was asked for.
+        source: what is sampled.
+        request: how, complete.
+    """
+
+    order: SampleOrder
+    source: SamplingSource
+    request: ValidationRequest
+
+    def write_videos(self) -> Iterator[Path]:
+        """Sample, and yield every mp4 file once it is written; captions.jsonl grows beside them."""
+        self.order.output.mkdir(parents=True, exist_ok=True)
+        videos = self.source.model.sampler.sample(self.source.role, self.request, self.source.latent_shape)
+        for index, video in enumerate(videos):
+            path = self.order.output / f"{index:04d}-{slug(video.prompt)}-seed{video.seed}.mp4"
+            write_mp4(path, video.frames, self.order.fps)
+            with self.order.captions.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"file_name": path.name, "caption": video.prompt}, ensure_ascii=False) + "\n")
+            yield path
+
+
+def load(order: SampleOrder) -> Sampling:
+    """Find and load what is to be sampled.
+
+    Raises RunDirectoryError, before that, if the output folder holds captions.jsonl already: it belongs to other videos. Raises
+    DistillError for a source that cannot be sampled as ordered.
+    """
+    if order.captions.exists():
+        raise RunDirectoryError(f"{order.captions} belongs to other videos; name another folder with --output")
+    size = PixelSize(order.num_frames, order.height, order.width)
+    source = open_source(order.source, discover(), order.role, size, default_placement(), step=order.step)
+    return Sampling(order, source, order.applied_to(source.request))

@@ -1,0 +1,148 @@
+"""What ``distill sample`` samples: a run directory, or any pipeline folder of an installed family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from distill_core.errors import ConfigError, ModelFolderError, Problem
+from distill_core.finished.restore import restore_role
+from distill_core.plugins.index import PluginIndex
+from distill_core.plugins.loading import load_target
+from distill_core.plugins.specs import LatentSpace, ModelFacts, ModelSpec
+from distill_core.protocols.model import ModelPlugin, ModelRequest
+from distill_core.protocols.validator import ValidationRequest
+from distill_core.running.preparation import LatentShape, Placement
+from distill_core.running.run_directory import RunDirectory
+from distill_core.training.roles import RoleHandle
+
+DENOISER = "denoiser"
+"""The name of the only role there is when a folder is sampled."""
+
+
+@dataclass(frozen=True)
+class PixelSize:
+    """A video's size, as far as it was asked for."""
+
+    num_frames: int | None = None
+    height: int | None = None
+    width: int | None = None
+
+
+@dataclass(frozen=True)
+class SamplingSource:
+    """Ready to sample.
+
+    Attributes:
+        role: what denoises.
+        model: its family.
+        request: how it is to be sampled, where nothing else is asked for.
+        latent_shape: [T, C, H, W].
+    """
+
+    role: RoleHandle
+    model: ModelPlugin
+    request: ValidationRequest
+    latent_shape: LatentShape
+
+
+def open_source(
+    source: str, index: PluginIndex, role: str | None, size: PixelSize, placement: Placement, *, step: int | None
+) -> SamplingSource:
+    """A run directory's role, or a folder's (or hub id's) denoiser. Raises DistillError for anything else."""
+    if RunDirectory(Path(source)).resolved_yaml.is_file():
+        restored = restore_role(Path(source), index, role, step=step, averaged=True, placement=placement)
+        shape = sized(restored.latent_shape, size, restored.facts)
+        return SamplingSource(restored.role, restored.model, restored.sampling, shape)
+    spec, facts = recognised(source, index)
+    refuse_of_a_folder(source, {"--role": role, "--step": step})
+    model: ModelPlugin = load_target(spec.build)(facts, spec.options(), placement.device, placement.compute)
+    request = ValidationRequest(role=DENOISER) if facts.sampling is None else replace(facts.sampling, role=DENOISER)
+    modules = model.load_modules(
+        ModelRequest(facts, trainable=False, weights_dtype=placement.compute, attention=(request.attn_kind,))
+    )
+    handle = RoleHandle(DENOISER, modules, model.adapter, trainable=False)
+    return SamplingSource(handle, model, request, sized(facts.latent_shape, size, facts))
+
+
+def refuse_of_a_folder(source: str, asked: Mapping[str, object]) -> None:
+    """Raise ConfigError for options that only a run directory can answer; None is not asked for."""
+    idle = [name for name, value in asked.items() if value is not None]
+    if idle:
+        message = f"{source} is no run directory, and only that has roles and checkpoints; leave this out"
+        raise ConfigError([Problem(name, message) for name in idle], "distill sample")
+
+
+def recognised(source: str, index: PluginIndex) -> tuple[ModelSpec, ModelFacts]:
+    """The installed family that a folder is of. Raises ModelFolderError with what each family says of it if there is none."""
+    refusals = []
+    for spec in index.models.values():
+        try:
+            facts: ModelFacts = load_target(spec.inspect)(source)
+        except ModelFolderError as error:
+            refusals.append(f"{spec.name}: {error}")
+        else:
+            return spec, facts
+    raise ModelFolderError(
+        f"{source} is neither a run directory nor a pipeline of an installed family ({'; '.join(refusals) or 'none is installed'})"
+    )
+
+
+def sized(known: LatentShape | None, size: PixelSize, facts: ModelFacts) -> LatentShape:
+    """:func:`asked_shape`, refused where the model cannot have it. Raises ConfigError."""
+    T, C, H, W = asked_shape(known, size, facts.latent_space)
+    if misfit := facts.misfit((C, T, H, W)):
+        raise ConfigError([Problem("", f"this size does not fit the model: {misfit}")], "distill sample")
+    return T, C, H, W
+
+
+def asked_shape(known: LatentShape | None, size: PixelSize, space: LatentSpace) -> LatentShape:
+    """The latent shape of a size in pixels; what was not asked for is taken from ``known``. Raises ConfigError where neither says."""
+    asked = {
+        "--num-frames": None if size.num_frames is None else _latent_frames(size.num_frames, space),
+        "--height": None if size.height is None else _latent_size(size.height, "--height", space),
+        "--width": None if size.width is None else _latent_size(size.width, "--width", space),
+    }
+    if known is not None:
+        T, C, H, W = known
+        return (asked["--num-frames"] or T, C, asked["--height"] or H, asked["--width"] or W)
+    missing = [name for name, value in asked.items() if value is None]
+    if missing:
+        raise ConfigError(
+            [Problem("", f"this folder does not say what size to sample; give {', '.join(missing)}")], "distill sample"
+        )
+    T, H, W = (value for value in asked.values() if value is not None)
+    return (T, space.channels, H, W)
+
+
+def _latent_frames(num_frames: int, space: LatentSpace) -> int:
+    latent_frames = space.latent_frames(num_frames)
+    if latent_frames is None:
+        nearest = space.whole_frames(max(1, num_frames))
+        raise ConfigError(
+            [
+                Problem(
+                    "--num-frames",
+                    f"{num_frames} is not 1 more than a multiple of {space.temporal_stride}; try {nearest}",
+                )
+            ],
+            "distill sample",
+        )
+    return latent_frames
+
+
+def _latent_size(pixels: int, name: str, space: LatentSpace) -> int:
+    size = space.latent_size(pixels)
+    if size is None:
+        raise ConfigError([Problem(name, f"{pixels} is not a multiple of {space.spatial_stride}")], "distill sample")
+    return size
+
+
+def default_placement() -> Placement:
+    """The GPU in bf16 if there is one, the CPU in fp32 otherwise."""
+    if torch.cuda.is_available():
+        return Placement(torch.device("cuda"), torch.bfloat16)
+    return Placement(torch.device("cpu"), torch.float32)

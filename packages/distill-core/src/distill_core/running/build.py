@@ -1,0 +1,245 @@
+"""From a prepared run to a trainer: the one place where models, roles, data, method and trackers meet. It contains no algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from distill_core.checkpoint import Checkpoints
+from distill_core.comparison import Comparer
+from distill_core.config.blame import about
+from distill_core.config.cadence import idleness, updates_of
+from distill_core.config.checks import family_of
+from distill_core.config.document import dotted
+from distill_core.config.resolve import ResolvedRun
+from distill_core.config.schema import RunConfig
+from distill_core.data.reading.bad_rows import BadRow, Quarantine
+from distill_core.data.reading.stream import RowStream
+from distill_core.errors import ConfigError, Problem
+from distill_core.plugins.loading import load_target
+from distill_core.protocols.method import Method
+from distill_core.protocols.model import ModelPlugin, ModelRequest
+from distill_core.protocols.tracker import Tracker
+from distill_core.protocols.trainer import Trainer
+from distill_core.redaction import redact_mapping
+from distill_core.running.preparation import Placement, Prepared, comparison_prompts, validation_prompts
+from distill_core.running.run_directory import RunDirectory
+from distill_core.running.trackers import open_trackers
+from distill_core.sampling.validator import VideoValidator
+from distill_core.tracking import Trackers
+from distill_core.tracking.events import Events
+from distill_core.tracking.progress import Progress
+from distill_core.training.averages import WeightAverage
+from distill_core.training.optimization import RoleOptimizer
+from distill_core.training.roles import RoleHandle
+from distill_core.training.state import TrainingState
+from distill_core.training.trainer import DistillTrainer, Schedule
+
+
+def build_models(run: ResolvedRun, placement: Placement) -> dict[str, ModelPlugin]:
+    """One model plugin per family; the first role of a family, in the method's order, lends it its text encoder and decoder."""
+    models: dict[str, ModelPlugin] = {}
+    for role, facts in run.facts.items():
+        family = family_of(run.config, role)
+        if family not in models:
+            with about("roles", role, "path"):
+                build = load_target(run.models[family].build, f"model {family!r}")
+                models[family] = build(facts, run.model_options[family], placement.device, placement.compute)
+    return models
+
+
+def build_roles(
+    run: ResolvedRun, models: Mapping[str, ModelPlugin], placement: Placement, tell: Callable[[str], None]
+) -> dict[str, RoleHandle]:
+    """Every role with its weights, frozen or trainable; optimizers come with :func:`attach_optimizers`.
+
+    ``tell`` is given what a family has to say of the modules that it loaded.
+    """
+    checkpointing = run.config.training.enable_gradient_checkpointing_type == "full"
+    roles: dict[str, RoleHandle] = {}
+    for name, facts in run.facts.items():
+        settings = run.config.roles[name]
+        model = models[family_of(run.config, name)]
+        held = {"fp32": torch.float32, "bf16": torch.bfloat16}
+        automatic = torch.float32 if settings.trainable else placement.compute
+        request = ModelRequest(
+            facts=facts,
+            trainable=settings.trainable,
+            weights_dtype=held.get(settings.weights, automatic),
+            gradient_checkpointing=checkpointing and settings.trainable,
+            attention=run.demands.attention_of(name),
+            tell=tell,
+        )
+        with about("roles", name, "path"):
+            modules = model.load_modules(request)
+        roles[name] = RoleHandle(name, modules, model.adapter, trainable=settings.trainable)
+    return roles
+
+
+def refuse_idle(config: RunConfig, method: Method, roles: Mapping[str, RoleHandle]) -> None:
+    """Raise ConfigError for roles that the run would not train: found this late where the method's spec does not tell its cadence."""
+    trained = [name for name, role in roles.items() if role.trainable]
+    found = [fault for name in trained if (fault := idleness(method.roles_to_step, name, config)) is not None]
+    if found:
+        raise ConfigError([Problem(dotted(key), message) for key, message in found])
+
+
+def attach_optimizers(config: RunConfig, method: Method, roles: Mapping[str, RoleHandle]) -> None:
+    """Give each trained role its optimizer, its schedule over its own updates, and its EMA."""
+    for name, role in roles.items():
+        if not role.trainable:
+            continue
+        parameters = role.trained_parameters()
+        total = updates_of(method.roles_to_step, name, config.training.max_train_steps)
+        role.optimizer = RoleOptimizer(parameters, config.optimization(name), total)
+        ema = config.roles[name].ema
+        if ema is not None:
+            role.average = WeightAverage(parameters, ema.decay, ema.start_step)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A run that is ready to train.
+
+    Attributes:
+        trainer: what trains.
+        roles: the participants.
+        trackers: where figures go; to be finished at the end.
+        start: the step that the run goes on from, 0 for a new one.
+        method: the algorithm.
+        rows: the data, to be closed at the end.
+        comparer: what compares at the end, or None if the run does not.
+    """
+
+    trainer: Trainer
+    roles: Mapping[str, RoleHandle]
+    trackers: Trackers
+    start: int
+    method: Method
+    rows: RowStream
+    comparer: Comparer | None
+
+
+def build(prepared: Prepared, directory: RunDirectory, events: Events, progress: Progress) -> Runtime:
+    """Load everything that the run names, and the newest checkpoint of its directory into it."""
+    run, placement, dataset, latent_shape = prepared.run, prepared.placement, prepared.dataset, prepared.latent_shape
+    config = run.config
+    models = build_models(run, placement)
+
+    def tell(remark: str) -> None:
+        """Write down and show what a family says of its modules."""
+        events.note("modules", remark)
+        progress.say(remark)
+
+    roles = build_roles(run, models, placement, tell)
+    with about("recipe", "method"):
+        method: Method = load_target(run.method.build, f"method {run.method.name!r}")(roles, run.method_options)
+    refuse_idle(config, method, roles)
+    attach_optimizers(config, method, roles)
+    stream = open_stream(prepared, directory, events)
+    checkpoints = Checkpoints(
+        directory.checkpoints, events, keep_last=config.checkpoint.keep_last, resume=config.checkpoint.resume != "never"
+    )
+    state = TrainingState(roles, stream, latent_shape)
+    start = checkpoints.resume(state)
+    resolved = redact_mapping(run.to_mapping())
+    trackers = open_trackers(config.tracking, directory, resolved, start, events)
+    lead = models[family_of(config, run.lead)]
+    validator = VideoValidator(
+        lead.sampler,
+        roles,
+        config.validation,
+        validation_prompts(config, dataset),
+        latent_shape,
+        directory.samples,
+        sparsity=config.training.VSA_sparsity,
+        measures=prepared.measures,
+        tracker=trackers,
+        events=events,
+        progress=progress,
+    )
+    trainer = DistillTrainer(
+        schedule_of(run),
+        method,
+        state,
+        lead.adapter,
+        placement.device,
+        start=start,
+        checkpoints=checkpoints,
+        tracker=trackers,
+        events=events,
+        progress=progress,
+        validator=validator,
+    )
+    comparer = comparer_of(prepared, lead, roles, directory, trackers, events, progress)
+    return Runtime(trainer, roles, trackers, start, method, stream, comparer)
+
+
+def comparer_of(
+    prepared: Prepared,
+    lead: ModelPlugin,
+    roles: Mapping[str, RoleHandle],
+    directory: RunDirectory,
+    tracker: Tracker,
+    events: Events,
+    progress: Progress,
+) -> Comparer | None:
+    """What carries out the run's ``comparison`` section, if it has one."""
+    config = prepared.run.config
+    if config.comparison is None:
+        return None
+    return Comparer(
+        config.comparison,
+        config.validation,
+        comparison_prompts(config, prepared.dataset),
+        lead.sampler,
+        roles,
+        prepared.latent_shape,
+        prepared.measures,
+        directory.comparison,
+        sparsity=config.training.VSA_sparsity,
+        key=config.model_dump(mode="json", include={"comparison", "validation", "metrics"}),
+        tracker=tracker,
+        events=events,
+        progress=progress,
+    )
+
+
+def open_stream(prepared: Prepared, directory: RunDirectory, events: Events) -> RowStream:
+    """The run's rows; bad ones are refused, or noted in the run directory and passed over, as ``data.on_bad_row`` says."""
+    config, dataset, plan = prepared.run.config, prepared.dataset, prepared.plan
+    quarantine = None
+    if config.data.on_bad_row == "skip":
+
+        def warn(row: BadRow) -> None:
+            """Show what is passed over."""
+            events.warn("bad row", f"{row.file}:{row.row} is passed over: {row.reason}")
+
+        quarantine = Quarantine(directory.quarantine, dataset.fingerprint(), len(dataset), warn)
+        quarantine.add(plan.bad)
+    return RowStream(
+        dataset,
+        plan.buckets,
+        batch_size=config.training.train_batch_size,
+        seed=config.training.seed,
+        num_workers=config.data.num_workers,
+        pin_memory=prepared.placement.device.type == "cuda",
+        quarantine=quarantine,
+    )
+
+
+def schedule_of(run: ResolvedRun) -> Schedule:
+    """The trainer's schedule, from the sections of run.yaml that it is spread over."""
+    config = run.config
+    return Schedule(
+        max_steps=config.training.max_train_steps,
+        accumulation=config.training.gradient_accumulation_steps,
+        seed=config.training.seed,
+        log_interval=config.tracking.log_interval,
+        save_interval=config.checkpoint.interval,
+        validation_interval=config.validation.interval,
+        validate_at_start=config.validation.at_start,
+        sparsity=run.sparsity,
+    )

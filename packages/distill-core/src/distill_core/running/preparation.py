@@ -1,0 +1,243 @@
+"""From a run.yaml to a run of which everything is known but the weights: what can be refused is refused here, all at once.
+
+Writes nothing, loads no weight, and knows no algorithm.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from distill_core.config import checks
+from distill_core.config.blame import Faults
+from distill_core.config.data_sets import hub_data, listed_data
+from distill_core.config.resolve import Findings, ResolvedRun
+from distill_core.config.schema import RunConfig
+from distill_core.data.reading.dataset import open_dataset
+from distill_core.data.reading.hub_data import fetched
+from distill_core.data.reading.mixture import Mixture, Part
+from distill_core.data.reading.plan import DataPlan, plan_data
+from distill_core.errors import ConfigError, Problem
+from distill_core.plugins.specs import LatentSpace, ModelFacts
+from distill_core.running.run_directory import RunDirectory
+from distill_core.sampling.measures import Measures
+
+LatentShape = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a run computes, and in what.
+
+    Attributes:
+        device: the device of all roles.
+        compute: the dtype of a forward pass.
+    """
+
+    device: torch.device
+    compute: torch.dtype
+
+    def settings(self) -> dict[str, str]:
+        """``training.device`` and ``training.precision`` as they were chosen."""
+        return {"device": self.device.type, "precision": "bf16" if self.compute is torch.bfloat16 else "fp32"}
+
+    def described(self) -> dict[str, str]:
+        """For environment.json."""
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
+        return {"device": name, "compute_dtype": str(self.compute).removeprefix("torch.")}
+
+
+def place(device: str, precision: str) -> Placement:
+    """Resolve ``training.device`` and ``training.precision``. Raises ConfigError for a GPU that is not there."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            [Problem("training.device", "this machine has no CUDA device; set training.device to auto or cpu")]
+        )
+    chosen = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    half = precision == "bf16" or (precision == "auto" and chosen == "cuda")
+    return Placement(torch.device(chosen), torch.bfloat16 if half else torch.float32)
+
+
+def refuse_several_processes() -> None:
+    """Raise ConfigError under torchrun with more than one process: each would train, and write, by itself."""
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size > 1:
+        message = f"this is one of {world_size} processes, and several processes are not supported yet; run one"
+        raise ConfigError([Problem("distributed.strategy", message)])
+
+
+def refuse_narrow_weights(config: RunConfig, compute: torch.dtype) -> None:
+    """Raise ConfigError for roles whose weights are to be held in less than a forward pass computes in."""
+    narrow = [name for name, role in config.roles.items() if role.weights == "bf16" and compute is torch.float32]
+    message = "weights in bf16 do not fit forward passes in fp32; set training.precision: bf16, or leave this out"
+    if narrow:
+        raise ConfigError([Problem(f"roles.{name}.weights", message) for name in narrow])
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run of which everything is known but the weights: what can be refused has been, and nothing is written or loaded yet.
+
+    Attributes:
+        run: the configuration, with the device and the precision that were chosen, the plugins and the models' folders.
+        placement: where it computes.
+        dataset: its data.
+        plan: the rows that it trains on, by shape.
+        measures: the metrics; they can measure the run's prompts at its size.
+    """
+
+    run: ResolvedRun
+    placement: Placement
+    dataset: Mixture
+    plan: DataPlan
+    measures: Measures
+
+    @property
+    def latent_shape(self) -> LatentShape:
+        """[T, C, H, W] that the run samples at: that of the most training samples."""
+        return self.plan.latent_shape
+
+    def described(self) -> dict[str, object]:
+        """For environment.json: where the run computes, and the commits of the data sets that come from the Hub."""
+        listed = zip(listed_data(self.run.config.data), self.dataset.parts, strict=True)
+        # A snapshot's folder is named by its commit.
+        commits = {each.path: part.dataset.path.name for each, part in listed if hub_data(each.path) is not None}
+        return {**self.placement.described(), **({"data": commits} if commits else {})}
+
+
+def prepare(run: ResolvedRun) -> Prepared:
+    """Check cadence, device, data and metrics of a run that is right in itself. Raises a DistillError with all their faults."""
+    faults = Faults(run.loaded.document, run.loaded.path)
+    survey = _surveyed(run, faults)
+    faults.refuse()
+    return survey.prepared(run)
+
+
+def prepare_found(found: Findings) -> Prepared:
+    """``prepare`` for a run.yaml that may have other faults too; also claims its output_dir, if it has none.
+
+    Raises a DistillError with all faults: of the class that they share, or ConfigError.
+    """
+    faults = Faults(found.loaded.document, found.loaded.path, found.problems)
+    survey = _surveyed(found, faults)
+    if not found.problems:
+        with faults.at("output_dir"):
+            RunDirectory(Path(found.config.output_dir)).claim(found.resolved().to_mapping())
+    faults.refuse()
+    return survey.prepared(found.resolved())
+
+
+@dataclass(frozen=True)
+class _Survey:
+    """The parts of a :class:`Prepared`; None with a fault, or where a fault stands in the way."""
+
+    placement: Placement | None
+    dataset: Mixture | None
+    plan: DataPlan | None
+    measures: Measures
+
+    def prepared(self, run: ResolvedRun) -> Prepared:
+        """The whole. Nothing was at fault."""
+        assert self.placement is not None
+        assert self.dataset is not None
+        assert self.plan is not None
+        if run.config.training.cpu_threads is not None:
+            torch.set_num_threads(run.config.training.cpu_threads)
+        training = run.config.training.model_copy(update=self.placement.settings())
+        run = replace(run, config=run.config.model_copy(update={"training": training}))
+        return Prepared(run, self.placement, self.dataset, self.plan, self.measures)
+
+
+def _surveyed(run: ResolvedRun | Findings, faults: Faults) -> _Survey:
+    """All that can be found out; what depends on a key that is at fault already is passed over."""
+    config = run.config
+    if run.method is not None and run.method_options is not None and not faults.touch("training", "method_config"):
+        faults.problems += checks.idle(run.method, run.method_options, config, run.loaded.document)
+    with faults.at("distributed", "strategy"):
+        refuse_several_processes()
+    placement = None
+    if not faults.touch("training.device", "training.precision"):
+        with faults.at("training", "device"):
+            placement = place(config.training.device, config.training.precision)
+            refuse_narrow_weights(config, placement.compute)
+    dataset = _opened(run, faults)
+    plan = None if dataset is None else _planned(run, dataset, faults)
+    measures = _built(run, faults)
+    if dataset is not None and plan is not None and not faults.touch("validation", "comparison"):
+        _check_prompts(run, dataset, plan, measures, faults)
+    return _Survey(placement, dataset, plan, measures)
+
+
+def _opened(run: ResolvedRun | Findings, faults: Faults) -> Mixture | None:
+    """The data; None if not all of them can be opened, or if it is not known what the method needs of them."""
+    if run.demands is None or faults.touch("data.path", "data.mix"):
+        return None
+    parts: list[Part] = []
+    for listed in listed_data(run.config.data):
+        with faults.at(*listed.key):
+            parts.append(Part(open_dataset(fetched(listed.path), run.demands.latents), listed.repeats, listed.share))
+    incomplete = len(parts) <= len(run.config.data.mix) or faults.touch("data.weights")
+    return None if incomplete else Mixture(parts)
+
+
+def _planned(run: ResolvedRun | Findings, dataset: Mixture, faults: Faults) -> DataPlan | None:
+    """The rows that the run trains on; None if they, or what they are to fit, are at fault."""
+    models = _agreeing(list(run.facts.values()))
+    if not models or faults.touch("data"):
+        return None
+    for listed, part in zip(listed_data(run.config.data), dataset.parts, strict=True):
+        with faults.at(*listed.key):
+            plan_data(Mixture([part]), models, run.config.data)
+    return None if faults.touch("data") else plan_data(dataset, models, run.config.data)
+
+
+def _agreeing(facts: Sequence[ModelFacts]) -> list[ModelFacts]:
+    """The models of the first one's space: only those can the data fit together. That others are there is a fault of its own."""
+
+    def space(model: ModelFacts) -> tuple[LatentSpace, int, int]:
+        """What must agree."""
+        return model.latent_space, model.text_width, model.text_length
+
+    return [model for model in facts if space(model) == space(facts[0])]
+
+
+def _built(run: ResolvedRun | Findings, faults: Faults) -> Measures:
+    """The metrics that can be built."""
+    built = []
+    for name, options in run.metric_options.items():
+        with faults.at("metrics", name):
+            built.append(Measures.of({name: run.metrics[name]}, {name: options}))
+    metrics = {name: metric for each in built for name, metric in each.metrics.items()}
+    return Measures(metrics, tuple(figure for each in built for figure in each.headline))
+
+
+def _check_prompts(
+    run: ResolvedRun | Findings, dataset: Mixture, plan: DataPlan, measures: Measures, faults: Faults
+) -> None:
+    """Whether each metric can measure the run's prompts at its size."""
+    with faults.at("data", "path"):
+        prompts = (*validation_prompts(run.config, dataset), *comparison_prompts(run.config, dataset))
+        size = next(iter(run.facts.values())).latent_space.pixels(plan.latent_shape)
+        for name, metric in measures.metrics.items():
+            with faults.at("metrics", name):
+                metric.check(prompts, size)
+
+
+def validation_prompts(config: RunConfig, dataset: Mixture) -> tuple[str, ...]:
+    """The run's prompts: its own, or the first different captions of the data."""
+    if config.validation.prompts is not None:
+        return config.validation.prompts
+    return tuple(dataset.captions(config.validation.max_prompts))
+
+
+def comparison_prompts(config: RunConfig, dataset: Mixture) -> tuple[str, ...]:
+    """The comparison's prompts: its own, or the first different captions of the data; none without a comparison."""
+    if config.comparison is None:
+        return ()
+    if config.comparison.prompts is not None:
+        return config.comparison.prompts
+    return tuple(dataset.captions(config.comparison.max_prompts))

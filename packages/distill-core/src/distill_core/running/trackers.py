@@ -1,0 +1,35 @@
+"""The trackers that a run.yaml asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from distill_core.config.schema import Tracking
+from distill_core.protocols.tracker import Tracker
+from distill_core.running.run_directory import RunDirectory
+from distill_core.tracking.events import Events
+from distill_core.tracking.fanout import Trackers
+from distill_core.tracking.jsonl import JsonlTracker
+
+
+def open_trackers(
+    settings: Tracking, directory: RunDirectory, config: Mapping[str, Any], resumed_step: int, events: Events
+) -> Trackers:
+    """Open every tracker. ``config`` is the resolved run with secrets redacted. Raises ConfigError if one cannot start.
+
+    A run that goes on from ``resumed_step`` makes the figures after it again; one that starts makes those of step 0 too.
+    """
+    first_step = resumed_step + 1 if resumed_step else 0
+    others: list[Tracker] = []
+    for name in settings.trackers:
+        match name:
+            case "wandb" if settings.wandb_mode != "disabled":
+                from distill_core.tracking.wandb import WandbTracker
+
+                others.append(WandbTracker(settings, directory.trackers / "wandb", directory.root.name, config))
+            case "tensorboard":
+                from distill_core.tracking.tensorboard import TensorBoardTracker
+
+                others.append(TensorBoardTracker(directory.trackers / "tensorboard", first_step))
+    return Trackers(JsonlTracker(directory.metrics, first_step), others, events)

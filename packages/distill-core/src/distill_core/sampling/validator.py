@@ -1,0 +1,106 @@
+"""The default validator: samples what a method asks for, writes mp4 files, tells the trackers."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from distill_core.config.schema import Validation
+from distill_core.protocols.model import Sampler
+from distill_core.protocols.tracker import Tracker
+from distill_core.protocols.validator import SampledVideo, ValidationRequest
+from distill_core.sampling.measures import Measures
+from distill_core.tracking.events import Events
+from distill_core.tracking.progress import Progress
+from distill_core.training.roles import RoleHandle
+from distill_core.video.files import write_mp4
+
+
+def completed(
+    request: ValidationRequest, settings: Validation, prompts: tuple[str, ...], sparsity: float
+) -> ValidationRequest:
+    """A request with what the method left open filled in: from the run's ``validation`` section, and the sparsity that it ends with."""
+    open_steps = request.steps is None and request.timesteps is None
+    return replace(
+        request,
+        steps=settings.sampling_steps if open_steps else request.steps,
+        guidance_scale=settings.guidance_scale if request.guidance_scale is None else request.guidance_scale,
+        seeds=settings.seeds if request.seeds is None else request.seeds,
+        prompts=prompts if request.prompts is None else request.prompts,
+        sparsity=sparsity if request.sparsity is None else request.sparsity,
+    )
+
+
+def slug(prompt: str, length: int = 48) -> str:
+    """A prompt as part of a file name: letters, digits and hyphens only, so that it cannot leave its folder."""
+    return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:length] or "empty"
+
+
+class VideoValidator:
+    """The :class:`distill_core.protocols.Validator` of every run; the family brings the sampler.
+
+    Training is left as it was: the averaged weights are swapped in and out bitwise, and samplers draw from generators of their own.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        roles: Mapping[str, RoleHandle],
+        settings: Validation,
+        prompts: tuple[str, ...],
+        latent_shape: tuple[int, int, int, int],
+        folder: Path,
+        *,
+        sparsity: float,
+        measures: Measures,
+        tracker: Tracker,
+        events: Events,
+        progress: Progress,
+    ) -> None:
+        self.sampler = sampler
+        self.roles = roles
+        self.settings = settings
+        self.prompts = prompts
+        self.latent_shape = latent_shape
+        self.folder = folder
+        self.sparsity = sparsity
+        self.measures = measures
+        self.tracker = tracker
+        self.events = events
+        self.progress = progress
+
+    def validate(self, request: ValidationRequest, step: int) -> list[Path]:
+        """Sample, write ``samples/step-…/NN-prompt-seedS.mp4``, measure, track. A file that cannot be written is an event, no end."""
+        full = completed(request, self.settings, self.prompts, self.sparsity)
+        folder = self.folder / f"step-{step:08d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        role = self.roles[full.role]
+        written: list[Path] = []
+        videos: list[SampledVideo] = []  # kept for the metrics, which measure a set
+        began = time.monotonic()
+        with self.progress.aside(f"sampling at step {step}"), role.averaged():
+            for index, video in enumerate(self.sampler.sample(role, full, self.latent_shape)):
+                if self.measures.metrics:
+                    videos.append(video)
+                path = folder / f"{index:02d}-{slug(video.prompt)}-seed{video.seed}.mp4"
+                try:
+                    write_mp4(path, video.frames, self.settings.fps)
+                except OSError as error:
+                    self.events.warn("sample_not_written", f"{path} could not be written: {error}", step=step)
+                    continue
+                written.append(path)
+                self.tracker.video(f"samples/{slug(video.prompt)}-seed{video.seed}", path, video.prompt, step)
+        figures: dict[str, float] = {}
+        if written:
+            figures["validation/seconds_per_clip"] = (time.monotonic() - began) / len(written)
+        if videos:
+            measured = self.measures.figures(videos, self.events)
+            figures |= {f"validation/{name}": value for name, value in measured.items()}
+            shown = "  ".join(f"{name} {measured[name]:.3f}" for name in self.measures.headline if name in measured)
+            self.progress.say(f"step {step}: {shown}")
+        if figures:
+            self.tracker.log(figures, step)
+        return written

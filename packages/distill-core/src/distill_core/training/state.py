@@ -1,0 +1,84 @@
+"""What a checkpoint holds: the tensors of every trained role, and a few numbers as JSON. Nothing of ours is pickled;
+torch's own index of the tensors is, and is read only after its hash has been checked.
+
+Randomness and schedules are functions of the step and of each role's updates, so they need no state of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from distill_core.data.reading.stream import RowStream
+from distill_core.errors import CheckpointError
+from distill_core.training.optimization import RoleOptimizer
+from distill_core.training.roles import RoleHandle
+
+
+def weight_tensors(role: RoleHandle) -> dict[str, Tensor]:
+    """What training changes in a role's modules: trained parameters and persistent buffers, by checkpoint name."""
+    frozen = {name for name, parameter in role.container.named_parameters() if not parameter.requires_grad}
+    return {
+        f"roles.{role.name}.modules.{name}": tensor
+        for name, tensor in role.container.state_dict().items()
+        if name not in frozen
+    }
+
+
+def average_tensors(role: RoleHandle) -> dict[str, Tensor]:
+    """The role's EMA, by checkpoint name; empty if it keeps none."""
+    if role.average is None:
+        return {}
+    return {f"roles.{role.name}.average.{name}": tensor for name, tensor in role.average.shadow.items()}
+
+
+def optimizer_tensors(role: str, optimizer: RoleOptimizer) -> dict[str, Tensor]:
+    """AdamW's state, by checkpoint name."""
+    return {
+        f"roles.{role}.optimizer.{name}.{key}": tensor
+        for name, parameter in optimizer.parameters.items()
+        for key, tensor in optimizer.adamw.state[parameter].items()
+    }
+
+
+class TrainingState:
+    """The state of a run, as views: saving reads through them, loading writes through them.
+
+    Attributes:
+        roles: every participant, frozen ones too.
+        trained: the roles that have an optimizer, with it.
+        stream: the data, at the run's position.
+        latent_shape: [T, C, H, W] of a sample.
+    """
+
+    def __init__(
+        self, roles: Mapping[str, RoleHandle], stream: RowStream, latent_shape: tuple[int, int, int, int]
+    ) -> None:
+        self.roles = roles
+        self.trained = {name: (role, role.optimizer) for name, role in roles.items() if role.optimizer is not None}
+        self.stream = stream
+        self.latent_shape = latent_shape
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by name; the run's own, not copies."""
+        named: dict[str, Tensor] = {}
+        for name, (role, optimizer) in self.trained.items():
+            named |= weight_tensors(role) | average_tensors(role) | optimizer_tensors(name, optimizer)
+        return named
+
+    def numbers(self) -> dict[str, Any]:
+        """What is not a tensor, JSON-able: each role's updates, the position in the data, the shape [T, C, H, W] of a sample."""
+        updates = {name: optimizer.updates for name, (_, optimizer) in self.trained.items()}
+        return {"updates": updates, "data": self.stream.state_dict(), "latent_shape": list(self.latent_shape)}
+
+    def load_numbers(self, numbers: Mapping[str, Any]) -> None:
+        """Put back what :meth:`numbers` gave. Raises CheckpointError if the trained roles are others."""
+        if set(numbers["updates"]) != set(self.trained):
+            raise CheckpointError(
+                f"the checkpoint trains {sorted(numbers['updates'])}, this run trains {sorted(self.trained)}; choose another output_dir"
+            )
+        for name, (_, optimizer) in self.trained.items():
+            optimizer.updates = int(numbers["updates"][name])
+        self.stream.load_state_dict(numbers["data"])

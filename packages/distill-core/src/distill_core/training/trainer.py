@@ -1,0 +1,202 @@
+"""The training loop. It knows no model family, no method and no role's meaning: who trains what, and when, is the method's."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from dataclasses import dataclass
+from typing import NoReturn
+
+import torch
+
+from distill_core.checkpoint import Checkpoints
+from distill_core.config.sparsity import SparsityRamp
+from distill_core.errors import NonFiniteError, StoppedError
+from distill_core.held_signals import HeldSignals
+from distill_core.protocols.adapter import PreparesBatch
+from distill_core.protocols.method import Method
+from distill_core.protocols.tracker import Tracker
+from distill_core.protocols.trainer import TrainingSummary
+from distill_core.protocols.validator import Validator
+from distill_core.randomness import key_bits
+from distill_core.tracking.events import Events
+from distill_core.tracking.progress import Progress
+from distill_core.training.draws import KeyedDraw
+from distill_core.training.metrics import MetricWindow
+from distill_core.training.roles import RoleHandle
+from distill_core.training.state import TrainingState
+
+CLUSTER_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+"""What schedulers send before they take a machine away."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long a run is and what happens how often. An interval of None never comes.
+
+    Attributes:
+        max_steps: training steps.
+        accumulation: micro-steps per step.
+        seed: the key of all randomness.
+        log_interval: steps per line of metrics.
+        save_interval: steps per checkpoint.
+        validation_interval: steps per validation.
+        validate_at_start: also validate before the first step.
+        sparsity: how sparse attention grows; None where the method asks for none. Validation is at its target.
+    """
+
+    max_steps: int
+    accumulation: int
+    seed: int
+    log_interval: int
+    save_interval: int | None
+    validation_interval: int | None
+    validate_at_start: bool
+    sparsity: SparsityRamp | None = None
+
+
+class DistillTrainer:
+    """The default :class:`distill_core.protocols.Trainer`.
+
+    ``start`` is the step that ``state`` is at: 0, or that of the checkpoint that was loaded into it.
+
+    One step draws ``accumulation`` batches. Each staged loss of the method is scaled and run backward before the method goes on; then
+    the roles that the method names are clipped, stepped and cleared.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        method: Method,
+        state: TrainingState,
+        adapter: PreparesBatch,
+        device: torch.device,
+        *,
+        start: int,
+        checkpoints: Checkpoints,
+        tracker: Tracker,
+        events: Events,
+        progress: Progress,
+        validator: Validator | None,
+    ) -> None:
+        self.schedule = schedule
+        self.method = method
+        self.state = state
+        self.adapter = adapter
+        self.device = device
+        self.start = start
+        self.checkpoints = checkpoints
+        self.tracker = tracker
+        self.events = events
+        self.progress = progress
+        self.validator = validator
+        self.window = MetricWindow()
+
+    def run(self) -> TrainingSummary:
+        """Train from after ``start`` to the last step.
+
+        Raises StoppedError after the step, and a checkpoint, in which a cluster's SIGTERM or SIGUSR1 asked the process to leave.
+        """
+        started = time.monotonic()
+        first, last = self.start + 1, self.schedule.max_steps
+        with HeldSignals(*CLUSTER_SIGNALS, insist=False, notice="leaving after this step") as held:
+            if self.start == 0 and self.schedule.validate_at_start:
+                self.validate(0)
+            with self.progress.training(first, last):
+                for step in range(first, last + 1):
+                    self.train_step(step)
+                    self.progress.advance(step)
+                    if self._due(step, self.schedule.log_interval):
+                        self.log(step)
+                    if held.received is not None:
+                        self._leave(step, held.received)
+                    if self._due(step, self.schedule.validation_interval):
+                        self.validate(step)
+                    if self._due(step, self.schedule.save_interval) or step == last:
+                        self.save(step)
+        return TrainingSummary(max(last, self.start), time.monotonic() - started, self.checkpoints.latest())
+
+    def _leave(self, step: int, number: signal.Signals) -> NoReturn:
+        """Save and go, without a validation that is due: whoever sends these signals does not wait long."""
+        self.save(step)
+        raise StoppedError(
+            f"{number.name} came in step {step} of {self.schedule.max_steps}; the same command goes on from {self.checkpoints.latest()}",
+            number,
+        )
+
+    def train_step(self, step: int) -> None:
+        """One step: accumulate the gradients of every staged loss, then step the roles that are due."""
+        if self.schedule.sparsity is not None:
+            for role in self.state.roles.values():
+                role.sparsity = self.schedule.sparsity.at(step)
+        for micro_step in range(self.schedule.accumulation):
+            rows, positions, latent_shape = next(self.state.stream)
+            batch = self.adapter.prepare_batch(rows, latent_shape)
+            draw = KeyedDraw(self.schedule.seed, step, micro_step, positions, self.device)
+            # A module that draws from the global stream (a plugin's dropout) is resumable all the same.
+            torch.manual_seed(key_bits(self.schedule.seed, step, micro_step, "global"))
+            for loss in self.method.losses(batch, draw):
+                (loss.value / self.schedule.accumulation).backward()
+                self.window.add(loss.name, loss.value)
+                for name, value in loss.metrics.items():
+                    self.window.add(name, value)
+        due = self.method.roles_to_step(step)
+        for name in due:
+            self._step_role(self.state.roles[name], step)
+        for name, role in self.state.roles.items():
+            if name not in due and role.optimizer is not None:
+                role.optimizer.clear()  # no checkpoint holds gradients: one that outlived its step would be lost by a resume
+
+    def _step_role(self, role: RoleHandle, step: int) -> None:
+        assert role.optimizer is not None, f"the method steps {role.name}, which is frozen"
+        self.window.add(f"grad_norm/{role.name}", role.optimizer.step())
+        if role.average is not None:
+            role.average.update(role.trained_parameters(), step)
+
+    def log(self, step: int) -> None:
+        """Bring the window's means to the host, refuse non-finite ones, and track them."""
+        figures = self.window.means()
+        if not figures:
+            return
+        broken = [name for name, value in figures.items() if not math.isfinite(value)]
+        if broken:
+            raise NonFiniteError(
+                f"{', '.join(broken)} not finite at step {step}, or in the {self.schedule.log_interval} steps before. {self._remedy()}"
+            )
+        for role in self.state.roles.values():
+            if role.optimizer is not None:
+                figures[f"learning_rate/{role.name}"] = role.optimizer.last_learning_rate
+        if self.schedule.sparsity is not None:
+            figures["vsa_sparsity"] = self.schedule.sparsity.at(step)
+        figures["steps_per_second"] = self.progress.rate
+        self.tracker.log(figures, step)
+        self.progress.figures(step, figures)
+
+    def validate(self, step: int) -> None:
+        """Carry out the method's validation request, if the run validates and the method asks for anything."""
+        request = self.method.validation(step)
+        if self.validator is not None and request is not None:
+            self.validator.validate(request, step)
+
+    def save(self, step: int) -> None:
+        """Publish a checkpoint, of finite figures only."""
+        self.log(step)
+        broken = [name for name, tensor in self.state.tensors().items() if not tensor.isfinite().all()]
+        if broken:
+            raise NonFiniteError(
+                f"{', '.join(broken[:3])} not finite after the update of step {step}; nothing is saved. {self._remedy()}"
+            )
+        self.checkpoints.save(self.state, step, self.method.validation(step))
+
+    def _remedy(self) -> str:
+        """How a run that broke can go on."""
+        newest = self.checkpoints.latest()
+        start = "from the start, as nothing was saved" if newest is None else f"from {newest}"
+        return (
+            "Lower the learning rates or max_grad_norm and add `checkpoint.resume=changed` to the command: "
+            f"the run then goes on {start}, with the new settings"
+        )
+
+    def _due(self, step: int, interval: int | None) -> bool:
+        return interval is not None and (step % interval == 0 or step == self.schedule.max_steps)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from tests.commands.conftest import REPOSITORY
@@ -40,7 +41,8 @@ def test_the_wheels_work_in_a_fresh_environment(tmp_path: Path) -> None:
     build = ["uv", "build", "--all-packages", "--wheel", "--out-dir", str(wheels)]
     subprocess.run(build, cwd=REPOSITORY, check=True, timeout=600)
     built = sorted(wheels.glob("*.whl"))
-    assert len(built) == 5
+    assert len(built) == len(PACKAGES)
+    assert all(any(name.endswith("/licenses/LICENSE") for name in ZipFile(wheel).namelist()) for wheel in built)
     subprocess.run(["uv", "venv", "--python", sys.executable, str(venv)], check=True, timeout=300)
     python = venv / "bin" / "python"
     subprocess.run(["uv", "pip", "install", "--python", str(python), *map(str, built)], check=True, timeout=900)

@@ -31,7 +31,7 @@ from distill_core.data.encoding.rules import clip_rules
 from distill_core.data.encoding.shard import Shard
 from distill_core.data.encoding.sources import find_sources
 from distill_core.data.reading.origin import Origin
-from distill_core.video.files import write_mp4
+from distill_core.video.writing import write_mp4
 from distill_model_wan.config import WanOptions
 from distill_model_wan.folder import inspect
 from distill_model_wan.model import WanModel

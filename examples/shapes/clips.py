@@ -1,6 +1,6 @@
 """Clips on disk: a folder of mp4 files and a ``captions.jsonl`` of ``{"file_name", "caption"}`` rows.
 
-Reads and writes, through `distill_core.video.files`; draws nothing and judges nothing.
+Reads and writes, through `distill_core.video`; draws nothing and judges nothing.
 
 Shapes in names: F frames, H height, W width, 3 = RGB.
 """
@@ -16,7 +16,8 @@ import torch
 
 from distill_core.data.encoding.captions import CaptionEntry, read_captions
 from distill_core.errors import DataError
-from distill_core.video.files import FAITHFUL, read_video, write_mp4
+from distill_core.video.reading import read_video
+from distill_core.video.writing import FAITHFUL, write_mp4
 from distill_metric_shapes.captions import Setting
 from distill_metric_shapes.world import Frames
 
@@ -83,7 +84,7 @@ def read_clips(folder: Path, setting: Setting) -> Iterator[tuple[Frames, str]]:
     """The decoded clips of a folder with their captions, each of the setting's size.
 
     Raises:
-        DataError: as `read_rows` and `distill_core.video.files.read_video`, or a video of another size.
+        DataError: as `read_rows` and `distill_core.video.reading.read_video`, or a video of another size.
     """
     expected = (setting.frames, setting.size, setting.size, 3)
     for row in read_rows(folder):

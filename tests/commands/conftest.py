@@ -61,7 +61,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     import torch
 
-    from distill_core.video.files import write_mp4
+    from distill_core.video.writing import write_mp4
 
     folder = tmp_path_factory.mktemp("clips")
     lines = []

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tests.commands.conftest import REPOSITORY, Command
 
-from distill_core.video.files import read_video
+from distill_core.video.reading import read_video
 
 RunYaml = Callable[..., Path]
 FEW_STEPS = {"method_config": {"dmd_denoising_steps": [1000, 500, 0], "generator_update_interval": 1}}

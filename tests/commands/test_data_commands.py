@@ -13,7 +13,7 @@ import pytest
 import torch
 from tests.commands.conftest import Command
 
-from distill_core.video.files import write_mp4
+from distill_core.video.writing import write_mp4
 
 RunYaml = Callable[..., Path]
 UPSTREAM = [

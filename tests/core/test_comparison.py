@@ -18,7 +18,7 @@ from distill_core.errors import ConfigError, DataError
 from distill_core.protocols import ValidationRequest
 from distill_core.running.preparation import prepare
 from distill_core.training.roles import RoleHandle
-from distill_core.video.files import read_video
+from distill_core.video.reading import read_video
 
 OWN = ValidationRequest("student", sampler="sde", timesteps=(1000.0, 500.0), guidance_scale=1.0)
 

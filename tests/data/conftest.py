@@ -9,7 +9,7 @@ import torch
 
 from distill_core.plugins.index import PluginIndex
 from distill_core.testing.toy_spec import TOY, write_toy_model
-from distill_core.video.files import write_mp4
+from distill_core.video.writing import write_mp4
 
 
 @pytest.fixture

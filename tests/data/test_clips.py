@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,9 @@ from distill_core.data.encoding.clips import Clip, cut_clips
 from distill_core.data.encoding.frames import crop_middle, resample, resize_to_cover
 from distill_core.data.encoding.rules import ClipRules, Grid, clip_rules
 from distill_core.errors import DataError
-from distill_core.video.files import TimedFrame, iterate_frames, write_mp4
+from distill_core.video.film import Film, TimedFrame
+from distill_core.video.reading import open_film
+from distill_core.video.writing import write_mp4
 
 MakeVideo = Callable[..., Path]
 
@@ -83,13 +87,22 @@ def test_a_slower_rate_drops_frames_and_a_faster_one_repeats_them(make_video: Ma
     assert levels(load_clip(make_video(5, fps=12), rules(fps=24, num_frames=9)).frames) == [0, 0, 1, 1, 2, 2, 3, 3, 4]
 
 
-def timed(times: list[float]) -> list[TimedFrame]:
-    return [TimedFrame(time, torch.tensor(number)) for number, time in enumerate(times)]
+def timed(times: list[float], last: float) -> list[TimedFrame]:
+    """Frames at these times, each shown until the next, the last so long; their pixels are their numbers."""
+    ends = [*times[1:], times[-1] + last]
+    return [
+        TimedFrame(number, time, end - time, partial(torch.tensor, number))
+        for number, (time, end) in enumerate(zip(times, ends, strict=True))
+    ]
+
+
+def shown(times: list[float], last: float, fps: float) -> list[int]:
+    """The numbers of the frames that resampling shows."""
+    return [int(frame.pixels) for _, frame in resample(timed(times, last), fps)]
 
 
 def test_an_uneven_rate_is_resampled_by_time() -> None:
-    frames = timed([5.0, 5.1, 5.5, 5.6])
-    assert [int(frame) for frame in resample(frames, source_fps=5, fps=10)] == [0, 1, 1, 1, 1, 2, 3, 3]
+    assert shown([0.0, 0.1, 0.5, 0.6], 0.2, fps=10) == [0, 1, 1, 1, 1, 2, 3, 3]
 
 
 @given(
@@ -97,10 +110,10 @@ def test_an_uneven_rate_is_resampled_by_time() -> None:
 )
 def test_resampling_keeps_the_length_in_seconds_and_the_order(frames: int, source: float, fps: float) -> None:
     times = [round(number / source, 3) for number in range(frames)]  # as Matroska stores them
-    shown = [int(frame) for frame in resample(timed(times), source, fps)]
-    assert shown == sorted(shown)
-    assert abs(len(shown) / fps - frames / source) <= 1 / fps + 2e-3
-    for count, number in enumerate(shown):
+    numbers = shown(times, 1 / source, fps)
+    assert numbers == sorted(numbers)
+    assert abs(len(numbers) / fps - frames / source) <= 1 / fps + 2e-3
+    for count, number in enumerate(numbers):
         assert times[number] <= count / fps + 1.1e-3
 
 
@@ -201,13 +214,18 @@ def test_a_video_that_divides_evenly_leaves_nothing_over(make_video: MakeVideo) 
 def test_a_long_video_is_never_in_memory_as_a_whole(make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = 0
 
-    def counted(path: Path) -> Iterator[TimedFrame]:
+    def counted(frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
         nonlocal decoded
-        for frame in iterate_frames(path):
+        for frame in frames:
             decoded += 1
             yield frame
 
-    monkeypatch.setattr("distill_core.data.encoding.clips.iterate_frames", counted)
+    @contextmanager
+    def opened(path: Path) -> Iterator[Film]:
+        with open_film(path) as film:
+            yield replace(film, frames=counted(film.frames))
+
+    monkeypatch.setattr("distill_core.data.encoding.clips.open_film", opened)
     cut = cut_clips(make_video(25), rules(num_frames=5, clips_per_video=9))
     for number in range(1, 4):
         assert levels(next(cut).frames)[0] == 5 * (number - 1)

@@ -28,7 +28,7 @@ from distill_core.errors import DataError, ModelFolderError, PluginError, RunDir
 from distill_core.plugins.index import PluginIndex
 from distill_core.testing.toy import ToyModel
 from distill_core.testing.toy_spec import TEXT_LENGTH, TOY, write_toy_model
-from distill_core.video.files import write_mp4
+from distill_core.video.writing import write_mp4
 
 
 def test_a_folder_of_videos_becomes_a_data_set(toy: Path, videos: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from distill_core.data.reading.columns import T2V_SCHEMA
 from distill_core.data.reading.dataset import open_dataset
 from distill_core.errors import DataError, RunDirectoryError
 from distill_core.testing.toy_spec import TEXT_LENGTH
-from distill_core.video.files import read_video
+from distill_core.video.reading import read_video
 
 
 def test_inspect_shows_what_a_data_set_holds(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from distill_core.data.reading.dataset import open_dataset
 from distill_core.data.reading.plan import plan_data
 from distill_core.data.reading.stream import RowStream
 from distill_core.errors import DataError
-from distill_core.video.files import read_video
+from distill_core.video.reading import read_video
 
 
 @pytest.fixture

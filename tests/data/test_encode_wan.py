@@ -11,7 +11,7 @@ from distill_core.config.schema import Data
 from distill_core.data.encoding.keys import hash_encoders
 from distill_core.data.reading.dataset import open_dataset
 from distill_core.data.reading.fit import fitting_shapes
-from distill_core.video.files import write_mp4
+from distill_core.video.writing import write_mp4
 from distill_model_wan.folder import inspect
 from distill_model_wan.testing import make_tiny_pipeline
 

@@ -1,4 +1,4 @@
-"""distill_core.video.files: what is written comes back, and what cannot be read is refused by name."""
+"""distill_core.video: what is written comes back, and what cannot be read is refused by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from distill_core.errors import DataError
-from distill_core.video.files import iterate_frames, read_video, write_mp4
+from distill_core.video.reading import open_film, read_video
+from distill_core.video.writing import write_mp4
 
 
 def moving_ramp(frames: int = 9, height: int = 32, width: int = 48) -> Tensor:
@@ -72,7 +73,8 @@ def test_a_rate_comes_back_exactly(tmp_path: Path, fps: float) -> None:
 
 def test_frames_are_timed_in_seconds(tmp_path: Path) -> None:
     write_mp4(tmp_path / "a.mp4", moving_ramp(frames=4), fps=8)
-    assert [frame.time for frame in iterate_frames(tmp_path / "a.mp4")] == [0, 0.125, 0.25, 0.375]
+    with open_film(tmp_path / "a.mp4") as film:
+        assert [(frame.time, frame.duration) for frame in film.frames] == [(number / 8, 1 / 8) for number in range(4)]
 
 
 def test_a_video_that_is_stored_lying_down_is_set_upright(tmp_path: Path) -> None:

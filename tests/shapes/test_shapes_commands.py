@@ -14,7 +14,8 @@ import pytest
 import torch
 from clips import CAPTIONS_FILE, read_rows
 
-from distill_core.video.files import read_video, write_mp4
+from distill_core.video.reading import read_video
+from distill_core.video.writing import write_mp4
 
 
 def _run(main: Callable[[], None], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:

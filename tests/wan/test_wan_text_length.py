@@ -19,7 +19,7 @@ from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.registry import Registry
 from distill_core.plugins.specs import ModelSpec
 from distill_core.running.preparation import Placement
-from distill_core.video.files import write_mp4
+from distill_core.video.writing import write_mp4
 from distill_model_wan import plugin
 from distill_model_wan.config import WanOptions, settled
 from distill_model_wan.folder import inspect

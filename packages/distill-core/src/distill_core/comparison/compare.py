@@ -19,7 +19,7 @@ from distill_core.sampling.validator import completed, slug
 from distill_core.tracking.events import Events
 from distill_core.tracking.progress import Progress
 from distill_core.training.roles import RoleHandle
-from distill_core.video.files import write_mp4
+from distill_core.video.writing import write_mp4
 
 
 def request_of(row: ComparedRow, own: ValidationRequest | None) -> ValidationRequest:

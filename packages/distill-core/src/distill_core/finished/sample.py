@@ -14,7 +14,7 @@ from distill_core.finished.source import PixelSize, SamplingSource, default_plac
 from distill_core.plugins.discovery import discover
 from distill_core.protocols.validator import ValidationRequest
 from distill_core.sampling.validator import completed, slug
-from distill_core.video.files import write_mp4
+from distill_core.video.writing import write_mp4
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from distill_core.sampling.measures import Measures
 from distill_core.tracking.events import Events
 from distill_core.tracking.progress import Progress
 from distill_core.training.roles import RoleHandle
-from distill_core.video.files import write_mp4
+from distill_core.video.writing import write_mp4
 
 
 def completed(

@@ -1,1 +1,1 @@
-"""Video files and frames: PyAV in, uint8 tensors out, and back."""
+"""The room for video and picture files. Its doors are :mod:`reading` (files to frames) and :mod:`writing` (frames to mp4)."""

@@ -5,34 +5,62 @@ H W pixel rows and columns, uint8 [H, W, 3].
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from distill_core.video.files import TimedFrame
+from distill_core.errors import DataError
+from distill_core.video.film import TimedFrame
 
 CLOCK_TOLERANCE = 1e-3
 """Seconds by which a time stamp may be off: Matroska and others round to milliseconds."""
+LONGEST_STILL = 10.0
+"""Seconds for which one frame may be shown where frames are resampled."""
+EVEN = 0.1
+"""The share of the time between two frames by which others may differ, and be called even."""
 
 
-def resample(frames: Iterable[TimedFrame], source_fps: float, fps: float) -> Iterator[Tensor]:
-    """At each time k / fps of the video the pixels shown then: frames are dropped or repeated, never mixed."""
-    start, count = 0.0, 0
+def resample(frames: Iterable[TimedFrame], fps: float) -> Iterator[tuple[float, TimedFrame]]:
+    """Each time k / fps with the frame shown then: frames are dropped or repeated, never mixed.
+
+    Raises DataError where a frame is shown for longer than LONGEST_STILL.
+    """
+    count = 0
     shown: TimedFrame | None = None
     for frame in frames:
-        if shown is None:
-            start = frame.time
-        else:
-            while count / fps < frame.time - start - CLOCK_TOLERANCE:
-                yield shown.pixels
+        if shown is not None:
+            _check_still(shown.number, frame.time - shown.time)
+            while count / fps < frame.time - CLOCK_TOLERANCE:
+                yield count / fps, shown
                 count += 1
         shown = frame
     if shown is not None:
-        end = shown.time - start + 1 / source_fps
-        while count / fps < end - CLOCK_TOLERANCE:
-            yield shown.pixels
+        _check_still(shown.number, shown.duration)
+        while count / fps < shown.time + shown.duration - CLOCK_TOLERANCE:
+            yield count / fps, shown
             count += 1
+
+
+def _check_still(number: int, seconds: float) -> None:
+    """Raise DataError if a frame is shown for too long."""
+    if seconds > LONGEST_STILL:
+        raise DataError(
+            f"its frame {number} is shown for {seconds:.4g} s, and {LONGEST_STILL:g} s is the longest that is filled with stills; "
+            "cut the video there, or leave out --fps"
+        )
+
+
+def spacing(times: Sequence[float]) -> tuple[float, float]:
+    """The shortest and the longest time between neighbours of at least two frames, in seconds."""
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    return min(gaps), max(gaps)
+
+
+def is_even(shortest: float, longest: float) -> bool:
+    """Whether frames so far apart come at one rate, as far as their stamps can say."""
+    return longest - shortest <= EVEN * shortest + 2 * CLOCK_TOLERANCE
 
 
 def resize_to_cover(pixels_HWC: Tensor, height: int, width: int) -> Tensor:

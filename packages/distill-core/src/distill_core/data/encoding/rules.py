@@ -8,12 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from distill_core.errors import DataError
 from distill_core.plugins.specs import ModelFacts
 
 Size = tuple[int, int]
 """H and W in pixels."""
+Hdr = Literal["tone-map", "refuse"]
+"""What is done to a video of high dynamic range."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +91,14 @@ class ClipRules:
             largest length that it fills.
         fps: frames per second; None keeps what each clip has.
         clips_per_video: so many clips at most are cut from one video, one after another.
+        hdr: whether high dynamic range is brought to standard, or refused.
     """
 
     grid: Grid
     shapes: tuple[ClipShape, ...] = (ClipShape(),)
     fps: float | None = None
     clips_per_video: int = 1
+    hdr: Hdr = "tone-map"
 
     def size_for(self, height: int, width: int) -> Size | None:
         """H and W that a picture of this size is scaled to and cropped to; None if it is cropped only."""
@@ -127,6 +132,7 @@ def clip_rules(
     fps: float | None = None,
     buckets: Sequence[tuple[int, int, int]] = (),
     clips_per_video: int = 1,
+    hdr: Hdr = "tone-map",
 ) -> ClipRules:
     """Rules for the clips of one model, from the options of `distill data encode`; ``buckets`` are F, H and W.
 
@@ -145,7 +151,7 @@ def clip_rules(
             grid.check_size("--bucket: height", rows, grid.row_multiple)
             grid.check_size("--bucket: width", columns, grid.column_multiple)
         shapes = tuple(ClipShape(frames, (rows, columns)) for frames, rows, columns in dict.fromkeys(buckets))
-        return ClipRules(grid, shapes, fps, clips_per_video)
+        return ClipRules(grid, shapes, fps, clips_per_video, hdr)
     if num_frames is not None:
         grid.check_frames("--num-frames", num_frames)
     size = None
@@ -153,4 +159,4 @@ def clip_rules(
         grid.check_size("--height", height, grid.row_multiple)
         grid.check_size("--width", width, grid.column_multiple)
         size = (height, width)
-    return ClipRules(grid, (ClipShape(num_frames, size),), fps, clips_per_video)
+    return ClipRules(grid, (ClipShape(num_frames, size),), fps, clips_per_video, hdr)

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from distill_core.data.encoding.captions import FILE_KEYS, CaptionEntry, read_named_captions, read_text
 from distill_core.errors import DataError
-from distill_core.video.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from distill_core.video.kinds import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 CAPTION_FILES = (
     "captions.jsonl",
@@ -51,7 +51,7 @@ def find_sources(folder: Path, captions_file: Path | None = None) -> tuple[Sourc
     captions = _captions_by_name(captions_file or _only_captions_file(folder))
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if _is_media(path)}
     if not files:
-        raise DataError(f"{folder} holds no video (known are {', '.join(sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES))})")
+        raise DataError(f"{folder} holds no video (known are {', '.join(sorted(VIDEO_SUFFIXES | PICTURE_SUFFIXES))})")
     found = [_source(name, path, captions.get(name)) for name, path in sorted(files.items())]
     lost = [
         Source(name, folder / name, caption, "the captions file names it and it is not in the folder")
@@ -63,7 +63,7 @@ def find_sources(folder: Path, captions_file: Path | None = None) -> tuple[Sourc
 
 def _is_media(path: Path) -> bool:
     """Whether a file is a video or a picture, by its suffix."""
-    return path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES and path.is_file()
+    return path.suffix.lower() in VIDEO_SUFFIXES | PICTURE_SUFFIXES and path.is_file()
 
 
 def _source(name: str, path: Path, caption: str | None) -> Source:

@@ -15,7 +15,7 @@ from distill_core.data.reading.files import read_columns
 from distill_core.errors import DataError
 from distill_core.plugins.specs import ModelFacts
 from distill_core.protocols.adapter import DecodesLatents, PreparesBatch
-from distill_core.video.files import write_mp4
+from distill_core.video.writing import write_mp4
 
 FALLBACK_FPS = 16.0
 """Frames per second of clips whose rows do not record it."""

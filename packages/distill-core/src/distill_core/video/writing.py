@@ -1,13 +1,11 @@
-"""Video files and frames: PyAV in, uint8 tensors out, and back.
+"""Frames to video files: H.264 in mp4, the same bytes for the same frames. Writes no sound.
 
-Shapes: F frames, H W pixel rows and columns; frames are RGB, uint8 [F, H, W, 3]. This module neither resizes nor
-resamples (:mod:`distill_core.data.encoding.clips` does) and reads no sound.
+Shapes: F frames, H W pixel rows and columns; frames are RGB, uint8 [F, H, W, 3].
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,67 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from distill_core.errors import DataError
-
-VIDEO_SUFFIXES = frozenset({".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
-"""A picture is read as a video of one frame."""
-
 BT709 = 1
 """The number that ITU-T H.273 gives BT.709 as matrix, as primaries and as transfer characteristics."""
 LIMITED_RANGE = 1
 """FFmpeg's number for luma in [16, 235]."""
-
-
-@dataclass(frozen=True)
-class Video:
-    """A decoded video.
-
-    Attributes:
-        frames: uint8 [F, H, W, 3].
-        fps: frames per second.
-    """
-
-    frames: Tensor
-    fps: float
-
-
-@dataclass(frozen=True)
-class TimedFrame:
-    """One frame: when it is first shown, in seconds, and its pixels, uint8 [H, W, 3]."""
-
-    time: float
-    pixels: Tensor
-
-
-def frame_rate(path: Path) -> float:
-    """Average frames per second as the file records them. Raises DataError for a file that is no video."""
-    with _open_video(path) as container:
-        rate = container.streams.video[0].average_rate
-    if not rate:
-        raise DataError(f"{path} records no frame rate; convert it, e.g. with ffmpeg")
-    return float(rate)
-
-
-def iterate_frames(path: Path) -> Iterator[TimedFrame]:
-    """The frames one after another, upright, without holding more than one. Raises DataError where decoding fails."""
-    seconds_per_frame = 1 / frame_rate(path)
-    with _open_video(path) as container:
-        try:
-            for index, frame in enumerate(container.decode(video=0)):
-                pixels = torch.from_numpy(frame.to_ndarray(format="rgb24"))
-                time = index * seconds_per_frame if frame.time is None else float(frame.time)
-                yield TimedFrame(time, torch.rot90(pixels, frame.rotation // 90) if frame.rotation else pixels)
-        except av.FFmpegError as error:
-            raise DataError(f"{path} cannot be decoded: {error.strerror}") from error
-
-
-def read_video(path: Path) -> Video:
-    """All frames of a video, or the one frame of a picture. Raises DataError if it cannot be decoded to the end."""
-    frames = [frame.pixels for frame in iterate_frames(path)]
-    if not frames:
-        raise DataError(f"{path} holds no frame")
-    return Video(torch.stack(frames), frame_rate(path))
 
 
 @dataclass(frozen=True)
@@ -121,18 +62,6 @@ def write_mp4(path: Path, frames: Tensor, fps: float, coding: Coding = PLAYABLE)
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
-
-
-def _open_video(path: Path) -> av.container.InputContainer:
-    """The opened file, which has at least one video stream."""
-    try:
-        container = av.open(str(path))
-    except (av.FFmpegError, OSError) as error:
-        raise DataError(f"{path} cannot be read as a video: {error.strerror}") from error
-    if not container.streams.video:
-        container.close()
-        raise DataError(f"{path} has no video stream")
-    return container
 
 
 def _evenly_sized(frames_FHWC: Tensor) -> Tensor:

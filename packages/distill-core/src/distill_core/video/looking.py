@@ -106,7 +106,7 @@ def _seconds(container: av.container.InputContainer, stream: av.VideoStream) -> 
     """How long a stream is, or else the file."""
     seconds = stated_end(stream)
     if seconds is None and container.duration:
-        return container.duration / av.time_base
+        return float(container.duration / av.time_base)
     return seconds
 
 

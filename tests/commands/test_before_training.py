@@ -57,7 +57,6 @@ def test_an_average_gets_the_decay_and_the_start_of_the_run_yaml(world: ToyWorld
     ("precision", "weights", "student", "teacher"),
     [
         ("bf16", "auto", torch.float32, torch.bfloat16),
-        ("bf16", "bf16", torch.bfloat16, torch.bfloat16),
         ("bf16", "fp32", torch.float32, torch.float32),
         ("fp32", "auto", torch.float32, torch.float32),
     ],

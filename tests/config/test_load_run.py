@@ -139,7 +139,7 @@ def test_a_misspelt_required_key_is_one_problem_not_two(write: Write) -> None:
         (
             "training",
             "seeds: 0",
-            "unknown key; did you mean `seed`? (`seeds` belongs under `validation`)",
+            "unknown key here; `seeds` belongs under `validation`; or did you mean `seed`?",
         ),
         ("", "max_train_step: 1", "unknown key; did you mean `max_train_steps` under `training`?"),
         ("training", "_target_: os.system", None),

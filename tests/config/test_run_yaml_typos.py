@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tests.config.conftest import RUN, Write
 from distill_core.config.document import KeyPath, dotted, read_document, write_yaml
 from distill_core.config.load import load_run
 from distill_core.config.resolve import open_run, resolve
-from distill_core.config.schema import RunConfig
+from distill_core.config.schema import Optimization, RunConfig, Training
 from distill_core.config.shape import shape_of
 from distill_core.errors import ConfigError, Problem
 
@@ -22,7 +23,10 @@ USER_CHOSEN = {("roles",), ("comparison", "rows")}
 
 def _full_run(path: Path) -> str:
     """A run.yaml that has every key there is."""
+    shared = Training(max_train_steps=10).model_dump(mode="json", include=set(Optimization.model_fields))
+    own = [f"roles.student.{key}={json.dumps(value)}" for key, value in shared.items()]
     overrides = [
+        *own,
         "roles.student.ema={}",
         "roles.judge={path: small, trainable: false}",
         "comparison={rows: {student: {role: student}}}",

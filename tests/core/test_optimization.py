@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from distill_core.config.schema import Optimization
-from distill_core.training.optimization import RoleOptimizer, lr_multiplier
+from distill_core.training.optimization import RoleOptimizer, Span, lr_multiplier
 
 
 @pytest.mark.parametrize(
@@ -33,9 +33,10 @@ from distill_core.training.optimization import RoleOptimizer, lr_multiplier
 )
 def test_schedule_by_hand_over_four_updates(settings: dict[str, object], expected: list[float | None]) -> None:
     optimization = Optimization.model_validate(settings)
+    span = Span(optimization.lr_warmup_steps, 0.0, 4)
     for update, value in enumerate(expected):
         if value is not None:
-            assert lr_multiplier(optimization, update, 4) == pytest.approx(value, abs=1e-12), update
+            assert lr_multiplier(optimization, update, span) == pytest.approx(value, abs=1e-12), update
 
 
 @given(
@@ -51,8 +52,9 @@ def test_every_decaying_schedule_reaches_its_end_at_the_end_of_the_run(
         {"lr_scheduler": scheduler, "lr_warmup_steps": min(warmup, total - 1), "min_lr_ratio": floor}
     )
     end = floor if scheduler in ("cosine_with_min_lr", "polynomial") else 0.0
-    assert lr_multiplier(settings, total, total) == pytest.approx(end, abs=1e-9)
-    assert all(0.0 <= lr_multiplier(settings, update, total) <= 1.0 + 1e-12 for update in range(total + 1))
+    span = Span(settings.lr_warmup_steps, 0.0, total)
+    assert lr_multiplier(settings, total, span) == pytest.approx(end, abs=1e-9)
+    assert all(0.0 <= lr_multiplier(settings, update, span) <= 1.0 + 1e-12 for update in range(total + 1))
 
 
 def trained(optimizer_of: object, model: nn.Module, steps: int) -> list[torch.Tensor]:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from distill_core.plugins import Options
+from distill_core.plugins.timesteps import TRAIN_TIMESTEPS, in_thousand
+from distill_core.protocols.validator import ValidationRequest
 
 Timestep = Annotated[float, Field(ge=0, le=1000)]
 
 DEFAULT_GUIDANCE_SCALE = 4.5
+
+NOISY_START = 950.0
+"""The least first timestep of a student that starts from pure noise: what is called 999 or 990 elsewhere is pure noise to the eye."""
 
 
 class Dmd2Options(Options):
@@ -23,7 +29,9 @@ class Dmd2Options(Options):
     """The student's timesteps, strictly descending. A trailing 0 only marks the end and is no step of its own."""
     warp_denoising_steps: bool = False
     """Apply the run's flow shift to the denoising steps; false takes them as they are."""
-    rollout: Literal["simulate", "data_latent"] = "simulate"
+    rollout: Annotated[Literal["simulate", "data_latent"], Field(json_schema_extra={"known_as": ["rollout_mode"]})] = (
+        "simulate"
+    )
     """simulate: the student's own samples from noise, no data needed (DMD2 section 4.5). data_latent: noised latents of the data."""
     rollout_move: Literal["sde", "ode"] = "sde"
     """From one denoising step to the next, also in sampling. sde: fresh noise on the predicted x0. ode: along the predicted flow."""
@@ -66,12 +74,18 @@ class Dmd2Options(Options):
     @classmethod
     def _descending(cls, steps: tuple[float, ...]) -> tuple[float, ...]:
         inner = steps[:-1] if len(steps) > 1 and steps[-1] == 0 else steps
+        in_thousand(inner)
         if any(later >= earlier for earlier, later in pairwise(inner)) or inner[-1] <= 0:
             raise ValueError(
                 "the steps must descend strictly and be above 0, with at most a trailing 0 as end marker, "
                 f"e.g. [1000, 750, 500, 250]; sorted, yours are {sorted(set(steps), reverse=True)}"
             )
         return steps
+
+    @field_validator("guidance_range")
+    @classmethod
+    def _of_a_thousand(cls, within: tuple[float, float]) -> tuple[float, float]:
+        return in_thousand(within)
 
     @field_validator("gan_weight")
     @classmethod
@@ -93,6 +107,11 @@ class Dmd2Options(Options):
                 f"the regression is of a student that starts from pure noise, dmd_denoising_steps starts at {self.steps[0]:g}; "
                 "start it at 1000, or set regression_weight: 0"
             )
+        if self.rollout == "simulate" and self.steps[0] < NOISY_START:
+            raise ValueError(
+                f"rollout: simulate starts from pure noise, and dmd_denoising_steps starts at {self.steps[0]:g}: the student would be told "
+                f"a wrong noise level; start it at {TRAIN_TIMESTEPS:g}, or set rollout: data_latent"
+            )
         if self.min_timestep_ratio > self.max_timestep_ratio:
             raise ValueError("min_timestep_ratio is above max_timestep_ratio; exchange them")
         return self
@@ -106,6 +125,30 @@ class Dmd2Options(Options):
     def roles_to_step(self, step: int) -> tuple[str, ...]:
         """The critic on every step, the student too on every ``generator_update_interval``-th."""
         return ("student", "critic") if step % self.generator_update_interval == 0 else ("critic",)
+
+    def warped(self, shift: Callable[[float], float]) -> tuple[float, ...]:
+        """The student's timesteps, warped by the run's flow shift of a timestep if ``warp_denoising_steps`` says so."""
+        return tuple(shift(step) for step in self.steps) if self.warp_denoising_steps else self.steps
+
+    def sampling(self, shift: Callable[[float], float]) -> ValidationRequest:
+        """The student as it will be used: its own steps, one evaluation each."""
+        return ValidationRequest(
+            role="student",
+            sampler=self.rollout_move,
+            timesteps=self.warped(shift),
+            guidance_scale=1.0,
+            attn_kind=self.attn_kind,
+        )
+
+    def notes(self) -> Iterator[str]:
+        """What the settings of another's convention mean here."""
+        w = self.real_score_guidance_scale
+        if w is not None:
+            yield (
+                f"method_config.real_score_guidance_scale: {w:g} is w of cond + w·(cond - uncond), so the teacher is guided by "
+                f"s = {w + 1:g} of uncond + s·(cond - uncond); FastVideo's newer trainer writes s under this name: if that is meant, "
+                f"write guidance_scale: {w:g}"
+            )
 
     @property
     def scale(self) -> float:

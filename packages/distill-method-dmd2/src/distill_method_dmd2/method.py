@@ -24,14 +24,7 @@ class Dmd2(Method):
     def __init__(self, roles: Mapping[str, Role], options: Dmd2Options) -> None:
         self.student, self.teacher, self.critic = roles["student"], roles["teacher"], roles["critic"]
         self.options = options
-        self.steps = self._denoising_steps()
-
-    def _denoising_steps(self) -> tuple[float, ...]:
-        """The student's timesteps, warped by the run's flow shift if the options say so."""
-        if not self.options.warp_denoising_steps:
-            return self.options.steps
-        shifted = self.student.shift_timestep(torch.tensor(self.options.steps, dtype=torch.float64))
-        return tuple(shifted.tolist())
+        self.steps = options.warped(self._shift)
 
     def losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
         """The student's loss when it is due, then the critic's."""
@@ -133,10 +126,8 @@ class Dmd2(Method):
 
     def validation(self, step: int) -> ValidationRequest:
         """The student as it will be used: its own steps, one evaluation each."""
-        return ValidationRequest(
-            role="student",
-            sampler=self.options.rollout_move,
-            timesteps=self.steps,
-            guidance_scale=1.0,
-            attn_kind=self.options.attn_kind,
-        )
+        return self.options.sampling(self._shift)
+
+    def _shift(self, timestep: float) -> float:
+        """The run's flow shift of a timestep."""
+        return self.student.shift_timestep(torch.tensor([timestep], dtype=torch.float64)).item()

@@ -38,5 +38,7 @@ def distill_register_methods(registry: Registry[MethodSpec]) -> None:
             },
             demands=demands,
             roles_to_step=Dmd2Options.roles_to_step,
+            sampling=Dmd2Options.sampling,
+            notes=Dmd2Options.notes,
         )
     )

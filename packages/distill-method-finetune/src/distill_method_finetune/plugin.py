@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from distill_core.plugins import Demands, MethodSpec, RoleNeed, hookimpl
+from distill_core.protocols.validator import ValidationRequest
 from distill_method_finetune.config import FinetuneOptions
 
 if TYPE_CHECKING:
@@ -21,6 +22,11 @@ def demands(options: FinetuneOptions) -> Demands:
 def roles_to_step(options: FinetuneOptions, step: int) -> tuple[str, ...]:
     """The student, on every step."""
     return ("student",)
+
+
+def sampling(options: FinetuneOptions, _: object) -> ValidationRequest:
+    """The student on the family's own schedule and sampler; steps and guidance are the run's to say."""
+    return ValidationRequest(role="student", attn_kind=options.attn_kind)
 
 
 @hookimpl
@@ -42,5 +48,6 @@ def distill_register_methods(registry: Registry[MethodSpec]) -> None:
             },
             demands=demands,
             roles_to_step=roles_to_step,
+            sampling=sampling,
         )
     )

@@ -54,3 +54,9 @@ def settled(facts: ModelFacts, options: WanOptions) -> WanFolder:
         flow_shift=recorded_shift if options.flow_shift is None else options.flow_shift,
         text_length=folder.text_length if options.text_length is None else options.text_length,
     )
+
+
+def completed(facts: ModelFacts, options: WanOptions) -> WanOptions:
+    """The options with the flow shift and the text length that were settled on."""
+    folder = wan_folder(facts)
+    return options.model_copy(update={"flow_shift": folder.flow_shift, "text_length": folder.text_length})

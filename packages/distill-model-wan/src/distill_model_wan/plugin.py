@@ -5,7 +5,7 @@ from __future__ import annotations
 from distill_core.plugins import ModelSpec, hookimpl
 from distill_core.plugins.registry import Registry
 from distill_core.protocols.adapter import OPERATIONS
-from distill_model_wan.config import WanOptions, settled
+from distill_model_wan.config import WanOptions, completed, settled
 
 PLUGIN_API = 1
 
@@ -25,5 +25,6 @@ def distill_register_models(registry: Registry[ModelSpec]) -> None:
             latent_spaces=("wan2.1-16ch", "wan2.2-48ch"),
             condition="wan-umt5",
             settle=settled,
+            complete=completed,
         )
     )

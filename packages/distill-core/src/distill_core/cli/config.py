@@ -22,13 +22,17 @@ def check(
 ) -> None:
     """Say ok, or all that is wrong with a run.yaml: its plugins, its models' folders, its data, and whether its output_dir is free.
 
+    Notes on stderr say what is right, and easily missed.
+
     What `distill run --dry-run` checks, without printing the run. Weights are not loaded: that they fit into memory, that every row of the
     data can be read (`distill data validate`) and that a tracker answers is found out by the run itself.
     """
     from distill_core.cli.run import checked
     from distill_core.plugins.discovery import discover
 
-    checked(run_yaml, [] if overrides is None else overrides, discover())
+    prepared = checked(run_yaml, [] if overrides is None else overrides, discover())
+    for note in prepared.run.notes:
+        typer.echo(f"note: {note}", err=True)
     typer.echo("ok")
 
 

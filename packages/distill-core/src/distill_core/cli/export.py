@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from distill_core.errors import ConfigError, Problem
+from distill_core.cli.timesteps import listed_timesteps
 
 
 def export(
@@ -50,7 +49,7 @@ def export(
     from distill_core.plugins.discovery import discover
     from distill_core.running.output_folder import check_output_folder
 
-    grid = None if timesteps is None else _timesteps(timesteps)
+    grid = None if timesteps is None else listed_timesteps(timesteps, "distill export")
     check_output_folder(output, must_be_new=True)
     index = discover()
     with waiting("importing torch") as say:
@@ -82,18 +81,3 @@ def _warn_of_attention(attn_kind: str, output: Path) -> None:
             f"its gates out and attends densely; `distill sample {output}` attends as in training",
             err=True,
         )
-
-
-def _timesteps(text: str) -> tuple[float, ...]:
-    """Numbers between commas. Raises ConfigError for anything but a falling list in (0, 1000]."""
-    try:
-        grid = tuple(float(number) for number in text.split(","))
-    except ValueError:
-        grid = ()
-    falling = all(later < earlier for earlier, later in pairwise(grid))
-    if not grid or not falling or not 0 < grid[-1] <= grid[0] <= 1000:
-        problem = Problem(
-            "--timesteps", f"{text!r} is no falling list of numbers in (0, 1000], such as 1000,750,500,250"
-        )
-        raise ConfigError([problem], "distill export")
-    return grid

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -93,7 +93,7 @@ def _print_plan(prepared: Prepared) -> None:
         typer.echo(f"# {_described(run, role)}")
     typer.echo(f"# data: {len(prepared.dataset)} rows, latents [T, C, H, W] = {list(prepared.latent_shape)}")
     typer.echo(f"# device: {prepared.placement.device}, forward passes in {prepared.placement.compute}")
-    typer.echo(write_yaml(redact_mapping(_said(run))), nl=False)
+    typer.echo(write_yaml(redact_mapping(run.to_mapping())), nl=False)
 
 
 def _described(run: ResolvedRun, role: str) -> str:
@@ -105,15 +105,3 @@ def _described(run: ResolvedRun, role: str) -> str:
     facts = run.facts[role]
     found = f"{family_of(run.config, role)}, {facts.summary} ({facts.path})"
     return f"{role}: {state if run.config.roles[role].trainable else 'frozen'}, {found}"
-
-
-def _said(run: ResolvedRun) -> dict[str, Any]:
-    """The run as plain data; a role has no keys of an optimizer but its own: null would not say that it takes those of `training`."""
-    from distill_core.config.schema import Optimization
-
-    mapping = run.to_mapping()
-    roles = {
-        name: {key: value for key, value in role.items() if value is not None or key not in Optimization.model_fields}
-        for name, role in mapping["roles"].items()
-    }
-    return {**mapping, "roles": roles}

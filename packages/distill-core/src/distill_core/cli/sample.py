@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from distill_core.cli.timesteps import listed_timesteps
 from distill_core.errors import ConfigError, Problem
 
 
@@ -21,13 +22,20 @@ def _finite(value: float | None) -> float | None:
     return value
 
 
-def _texts(values: list[str] | None) -> list[str] | None:
+def _text(value: str | None) -> str | None:
     """Refuse bytes of another encoding, which Python takes from a command line and no file takes from Python."""
-    for value in values or ():
-        try:
+    try:
+        if value is not None:
             value.encode()
-        except UnicodeEncodeError as error:
-            raise typer.BadParameter(f"{value!r} is no UTF-8 text") from error
+    except UnicodeEncodeError as error:
+        raise typer.BadParameter(f"{value!r} is no UTF-8 text") from error
+    return value
+
+
+def _texts(values: list[str] | None) -> list[str] | None:
+    """The same of each."""
+    for value in values or ():
+        _text(value)
     return values
 
 
@@ -51,12 +59,24 @@ def sample(
     ] = None,
     seed: Annotated[
         list[int] | None,
-        typer.Option("--seed", metavar="N", min=0, help="One video per prompt and seed. Repeatable; default 0."),
+        typer.Option(
+            "--seed", metavar="N", min=0, max=2**32 - 1, help="One video per prompt and seed. Repeatable; default 0."
+        ),
     ] = None,
     steps: Annotated[
         int | None,
         typer.Option(
-            "--steps", metavar="N", min=1, help="Steps of the family's own schedule. Default: as recorded, else 40."
+            "--steps",
+            metavar="N",
+            min=1,
+            help="Steps of the family's own schedule; the number that is recorded keeps the recorded timesteps. "
+            "Default: as recorded, else 40.",
+        ),
+    ] = None,
+    timesteps: Annotated[
+        str | None,
+        typer.Option(
+            "--timesteps", metavar="T,T,…", help="Sample at these, e.g. 1000,750,500,250. Default: as recorded."
         ),
     ] = None,
     guidance: Annotated[
@@ -104,6 +124,9 @@ def sample(
     wanted = [*(prompt or []), *(_prompts(prompts) if prompts else [])]
     if not wanted:
         raise ConfigError([Problem("", "nothing to show; give --prompt TEXT or --prompts FILE")], "distill sample")
+    if steps is not None and timesteps is not None:
+        raise ConfigError([Problem("--steps", "the timesteps say how many; leave out --steps")], "distill sample")
+    grid = None if timesteps is None else listed_timesteps(timesteps, "distill sample")
     check_output_folder(output)
     with waiting("importing torch") as say:
         from distill_core.finished.sample import SampleOrder, load
@@ -112,8 +135,9 @@ def sample(
             source=source,
             output=output,
             prompts=tuple(wanted),
-            seeds=tuple(seed or [0]),
+            seeds=tuple(dict.fromkeys(seed or [0])),
             steps=steps,
+            timesteps=grid,
             guidance_scale=guidance,
             sampler=sampler,
             num_frames=num_frames,
@@ -125,6 +149,8 @@ def sample(
         )
         say(f"loading {source}")
         sampling = load(order)
+    for remark in sampling.remarks:
+        typer.echo(f"note: {remark}", err=True)
     with _bar(len(wanted) * len(order.seeds)) as advance:
         for path in sampling.write_videos():
             typer.echo(str(path))

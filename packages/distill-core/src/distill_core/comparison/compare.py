@@ -15,7 +15,7 @@ from distill_core.protocols.model import Sampler
 from distill_core.protocols.tracker import Tracker
 from distill_core.protocols.validator import SampledVideo, ValidationRequest
 from distill_core.sampling.measures import Measures
-from distill_core.sampling.validator import completed, slug
+from distill_core.sampling.validator import completed, distinct_slugs, slug
 from distill_core.tracking.events import Events
 from distill_core.tracking.progress import Progress
 from distill_core.training.roles import RoleHandle
@@ -67,6 +67,7 @@ class Comparer:
         progress: Progress,
     ) -> None:
         self.settings = settings
+        self.slugs = distinct_slugs(settings.rows)
         self.validation = validation
         self.prompts = prompts
         self.sampler = sampler
@@ -126,7 +127,7 @@ class Comparer:
     def _written(self, name: str, videos: Sequence[SampledVideo]) -> list[PageClip]:
         written: list[PageClip] = []
         for index, video in enumerate(videos):
-            path = self.folder / "clips" / slug(name) / f"{index:02d}-{slug(video.prompt)}-seed{video.seed}.mp4"
+            path = self.folder / "clips" / self.slugs[name] / f"{index:02d}-{slug(video.prompt)}-seed{video.seed}.mp4"
             write_mp4(path, video.frames, self.validation.fps)
             written.append(PageClip(video.prompt, video.seed, path))
         return written

@@ -64,6 +64,19 @@ def optimized(method: MethodSpec, document: Document) -> Iterator[Problem]:
                 yield document.problem(("roles", name, key), message)
 
 
+def masters(method: MethodSpec, document: Document) -> Iterator[Problem]:
+    """Trained roles whose weights are to be held in less than fp32: small updates would be lost in rounding, without a word."""
+    given = document.data.get("roles")
+    for name, role in given.items() if isinstance(given, Mapping) else ():
+        trained = name in method.roles and method.roles[name].trainable
+        if trained and isinstance(role, Mapping) and role.get("weights") == "bf16":
+            message = (
+                "a trained role keeps its weights in fp32: in bf16 an update below 1/512 of a weight rounds to nothing, as most are at a "
+                "learning rate of 1e-6; leave this out (training.precision: bf16 makes the forward passes bf16)"
+            )
+            yield document.problem(("roles", name, "weights"), message)
+
+
 def idle(method: MethodSpec, options: Options, config: RunConfig, document: Document) -> Iterator[Problem]:
     """Roles that the run would not train, as far as the method tells its cadence before it is built."""
     cadence = method.roles_to_step

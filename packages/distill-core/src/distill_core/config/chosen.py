@@ -139,11 +139,23 @@ def _own_families(document: Document) -> list[KeyPath]:
     return [path for path in paths if _text_at(document, path) is not None]
 
 
-def _sections(model: ModelSpec | None, method: MethodSpec | None) -> dict[str, tuple[str, ...]]:
-    """The keys of all mappings of a run.yaml that these plugins make."""
-    sections = keys_by_section(shape_of(RunConfig))
+def option_keys(document: Document, index: PluginIndex) -> dict[str, tuple[str, ...]]:
+    """The keys of the options of the model and the method that a document's recipe names, as far as they are found."""
+    model, method = _text_at(document, ("recipe", "family")), _text_at(document, ("recipe", "method"))
+    return _option_keys(
+        None if model is None else index.models.get(model), None if method is None else index.methods.get(method)
+    )
+
+
+def _option_keys(model: ModelSpec | None, method: MethodSpec | None) -> dict[str, tuple[str, ...]]:
+    sections: dict[str, tuple[str, ...]] = {}
     if model is not None:
         sections |= keys_by_section(shape_of(model.options), "pipeline_config")
     if method is not None:
         sections |= keys_by_section(shape_of(method.options), "method_config")
     return sections
+
+
+def _sections(model: ModelSpec | None, method: MethodSpec | None) -> dict[str, tuple[str, ...]]:
+    """The keys of all mappings of a run.yaml that these plugins make."""
+    return keys_by_section(shape_of(RunConfig)) | _option_keys(model, method)

@@ -154,7 +154,9 @@ class _Translator:
     def _unknown(self, path: KeyPath) -> str:
         mine = ".".join(str(segment) for segment in (*self._at, *path[:-1]))
         elsewhere = {section: keys for section, keys in self._sections.items() if section != mine}
-        return unknown_key(str(path[-1]), self._keys(path[:-1]), elsewhere)
+        shape = self._shape.at(path[:-1])
+        known_as = {} if shape is None else shape.known_as
+        return unknown_key(str(path[-1]), self._keys(path[:-1]), elsewhere, known_as)
 
     def _must_be(self, path: KeyPath) -> str:
         shape, value = self._shape.at(path), self._value(path)

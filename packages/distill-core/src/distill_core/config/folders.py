@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from distill_core.config.checks import family_of
@@ -64,6 +64,24 @@ def inspect_folders(
         else:
             facts[role] = found
     return facts, problems
+
+
+def complete_options(
+    facts: Mapping[str, ModelFacts], config: RunConfig, plugins: ChosenPlugins, document: Document
+) -> tuple[dict[str, Options], list[Problem]]:
+    """The families' options with what they leave open as the folder of the family's first role says, so that a run can write it down."""
+    options = dict(plugins.model_options)
+    problems: list[Problem] = []
+    for role, fact in reversed(list(facts.items())):  # so that the first role of a family has the last word
+        family = family_of(config, role)
+        if family not in plugins.model_options:
+            continue
+        try:
+            with plugin_border(f"completing the options of model {family!r}"):
+                options[family] = plugins.models[family].complete(fact, plugins.model_options[family])
+        except RefusedError as refusal:
+            problems.append(replace(document.problem(("roles", role, "path"), refusal.reason), cause=refusal.__cause__))
+    return options, problems
 
 
 def _facts_or_fault(model: ModelSpec, options: Options | None, path: str) -> ModelFacts | Problem:

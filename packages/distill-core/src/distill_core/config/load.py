@@ -5,7 +5,7 @@ Knows no plugin: ``pipeline_config`` and ``method_config`` are taken as they are
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +24,14 @@ MAX_BYTES = 1_000_000
 
 STAND_INS: Mapping[str, Any] = {"data": {"path": "."}, "training": {"max_train_steps": 1}, "output_dir": "."}
 """What keys without a default are taken for where they are missing or wrong, and the rest of a run.yaml is looked at all the same."""
+
+
+KeysElsewhere = Callable[[Document], Mapping[str, Sequence[str]]]
+
+
+def _nowhere(_: Document) -> Mapping[str, Sequence[str]]:
+    """Where no plugin is known."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -82,8 +90,11 @@ def load_run(path: str | Path, overrides: Sequence[str] = ()) -> LoadedRun:
     return LoadedRun(parsed.config, parsed.document, Path(path), tuple(overrides))
 
 
-def parse_run(path: str | Path, overrides: Sequence[str] = ()) -> ParsedRun:
-    """Read a run.yaml and collect its problems. Raises ConfigError for a file that cannot be read at all."""
+def parse_run(path: str | Path, overrides: Sequence[str] = (), elsewhere: KeysElsewhere = _nowhere) -> ParsedRun:
+    """Read a run.yaml and collect its problems. Raises ConfigError for a file that cannot be read at all.
+
+    ``elsewhere``: the keys that a document's plugins have, by dotted path of their mappings, for a key that stands in the wrong one.
+    """
     document = read_document(_text(Path(path)), str(path))
     problems = list(document.problems)
     for override in overrides:
@@ -91,7 +102,7 @@ def parse_run(path: str | Path, overrides: Sequence[str] = ()) -> ParsedRun:
     try:
         config: RunConfig | None = validated(RunConfig, document.data)
     except ValidationError as error:
-        faults = problems_of(error, RunConfig, document)
+        faults = problems_of(error, RunConfig, document, elsewhere=elsewhere(document))
         config = _what_is_right(document, faults)
         problems += faults
     return ParsedRun(document, config, tuple(problems))

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from distill_core.config import checks, data_sets
 from distill_core.config.blame import refusal, touches
-from distill_core.config.chosen import ChosenPlugins
+from distill_core.config.chosen import ChosenPlugins, option_keys
 from distill_core.config.document import Document
-from distill_core.config.folders import inspect_folders, with_absolute_paths
+from distill_core.config.folders import complete_options, inspect_folders, with_absolute_paths
 from distill_core.config.load import LoadedRun, parse_run
+from distill_core.config.notes import notes_of
 from distill_core.config.schema import RunConfig
 from distill_core.config.sparsity import SparsityRamp
 from distill_core.errors import Problem
@@ -36,7 +37,8 @@ class ResolvedRun:
         method: the method's spec.
         method_options: ``method_config``, as the method's own type.
         models: the model families of the run, by name.
-        model_options: each family's options: ``pipeline_config`` for ``recipe.family``, the defaults for any other.
+        model_options: each family's options: ``pipeline_config`` for ``recipe.family``, the defaults for any other; what they leave
+            open is as the folder of the family's first role says.
         metrics: the metrics that measure its samples, by name.
         metric_options: each metric's options.
         facts: what each role's folder says, by role, in the method's order.
@@ -61,15 +63,8 @@ class ResolvedRun:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the run.yaml says to no effect, for a person to read."""
-        sparse = "vsa" in self.demands.kinds
-        if self.config.training.VSA_sparsity and not sparse:
-            return (
-                "training.VSA_sparsity has no effect: the method asks for no vsa attention (method_config.attn_kind)",
-            )
-        if sparse and not self.config.training.VSA_sparsity:
-            return ("training.VSA_sparsity is 0: vsa attention will leave nothing out",)
-        return ()
+        """What a person should know of it before it trains."""
+        return tuple(dict.fromkeys(notes_of(self)))
 
     @property
     def sparsity(self) -> SparsityRamp | None:
@@ -144,7 +139,7 @@ def examine(path: str | Path, overrides: Sequence[str], index: PluginIndex) -> F
 
     Raises ConfigError where too little is right for that, with the faults of the schema, of the plugins and of the roles together.
     """
-    parsed = parse_run(path, overrides)
+    parsed = parse_run(path, overrides, lambda document: option_keys(document, index))
     if parsed.config is None:
         plugins = ChosenPlugins(parsed.document, index)
         raise refusal([*parsed.problems, *plugins.problems, *_of_roles(plugins, parsed.document)], path)
@@ -176,6 +171,8 @@ def _compare(loaded: LoadedRun, index: PluginIndex, known: Sequence[Problem]) ->
     problems += checks.conditions(order, config, models, document)
     facts, unusable = inspect_folders(order, config, plugins, document)
     problems += unusable
+    completed, failed = complete_options(facts, config, plugins, document)
+    problems += failed
     problems += checks.latent_spaces(facts, document)
     if not touches(known, "data"):
         problems += checks.data_sizes(config.data, facts, document)
@@ -188,7 +185,7 @@ def _compare(loaded: LoadedRun, index: PluginIndex, known: Sequence[Problem]) ->
         method=method,
         method_options=plugins.method_options,
         models=models,
-        model_options=plugins.model_options,
+        model_options=completed,
         metrics=plugins.metrics,
         metric_options=plugins.metric_options,
         facts=facts,
@@ -200,7 +197,9 @@ def _compare(loaded: LoadedRun, index: PluginIndex, known: Sequence[Problem]) ->
 def _of_roles(plugins: ChosenPlugins, document: Document) -> list[Problem]:
     """What is wrong with the roles in the eyes of the method, if that is known; also in a run.yaml that does not obey the schema."""
     method = plugins.method
-    return [] if method is None else [*checks.roles(method, document), *checks.optimized(method, document)]
+    if method is None:
+        return []
+    return [*checks.roles(method, document), *checks.optimized(method, document), *checks.masters(method, document)]
 
 
 def _demands(

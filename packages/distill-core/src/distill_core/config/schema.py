@@ -8,13 +8,25 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from distill_core.plugins.timesteps import in_thousand
 
 LrSchedule = Literal["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_min_lr", "polynomial"]
 Positive = Annotated[int, Field(ge=1)]
 PathText = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(min_length=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What a generator on the CPU tells apart: of a larger number it uses the low 32 bits."""
 
 
 class Section(BaseModel):
@@ -66,6 +78,10 @@ class Optimization(Section):
     """Floor of cosine_with_min_lr and polynomial, as a share of the peak."""
 
 
+NULL_IS_SAID = frozenset({"max_grad_norm"})
+"""Keys of an optimizer whose null is a setting of its own."""
+
+
 class RoleConfig(Section):
     """One role. The names are the method's: `distill plugins show METHOD` lists those it needs."""
 
@@ -88,7 +104,7 @@ class RoleConfig(Section):
     adam_epsilon: Annotated[float, Field(gt=0)] | None = None
     """AdamW's ε for this role."""
     max_grad_norm: Annotated[float, Field(gt=0)] | None = None
-    """Gradient norm limit for this role."""
+    """Gradient norm limit for this role; a null that is written here leaves its gradients alone, whatever `training` says."""
     lr_scheduler: LrSchedule | None = None
     """Learning-rate shape for this role."""
     lr_warmup_steps: Annotated[int, Field(ge=0)] | None = None
@@ -99,6 +115,26 @@ class RoleConfig(Section):
     """Polynomial exponent for this role."""
     min_lr_ratio: Annotated[float, Field(ge=0, le=1)] | None = None
     """Learning-rate floor for this role."""
+
+    @property
+    def own_optimization(self) -> dict[str, Any]:
+        """What this role says of its optimizer itself."""
+        written = self.model_fields_set & Optimization.model_fields.keys()
+        return {
+            name: value
+            for name in Optimization.model_fields
+            if name in written and ((value := getattr(self, name)) is not None or name in NULL_IS_SAID)
+        }
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the optimizer's keys that the role does not say itself: a null would say something else."""
+        kept = handler(self)
+        return {
+            key: value
+            for key, value in kept.items()
+            if key not in Optimization.model_fields or key in self.own_optimization
+        }
 
 
 class MixedData(Section):
@@ -180,14 +216,21 @@ class Validation(Section):
     """What to sample. null: the first captions of the data, `max_prompts` of them."""
     max_prompts: Positive = 4
     """How many captions of the data to take where `prompts` is null."""
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
-    """One video per prompt and seed."""
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
+    """One video per prompt and seed, each another."""
     sampling_steps: Positive = 40
     """Steps of the family's own schedule, where the method leaves them open."""
     guidance_scale: Annotated[float, Field(ge=0)] = 5.0
     """s of uncond + s · (cond - uncond), where the method leaves it open; 1 is no guidance."""
     fps: Annotated[float, Field(gt=0)] = 16.0
     """Frames per second of the written mp4 files."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _different(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"two equal seeds make one video twice; write {list(dict.fromkeys(seeds))}")
+        return seeds
 
 
 class ComparedRow(Section):
@@ -208,6 +251,11 @@ class ComparedRow(Section):
     sparsity: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Sparsity of vsa in this row; null: `training.VSA_sparsity`."""
 
+    @field_validator("timesteps")
+    @classmethod
+    def _of_a_thousand(cls, timesteps: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        return timesteps if timesteps is None else in_thousand(timesteps)
+
     @model_validator(mode="after")
     def _steps_or_timesteps(self) -> ComparedRow:
         if self.steps is not None and self.timesteps is not None:
@@ -226,7 +274,7 @@ class Comparison(Section):
     """How many captions of the data to take where `prompts` is null."""
     clips_per_prompt: Positive = 1
     """Clips of each prompt. Each clip has a noise of its own, the same in every row."""
-    first_seed: Annotated[int, Field(ge=0)] = 0
+    first_seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """The first clip's seed; the others count on from there."""
     page_clips: Positive = 12
     """Clips of each row that the page shows, from all over its prompts, the same of every row."""
@@ -300,5 +348,5 @@ class RunConfig(Section):
 
     def optimization(self, role: str) -> Optimization:
         """The optimizer settings of one role: its own where it has any, the run's otherwise."""
-        own = self.roles[role].model_dump(include=set(Optimization.model_fields), exclude_none=True)
-        return Optimization(**{**self.training.model_dump(include=set(Optimization.model_fields)), **own})
+        shared = self.training.model_dump(include=set(Optimization.model_fields))
+        return Optimization(**{**shared, **self.roles[role].own_optimization})

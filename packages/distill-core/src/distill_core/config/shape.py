@@ -13,6 +13,9 @@ from pydantic import BaseModel
 from pydantic.errors import PydanticInvalidForJsonSchema
 
 JsonSchema = Mapping[str, Any]
+KNOWN_AS = "known_as"
+"""Where a field of a plugin's options states other tools' names for it: ``Field(json_schema_extra={"known_as": [...]})``."""
+
 _BOUNDS = {
     "minimum": "at least {}",
     "exclusiveMinimum": "above {}",
@@ -49,6 +52,11 @@ class Shape:
             for option in self._options()
             for key, schema in option.get("properties", {}).items()
         }
+
+    @property
+    def known_as(self) -> dict[str, str]:
+        """What other tools call the keys of this mapping: theirs to ours, as fields state it under ``known_as`` of their schema."""
+        return {theirs: key for key, shape in self.properties.items() for theirs in shape.schema.get(KNOWN_AS, ())}
 
     @property
     def required(self) -> frozenset[str]:

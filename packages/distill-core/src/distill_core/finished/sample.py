@@ -26,6 +26,7 @@ class SampleOrder:
     prompts: tuple[str, ...]
     seeds: tuple[int, ...]
     steps: int | None
+    timesteps: tuple[float, ...] | None
     guidance_scale: float | None
     sampler: Literal["ode", "sde"] | None
     num_frames: int | None
@@ -43,13 +44,28 @@ class SampleOrder:
     def applied_to(self, recorded: ValidationRequest) -> ValidationRequest:
         """The complete request: what was asked for, then what the source records, then the defaults of ``validation``."""
         asked = replace(recorded, prompts=self.prompts, seeds=self.seeds)
-        if self.steps is not None:
+        if self.timesteps is not None:
+            asked = replace(asked, steps=None, timesteps=self.timesteps)
+        elif self.steps is not None and self.steps != number_of_steps(recorded):
             asked = replace(asked, steps=self.steps, timesteps=None)
         if self.guidance_scale is not None:
             asked = replace(asked, guidance_scale=self.guidance_scale)
         if self.sampler is not None:
             asked = replace(asked, sampler=self.sampler)
         return completed(asked, Validation(), (), sparsity=0.0)
+
+    def remarks(self, recorded: ValidationRequest) -> Iterator[str]:
+        """What of the order is other than the model was trained for, or without effect."""
+        full = self.applied_to(recorded)
+        if recorded.timesteps is not None and full.timesteps != recorded.timesteps:
+            listed = ", ".join(f"{timestep:g}" for timestep in recorded.timesteps)
+            how = f"{full.steps} steps of the family's own schedule" if full.timesteps is None else "other timesteps"
+            yield f"it was trained for the {len(recorded.timesteps)} timesteps {listed}, and is sampled in {how}"
+
+
+def number_of_steps(recorded: ValidationRequest) -> int | None:
+    """In how many steps a source says that it is sampled; None if it does not."""
+    return recorded.steps if recorded.timesteps is None else len(recorded.timesteps)
 
 
 @dataclass(frozen=True)
@@ -65,6 +81,11 @@ class Sampling:
     order: SampleOrder
     source: SamplingSource
     request: ValidationRequest
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a person should know of the order before it is carried out."""
+        return tuple(self.order.remarks(self.source.request))
 
     def write_videos(self) -> Iterator[Path]:
         """Sample, and yield every mp4 file once it is written; captions.jsonl grows beside them."""

@@ -59,7 +59,8 @@ def open_source(
         return SamplingSource(restored.role, restored.model, restored.sampling, shape)
     spec, facts = recognised(source, index)
     refuse_of_a_folder(source, {"--role": role, "--step": step})
-    model: ModelPlugin = load_target(spec.build)(facts, spec.options(), placement.device, placement.compute)
+    options = spec.complete(facts, spec.options())
+    model: ModelPlugin = load_target(spec.build)(facts, options, placement.device, placement.compute)
     request = ValidationRequest(role=DENOISER) if facts.sampling is None else replace(facts.sampling, role=DENOISER)
     modules = model.load_modules(
         ModelRequest(facts, trainable=False, weights_dtype=placement.compute, attention=(request.attn_kind,))

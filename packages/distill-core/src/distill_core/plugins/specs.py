@@ -6,7 +6,7 @@ does the work is named as ``"module:Name"`` and imported only when a run names t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
@@ -139,6 +139,18 @@ def _as_found(facts: ModelFacts, _: Any) -> ModelFacts:
     return facts
 
 
+def _as_given(_: ModelFacts, options: Any) -> Any:
+    return options
+
+
+def _nothing_to_note(*_: Any) -> Iterable[str]:
+    return ()
+
+
+def _untold(*_: Any) -> None:
+    """Where only the method itself can tell."""
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """One model family.
@@ -157,6 +169,10 @@ class ModelSpec:
             for one of its own, which no other family can take.
         settle: what a folder's facts are under given options; a function of the facts and an instance of ``options``, that raises
             ModelFolderError where the two contradict each other.
+        complete: the options with what they leave open as a folder records it; a function of settled facts and an instance of
+            ``options``, as ``settle`` is. What a run settles on is written down by it, and a folder is sampled as it says.
+        notes: what a person should know before a role is trained; a function of the role's settled facts, an instance of ``options``, and
+            how the run's result will be sampled, where that is this role's and known (else None).
     """
 
     kind: ClassVar[Kind] = "model"
@@ -171,6 +187,8 @@ class ModelSpec:
     latent_spaces: tuple[str, ...] = ()
     condition: str | None = None
     settle: Callable[[ModelFacts, Any], ModelFacts] = field(default=_as_found)
+    complete: Callable[[ModelFacts, Any], Any] = field(default=_as_given)
+    notes: Callable[[ModelFacts, Any, ValidationRequest | None], Iterable[str]] = field(default=_nothing_to_note)
 
     @property
     def targets(self) -> Mapping[str, str]:
@@ -264,6 +282,10 @@ class MethodSpec:
         roles_to_step: the roles that step at the end of a step, a function of an instance of ``options`` and of the step, as
             :meth:`distill_core.protocols.Method.roles_to_step` has them; lets a run that would not train a role be refused before
             any weight is loaded. None where only the method itself can tell.
+        sampling: how its result will be sampled, as :meth:`distill_core.protocols.Method.validation` has it at the end; a function of an
+            instance of ``options`` and of the run's flow shift of a timestep. None where only the method itself can tell.
+        notes: what a person should know of the options before training, e.g. a setting by another's convention; a function of an
+            instance of ``options``.
     """
 
     kind: ClassVar[Kind] = "method"
@@ -275,6 +297,8 @@ class MethodSpec:
     roles: Mapping[str, RoleNeed]
     demands: Callable[[Any], Demands] = field(default=_default_demands)
     roles_to_step: Callable[[Any, int], tuple[str, ...]] | None = None
+    sampling: Callable[[Any, Callable[[float], float]], ValidationRequest | None] = field(default=_untold)
+    notes: Callable[[Any], Iterable[str]] = field(default=_nothing_to_note)
 
     @property
     def targets(self) -> Mapping[str, str]:

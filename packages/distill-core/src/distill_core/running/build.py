@@ -99,6 +99,15 @@ def attach_optimizers(config: RunConfig, method: Method, roles: Mapping[str, Rol
             role.average = WeightAverage(parameters, ema.decay, ema.start_step)
 
 
+def go_on(config: RunConfig, method: Method, roles: Mapping[str, RoleHandle], start: int) -> None:
+    """Let each schedule end with the run, though the cadence or the length may have changed since the checkpoint of ``start``."""
+    steps = config.training.max_train_steps
+    for name, role in roles.items():
+        if role.optimizer is not None:
+            cadence = method.roles_to_step
+            role.optimizer.go_on(updates_of(cadence, name, steps) - updates_of(cadence, name, min(start, steps)))
+
+
 @dataclass(frozen=True)
 class Runtime:
     """A run that is ready to train.
@@ -144,6 +153,7 @@ def build(prepared: Prepared, directory: RunDirectory, events: Events, progress:
     )
     state = TrainingState(roles, stream, latent_shape)
     start = checkpoints.resume(state)
+    go_on(config, method, roles, start)
     resolved = redact_mapping(run.to_mapping())
     trackers = open_trackers(config.tracking, directory, resolved, start, events)
     lead = models[family_of(config, run.lead)]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_core.config.document import read_document, write_yaml
+from distill_core.config.schema import NULL_IS_SAID
 from distill_core.durable import write_json, write_text
 from distill_core.errors import CheckpointError, RunDirectoryError
 from distill_core.redaction import redact_mapping
@@ -91,9 +92,9 @@ class RunDirectory:
         shapes = {value for key, value in now.items() if key.endswith(".lr_scheduler") and value is not None}
         fixed_length = not shapes <= {"constant", "constant_with_warmup"}  # any other shape spans the whole run
         return [
-            f"{key}: {before.get(key)!r} there, {now.get(key)!r} here"
+            f"{key}: {_shown(before, key)} there, {_shown(now, key)} here"
             for key in sorted(before.keys() | now.keys())
-            if before.get(key) != now.get(key)
+            if _shown(before, key) != _shown(now, key)
             and not (key in LEFT_TO_THE_MACHINE and now.get(key) == "auto")
             and (not _may_change(key) or (fixed_length and key == "training.max_train_steps"))
         ]
@@ -143,6 +144,13 @@ def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[name] = json.loads(json.dumps(value))
     return flat
+
+
+def _shown(flat: Mapping[str, Any], key: str) -> str:
+    """A value as a line of :meth:`RunDirectory.changes` shows it; where a null is a setting, a key that is not there is something else."""
+    if key not in flat and key.rpartition(".")[2] in NULL_IS_SAID:
+        return "not set"
+    return repr(flat.get(key))
 
 
 def _may_change(key: str) -> bool:

@@ -42,6 +42,8 @@ def train(prepared: Prepared, directory: RunDirectory, plugins: list[dict[str, A
     with directory.locked():
         for change in directory.changes(run.to_mapping()):
             events.note("changed", change)
+        for note in run.notes:
+            events.note("note", note)
         directory.open(run.loaded.text, run.to_mapping(), plugins, prepared.described())
         reason, details = "error", dict[str, Any]()
         try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +39,24 @@ def completed(
 def slug(prompt: str, length: int = 48) -> str:
     """A prompt as part of a file name: letters, digits and hyphens only, so that it cannot leave its folder."""
     return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:length] or "empty"
+
+
+def tracked_name(index: int, video: SampledVideo) -> str:
+    """What a tracker calls a video: another for each video of a request, whatever its prompt; the same at each step."""
+    digest = hashlib.blake2b(video.prompt.encode("utf-8", "replace"), digest_size=4).hexdigest()
+    return f"samples/{index:02d}-{slug(video.prompt)}-{digest}-seed{video.seed}"
+
+
+def distinct_slugs(names: Iterable[str]) -> dict[str, str]:
+    """A slug for each name, no two alike: where letters are lost in it, a number tells them apart."""
+    slugs: dict[str, str] = {}
+    for name in names:
+        plain = slug(name)
+        numbered = (f"{plain}-{number}" for number in itertools.count(2))
+        slugs[name] = (
+            plain if plain not in slugs.values() else next(each for each in numbered if each not in slugs.values())
+        )
+    return slugs
 
 
 class VideoValidator:
@@ -92,7 +112,7 @@ class VideoValidator:
                     self.events.warn("sample_not_written", f"{path} could not be written: {error}", step=step)
                     continue
                 written.append(path)
-                self.tracker.video(f"samples/{slug(video.prompt)}-seed{video.seed}", path, video.prompt, step)
+                self.tracker.video(tracked_name(index, video), path, video.prompt, step)
         figures: dict[str, float] = {}
         if written:
             figures["validation/seconds_per_clip"] = (time.monotonic() - began) / len(written)

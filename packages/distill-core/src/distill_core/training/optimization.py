@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,16 +12,39 @@ from torch import Tensor, nn
 from distill_core.config.schema import LrSchedule, Optimization
 
 
-def lr_multiplier(settings: Optimization, update: int, total_updates: int) -> float:
+@dataclass(frozen=True)
+class Span:
+    """The updates over which a learning rate takes its shape.
+
+    Attributes:
+        first: the update at which it is counted from.
+        reached: how far the shape is there, in [0, 1].
+        end: the number of updates at which the shape has reached its end: that of the run.
+    """
+
+    first: int
+    reached: float
+    end: int
+
+    def progress(self, update: int) -> float:
+        """How far the shape is at an update, in [0, 1]."""
+        if update <= self.first:
+            return self.reached
+        return min(1.0, self.reached + (1.0 - self.reached) * (update - self.first) / max(1, self.end - self.first))
+
+    def ending_at(self, end: int, update: int) -> Span:
+        """The same shape from ``update`` on, stretched or squeezed to another end: the rate goes on from where it is."""
+        return self if end == self.end else Span(max(update, self.first), self.progress(update), end)
+
+
+def lr_multiplier(settings: Optimization, update: int, span: Span) -> float:
     """The learning rate of update number ``update`` (from 0), as a share of the peak.
 
-    The warm-up rises linearly, the shape follows and has reached its end at ``update == total_updates``, the end of the run.
+    The warm-up rises linearly, the shape follows and has reached its end at the end of ``span``, the end of the run.
     """
     if update < settings.lr_warmup_steps:
         return (update + 1) / (settings.lr_warmup_steps + 1)
-    length = max(1, total_updates - settings.lr_warmup_steps)
-    progress = min(1.0, (update - settings.lr_warmup_steps) / length)
-    return _shape(settings.lr_scheduler, settings, progress)
+    return _shape(settings.lr_scheduler, settings, span.progress(update))
 
 
 def _shape(schedule: LrSchedule, settings: Optimization, progress: float) -> float:
@@ -44,13 +68,14 @@ class RoleOptimizer:
 
     Attributes:
         adamw: the optimizer. Its state exists from the start, so that a checkpoint before the first update holds it like any other.
-        updates: updates made so far. The learning rate is a function of it alone, so it is all the state that a schedule has.
+        updates: updates made so far. The learning rate is a function of it and of ``span``, the state that a schedule has.
+        span: the updates over which the rate takes its shape.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], settings: Optimization, total_updates: int) -> None:
         self.settings = settings
-        self.total_updates = total_updates
         self.updates = 0
+        self.span = Span(settings.lr_warmup_steps, 0.0, total_updates)
         self.parameters = parameters
         self.adamw = torch.optim.AdamW(
             list(parameters.values()),
@@ -73,7 +98,11 @@ class RoleOptimizer:
         return self._rate(max(0, self.updates - 1))
 
     def _rate(self, update: int) -> float:
-        return self.settings.learning_rate * lr_multiplier(self.settings, update, self.total_updates)
+        return self.settings.learning_rate * lr_multiplier(self.settings, update, self.span)
+
+    def go_on(self, updates: int) -> None:
+        """So many updates follow in the run. Where that is not what its schedule was made for, it ends with the run all the same."""
+        self.span = self.span.ending_at(self.updates + updates, self.updates)
 
     def step(self) -> Tensor:
         """Clip, update at the scheduled rate, clear the gradients. Returns the norm before clipping, on the device."""

@@ -7,13 +7,14 @@ Randomness and schedules are functions of the step and of each role's updates, s
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from torch import Tensor
 
 from distill_core.data.reading.stream import RowStream
 from distill_core.errors import CheckpointError
-from distill_core.training.optimization import RoleOptimizer
+from distill_core.training.optimization import RoleOptimizer, Span
 from distill_core.training.roles import RoleHandle
 
 
@@ -69,9 +70,11 @@ class TrainingState:
         return named
 
     def numbers(self) -> dict[str, Any]:
-        """What is not a tensor, JSON-able: each role's updates, the position in the data, the shape [T, C, H, W] of a sample."""
+        """What is no tensor, JSON-able: each role's updates and schedule, the position in the data, the shape [T, C, H, W] of a sample."""
         updates = {name: optimizer.updates for name, (_, optimizer) in self.trained.items()}
-        return {"updates": updates, "data": self.stream.state_dict(), "latent_shape": list(self.latent_shape)}
+        schedules = {name: asdict(optimizer.span) for name, (_, optimizer) in self.trained.items()}
+        data = self.stream.state_dict()
+        return {"updates": updates, "schedules": schedules, "data": data, "latent_shape": list(self.latent_shape)}
 
     def load_numbers(self, numbers: Mapping[str, Any]) -> None:
         """Put back what :meth:`numbers` gave. Raises CheckpointError if the trained roles are others."""
@@ -81,4 +84,6 @@ class TrainingState:
             )
         for name, (_, optimizer) in self.trained.items():
             optimizer.updates = int(numbers["updates"][name])
+            if "schedules" in numbers:  # a checkpoint of before they were kept leaves the schedule as the run has it
+                optimizer.span = Span(**numbers["schedules"][name])
         self.stream.load_state_dict(numbers["data"])

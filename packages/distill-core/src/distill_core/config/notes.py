@@ -1,0 +1,94 @@
+"""What a person should know of a run that is right before it trains: settings without effect, and effects that are easily missed.
+
+A note refuses nothing. What a plugin's own settings mean, the plugin says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from distill_core.config.cadence import updates_of
+from distill_core.config.checks import family_of
+from distill_core.plugins.border import RefusedError, plugin_border
+from distill_core.plugins.timesteps import shifted
+
+if TYPE_CHECKING:
+    from distill_core.config.resolve import ResolvedRun
+    from distill_core.config.schema import Ema
+    from distill_core.protocols.validator import ValidationRequest
+
+LEFT_OF_THE_START = 0.1
+"""The share of a role's first weights in its average at the end of the run from which on that is worth a note."""
+
+
+def notes_of(run: ResolvedRun) -> Iterator[str]:
+    """All notes, in no order of weight."""
+    yield from _of_sparsity(run)
+    yield from _of_shifts(run)
+    yield from _of_averages(run)
+    try:
+        with plugin_border(f"the notes of method {run.method.name!r}"):
+            yield from run.method.notes(run.method_options)
+            request = sampling_of(run)
+        with plugin_border("the notes of the model"):
+            yield from _of_families(run, request)
+    except RefusedError as refusal:
+        yield refusal.reason
+
+
+def sampling_of(run: ResolvedRun) -> ValidationRequest | None:
+    """How the method's result will be sampled, as far as its spec tells before it is built."""
+    shift = run.facts[run.lead].flow_shift
+    return run.method.sampling(run.method_options, lambda timestep: shifted(timestep, 1.0 if shift is None else shift))
+
+
+def _of_sparsity(run: ResolvedRun) -> Iterator[str]:
+    sparse = "vsa" in run.demands.kinds
+    if run.config.training.VSA_sparsity and not sparse:
+        yield "training.VSA_sparsity has no effect: the method asks for no vsa attention (method_config.attn_kind)"
+    if sparse and not run.config.training.VSA_sparsity:
+        yield "training.VSA_sparsity is 0: vsa attention will leave nothing out"
+
+
+def _of_shifts(run: ResolvedRun) -> Iterator[str]:
+    """Roles whose folders record another flow shift than the one that the run settled on."""
+    used = run.facts[run.lead].flow_shift
+    others = {role: fact.flow_shift for role, fact in run.facts.items() if fact.flow_shift not in (None, used)}
+    if others:
+        listed = ", ".join(f"{role} {shift:g}" for role, shift in others.items())
+        yield (
+            f"the run's flow shift is {used:g}, which the folder of {run.lead} records; others record {listed}; "
+            "pipeline_config.flow_shift says which is meant"
+        )
+
+
+def _of_averages(run: ResolvedRun) -> Iterator[str]:
+    for name, role in run.config.roles.items():
+        if role.ema is not None and role.trainable and run.method.roles_to_step is not None:
+            yield from _of_average(run, name, role.ema)
+
+
+def _of_average(run: ResolvedRun, role: str, ema: Ema) -> Iterator[str]:
+    """An average that is hardly anything but the first weights: validation and export would take those for the trained ones."""
+    cadence = run.method.roles_to_step
+    assert cadence is not None
+    last = run.config.training.max_train_steps
+    updates = updates_of(lambda step: cadence(run.method_options, step), role, last)
+    averaged = updates - updates_of(lambda step: cadence(run.method_options, step), role, min(ema.start_step, last))
+    kept = ema.decay**averaged
+    if averaged and kept > LEFT_OF_THE_START:
+        yield (
+            f"at the end, the average of {role} still holds {kept:.0%} of the weights that it starts from (decay^updates: "
+            f"{ema.decay:g}^{averaged}), and validation and export take the average; roles.{role}.ema.decay: "
+            f"{0.01 ** (1 / averaged):.4g} would leave 1%"
+        )
+
+
+def _of_families(run: ResolvedRun, request: ValidationRequest | None) -> Iterator[str]:
+    """What the families say of the trained roles under the sampling that the run trains for."""
+    for role, facts in run.facts.items():
+        if run.config.roles[role].trainable:
+            family = family_of(run.config, role)
+            own = request if request is not None and role == request.role else None
+            yield from run.models[family].notes(facts, run.model_options[family], own)

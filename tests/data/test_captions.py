@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from distill_core.data.encoding.captions import CaptionEntry, read_captions
+from distill_core.data.encoding.captions import CAPTION_KEYS, FILE_KEYS, CaptionEntry, read_captions
+from distill_core.data.encoding.folder_captions import CAPTION_FILES
 from distill_core.data.encoding.sources import Source, find_sources
 from distill_core.errors import DataError
 
@@ -31,8 +32,8 @@ def test_text_has_one_caption_a_line(tmp_path: Path) -> None:
     assert read_captions(tmp_path / "a.txt") == [CaptionEntry(1, "a red ball"), CaptionEntry(3, "a blue box")]
 
 
-@pytest.mark.parametrize("file_key", ["file_name", "video", "path"])
-@pytest.mark.parametrize("caption_key", ["caption", "text", "prompt"])
+@pytest.mark.parametrize("file_key", FILE_KEYS)
+@pytest.mark.parametrize("caption_key", CAPTION_KEYS)
 def test_columns_go_by_the_names_that_are_in_use(tmp_path: Path, file_key: str, caption_key: str) -> None:
     (tmp_path / "a.jsonl").write_text(f'{{"{file_key}": "a.mp4", "{caption_key}": "a ball\u2028\\"red\\""}}\n\n')
     (tmp_path / "a.csv").write_text(f'{file_key},{caption_key}\na.mp4,"a ball, ""red""\nand round"\n')
@@ -43,13 +44,22 @@ def test_columns_go_by_the_names_that_are_in_use(tmp_path: Path, file_key: str, 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl", b'{"caption": "x"}\n{oops', r"a\.jsonl:2: this line is not JSON"),
+        ("a.jsonl", b'{"caption": "x"}\n{oops', r"a\.jsonl:2: this is not JSON: .* at character 2 of line 1"),
         ("a.jsonl", b'["x"]', r"a\.jsonl:1: an object is due"),
-        ("a.jsonl", b'{"video": "a.mp4"}', r"a\.jsonl:1: no column for the caption; name it caption, text or prompt"),
-        ("a.jsonl", b'{"caption": 3}', r"a\.jsonl:1: caption is int, text is due"),
-        ("a.csv", b"video,words\na.mp4,x\n", r"a\.csv:2: no column for the caption"),
-        ("a.txt", b"\xff\xfe", r"a\.txt is not UTF-8 text"),
-        ("a.doc", b"", r"a\.doc is no captions file that will do here; known are \.txt, \.jsonl, \.csv, \.parquet"),
+        (
+            "a.jsonl",
+            b'{"video": "a.mp4"}',
+            r"a\.jsonl:1: no column for the caption; name it caption, .* or cap \(there are: video\)",
+        ),
+        ("a.jsonl", b'{"caption": "x", "caption": "y"}', r"a\.jsonl:1: caption stands there twice; keep one of them"),
+        ("a.jsonl", b"[" * 100_000, r"a\.jsonl:1: this is not JSON that holds captions"),
+        ("a.jsonl", b'{"caption": "x", "video": 3}', r"a\.jsonl:1: video is int, one text is due"),
+        ("a.json", b'"x"', r"a\.json:1: a list of objects is due"),
+        ("a.json", b'[{"caption": "x"}, "y"]', r"a\.json:2: an object is due"),
+        ("a.csv", b"video,words\na.mp4,x\n", r"a\.csv:1: no column for the caption; .* \(there are: video, words\)"),
+        ("a.csv", b"video,text,Text\na.mp4,x,y\n", r"a\.csv:1: two columns are called text; keep one of them"),
+        ("a.txt", b"a ball\na caf\xe9\n", r"a\.txt:2: this is not UTF-8 text: .*; save it as UTF-8"),
+        ("a.doc", b"", r"a\.doc is no captions file that will do here; known are \.txt, \.jsonl, .*, \.parquet$"),
         ("a.parquet", b"x", r"a\.parquet cannot be read as parquet"),
         ("a.txt", b" \n\n", r"a\.txt holds no caption; write one a line"),
         ("a.jsonl", b"", r"a\.jsonl holds no caption"),
@@ -73,7 +83,7 @@ def test_captions_are_read_from_parquet(tmp_path: Path) -> None:
 def test_a_file_of_captions_for_videos_must_be_one_that_can_name_them(tmp_path: Path) -> None:
     folder_with(tmp_path, "a.mp4", "list.txt")
     with pytest.raises(
-        DataError, match=r"list\.txt is no captions file that will do here; known are \.jsonl, \.csv, \.parquet$"
+        DataError, match=r"list\.txt is no captions file that will do here; known are \.jsonl, .*, \.parquet$"
     ):
         find_sources(tmp_path, tmp_path / "list.txt")
 
@@ -83,7 +93,7 @@ def test_a_captions_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
         read_captions(tmp_path / "gone.txt")
 
 
-@pytest.mark.parametrize("name", ["captions.jsonl", "metadata.jsonl"])
+@pytest.mark.parametrize("name", [name for name in CAPTION_FILES if name.endswith(".jsonl")])
 def test_a_captions_file_in_the_folder_is_found(tmp_path: Path, name: str) -> None:
     folder_with(tmp_path, "a.mp4", "deep/b.MOV")
     (tmp_path / name).write_text(
@@ -111,7 +121,7 @@ def test_an_entry_without_a_file_is_told_and_never_looked_for_outside_the_folder
     folder_with(tmp_path, "secret.mp4")
     (tmp_path / "list.csv").write_text("video,text\na.mp4,A\n../secret.mp4,B\n")
     *_, lost = find_sources(folder, tmp_path / "list.csv")
-    reason = "the captions file names it and it is not in the folder"
+    reason = f"{tmp_path / 'list.csv'}:3 names it and it is not in the folder"
     assert lost == Source("../secret.mp4", folder / "../secret.mp4", "B", reason)
 
 
@@ -127,7 +137,7 @@ def test_two_captions_files_or_two_captions_for_one_clip_are_ambiguous(tmp_path:
 def test_a_caption_without_a_video_to_it_is_refused(tmp_path: Path) -> None:
     folder_with(tmp_path, "a.mp4")
     (tmp_path / "captions.jsonl").write_text('{"caption": "A"}')
-    with pytest.raises(DataError, match=r"captions\.jsonl:1: no video is named; give it as file_name, video or path"):
+    with pytest.raises(DataError, match=r"captions\.jsonl:1: no video is named; give it as file_name, video, "):
         find_sources(tmp_path)
 
 

@@ -11,7 +11,7 @@ from typer.main import get_command
 
 from distill_core.cli.data import app
 from distill_core.data.encoding.captions import CAPTION_KEYS, FILE_KEYS
-from distill_core.data.encoding.sources import CAPTION_FILES
+from distill_core.data.encoding.folder_captions import CAPTION_FILES
 from distill_core.data.reading.columns import T2V_SCHEMA, TEXT_ONLY_SCHEMA
 from distill_core.data.reading.tensors import DTYPES
 

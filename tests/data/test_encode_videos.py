@@ -41,7 +41,7 @@ def test_every_clip_has_its_fate_in_the_report_and_with_the_listener(videos: Pat
         "broken.mp4": f"{videos / 'broken.mp4'} cannot be read as a video: Invalid data found when processing input",
         "short.mp4": "it has 4 frames at 16 per second, 9 are asked for",
         "silent.mp4": "it has no caption",
-        "gone.mp4": "the captions file names it and it is not in the folder",
+        "gone.mp4": "captions.jsonl:1 names it and it is not in the folder",
     }
     assert lines["large.mp4"]["pixels"] == [9, 32, 32]
     assert (lines["fits.mp4"]["latent"], lines["fits.mp4"]["text"]) == ([3, 3, 4, 4], [4, 5])

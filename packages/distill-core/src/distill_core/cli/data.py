@@ -55,10 +55,14 @@ def encode(
     ] = 1,
     fps: Annotated[float | None, typer.Option(min=0.01, help="Frames per second of each clip.")] = None,
     captions: Annotated[
-        Path | None, typer.Option(help="A .jsonl, .csv or .parquet that names each video with its caption.")
+        Path | None,
+        typer.Option(help="A .jsonl, .json, .csv, .tsv or .parquet that names each video with its caption."),
     ] = None,
     captions_only: Annotated[
-        bool, typer.Option("--captions-only", help="SOURCE is captions alone: a .txt, .jsonl, .csv or .parquet.")
+        bool,
+        typer.Option(
+            "--captions-only", help="SOURCE is captions alone: a .txt, .jsonl, .json, .csv, .tsv or .parquet."
+        ),
     ] = False,
     dtype: Annotated[StoredDtype, typer.Option(help="What tensors are stored in.")] = StoredDtype.FLOAT32,
     text_length: TextLength = None,
@@ -74,8 +78,8 @@ def encode(
 ) -> None:
     """Encode videos with captions, or captions alone, into parquet files to train on.
 
-    Captions are taken from captions.jsonl (.csv, .parquet) or metadata.jsonl (.csv, .parquet) in the folder, or from a .txt
-    beside each video. What became of each clip stands in _report.jsonl beside the data.
+    Captions are taken from captions.* or metadata.* (.jsonl, .json, .csv, .tsv, .parquet) in the folder and in each folder below, or from
+    a .txt beside each video. What became of each clip stands in _report.jsonl beside the data.
 
     Stopped, the same command goes on where it was. Given again, it encodes only what is new.
     """

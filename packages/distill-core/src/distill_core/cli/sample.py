@@ -159,11 +159,9 @@ def sample(
 
 def _prompts(path: Path) -> list[str]:
     """What a file asks to show. Raises DataError for a file that cannot be read."""
-    from distill_core.data.encoding.captions import read_captions, read_text
+    from distill_core.data.encoding.captions import read_prompts
 
-    if path.suffix.lower() in (".jsonl", ".csv"):
-        return [entry.caption for entry in read_captions(path)]
-    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    return read_prompts(path)
 
 
 @contextmanager

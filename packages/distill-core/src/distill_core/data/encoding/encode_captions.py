@@ -41,7 +41,7 @@ class _Texts:
     def encode(self, entry: CaptionEntry) -> tuple[Fate, ...]:
         """Add one caption to the data, unless it is there, or cannot be stored."""
         if not entry.caption:
-            return (Fate(f"line {entry.line}", encoded=False, reason="it has no caption"),)
+            return (Fate(f"line {entry.line}", encoded=False, reason=entry.fault or "it has no caption"),)
         key = self.encoding.keys.text(entry.caption)
         stored = self.store.caption(caption_id(entry), key)
         if stored is not None:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from distill_core.data.encoding.captions import FILE_KEYS, CaptionEntry, read_named_captions, read_text
+from distill_core.data.encoding.folder_captions import (
+    FolderCaptions,
+    GivenCaption,
+    Meant,
+    folder_captions,
+    same_name,
+    unread,
+)
+from distill_core.data.encoding.text_files import read_text
 from distill_core.errors import DataError
 from distill_core.video.kinds import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
-CAPTION_FILES = (
-    "captions.jsonl",
-    "captions.csv",
-    "captions.parquet",
-    "metadata.jsonl",
-    "metadata.csv",
-    "metadata.parquet",
-)
+MOST_BESIDE = 1 << 20
+"""The largest text beside a clip that is read as its caption."""
 
 
 @dataclass(frozen=True)
@@ -38,68 +40,70 @@ class Source:
 
 
 def find_sources(folder: Path, captions_file: Path | None = None) -> tuple[Source, ...]:
-    """Every video and picture in ``folder`` and below by name, then the entries of the captions file that have no file.
+    """Every video and picture in ``folder`` and below by name, then the entries of captions files that have no file, then unread files.
 
-    Captions come from ``captions_file``, or else from the one of CAPTION_FILES that lies in the folder; a clip that it
-    does not name may have a caption beside it (a.mp4, a.txt). Raises DataError if there is nothing to encode, or if
+    Captions come from ``captions_file``, or else from the captions files of the folder and of those below; a clip that they
+    do not name may have a caption beside it (a.mp4, a.txt). Raises DataError if there is nothing to encode, or if
     captions are ambiguous.
     """
     if not folder.is_dir():
         raise DataError(
             f"{folder} is no folder; name a folder of videos (for captions without videos add --captions-only)"
         )
-    captions = _captions_by_name(captions_file or _only_captions_file(folder))
-    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if _is_media(path)}
-    if not files:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    captions = folder_captions(folder, files, captions_file)
+    clips = {path.relative_to(folder).as_posix(): path for path in files if _is_media(path)}
+    if not clips:
         raise DataError(f"{folder} holds no video (known are {', '.join(sorted(VIDEO_SUFFIXES | PICTURE_SUFFIXES))})")
-    found = [_source(name, path, captions.get(name)) for name, path in sorted(files.items())]
-    lost = [
-        Source(name, folder / name, caption, "the captions file names it and it is not in the folder")
-        for name, caption in captions.items()
-        if name not in files
-    ]
-    return (*found, *lost)
+    beside = {same_name(str(path)): path for path in files if path.suffix == ".txt"}
+    found = [_source(folder, name, captions.of(name), beside) for name in clips]
+    return (*found, *_lost(folder, captions, clips), *_unread(folder, files, captions, clips))
 
 
 def _is_media(path: Path) -> bool:
     """Whether a file is a video or a picture, by its suffix."""
-    return path.suffix.lower() in VIDEO_SUFFIXES | PICTURE_SUFFIXES and path.is_file()
+    return path.suffix.lower() in VIDEO_SUFFIXES | PICTURE_SUFFIXES
 
 
-def _source(name: str, path: Path, caption: str | None) -> Source:
-    """A file with the caption of the captions file, or that beside it."""
-    beside = path.with_suffix(".txt")
-    if caption is None and beside.is_file():
-        caption = " ".join(read_text(beside).split())
-    return Source(name, path, caption) if caption else Source(name, path, refusal="it has no caption")
+def _source(folder: Path, name: str, given: GivenCaption | None, beside: Mapping[str, Path]) -> Source:
+    """A file with the caption of a captions file, or that beside it."""
+    path = folder / name
+    text = beside.get(same_name(str(path.with_suffix(".txt"))))
+    if given is not None:
+        caption, fault = given.entry.caption, given.entry.fault and f"{given.where_in(folder)}: {given.entry.fault}"
+    else:
+        caption, fault = ("", "") if text is None else _read_beside(text)
+    return Source(name, path, caption, fault or ("" if caption else "it has no caption"))
 
 
-def _only_captions_file(folder: Path) -> Path | None:
-    """The captions file of a folder, if it has one."""
-    found = [folder / name for name in CAPTION_FILES if (folder / name).is_file()]
-    if len(found) > 1:
-        raise DataError(f"{folder} holds {', '.join(path.name for path in found)}; say which to take with --captions")
-    return found[0] if found else None
+def _read_beside(path: Path) -> tuple[str, str]:
+    """The caption beside a clip, and why it cannot be read, or ""."""
+    try:
+        return " ".join(read_text(path, MOST_BESIDE).split()), ""
+    except DataError as error:
+        return "", str(error)
 
 
-def _captions_by_name(path: Path | None) -> dict[str, str]:
-    """The entries of a captions file by the file that they name."""
-    if path is None:
-        return {}
-    captions: dict[str, str] = {}
-    for entry in _entries_with_files(path, read_named_captions(path)):
-        name = PurePosixPath(entry.file_name.replace("\\", "/") if entry.file_name else "").as_posix()
-        if name in captions:
-            raise DataError(f"{path}:{entry.line}: {name} has a caption already; keep one of the two lines")
-        captions[name] = entry.caption
-    return captions
+def _lost(folder: Path, captions: FolderCaptions, clips: Mapping[str, Path]) -> list[Source]:
+    """What captions files name and the folder does not hold as a clip."""
+    meant = Meant(clips)
+    lost = []
+    for given in captions.without_file(clips):
+        like = meant.by(given.name)
+        reason = f"{given.where_in(folder)} names it and it is not in the folder" + (f"; is it {like}?" if like else "")
+        lost.append(Source(given.name, folder / given.name, given.entry.caption, reason))
+    return lost
 
 
-def _entries_with_files(path: Path, entries: Iterable[CaptionEntry]) -> Iterable[CaptionEntry]:
-    """The same entries, each checked to name a file."""
-    for entry in entries:
-        if not entry.file_name:
-            raise DataError(
-                f"{path}:{entry.line}: no video is named; give it as {', '.join(FILE_KEYS[:-1])} or {FILE_KEYS[-1]}"
-            )
-        yield entry
+def _unread(folder: Path, files: list[Path], captions: FolderCaptions, clips: Mapping[str, Path]) -> list[Source]:
+    """Files that may hold captions and were not read; many of one folder in one."""
+    found = []
+    for (_, suffix), paths in unread(files, captions.read, clips).items():
+        name = paths[0].relative_to(folder).as_posix() + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
+        reason = (
+            "no clip beside it has its name"
+            if suffix == ".txt"
+            else "it is not read; if it holds captions, name it with --captions"
+        )
+        found.append(Source(name, paths[0], refusal=reason))
+    return found

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from distill_core.protocols import ValidationRequest
 from distill_core.training.roles import RoleHandle
+from distill_diffusers.export_record import read_record
 from distill_model_wan.config import WanOptions
 from distill_model_wan.folder import WanFolder, inspect
 from distill_model_wan.model import WanModel
-from distill_model_wan.pipeline_json import read_record
 from distill_model_wan.testing import Variant
 
 MakeModel = Callable[..., WanModel]

@@ -46,7 +46,7 @@ def test_facts_of_a_plain_wan(folders: dict[Variant, WanFolder], pipelines: dict
     assert facts.flow_shift == 3.0
     assert facts.experts == ("transformer",)
     assert facts.boundary_ratio is None
-    assert facts.hub_id is None
+    assert facts.folder.hub_id is None
 
 
 def test_facts_of_two_experts(folders: dict[Variant, WanFolder]) -> None:

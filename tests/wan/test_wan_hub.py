@@ -74,7 +74,7 @@ def test_of_a_hub_id_descriptions_come_first(pipelines: dict[Variant, Path], mon
         return str(pipelines["t2v"])
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    assert inspect("some-org/some-wan").hub_id == "some-org/some-wan"
+    assert inspect("some-org/some-wan").folder.hub_id == "some-org/some-wan"
     ((repo_id, revision, patterns),) = asked
     assert (repo_id, revision) == ("some-org/some-wan", None)
     assert not any("safetensors" in pattern or pattern.endswith("/*") for pattern in patterns)

@@ -15,9 +15,9 @@ from torch import Tensor
 from transformers import UMT5EncoderModel
 
 from distill_core.errors import ModelFolderError
+from distill_diffusers.loading import load_part
 from distill_model_wan.config import WanOptions
 from distill_model_wan.folder import WanFolder, inspect
-from distill_model_wan.loading import load_part
 from distill_model_wan.model import WanModel
 from distill_model_wan.testing import Variant
 
@@ -148,9 +148,10 @@ def test_tensors_that_nothing_calls_for_are_none_of_our_business(copy: Path) -> 
 def test_what_a_hub_sent_is_checked_when_it_is_loaded(
     copy: Path, folders: dict[Variant, WanFolder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("distill_model_wan.loading.fetch", lambda *_: None)
+    monkeypatch.setattr("distill_diffusers.pipeline_folder.fetch", lambda *_: None)
     rewrite(copy / "vae" / FILES["vae"], lambda tensors: tensors.pop(SOME["vae"]))
-    hub = replace(folders["a14b"], path=copy, hub_id="some-org/some-wan")
+    facts = folders["a14b"]
+    hub = replace(facts, path=copy, folder=replace(facts.folder, path=copy, hub_id="some-org/some-wan"))
     with pytest.raises(ModelFolderError, match=f"vae lacks {SOME['vae']}, which its config.json calls for"):
         WanModel(hub, WanOptions(), torch.device("cpu"), torch.float32).codec.decode(torch.zeros(16, 1, 2, 2))
 

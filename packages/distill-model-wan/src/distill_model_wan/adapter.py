@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from distill_core.errors import ConfigError, DataError, Problem
 from distill_core.protocols import Batch, Condition, Row
 from distill_core.transfer import to_device
+from distill_diffusers.kept_captions import KeptCaptions
 from distill_model_wan import flow
 from distill_model_wan.attention import AttentionCall, attention_call
 from distill_model_wan.encoders import CaptionEncoder, VideoCodec
 from distill_model_wan.folder import WanFolder
-from distill_model_wan.kept_captions import KeptCaptions
 from distill_model_wan.text import TextPacking, WanText
 from distill_model_wan.vsa.attend import SparseCall
 from distill_model_wan.vsa.engines import Engine

@@ -14,9 +14,8 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, UMT5EncoderModel
 
 from distill_core.errors import DataError
+from distill_diffusers.loading import load_part
 from distill_model_wan.folder import WanFolder
-from distill_model_wan.hub import fetch
-from distill_model_wan.loading import load_part
 
 
 class CaptionEncoder:
@@ -31,7 +30,7 @@ class CaptionEncoder:
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The folder's tokenizer."""
-        fetch(self.folder.path, self.folder.hub_id, "tokenizer")
+        self.folder.folder.fetch("tokenizer")
         return AutoTokenizer.from_pretrained(self.folder.path / "tokenizer")
 
     @cached_property

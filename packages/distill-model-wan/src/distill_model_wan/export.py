@@ -5,7 +5,6 @@ Writes beside the output and renames, so that there is a whole export or none. C
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -23,19 +22,11 @@ from torch import Tensor, nn
 from distill_core.errors import ModelFolderError, RunDirectoryError
 from distill_core.protocols import ValidationRequest
 from distill_core.protocols.validator import SamplerKind
+from distill_diffusers.export_record import RECORD, ExportRecord, RecordedSampling, RecordedVsa
+from distill_diffusers.json_files import INDEX, read_object, write_object
 from distill_model_wan import flow
 from distill_model_wan.folder import WanFolder
-from distill_model_wan.hub import fetch
 from distill_model_wan.model_card import model_card
-from distill_model_wan.pipeline_json import (
-    INDEX,
-    RECORD,
-    ExportRecord,
-    RecordedSampling,
-    RecordedVsa,
-    read_object,
-    read_scheduler,
-)
 from distill_model_wan.schedulers import few_step_scheduler, many_step_scheduler
 from distill_model_wan.vsa import CUBE
 
@@ -74,7 +65,7 @@ def plan_export(
     guidance = 1.0 if request.guidance_scale is None else request.guidance_scale
     if guidance < 1.0:
         raise ModelFolderError(f"diffusers applies no guidance scale below 1, got {guidance}; export with 1 or more")
-    base_scheduler = read_scheduler(base.path)
+    base_scheduler = base.folder.scheduler
     if request.timesteps is None and kind == "ode":
         assert request.steps is not None
         grid, steps = None, request.steps
@@ -114,7 +105,7 @@ def write_export(modules: Mapping[str, nn.Module], plan: ExportPlan, output: Pat
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         raise RunDirectoryError(f"{output} already holds something; name another folder for the export, or remove it")
     for part in COPIED_PARTS:
-        fetch(plan.base.path, plan.base.hub_id, part)
+        plan.base.folder.fetch(part)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as beside:
         folder = Path(beside) / "export"
@@ -142,8 +133,8 @@ def _write_parts(modules: Mapping[str, nn.Module], plan: ExportPlan, folder: Pat
     index = read_object(plan.base.path / INDEX)
     index.pop("_name_or_path", None)
     index["scheduler"] = ["diffusers", type(plan.scheduler).__name__]
-    _write_json(folder / INDEX, index)
-    _write_json(folder / RECORD, plan.record.model_dump(mode="json"))
+    write_object(folder / INDEX, index)
+    write_object(folder / RECORD, plan.record.model_dump(mode="json"))
     (folder / "README.md").write_text(model_card(plan.base, plan.record), encoding="utf-8")
 
 
@@ -159,8 +150,4 @@ def _forget_origin(config: Path) -> None:
     """Drop the path that diffusers records the weights to have come from: it says something of the machine, nothing of the model."""
     content = read_object(config)
     content.pop("_name_or_path", None)
-    _write_json(config, content)
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_object(config, content)

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from distill_core.errors import ConfigError, ModelFolderError, Problem
 from distill_core.plugins import ModelFacts
 from distill_core.protocols import ModelPlugin, ModelRequest, ValidationRequest
+from distill_diffusers.loading import load_part
+from distill_diffusers.quiet import without_norm_warning
 from distill_model_wan.adapter import WanAdapter
 from distill_model_wan.attention import attend_sparsely, checkpoint_blocks, fold_text
 from distill_model_wan.config import WanOptions, settled
 from distill_model_wan.encoders import CaptionEncoder, VideoCodec
 from distill_model_wan.export import plan_export, write_export
 from distill_model_wan.folder import WanFolder, wan_folder
-from distill_model_wan.loading import load_part
-from distill_model_wan.quiet import without_norm_warning
 from distill_model_wan.sampling import WanSampler
 from distill_model_wan.text import TextPacking
 from distill_model_wan.vsa.engines import Engine, Work, choose_engine

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from distill_model_wan.folder import DEFAULT_TEXT_LENGTH, WanFolder
-from distill_model_wan.pipeline_json import ExportRecord
+from distill_diffusers.export_record import ExportRecord
+from distill_model_wan.folder import TEXT_LENGTH, WanFolder
 
 _CARD = """---
 library_name: diffusers
@@ -60,6 +60,7 @@ def model_card(base: WanFolder, record: ExportRecord) -> str:
     """The card of an export made from ``base``."""
     sampling = record.sampling
     assert sampling is not None
+    hub_id = base.folder.hub_id
     assert record.latent_shape is not None
     num_frames, height, width = base.latent_space.pixels(record.latent_shape)
     grid = ""
@@ -67,12 +68,10 @@ def model_card(base: WanFolder, record: ExportRecord) -> str:
         listed = ", ".join(f"{timestep:.6g}" for timestep in sampling.timesteps)
         steps = f"`num_inference_steps` must stay {sampling.steps}"
         grid = f"The scheduler's config makes the timesteps {listed} of that number of steps, so {steps}. "
-    text_length = (
-        "" if record.text_length == DEFAULT_TEXT_LENGTH else f"\n    max_sequence_length={record.text_length},"
-    )
+    text_length = "" if record.text_length == TEXT_LENGTH else f"\n    max_sequence_length={record.text_length},"
     return _CARD.format(
-        base_model="" if base.hub_id is None else f"base_model: {base.hub_id}\n",
-        title=f"{base.path.name if base.hub_id is None else base.hub_id.split('/')[1]}, {sampling.steps} steps",
+        base_model="" if hub_id is None else f"base_model: {hub_id}\n",
+        title=f"{base.path.name if hub_id is None else hub_id.split('/')[1]}, {sampling.steps} steps",
         summary=base.summary,
         version=record.distill_version,
         steps=sampling.steps,

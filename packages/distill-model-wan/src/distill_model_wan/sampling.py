@@ -18,7 +18,6 @@ from distill_core.protocols import Condition, Role, SampledVideo, ValidationRequ
 from distill_core.protocols.validator import SamplerKind
 from distill_model_wan import flow
 from distill_model_wan.adapter import WanAdapter
-from distill_model_wan.pipeline_json import read_scheduler
 from distill_model_wan.schedulers import many_step_scheduler
 from distill_model_wan.text import WanText
 
@@ -77,7 +76,7 @@ class WanSampler:
         if request.timesteps is not None:
             return euler(velocity, flow.denoising_grid(request.timesteps), noise)
         assert request.steps is not None
-        config = read_scheduler(self.adapter.folder.path)
+        config = self.adapter.folder.folder.scheduler
         return scheduled(velocity, config, self.adapter.flow_shift, request.steps, noise)
 
     def _grid(self, request: ValidationRequest) -> tuple[float, ...]:

@@ -8,8 +8,8 @@ from typing import Any
 from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
 
 from distill_core.errors import ModelFolderError
+from distill_diffusers.facts import SHIFT_KEYS
 from distill_model_wan.few_step_grid import TOLERANCE, solve_grid
-from distill_model_wan.folder import SHIFT_KEYS
 
 # ``Any`` below: diffusers' schedulers have no common type, and are untyped.
 

@@ -1,49 +1,44 @@
-"""The name and shape of every tensor of a pipeline's parts, as their config.json files call for them.
+"""The name and shape of every tensor of Wan's transformer and VAE, as their config.json files call for them.
 
-Written down rather than asked of the classes, because those take seconds to import and a folder is looked at before any of that; tests
-compare every list with the class itself. Imports no torch, reads no file.
+Tests compare every list with the class itself. Imports no torch, reads no file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import pairwise
 from math import prod
 
-from distill_model_wan.pipeline_json import TextEncoderConfig, TransformerConfig, VaeConfig
-
-Shape = tuple[int, ...]
-Modules = Mapping[str, "Modules | Shape"]
-"""Modules within modules; the leaves are tensors."""
+from distill_diffusers.tensor_shapes import Modules, Shape, convolution, flat, linear, numbered
+from distill_model_wan.pipeline_json import TransformerConfig, VaeConfig
 
 
 def transformer_shapes(config: TransformerConfig) -> dict[str, Shape]:
     """Those of a text-to-video WanTransformer3DModel."""
     width = config.num_attention_heads * config.attention_head_dim
     attention = {
-        **{name: _linear(width, width) for name in ("to_q", "to_k", "to_v", "to_out.0")},
+        **{name: linear(width, width) for name in ("to_q", "to_k", "to_v", "to_out.0")},
         **{name: {"weight": (width,)} for name in ("norm_q", "norm_k")},
     }
     block: dict[str, Modules | Shape] = {
         "attn1": attention,
         "attn2": attention,
-        "ffn.net.0.proj": _linear(width, config.ffn_dim),
-        "ffn.net.2": _linear(config.ffn_dim, width),
+        "ffn.net.0.proj": linear(width, config.ffn_dim),
+        "ffn.net.2": linear(config.ffn_dim, width),
         "scale_shift_table": (1, 6, width),
     }
     if config.cross_attn_norm:
         block["norm2"] = {"weight": (width,), "bias": (width,)}
-    return _flat(
+    return flat(
         {
-            "patch_embedding": _convolution(config.in_channels, width, *config.patch_size),
+            "patch_embedding": convolution(config.in_channels, width, *config.patch_size),
             "condition_embedder": {
-                "time_embedder": {"linear_1": _linear(config.freq_dim, width), "linear_2": _linear(width, width)},
-                "time_proj": _linear(width, 6 * width),
-                "text_embedder": {"linear_1": _linear(config.text_dim, width), "linear_2": _linear(width, width)},
+                "time_embedder": {"linear_1": linear(config.freq_dim, width), "linear_2": linear(width, width)},
+                "time_proj": linear(width, 6 * width),
+                "text_embedder": {"linear_1": linear(config.text_dim, width), "linear_2": linear(width, width)},
             },
             "blocks": {str(number): block for number in range(config.num_layers)},
             "scale_shift_table": (1, 2, width),
-            "proj_out": _linear(width, config.out_channels * prod(config.patch_size)),
+            "proj_out": linear(width, config.out_channels * prod(config.patch_size)),
         }
     )
 
@@ -54,55 +49,25 @@ def vae_shapes(config: VaeConfig) -> dict[str, Shape]:
     first, last = config.base_dim, config.base_dim * config.dim_mult[-1]
     top, bottom = decoder_dim * config.dim_mult[-1], decoder_dim * config.dim_mult[0]
     encoder: Modules = {
-        "conv_in": _convolution(config.in_channels, first, 3, 3, 3),
+        "conv_in": convolution(config.in_channels, first, 3, 3, 3),
         "down_blocks": _down_blocks(config),
         "mid_block": _middle(last),
         "norm_out": _norm(last),
-        "conv_out": _convolution(last, 2 * config.z_dim, 3, 3, 3),
+        "conv_out": convolution(last, 2 * config.z_dim, 3, 3, 3),
     }
     decoder: Modules = {
-        "conv_in": _convolution(config.z_dim, top, 3, 3, 3),
+        "conv_in": convolution(config.z_dim, top, 3, 3, 3),
         "mid_block": _middle(top),
         "up_blocks": _up_blocks(config, decoder_dim),
         "norm_out": _norm(bottom),
-        "conv_out": _convolution(bottom, config.out_channels, 3, 3, 3),
+        "conv_out": convolution(bottom, config.out_channels, 3, 3, 3),
     }
-    return _flat(
+    return flat(
         {
             "encoder": encoder,
-            "quant_conv": _convolution(2 * config.z_dim, 2 * config.z_dim, 1, 1, 1),
-            "post_quant_conv": _convolution(config.z_dim, config.z_dim, 1, 1, 1),
+            "quant_conv": convolution(2 * config.z_dim, 2 * config.z_dim, 1, 1, 1),
+            "post_quant_conv": convolution(config.z_dim, config.z_dim, 1, 1, 1),
             "decoder": decoder,
-        }
-    )
-
-
-def text_encoder_shapes(config: TextEncoderConfig) -> dict[str, Shape]:
-    """Those of a UMT5EncoderModel; the embedding, which it has under two names, by that of ``shared``."""
-    width, inner = config.d_model, config.num_heads * config.d_kv
-    gated = config.feed_forward_proj.startswith("gated-")
-    block: Modules = {
-        "layer.0": {
-            "SelfAttention": {
-                **{name: {"weight": (inner, width)} for name in "qkv"},
-                "o": {"weight": (width, inner)},
-                "relative_attention_bias": {"weight": (config.relative_attention_num_buckets, config.num_heads)},
-            },
-            "layer_norm": {"weight": (width,)},
-        },
-        "layer.1": {
-            "DenseReluDense": {
-                **{name: {"weight": (config.d_ff, width)} for name in (("wi_0", "wi_1") if gated else ("wi",))},
-                "wo": {"weight": (width, config.d_ff)},
-            },
-            "layer_norm": {"weight": (width,)},
-        },
-    }
-    return _flat(
-        {
-            "shared": {"weight": (config.vocab_size, width)},
-            "encoder.block": {str(number): block for number in range(config.num_layers)},
-            "encoder.final_layer_norm": {"weight": (width,)},
         }
     )
 
@@ -117,10 +82,10 @@ def _down_blocks(config: VaeConfig) -> Modules:
         if level + 1 < len(config.dim_mult):
             halved = [_resample(outputs, outputs, outputs if config.temperal_downsample[level] else None)]
         if config.is_residual:
-            blocks.append({"resnets": _numbered(resnets), **({"downsampler": halved[0]} if halved else {})})
+            blocks.append({"resnets": numbered(resnets), **({"downsampler": halved[0]} if halved else {})})
         else:
             blocks += [*resnets, *halved]
-    return _numbered(blocks)
+    return numbered(blocks)
 
 
 def _up_blocks(config: VaeConfig, decoder_dim: int) -> Modules:
@@ -131,12 +96,12 @@ def _up_blocks(config: VaeConfig, decoder_dim: int) -> Modules:
     for level, (inputs, outputs) in enumerate(pairwise(widths)):
         if level and not config.is_residual:
             inputs //= 2
-        block: dict[str, Modules | Shape] = {"resnets": _numbered(_resnets(inputs, outputs, config.num_res_blocks + 1))}
+        block: dict[str, Modules | Shape] = {"resnets": numbered(_resnets(inputs, outputs, config.num_res_blocks + 1))}
         if level + 1 < len(config.dim_mult):
             name, resampled = ("upsampler", outputs) if config.is_residual else ("upsamplers.0", outputs // 2)
             block[name] = _resample(outputs, resampled, 2 * outputs if temporal[level] else None)
         blocks.append(block)
-    return _numbered(blocks)
+    return numbered(blocks)
 
 
 def _resnets(inputs: int, outputs: int, count: int) -> list[Modules]:
@@ -144,12 +109,12 @@ def _resnets(inputs: int, outputs: int, count: int) -> list[Modules]:
 
 
 def _resnet(inputs: int, outputs: int) -> Modules:
-    shortcut = {} if inputs == outputs else {"conv_shortcut": _convolution(inputs, outputs, 1, 1, 1)}
+    shortcut = {} if inputs == outputs else {"conv_shortcut": convolution(inputs, outputs, 1, 1, 1)}
     return {
         "norm1": _norm(inputs),
-        "conv1": _convolution(inputs, outputs, 3, 3, 3),
+        "conv1": convolution(inputs, outputs, 3, 3, 3),
         "norm2": _norm(outputs),
-        "conv2": _convolution(outputs, outputs, 3, 3, 3),
+        "conv2": convolution(outputs, outputs, 3, 3, 3),
         **shortcut,
     }
 
@@ -157,40 +122,17 @@ def _resnet(inputs: int, outputs: int) -> Modules:
 def _middle(width: int) -> Modules:
     attention = {
         "norm": {"gamma": (width, 1, 1)},
-        "to_qkv": _convolution(width, 3 * width, 1, 1),
-        "proj": _convolution(width, width, 1, 1),
+        "to_qkv": convolution(width, 3 * width, 1, 1),
+        "proj": convolution(width, width, 1, 1),
     }
-    return {"attentions.0": attention, "resnets": _numbered(_resnets(width, width, 2))}
+    return {"attentions.0": attention, "resnets": numbered(_resnets(width, width, 2))}
 
 
 def _resample(inputs: int, outputs: int, time_outputs: int | None) -> Modules:
     """Half or double the size of pictures, and of time too unless ``time_outputs`` is None."""
-    in_time = {} if time_outputs is None else {"time_conv": _convolution(inputs, time_outputs, 3, 1, 1)}
-    return {"resample.1": _convolution(inputs, outputs, 3, 3), **in_time}
+    in_time = {} if time_outputs is None else {"time_conv": convolution(inputs, time_outputs, 3, 1, 1)}
+    return {"resample.1": convolution(inputs, outputs, 3, 3), **in_time}
 
 
 def _norm(width: int) -> Modules:
     return {"gamma": (width, 1, 1, 1)}
-
-
-def _linear(inputs: int, outputs: int) -> Modules:
-    return {"weight": (outputs, inputs), "bias": (outputs,)}
-
-
-def _convolution(inputs: int, outputs: int, *kernel: int) -> Modules:
-    return {"weight": (outputs, inputs, *kernel), "bias": (outputs,)}
-
-
-def _numbered(modules: list[Modules]) -> Modules:
-    return {str(number): module for number, module in enumerate(modules)}
-
-
-def _flat(modules: Modules) -> dict[str, Shape]:
-    """Every tensor by its full name."""
-    found: dict[str, Shape] = {}
-    for name, inner in modules.items():
-        if isinstance(inner, tuple):
-            found[name] = inner
-        else:
-            found |= {f"{name}.{rest}": shape for rest, shape in _flat(inner).items()}
-    return found

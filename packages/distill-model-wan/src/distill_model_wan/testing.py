@@ -12,8 +12,8 @@ from diffusers import AutoencoderKLWan, WanPipeline, WanTransformer3DModel
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import T5TokenizerFast, UMT5Config, UMT5EncoderModel
 
-from distill_model_wan.pipeline_json import RECORD
-from distill_model_wan.quiet import quietly
+from distill_diffusers.export_record import RECORD
+from distill_diffusers.quiet import quietly
 from distill_model_wan.schedulers import published_scheduler
 
 Variant = Literal["t2v", "a14b", "ti2v"]

@@ -1,25 +1,25 @@
-"""Captions that a run asks for again and again, each encoded once. What encodes them is let go in between: UMT5 takes 11 GB in bfloat16.
-
-L tokens of a caption, D width of the text encoder.
-"""
+"""Captions that a run asks for again and again, each encoded once. What encodes them is let go in between: UMT5 takes 11 GB in bfloat16."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
-from torch import Tensor
+CaptionT = TypeVar("CaptionT")
+"""What a family makes of one caption."""
+
+CaptionT_co = TypeVar("CaptionT_co", covariant=True)
 
 KEPT = 512
 """Captions that are remembered; at 100 tokens of real width each takes 1.6 MB."""
 
 
-class ReleasableEncoder(Protocol):
+class ReleasableEncoder(Protocol[CaptionT_co]):
     """What encodes a caption; its weights come with the first and go when they are released."""
 
-    def __call__(self, caption: str) -> Tensor:
-        """One caption as float32 [L, D] on the CPU."""
+    def __call__(self, caption: str) -> CaptionT_co:
+        """One caption, on the CPU."""
         ...
 
     def release(self) -> None:
@@ -27,20 +27,20 @@ class ReleasableEncoder(Protocol):
         ...
 
 
-class KeptCaptions:
+class KeptCaptions(Generic[CaptionT]):
     """Remembers the captions of the latest calls.
 
     ``foreseen`` are captions that will be asked for some day: they are encoded along with the first, so that the encoder need not come
     back for them.
     """
 
-    def __init__(self, encoder: ReleasableEncoder, foreseen: Sequence[str]) -> None:
+    def __init__(self, encoder: ReleasableEncoder[CaptionT], foreseen: Sequence[str]) -> None:
         self._encoder = encoder
         self._foreseen = tuple(foreseen)
-        self._kept: OrderedDict[str, Tensor] = OrderedDict()
+        self._kept: OrderedDict[str, CaptionT] = OrderedDict()
 
-    def __call__(self, captions: Sequence[str]) -> list[Tensor]:
-        """Captions as float32 [L, D] on the CPU. The encoder is used for new ones only, and released before this returns."""
+    def __call__(self, captions: Sequence[str]) -> list[CaptionT]:
+        """Captions, on the CPU. The encoder is used for new ones only, and released before this returns."""
         new = dict.fromkeys(caption for caption in captions if caption not in self._kept)
         if new:
             ahead = dict.fromkeys(caption for caption in self._foreseen if caption not in self._kept)

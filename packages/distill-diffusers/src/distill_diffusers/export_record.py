@@ -1,0 +1,62 @@
+"""distill.json: what an export knows about itself that diffusers has no key for. Imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from distill_core.protocols import ValidationRequest
+from distill_diffusers.json_files import Json, read
+
+RECORD = "distill.json"
+
+
+class RecordedVsa(Json):
+    """Video sparse attention that an exported model was trained with."""
+
+    sparsity: Annotated[float, Field(ge=0, lt=1)]
+    cube: tuple[int, int, int]
+
+
+class RecordedSampling(Json):
+    """How an exported model wants to be sampled."""
+
+    sampler: Literal["ode", "sde"]
+    steps: int
+    timesteps: tuple[float, ...] | None = None
+    guidance_scale: float = 1.0
+    vsa: RecordedVsa | None = None
+
+    @property
+    def request(self) -> ValidationRequest:
+        """As a request of no role's."""
+        return ValidationRequest(
+            "",
+            sampler=self.sampler,
+            steps=self.steps if self.timesteps is None else None,
+            timesteps=self.timesteps,
+            guidance_scale=self.guidance_scale,
+            attn_kind="dense" if self.vsa is None else "vsa",
+            sparsity=None if self.vsa is None else self.vsa.sparsity,
+        )
+
+
+class ExportRecord(Json):
+    """The file."""
+
+    distill_version: str | None = None
+    text_length: int | None = None
+    flow_shift: float | None = None
+    sampling: RecordedSampling | None = None
+    latent_shape: tuple[int, int, int, int] | None = None
+    """[T, C, H, W] that the model was trained at."""
+    base_scheduler: dict[str, Any] | None = None
+    """The scheduler config of the many-step pipeline that the export was made from, where the export has another."""
+
+
+def read_record(folder: Path) -> ExportRecord:
+    """The folder's distill.json; an empty record where it has none."""
+    path = folder / RECORD
+    return read(ExportRecord, path) if path.is_file() else ExportRecord()

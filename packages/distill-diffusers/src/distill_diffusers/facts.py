@@ -1,0 +1,101 @@
+"""What every family's facts have in common: what a folder records alike, whatever its family. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from pydantic import Field
+
+from distill_core.errors import ModelFolderError
+from distill_core.plugins import ModelFacts
+from distill_core.protocols import ValidationRequest
+from distill_diffusers.json_files import SCHEDULER, Json, parse
+from distill_diffusers.pipeline_folder import PipelineFolder
+
+SHIFT_KEYS = {
+    "UniPCMultistepScheduler": "flow_shift",
+    "DPMSolverMultistepScheduler": "flow_shift",
+    "FlowMatchEulerDiscreteScheduler": "shift",
+}
+"""The schedulers of diffusers that can sample a flow, and how each calls the flow shift."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusersFacts(ModelFacts):
+    """The facts of a pipeline folder.
+
+    Attributes:
+        folder: the folder itself.
+        recorded_text_length: the padded text length that an export records, or None.
+        boundary_ratio: of two experts, the first denoises timesteps t >= 1000 · boundary_ratio.
+    """
+
+    folder: PipelineFolder
+    recorded_text_length: int | None = None
+    boundary_ratio: float | None = None
+
+    @property
+    def experts(self) -> tuple[str, ...]:
+        """The parts that denoise, the one for noisier timesteps first."""
+        return self.folder.experts
+
+
+class CommonFacts(TypedDict):
+    """Those facts that every folder records alike, by their names."""
+
+    path: Path
+    folder: PipelineFolder
+    text_length: int
+    recorded_text_length: int | None
+    flow_shift: float | None
+    sampling: ValidationRequest | None
+    latent_shape: tuple[int, int, int, int] | None
+    encoders: tuple[str, ...]
+
+
+class SchedulerConfig(Json):
+    """scheduler/scheduler_config.json."""
+
+    class_name: str = Field(alias="_class_name")
+    flow_shift: float | None = None
+    shift: float | None = None
+    use_dynamic_shifting: bool = False
+
+
+def common_facts(folder: PipelineFolder, *, text_length: int) -> CommonFacts:
+    """Those of a folder, whose parts are checked; ``text_length`` is the padded length that the family is published with.
+
+    Raises ModelFolderError for a folder that is not whole, or whose scheduler samples no flow.
+    """
+    folder.check_parts()
+    record = folder.record
+    return CommonFacts(
+        path=folder.path,
+        folder=folder,
+        text_length=text_length if record.text_length is None else record.text_length,
+        recorded_text_length=record.text_length,
+        flow_shift=_flow_shift(folder),
+        sampling=None if record.sampling is None else record.sampling.request,
+        latent_shape=record.latent_shape,
+        encoders=folder.lent,
+    )
+
+
+def _flow_shift(folder: PipelineFolder) -> float | None:
+    """The flow shift that the folder records: an export's own record first, for its scheduler's shift is another number.
+
+    None where it says none, or where it depends on the size of the latents.
+    """
+    scheduler = parse(SchedulerConfig, folder.scheduler, folder.path / SCHEDULER)
+    if scheduler.class_name not in SHIFT_KEYS:
+        known = ", ".join(SHIFT_KEYS)
+        raise ModelFolderError(
+            f"{folder.path}: its scheduler is a {scheduler.class_name}, which is not supported; use one of {known}"
+        )
+    if folder.record.flow_shift is not None:
+        return folder.record.flow_shift
+    if scheduler.use_dynamic_shifting:
+        return None
+    return scheduler.flow_shift if SHIFT_KEYS[scheduler.class_name] == "flow_shift" else scheduler.shift

@@ -1,0 +1,39 @@
+"""Loading one part of a pipeline folder by its class's ``from_pretrained``, which would fill what is missing with random numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from distill_core.errors import ModelFolderError
+from distill_diffusers.facts import DiffusersFacts
+from distill_diffusers.quiet import quietly
+
+
+def load_part(kind: Any, facts: DiffusersFacts, part: str, dtype: torch.dtype) -> Any:
+    """An instance of ``kind``, a diffusers or transformers class, with the weights of ``part``, fetched first where it is a hub's.
+
+    ``Any``: the classes of the two libraries have no common type. Raises ModelFolderError for weights that are not those of config.json.
+    """
+    place = facts.path / part
+    facts.folder.fetch(part)
+    facts.folder.check_part(part)
+    # from_pretrained draws initial values before it reads the real ones: the global random state is put back.
+    with quietly(), torch.random.fork_rng(devices=[]):
+        try:
+            model, found = kind.from_pretrained(
+                facts.path, subfolder=part, dtype=dtype, use_safetensors=True, output_loading_info=True
+            )
+        except (RuntimeError, ValueError) as error:  # what the libraries raise for tensors of another shape
+            reason = str(error).strip().partition("\n")[0]
+            raise ModelFolderError(
+                f"{place} cannot be loaded as a {kind.__name__}: {reason}; fetch the folder again"
+            ) from error
+    if found["missing_keys"]:  # a version of the class that has tensors which published folders lack
+        missing = ", ".join(sorted(found["missing_keys"]))
+        raise ModelFolderError(
+            f"{place} lacks {missing}, which the installed {kind.__name__} has; install another diffusers or transformers, or fetch "
+            "the folder again"
+        )
+    return model

@@ -1,0 +1,202 @@
+"""A pipeline folder of diffusers: what a family takes, and whether a folder is that. Reads JSON and headers; imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from distill_core.errors import ModelFolderError
+from distill_diffusers.export_record import ExportRecord, read_record
+from distill_diffusers.hub import fetch, locate
+from distill_diffusers.json_files import INDEX, SCHEDULER, Json, parse, read, read_object
+from distill_diffusers.tensor_shapes import Shape
+from distill_diffusers.weights import STEMS, check_weights, stored_vector
+
+JsonT = TypeVar("JsonT", bound=Json)
+
+_DESCRIPTIONS = {
+    "scheduler": SCHEDULER.partition("/")[2],
+    "tokenizer": "tokenizer_config.json",
+    "image_processor": "preprocessor_config.json",
+    "feature_extractor": "preprocessor_config.json",
+}
+"""The parts of a pipeline that are no networks, by how diffusers begins their names, and the file that says what such a part is."""
+
+
+@dataclass(frozen=True)
+class PipelineKind:
+    """What a family takes.
+
+    Attributes:
+        name: what people call the family, e.g. "Wan".
+        pipeline: its pipeline's class in diffusers.
+        parts: the parts that a pipeline has, each with the classes that it may be of; () for any.
+        supported: a sentence for who brings another member of the family.
+        example: a hub id.
+        optional: the parts that a pipeline may go without.
+        experts: the parts that denoise; of several, the first those timesteps that are noisier.
+        text_parts: the parts that encode captions.
+        others: of other pipeline classes, what they are.
+        originals: files by which another format of the same weights is known, and what that is.
+        shapes: of a part, what its config.json calls for; a part that is not here is checked for whole files alone.
+    """
+
+    name: str
+    pipeline: str
+    parts: Mapping[str, tuple[str, ...]]
+    supported: str
+    example: str
+    optional: frozenset[str] = frozenset()
+    experts: tuple[str, ...] = ("transformer",)
+    text_parts: tuple[str, ...] = ("tokenizer", "text_encoder")
+    others: Mapping[str, str] = field(default_factory=dict)
+    originals: Mapping[str, str] = field(default_factory=dict)
+    shapes: Mapping[str, Callable[[Path], Mapping[str, Shape]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a pipeline, as model_index.json names it.
+
+    Attributes:
+        name: the pipeline's name for it, which is its folder's too.
+        library: "diffusers" or "transformers".
+        class_name: its class there.
+    """
+
+    name: str
+    library: str
+    class_name: str
+
+    @property
+    def description(self) -> str:
+        """The file that says what the part is, within its folder."""
+        files = (file for beginning, file in _DESCRIPTIONS.items() if self.name.startswith(beginning))
+        return next(files, "config.json")
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether it is a network."""
+        return self.description == "config.json"
+
+
+@dataclass(frozen=True)
+class PipelineFolder:
+    """A folder that is a pipeline of the family's.
+
+    Attributes:
+        path: where it is on this disk.
+        hub_id: the hub id whose snapshot it is, or None.
+        kind: what the family takes.
+        parts: the parts that it has.
+        index: model_index.json.
+        record: distill.json; empty where there is none.
+    """
+
+    path: Path
+    hub_id: str | None
+    kind: PipelineKind
+    parts: Mapping[str, Part]
+    index: Mapping[str, Any]
+    record: ExportRecord
+
+    @property
+    def experts(self) -> tuple[str, ...]:
+        """The parts that denoise."""
+        return tuple(name for name in self.kind.experts if name in self.parts)
+
+    @property
+    def lent(self) -> tuple[str, ...]:
+        """The parts that are not trained: what encodes videos and captions."""
+        return tuple(
+            name for name in self.kind.parts if name in self.parts and name not in (*self.experts, "scheduler")
+        )
+
+    @property
+    def scheduler(self) -> dict[str, Any]:
+        """The config of the many-step scheduler: of an export, that of the folder that it was made from."""
+        recorded = self.record.base_scheduler
+        return read_object(self.path / SCHEDULER) if recorded is None else recorded
+
+    def config(self, kind: type[JsonT], part: str) -> JsonT:
+        """The config.json of a part. Raises ModelFolderError naming every key at fault."""
+        return read(kind, self.path / part / "config.json")
+
+    def settings(self, kind: type[JsonT]) -> JsonT:
+        """What model_index.json says besides the parts. Raises ModelFolderError naming every key at fault."""
+        return parse(kind, self.index, self.path / INDEX)
+
+    def fetch(self, part: str) -> None:
+        """Make sure that the files of one part are on this disk."""
+        fetch(self.path, self.hub_id, part)
+
+    def vector(self, part: str, name: str) -> tuple[float, ...]:
+        """A small tensor of one dimension of a part's weights, which are fetched where they are a hub's. Raises ModelFolderError."""
+        self.fetch(part)
+        return stored_vector(self.path / part, self.parts[part].library, name)
+
+    def check_part(self, part: str) -> None:
+        """Raise ModelFolderError unless the part is whole, as far as its files are on this disk."""
+        found, place = self.parts[part], self.path / part
+        if not (place / found.description).is_file():
+            raise ModelFolderError(
+                f"{self.path} lacks {part}/{found.description}; the folder is incomplete, fetch it again"
+            )
+        if found.has_weights:
+            shapes = self.kind.shapes.get(part)
+            check_weights(place, found.library, None if shapes is None else shapes(place))
+
+    def check_parts(self) -> None:
+        """Raise ModelFolderError unless every part is whole; of a hub's, weights come later, and are checked when they are loaded."""
+        for name, part in self.parts.items():
+            if self.hub_id is None or not part.has_weights:
+                self.check_part(name)
+
+
+def open_folder(path: str, kind: PipelineKind) -> PipelineFolder:
+    """The folder that a path or a hub id means, if it is a pipeline of ``kind``. Raises ModelFolderError that names what it is instead.
+
+    Only model_index.json is looked at; :meth:`PipelineFolder.check_parts` looks at the rest.
+    """
+    located = locate(path)
+    folder = located.folder
+    if not (folder / INDEX).is_file():
+        raise ModelFolderError(f"{folder} is no diffusers pipeline folder: it has no {INDEX}; {_instead(folder, kind)}")
+    index = read_object(folder / INDEX)
+    class_name = index.get("_class_name")
+    if class_name != kind.pipeline:
+        what = kind.others.get(str(class_name), f"a pipeline of class {class_name}")
+        raise ModelFolderError(f"{folder} is {what}, which is not supported. {kind.supported}")
+    parts = {name: part for name in kind.parts if (part := _part(name, index.get(name))) is not None}
+    missing = [name for name in kind.parts if name not in parts and name not in kind.optional]
+    if missing:
+        raise ModelFolderError(f"{folder} lacks {', '.join(missing)}; a {kind.name} pipeline saved whole has them")
+    for name, part in parts.items():
+        expected = kind.parts[name]
+        if part.library not in STEMS or (expected and part.class_name not in expected):
+            wanted = " or ".join(expected) or "one of diffusers or transformers"
+            raise ModelFolderError(f"{folder}: its {name} is a {part.class_name}, expected {wanted}. {kind.supported}")
+    return PipelineFolder(folder, located.hub_id, kind, parts, index, read_record(folder))
+
+
+def _part(name: str, entry: object) -> Part | None:
+    """An entry of model_index.json, e.g. ["diffusers", "AutoencoderKLWan"]; None for a part that the pipeline goes without."""
+    match entry:
+        case [str(library), str(class_name)]:
+            return Part(name, library, class_name)
+        case _:
+            return None
+
+
+def _instead(folder: Path, kind: PipelineKind) -> str:
+    """What a folder without an index seems to be, and what was expected."""
+    if (folder.parent / INDEX).is_file():
+        return f"it is a part of one; name {folder.parent}"
+    for file, what in kind.originals.items():
+        if (folder / file).is_file():
+            return f"it is {what}; name the one in diffusers format (its name ends in -Diffusers)"
+    if any(folder.glob("*.safetensors")) or any(folder.glob("*.gguf")):
+        return f"it holds single files; load one with {kind.pipeline}.from_single_file and save the pipeline with save_pretrained"
+    return f"expected what {kind.pipeline}.save_pretrained writes, or a hub id such as {kind.example}"

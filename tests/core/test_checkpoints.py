@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import pickle
 import shutil
@@ -21,12 +20,12 @@ from torch import nn
 from torch.distributed.checkpoint.filesystem import FileSystem, FileSystemReader
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata, MetadataIndex
 
-from distill_core.checkpoint import Checkpoint, Checkpoints
+from distill_core.checkpoint import Checkpoint, Checkpoints, Identity
+from distill_core.checkpoint.manifest import recorded
 from distill_core.checkpoint.tensors import load_tensors, save_tensors
 from distill_core.config.schema import Optimization
 from distill_core.data.reading.order import Bucket
 from distill_core.data.reading.stream import RowStream
-from distill_core.durable import sha256
 from distill_core.errors import CheckpointError
 from distill_core.testing.contracts import toy_roles
 from distill_core.tracking.events import Events
@@ -118,12 +117,7 @@ def test_a_kill_while_an_old_one_is_deleted_leaves_no_half_checkpoint(
 
 def rewrite_manifest(checkpoint: Checkpoint) -> None:
     """As an enemy would who can write files: sizes and hashes fit again."""
-    path = checkpoint.path / "manifest.json"
-    manifest = json.loads(path.read_text())
-    for name in manifest["files"]:
-        file = checkpoint.path / name
-        manifest["files"][name] = {"size": file.stat().st_size, "sha256": sha256(file)}
-    path.write_text(json.dumps(manifest))
+    recorded(checkpoint.path, checkpoint.step, "0.1.0", Identity()).write(checkpoint.path)
     assert checkpoint.faults() == []
 
 

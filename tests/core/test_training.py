@@ -17,6 +17,7 @@ from torch.distributed.checkpoint import FileSystemReader
 from torch.distributed.checkpoint.state_dict_loader import load as dcp_load
 
 from distill_core.checkpoint import Checkpoint, Checkpoints
+from distill_core.checkpoint.manifest import Manifest
 from distill_core.data.reading.stream import RowStream
 from distill_core.errors import CheckpointError, NonFiniteError, RunDirectoryError
 from distill_core.running.run_directory import RunDirectory
@@ -290,16 +291,14 @@ def test_when_every_checkpoint_is_damaged_the_run_does_not_start_over(world: Toy
 
 
 def test_a_save_that_dies_leaves_the_last_one_and_no_litter(world: ToyWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    import distill_core.checkpoint.store as store
+    write = Manifest.write
 
-    original = store.write_json
-
-    def failing(path: Path, content: Any) -> None:
-        if path.name == "manifest.json" and content["step"] == 8:
+    def failing(manifest: Manifest, folder: Path) -> None:
+        if manifest.step == 8:
             raise OSError(28, "No space left on device")
-        original(path, content)
+        write(manifest, folder)
 
-    monkeypatch.setattr(store, "write_json", failing)
+    monkeypatch.setattr(Manifest, "write", failing)
     with pytest.raises(OSError, match="No space"):
         world.train(world.mapping("finetune"))
     assert sorted(p.name for p in (world.root / "run" / "checkpoints").iterdir()) == ["step-00000004"]

@@ -1,12 +1,19 @@
-"""Writing such that a crash leaves either the old or the new, never something in between."""
+"""Writing such that a crash leaves either the old or the new, and reading such that a flipped bit is seen. No link is written through."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+SEAL = "sha256"
+"""The last key of sealed JSON: the hash of all that stands before it."""
+_BESIDE = re.compile(r"\..+\.tmp-[0-9]+")
 
 
 def sha256(path: Path) -> str:
@@ -24,6 +31,19 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def beside(path: Path) -> Path:
+    """The name that this process writes a file under before it gets its own; :func:`sweep` removes what has such a name."""
+    return path.with_name(f".{path.name}.tmp-{os.getpid()}")
+
+
+def sweep(folder: Path) -> None:
+    """Remove, in a folder and below, what killed processes were writing. Nothing else may be writing there. No link is followed."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if _BESIDE.fullmatch(name):
+                Path(parent, name).unlink(missing_ok=True)
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file beside its name, then rename it into place."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
@@ -31,13 +51,48 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_text(path: Path, content: str, mode: int = 0o666) -> None:
     """Write a text file beside its name, then rename it into place. ``mode`` is subject to the umask."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    new = beside(path)
     try:
-        with open(beside, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+        new.unlink(missing_ok=True)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with open(descriptor, "w", encoding="utf-8") as file:
             file.write(content)
-        sync(beside)
-        beside.replace(path)
+        sync(new)
+        new.replace(path)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
         raise
     sync(path.parent)
+
+
+@contextmanager
+def appending(path: Path) -> Iterator[IO[str]]:
+    """A text file to add lines to, made if it is not there. Raises OSError for a link: what it points to is not ours."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    with open(descriptor, "a", encoding="utf-8") as file:
+        yield file
+
+
+def sealed(content: Mapping[str, Any], *, indent: int | None = 2) -> str:
+    """JSON that carries its own hash as its last key."""
+    assert SEAL not in content
+    plain = _as_json(content, indent)
+    return _as_json({**content, SEAL: hashlib.sha256(plain.encode()).hexdigest()}, indent)
+
+
+def unsealed(text: bytes, *, indent: int | None = 2) -> dict[str, Any]:
+    """What was :func:`sealed`. Raises ValueError for anything else, down to a single bit."""
+    try:
+        content = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(content, dict) or SEAL not in content:
+        raise ValueError("carries no hash of itself")
+    content.pop(SEAL)
+    if sealed(content, indent=indent).encode() != text:
+        raise ValueError("not what was written")
+    return content
+
+
+def _as_json(content: Mapping[str, Any], indent: int | None) -> str:
+    return json.dumps(content, indent=indent, ensure_ascii=False)

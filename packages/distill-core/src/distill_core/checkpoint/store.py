@@ -1,33 +1,36 @@
 """Checkpoints on disk: written beside, hashed, synced, renamed. A published one is never written to again.
 
-``checkpoints/step-00000100/`` holds ``dcp/`` (torch.distributed.checkpoint), ``state.json`` and, written last, ``manifest.json`` with the
-size and SHA-256 of every file. A directory without a valid manifest does not count.
+``checkpoints/step-00000100/`` holds ``dcp/`` (torch.distributed.checkpoint), ``state.json`` and, written last, ``manifest.json``
+(:mod:`distill_core.checkpoint.manifest`). A directory whose content is not, to the bit, what its manifest says is damaged, and passed over.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
+from distill_core.checkpoint.manifest import MANIFEST, STATE, Identity, Manifest, recorded
 from distill_core.checkpoint.tensors import load_tensors, save_tensors
-from distill_core.durable import sha256, sync, write_json
+from distill_core.durable import sync, write_json
 from distill_core.errors import CheckpointError
 from distill_core.held_signals import HeldSignals
+from distill_core.plugins.border import describe
 from distill_core.protocols.validator import ValidationRequest
 from distill_core.tracking.events import Events
 
-SCHEMA = 1
+_PUBLISHED = re.compile(r"step-([0-9]{8,18})")
 
 
 class State(Protocol):
@@ -59,24 +62,26 @@ class Checkpoint:
     step: int
 
     def faults(self) -> list[str]:
-        """What is wrong with its files, by size and SHA-256; empty for a good one."""
+        """What is wrong with it: empty only if every file is what was written, and is of this step. Raises nothing."""
         try:
-            manifest = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
-            files: dict[str, dict[str, Any]] = manifest["files"]
-        except (OSError, ValueError, KeyError) as error:
-            return [f"manifest.json: {error}"]
-        faults = []
-        for name, expected in files.items():
-            file = self.path / name
-            if not file.is_file():
-                faults.append(f"{name}: missing")
-            elif file.stat().st_size != expected["size"] or sha256(file) != expected["sha256"]:
-                faults.append(f"{name}: not what was written")
+            manifest = Manifest.read(self.path)
+            faults = manifest.faults(self.path)
+            if not faults and (manifest.step, self.state()["step"]) != (self.step, self.step):
+                faults.append(f"it is of step {manifest.step}, renamed or copied")
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+            return [f"{MANIFEST}: {describe(error)}"]
         return faults
+
+    def manifest(self) -> Manifest:
+        """Which checkpoint it is. Raises CheckpointError for one that is damaged."""
+        try:
+            return Manifest.read(self.path)
+        except (OSError, ValueError, RecursionError) as error:
+            raise CheckpointError(f"{self.path / MANIFEST} is damaged: {describe(error)}") from error
 
     def state(self) -> dict[str, Any]:
         """The JSON part: step, numbers, how to sample, the tensors' names and shapes."""
-        content: dict[str, Any] = json.loads((self.path / "state.json").read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads((self.path / STATE).read_text(encoding="utf-8"))
         return content
 
     def sampling(self) -> ValidationRequest | None:
@@ -106,20 +111,20 @@ class Checkpoint:
 class Checkpoints:
     """The checkpoints of one run directory."""
 
-    def __init__(self, root: Path, events: Events, *, keep_last: int, resume: bool = True) -> None:
+    def __init__(
+        self, root: Path, events: Events, *, keep_last: int, resume: bool = True, identity: Identity | None = None
+    ) -> None:
         self.root = root
         self.events = events
         self.keep_last = keep_last
         self.may_resume = resume
+        self.identity = Identity() if identity is None else identity
         self._damaged: set[Path] = set()
 
     def published(self) -> list[Checkpoint]:
         """Every published checkpoint, newest first, good or not."""
-        found = [
-            Checkpoint(path, int(path.name.removeprefix("step-")))
-            for path in self.root.glob("step-*")
-            if path.name.removeprefix("step-").isdigit() and not path.is_symlink()
-        ]
+        named = ((path, _PUBLISHED.fullmatch(path.name)) for path in self.root.glob("step-*") if not path.is_symlink())
+        found = [Checkpoint(path, int(match[1])) for path, match in named if match is not None]
         return sorted(found, key=lambda checkpoint: checkpoint.step, reverse=True)
 
     def latest(self) -> Path | None:
@@ -185,6 +190,7 @@ class Checkpoints:
         beside.mkdir()
         try:
             _write(beside, state, step, sampling)
+            recorded(beside, step, version("distill-core"), self.identity).write(beside)
             os.rename(beside, final)
         except BaseException as error:
             shutil.rmtree(beside, ignore_errors=True)
@@ -225,22 +231,11 @@ def _write(folder: Path, state: State, step: int, sampling: ValidationRequest | 
     tensors = state.tensors()
     save_tensors(folder / "dcp", tensors)
     write_json(
-        folder / "state.json",
+        folder / STATE,
         {
-            "schema": SCHEMA,
             "step": step,
             **state.numbers(),
             "sampling": None if sampling is None else asdict(sampling),
             "tensors": {name: list(tensor.shape) for name, tensor in tensors.items()},
         },
     )
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    manifest = {
-        "schema": SCHEMA,
-        "step": step,
-        "torch": torch.__version__,
-        "files": {
-            str(path.relative_to(folder)): {"size": path.stat().st_size, "sha256": sha256(path)} for path in files
-        },
-    }
-    write_json(folder / "manifest.json", manifest)  # which brings the folder's own entries to disk too

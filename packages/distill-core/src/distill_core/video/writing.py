@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from distill_core.durable import beside
+
 BT709 = 1
 """The number that ITU-T H.273 gives BT.709 as matrix, as primaries and as transfer characteristics."""
 LIMITED_RANGE = 1
@@ -56,12 +58,12 @@ def write_mp4(path: Path, frames: Tensor, fps: float, coding: Coding = PLAYABLE)
     assert frames.dtype == torch.uint8, frames.dtype
     assert len(frames) > 0
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    new = beside(path)
     try:
-        _encode_h264(beside, _evenly_sized(frames.cpu()), fps, coding)
-        os.replace(beside, path)
+        _encode_h264(new, _evenly_sized(frames.cpu()), fps, coding)
+        os.replace(new, path)
     finally:
-        beside.unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
 
 
 def _evenly_sized(frames_FHWC: Tensor) -> Tensor:

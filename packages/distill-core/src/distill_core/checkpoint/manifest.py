@@ -1,0 +1,135 @@
+"""A checkpoint's manifest: which checkpoint it is, what its run rests on, and every file of it by size and hash. Knows no tensor."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from distill_core.durable import sealed, sha256, unsealed, write_text
+
+SCHEMA: Final = 2
+"""Rises when checkpoints come to be written in another way."""
+MANIFEST = "manifest.json"
+STATE = "state.json"
+_LARGEST = 100_000_000
+
+
+class FileRecord(BaseModel):
+    """One file of a checkpoint."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    size: Annotated[int, Field(ge=0)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+    def fault(self, file: Path) -> str | None:
+        """How a file differs from this record, or None. Raises OSError for one that cannot be read."""
+        if file.is_symlink() or not file.is_file():
+            return "missing"
+        whole = file.stat().st_size == self.size and sha256(file) == self.sha256
+        return None if whole else "not what was written"
+
+
+class Identity(BaseModel):
+    """What a run rests on and no checkpoint holds: a run goes on from a checkpoint if it rests on the same.
+
+    Attributes:
+        rests_on: by name, e.g. ``data`` or ``weights.ROLE``, a hash or a version.
+        settings: the resolved run's keys that a resumed run may not change, without secrets and without paths.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    rests_on: dict[str, str] = {}
+    settings: dict[str, JsonValue] = {}
+
+
+class Manifest(BaseModel):
+    """What ``manifest.json`` says, all of it.
+
+    Attributes:
+        version: the schema.
+        step: the training step after which the checkpoint was made.
+        distill: the version of distill-core that made it.
+        identity: what the run rests on.
+        files: every file but this one, by its path in the checkpoint's folder.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
+
+    version: Annotated[Literal[2], Field(alias="schema")]
+    step: Annotated[int, Field(ge=0)]
+    distill: str
+    identity: Identity
+    files: Annotated[dict[str, FileRecord], Field(min_length=1)]
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """The manifest of a checkpoint's folder. Raises ValueError or OSError for one that is not, to the bit, what was written."""
+        path = folder / MANIFEST
+        if not path.exists():
+            raise ValueError("missing")
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > _LARGEST:
+            raise ValueError("no file that distill wrote")
+        text = path.read_bytes()
+        _refuse_version(text)
+        try:
+            return cls.model_validate(unsealed(text))
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+    def write(self, folder: Path) -> None:
+        """Write it, last of all: a folder without it is no checkpoint."""
+        write_text(folder / MANIFEST, sealed(self.model_dump(mode="json", by_alias=True)))
+
+    def faults(self, folder: Path) -> list[str]:
+        """How the folder's files differ from this record: each that is missing, is not what was written, or is one too many."""
+        faults = []
+        for name, record in self.files.items():
+            if not _inside(name):
+                faults.append(f"{name!r} is no path of a checkpoint")
+            elif (fault := record.fault(folder / name)) is not None:
+                faults.append(f"{name}: {fault}")
+        extra = sorted(set(_names(folder)) - self.files.keys() - {MANIFEST})
+        if STATE not in self.files:
+            faults.append(f"{STATE}: not recorded")
+        return faults + [f"{name}: not recorded" for name in extra]
+
+
+def recorded(folder: Path, step: int, distill: str, identity: Identity) -> Manifest:
+    """The manifest of a folder as it is now."""
+    files = {
+        name: FileRecord(size=(folder / name).stat().st_size, sha256=sha256(folder / name))
+        for name in _names(folder)
+        if name != MANIFEST
+    }
+    return Manifest(version=SCHEMA, step=step, distill=distill, identity=identity, files=files)
+
+
+def _names(folder: Path) -> list[str]:
+    """Everything in a folder and below that is no folder, links among them, by path."""
+    found = []
+    for parent, folders, names in os.walk(folder):
+        linked = [name for name in folders if Path(parent, name).is_symlink()]
+        found += [Path(parent, name).relative_to(folder).as_posix() for name in (*names, *linked)]
+    return sorted(found)
+
+
+def _inside(name: str) -> bool:
+    """Whether a recorded name can be that of a file in the folder."""
+    return not name.startswith("/") and ".." not in name.split("/") and "\0" not in name
+
+
+def _refuse_version(text: bytes) -> None:
+    """Raise ValueError for a manifest of another schema, which is no damage."""
+    content: Any = json.loads(text)
+    version = content.get("schema") if isinstance(content, dict) else None
+    if isinstance(version, int) and version != SCHEMA:
+        raise ValueError(
+            f"made by another version of distill (schema {version}, this one reads {SCHEMA}); go on with that version"
+        )

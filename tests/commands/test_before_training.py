@@ -17,6 +17,7 @@ from tests.core.conftest import INDEX, ToyWorld, methods
 
 from distill_core.config.document import write_yaml
 from distill_core.config.resolve import examine, open_run
+from distill_core.durable import read_signed, signed
 from distill_core.errors import ConfigError, RunDirectoryError
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.specs import MethodSpec, Options, RoleNeed
@@ -40,7 +41,7 @@ def built(world: ToyWorld, mapping: Mapping[str, Any]) -> Runtime:
     """The runtime of a run that is not trained."""
     directory = RunDirectory(world.root / "run")
     directory.root.mkdir()
-    return build(prepare(world.resolved(mapping)), directory, Events(None), Progress(Console(quiet=True)))
+    return build(prepare(world.resolved(mapping)), directory, [], Events(None), Progress(Console(quiet=True)))
 
 
 def test_an_average_gets_the_decay_and_the_start_of_the_run_yaml(world: ToyWorld) -> None:
@@ -189,10 +190,10 @@ def test_a_run_that_leaves_it_to_the_machine_goes_on_on_another_and_one_that_say
     path, directory = world.root / "run.yaml", RunDirectory(world.root / "run")
     path.write_text(write_yaml(mapping))
     train(prepare_found(examine(path, ["training.device=cpu"], INDEX)), directory, [], Console(quiet=True))
-    chosen = directory.resolved_yaml.read_text()
+    chosen = read_signed(directory.resolved_yaml)
     assert "\n  device: cpu\n" in chosen
     assert "\n  precision: fp32\n" in chosen
-    directory.resolved_yaml.write_text(re.sub(rf"\n  {key}: \w+\n", f"\n  {key}: {other}\n", chosen))
+    directory.resolved_yaml.write_text(signed(re.sub(rf"\n  {key}: \w+\n", f"\n  {key}: {other}\n", chosen)))
     assert prepare_found(examine(path, [f"training.{key}=auto"], INDEX)).run.config.training.device == "cpu"
     said = {"device": "cpu", "precision": "fp32"}[key]
     with pytest.raises(RunDirectoryError, match=f"training.{key}: '{other}' there, '{said}' here"):

@@ -88,9 +88,9 @@ class ToyWorld:
         return directory
 
 
-def write_data(folder: Path, channels: int = 2) -> None:
+def write_data(folder: Path, channels: int = 2, seed: int = 5) -> None:
     """Five clips, [channels, 3, 4, 4] each, in the T2V schema."""
-    generator = torch.Generator().manual_seed(5)
+    generator = torch.Generator().manual_seed(seed)
     with ParquetWriter(folder, T2V_SCHEMA) as writer:
         for index, caption in enumerate(CAPTIONS):
             latent_CTHW = torch.randn(channels, 3, 4, 4, generator=generator) * 2 + 0.5

@@ -111,14 +111,14 @@ def test_figures_of_a_start_are_in_no_record_twice_when_the_run_starts_over(worl
     directory.metrics.write_text('{"step": 0, "sharpness": 1.0}\n' + "\n".join(first))
     for checkpoint in directory.checkpoints.iterdir():
         checkpoint.rename(world.root / checkpoint.name)
-    world.train(mapping)
+    world.train(mapping, "checkpoint.accept=[checkpoints]")
     assert [json.loads(line)["step"] for line in directory.metrics.read_text().splitlines()] == [2, 4, 6, 8, 10, 12]
 
 
 def test_a_run_that_died_at_its_first_file_can_be_started_again(world: ToyWorld) -> None:
     root = world.root / "run"
     root.mkdir()
-    for name in (".lock", ".resolved.yaml.4711"):
+    for name in (".lock", ".resolved.yaml.tmp-4711"):
         (root / name).touch()
     world.train(world.mapping("finetune", training={"max_train_steps": 1}))
 

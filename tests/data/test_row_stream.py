@@ -21,6 +21,7 @@ from distill_core.data.reading.bad_rows import BadRow, Quarantine
 from distill_core.data.reading.dataset import open_dataset
 from distill_core.data.reading.order import BatchOrder, Bucket, RowOrder
 from distill_core.data.reading.stream import RowStream
+from distill_core.durable import unsealed
 from distill_core.errors import CheckpointError, DataError
 
 sizes = st.integers(1, 12)
@@ -291,7 +292,13 @@ def test_a_row_stays_in_quarantine_though_it_can_be_read_by_then(tmp_path: Path)
 def test_the_list_names_file_row_and_reason_once_and_is_that_of_one_data_set(tmp_path: Path) -> None:
     drawn(numbers(10, batch_size=2, bad=[4], quarantine=quarantine(tmp_path / "q", 10)), 15)
     (line,) = (tmp_path / "q").read_text().splitlines()
-    assert json.loads(line) == {"data": "f", "index": 4, "file": "a.parquet", "row": 4, "reason": "id is null"}
+    assert unsealed(line.encode(), indent=None) == {
+        "data": "f",
+        "index": 4,
+        "file": "a.parquet",
+        "row": 4,
+        "reason": "id is null",
+    }
     assert 4 in quarantine(tmp_path / "q", 10)
     assert 4 not in quarantine(tmp_path / "q", 10, fingerprint="g")
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import IO, Any
 
 SEAL = "sha256"
 """The last key of sealed JSON: the hash of all that stands before it."""
+_SIGNATURE = "# sha256 of the lines above: "
 _BESIDE = re.compile(r"\..+\.tmp-[0-9]+")
 
 
@@ -71,6 +73,27 @@ def appending(path: Path) -> Iterator[IO[str]]:
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     with open(descriptor, "a", encoding="utf-8") as file:
         yield file
+
+
+def aside(path: Path) -> Path:
+    """Move a file out of the way, whatever it is. Returns its new name."""
+    moved = path.with_name(f"{path.name}.damaged-{uuid.uuid4().hex[:8]}")
+    os.rename(path, moved)
+    return moved
+
+
+def signed(text: str) -> str:
+    """Text, e.g. YAML, and as its last line a comment with its hash."""
+    return f"{text}{_SIGNATURE}{hashlib.sha256(text.encode()).hexdigest()}\n"
+
+
+def read_signed(path: Path) -> str:
+    """What was :func:`signed`. Raises ValueError for a file that is anything else, OSError for one that cannot be read."""
+    text = path.read_bytes()
+    body, mark, _ = text.rpartition(_SIGNATURE.encode())
+    if not mark or signed(body.decode()).encode() != text:
+        raise ValueError("not what was written")
+    return body.decode()
 
 
 def sealed(content: Mapping[str, Any], *, indent: int | None = 2) -> str:

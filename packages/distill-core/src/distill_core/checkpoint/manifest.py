@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from distill_core.checkpoint.identity import Identity
 from distill_core.durable import sealed, sha256, unsealed, write_text
 
 SCHEMA: Final = 2
@@ -32,20 +33,6 @@ class FileRecord(BaseModel):
             return "missing"
         whole = file.stat().st_size == self.size and sha256(file) == self.sha256
         return None if whole else "not what was written"
-
-
-class Identity(BaseModel):
-    """What a run rests on and no checkpoint holds: a run goes on from a checkpoint if it rests on the same.
-
-    Attributes:
-        rests_on: by name, e.g. ``data`` or ``weights.ROLE``, a hash or a version.
-        settings: the resolved run's keys that a resumed run may not change, without secrets and without paths.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    rests_on: dict[str, str] = {}
-    settings: dict[str, JsonValue] = {}
 
 
 class Manifest(BaseModel):

@@ -21,7 +21,8 @@ from typing import Any, Protocol
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from distill_core.checkpoint.manifest import MANIFEST, STATE, Identity, Manifest, recorded
+from distill_core.checkpoint.identity import Consent, Differences, Identity
+from distill_core.checkpoint.manifest import MANIFEST, STATE, Manifest, recorded
 from distill_core.checkpoint.tensors import load_tensors, save_tensors
 from distill_core.durable import sync, write_json
 from distill_core.errors import CheckpointError
@@ -109,16 +110,27 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of one run directory."""
+    """The checkpoints of one run directory.
+
+    ``identity`` is what the run rests on, ``consent`` what of it may be other than in the checkpoint that it goes on from.
+    """
 
     def __init__(
-        self, root: Path, events: Events, *, keep_last: int, resume: bool = True, identity: Identity | None = None
+        self,
+        root: Path,
+        events: Events,
+        *,
+        keep_last: int,
+        resume: bool = True,
+        identity: Identity | None = None,
+        consent: Consent | None = None,
     ) -> None:
         self.root = root
         self.events = events
         self.keep_last = keep_last
         self.may_resume = resume
         self.identity = Identity() if identity is None else identity
+        self.consent = Consent() if consent is None else consent
         self._damaged: set[Path] = set()
 
     def published(self) -> list[Checkpoint]:
@@ -151,7 +163,10 @@ class Checkpoints:
         return None
 
     def resume(self, state: State) -> int:
-        """Load the newest good checkpoint into ``state``. Returns its step, 0 if there is none."""
+        """Load the newest good checkpoint into ``state``. Returns its step, 0 if there is none.
+
+        Raises CheckpointError if the run rests on something else than the checkpoint, without consent.
+        """
         checkpoint = self.newest_good()
         if checkpoint is None:
             return 0
@@ -159,10 +174,21 @@ class Checkpoints:
             raise CheckpointError(
                 f"{self.root} has checkpoints and checkpoint.resume is never; choose another output_dir"
             )
+        self._compare(checkpoint)
         checkpoint.load(state.tensors())
         state.load_numbers(checkpoint.state())
         self.events.note("resumed", f"resumed from {checkpoint.path}", step=checkpoint.step)
         return checkpoint.step
+
+    def _compare(self, checkpoint: Checkpoint) -> None:
+        """Refuse, or write down, what the run rests on and the checkpoint does not."""
+        there = checkpoint.manifest().identity
+        found = Differences.between(there, self.identity, self.consent.left_to_the_machine)
+        found.refuse(self.consent, str(checkpoint.path))
+        for difference in found.rests_on.values():
+            self.events.warn("accepted", f"the run goes on with other foundations: {difference}")
+        for name in found.incomparable:
+            self.events.warn("not_compared", f"whether {name} is what it was cannot be told")
 
     def save(self, state: State, step: int, sampling: ValidationRequest | None) -> Path:
         """Publish the state after ``step``. Returns its directory.

@@ -85,7 +85,7 @@ class Comparer:
     def run(self, step: int, own: ValidationRequest | None, title: str) -> ComparisonTable:
         """The table of this step, made, and told to the tracker, unless it is there already. ``own``: how the method samples its result."""
         path = self.folder / "table.json"
-        found = ComparisonTable.read(path, step, self.key, self.measures.headline)
+        found = ComparisonTable.read(path, step, self.key, self.measures.headline, self.events)
         if found is not None:
             return found
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 
 from distill_core.comparison.table import ComparisonTable
+from distill_core.durable import write_text
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --quiet: #888; }
@@ -36,13 +37,13 @@ class PageClip:
 
 def write_page(path: Path, title: str, table: ComparisonTable, clips: Mapping[str, Sequence[PageClip]]) -> None:
     """Write the page. ``clips``: of each row of the table, the same prompts and seeds in the same order."""
-    path.write_text(
+    write_text(
+        path,
         f"<!doctype html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n"
         f"<meta name='viewport' content='width=device-width'>\n<title>{escape(title)}</title>\n"
         f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n"
         f"<p>Step {table.step}; each row from the same prompts and seeds, {table.lines[0].clips} clips.</p>\n"
         f"<div class='scroll'>{_figures(table)}</div>\n<div class='scroll'>{_players(clips)}</div>\n</body>\n</html>\n",
-        encoding="utf-8",
     )
 
 

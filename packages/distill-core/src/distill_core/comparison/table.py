@@ -8,7 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from distill_core.durable import write_json
+from pydantic import TypeAdapter
+
+from distill_core.durable import aside, sealed, unsealed, write_text
+from distill_core.plugins.border import describe
+from distill_core.tracking.events import Events
 
 
 @dataclass(frozen=True)
@@ -72,17 +76,30 @@ class ComparisonTable:
         ]
 
     def write(self, path: Path) -> None:
-        """As JSON."""
-        write_json(path, {"step": self.step, "settings": self.settings, "lines": [asdict(line) for line in self.lines]})
+        """As JSON that carries its own hash."""
+        lines = [asdict(line) for line in self.lines]
+        write_text(path, sealed({"step": self.step, "settings": self.settings, "lines": lines}))
 
     @classmethod
     def read(
-        cls, path: Path, step: int, settings: Mapping[str, Any], headline: tuple[str, ...]
+        cls, path: Path, step: int, settings: Mapping[str, Any], headline: tuple[str, ...], events: Events
     ) -> ComparisonTable | None:
-        """A table that was written for this step and these settings; None if there is none."""
+        """A table that was written for this step and these settings; None if there is none.
+
+        One that is not what was written is moved aside, said, and gone on without.
+        """
         if not path.exists():
             return None
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if (found["step"], found["settings"]) != (step, json.loads(json.dumps(settings))):
+        try:
+            found = unsealed(path.read_bytes())
+            lines = _LINES.validate_python(found["lines"])
+            of = found["step"], found["settings"]
+        except (ValueError, LookupError) as error:
+            events.warn(
+                "record_damaged", f"{path} is damaged ({describe(error)}), and made anew; the file is now {aside(path)}"
+            )
             return None
-        return cls(step, settings, headline, tuple(ComparedLine(**line) for line in found["lines"]))
+        return cls(step, settings, headline, lines) if of == (step, json.loads(json.dumps(settings))) else None
+
+
+_LINES = TypeAdapter(tuple[ComparedLine, ...])

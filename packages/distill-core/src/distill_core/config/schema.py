@@ -290,6 +290,9 @@ class Checkpoint(Section):
     resume: Literal["auto", "changed", "never"] = "auto"
     """auto: go on from the newest good checkpoint of the run directory. changed: also with other settings, e.g. a lower learning rate.
     never: refuse a run directory that has a checkpoint."""
+    accept: tuple[str, ...] = ()
+    """What a run that goes on may find other than it was, by the names that its refusal gives, e.g. `data`, `torch`, `weights.ROLE`,
+    `plugins.NAME`; `checkpoints` or `metrics`: that they are gone."""
 
 
 class Tracking(Section):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +24,7 @@ from distill_core.protocols.model import ModelPlugin, ModelRequest
 from distill_core.protocols.tracker import Tracker
 from distill_core.protocols.trainer import Trainer
 from distill_core.redaction import redact_mapping
+from distill_core.running.identity import consent_of, identity_of
 from distill_core.running.preparation import Placement, Prepared, comparison_prompts, validation_prompts
 from distill_core.running.run_directory import RunDirectory
 from distill_core.running.trackers import open_trackers
@@ -131,8 +132,15 @@ class Runtime:
     comparer: Comparer | None
 
 
-def build(prepared: Prepared, directory: RunDirectory, events: Events, progress: Progress) -> Runtime:
+def build(
+    prepared: Prepared,
+    directory: RunDirectory,
+    plugins: Sequence[Mapping[str, str]],
+    events: Events,
+    progress: Progress,
+) -> Runtime:
     """Load everything that the run names, and the newest checkpoint of its directory into it."""
+    consent = consent_of(prepared)
     run, placement, dataset, latent_shape = prepared.run, prepared.placement, prepared.dataset, prepared.latent_shape
     config = run.config
     models = build_models(run, placement)
@@ -149,7 +157,12 @@ def build(prepared: Prepared, directory: RunDirectory, events: Events, progress:
     attach_optimizers(config, method, roles)
     stream = open_stream(prepared, directory, events)
     checkpoints = Checkpoints(
-        directory.checkpoints, events, keep_last=config.checkpoint.keep_last, resume=config.checkpoint.resume != "never"
+        directory.checkpoints,
+        events,
+        keep_last=config.checkpoint.keep_last,
+        resume=config.checkpoint.resume != "never",
+        identity=identity_of(prepared, roles, plugins, directory),
+        consent=consent,
     )
     state = TrainingState(roles, stream, latent_shape)
     start = checkpoints.resume(state)
@@ -227,7 +240,11 @@ def open_stream(prepared: Prepared, directory: RunDirectory, events: Events) -> 
             """Show what is passed over."""
             events.warn("bad row", f"{row.file}:{row.row} is passed over: {row.reason}")
 
-        quarantine = Quarantine(directory.quarantine, dataset.fingerprint(), len(dataset), warn)
+        def say(remark: str) -> None:
+            """Show what became of the list."""
+            events.warn("record_damaged", remark)
+
+        quarantine = Quarantine(directory.quarantine, dataset.fingerprint(), len(dataset), warn, say)
         quarantine.add(plan.bad)
     return RowStream(
         dataset,

@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -100,6 +101,13 @@ class Prepared:
     def latent_shape(self) -> LatentShape:
         """[T, C, H, W] that the run samples at: that of the most training samples."""
         return self.plan.latent_shape
+
+    def asked(self) -> dict[str, Any]:
+        """The whole run as plain data, with what was left to the machine as ``auto``."""
+        said = self.run.loaded.config.training
+        mapping = self.run.to_mapping()
+        mapping["training"] |= {"device": said.device, "precision": said.precision}
+        return mapping
 
     def described(self) -> dict[str, object]:
         """For environment.json: where the run computes, and the commits of the data sets that come from the Hub."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -14,27 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from distill_core.config.document import read_document, write_yaml
-from distill_core.config.schema import NULL_IS_SAID
-from distill_core.durable import write_json, write_text
-from distill_core.errors import CheckpointError, RunDirectoryError
+from distill_core.durable import aside, read_signed, signed, sweep, write_json, write_text
+from distill_core.errors import CheckpointError, ConfigError, RunDirectoryError
 from distill_core.redaction import redact_mapping
+from distill_core.running.continuation import differences
+from distill_core.tracking.events import Events
 
-MAY_CHANGE = (
-    "output_dir",
-    "tracking",
-    "validation",
-    "comparison",
-    "metrics",
-    "checkpoint",
-    "training.max_train_steps",
-    "data.num_workers",
-    "data.on_bad_row",
-)
-"""Keys that a resumed run may give other values: they do not change what the steps so far would have been."""
-
-
-LEFT_TO_THE_MACHINE = ("training.device", "training.precision")
-"""Keys whose ``auto`` fits whatever an earlier process chose: a run may go on on another machine."""
+LOSSES = ("checkpoints", "metrics")
+"""What ``checkpoint.accept`` can name beside what a run rests on: records that are gone."""
 
 
 class RunDirectory:
@@ -51,110 +37,138 @@ class RunDirectory:
         self.metrics = root / "metrics.jsonl"
         self.events = root / "events.jsonl"
         self.quarantine = root / "quarantine.jsonl"
+        self.content = root / "content.json"
         self.samples = root / "samples"
         self.comparison = root / "comparison"
         self.checkpoints = root / "checkpoints"
         self.trackers = root / "trackers"
         self.exit_reason = root / "exit_reason.json"
+        self.lock = root / ".lock"
 
-    def claim(self, resolved: Mapping[str, Any]) -> None:
+    def claim(self, asked: Mapping[str, Any]) -> None:
         """Make sure that a run with this resolved configuration may write here; nothing is written.
 
-        Raises RunDirectoryError for a path that holds something else, or a run of which this one is no continuation.
+        ``asked``: with what was left to the machine as ``auto``. What was found holds only until another process comes: ask again once
+        the directory is :meth:`locked`. Raises RunDirectoryError for a path that holds something else, or a run of which this one is no
+        continuation.
         """
         if not self.root.exists():
             return
         if not self.root.is_dir():
             raise RunDirectoryError(f"output_dir {self.root} is a file; choose another output_dir")
+        self._refuse_links()
         if all(path.name.startswith(".") for path in self.root.iterdir()):
             return  # at most a lock, and a file of ours that was being written when the process died
         if not self.resolved_yaml.exists():
             raise RunDirectoryError(f"output_dir {self.root} is not empty and holds no run; choose another output_dir")
         if not self.metrics.exists() and not self.checkpoints.exists():
             return  # an attempt that ended before its first figures: there is nothing to lose
-        if resolved["checkpoint"]["resume"] == "never" and any(self.checkpoints.glob("step-*")):
+        resume = asked["checkpoint"]["resume"]
+        if resume == "never" and any(self.checkpoints.glob("step-*")):
             raise CheckpointError(
                 f"{self.checkpoints} has checkpoints and checkpoint.resume is never; choose another output_dir"
             )
-        changes = self.changes(resolved)
-        if changes and resolved["checkpoint"]["resume"] != "changed":
+        self._refuse_losses(asked["checkpoint"]["accept"])
+        changes = self.changes(asked)
+        if changes and resume != "changed":
             raise RunDirectoryError(
                 f"output_dir {self.root} holds another run ({'; '.join(changes)}); choose another output_dir, make the two agree, "
                 "or go on with the new settings by checkpoint.resume=changed"
             )
 
-    def changes(self, resolved: Mapping[str, Any]) -> list[str]:
-        """What this configuration has other than the run in the directory and a continuation may not have, one line per key."""
-        if not self.resolved_yaml.exists():
-            return []
-        before = flatten(read_document(self.resolved_yaml.read_text(encoding="utf-8"), str(self.resolved_yaml)).data)
-        now = flatten(redact_mapping(resolved))
-        shapes = {value for key, value in now.items() if key.endswith(".lr_scheduler") and value is not None}
-        fixed_length = not shapes <= {"constant", "constant_with_warmup"}  # any other shape spans the whole run
-        return [
-            f"{key}: {_shown(before, key)} there, {_shown(now, key)} here"
-            for key in sorted(before.keys() | now.keys())
-            if _shown(before, key) != _shown(now, key)
-            and not (key in LEFT_TO_THE_MACHINE and now.get(key) == "auto")
-            and (not _may_change(key) or (fixed_length and key == "training.max_train_steps"))
-        ]
+    def changes(self, asked: Mapping[str, Any]) -> list[str]:
+        """What this configuration has other than the run in the directory and a continuation may not have, one line per key.
+
+        Where the directory's own record cannot be read, the newest checkpoint's is left to be compared.
+        """
+        before = self._recorded()
+        return [] if before is None else differences(before, asked)
+
+    def _recorded(self) -> Mapping[str, Any] | None:
+        """The resolved run as it was written; None if there is none, or it is not what was written."""
+        try:
+            return read_document(read_signed(self.resolved_yaml), str(self.resolved_yaml)).data
+        except (OSError, ValueError, ConfigError):
+            return None
+
+    def _refuse_links(self) -> None:
+        """Raise RunDirectoryError if a name of the run's own is a link: what it points to would be written to."""
+        own = [path for path in vars(self).values() if path != self.root]
+        links = [path.name for path in (*own, *self.checkpoints.glob("step-*")) if path.is_symlink()]
+        if links:
+            raise RunDirectoryError(
+                f"output_dir {self.root}: {', '.join(links)} is a link, and a run writes only to what is its own; put the file or folder "
+                "itself there, or link to the whole output_dir"
+            )
+
+    def _refuse_losses(self, accepted: Sequence[str]) -> None:
+        """Raise RunDirectoryError for records that were there and are gone, but for those whose loss is accepted."""
+        has_checkpoints = any(self.checkpoints.glob("step-*"))
+        lost = {}
+        if has_checkpoints and not self.metrics.exists():
+            lost["metrics"] = f"{self.metrics}, the figures so far, is gone"
+        if not has_checkpoints and self._saved():
+            lost["checkpoints"] = (
+                f"{self.checkpoints}, where the run was saved, holds no checkpoint: it would start over"
+            )
+        unnamed = [name for name in lost if name not in accepted]
+        if unnamed:
+            raise RunDirectoryError(
+                f"{'; '.join(lost[name] for name in unnamed)}; put it back, choose another output_dir, or go on without by "
+                f"checkpoint.accept=[{', '.join([*accepted, *unnamed])}]"
+            )
+
+    def _saved(self) -> bool:
+        """Whether the run was ever saved, as far as its events tell; without them it is presumed."""
+        try:
+            lines = self.events.read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            return True
+        return any('"event": "checkpoint",' in line for line in lines)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Make the directory, and hold it for this process. Raises RunDirectoryError if that cannot be, or another process holds it."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise RunDirectoryError(
-                f"output_dir {self.root} cannot be made: {error.strerror}; choose another output_dir"
+                f"output_dir {self.root} cannot be made or written to: {error.strerror}; choose another output_dir"
             ) from error
-        with (self.root / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise RunDirectoryError(
-                    f"another process trains in {self.root}; wait for it, or choose another output_dir"
-                ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
+        except BlockingIOError as error:
+            raise RunDirectoryError(
+                f"another process trains in {self.root}; wait for it, or choose another output_dir"
+            ) from error
+        finally:
+            os.close(descriptor)
 
     def open(
         self, yaml_text: str, resolved: Mapping[str, Any], plugins: list[dict[str, Any]], place: Mapping[str, object]
     ) -> None:
-        """Write down what the run is made of, and where it computes. The directory is :meth:`locked`."""
+        """Write down what the run is made of, and where it computes. The directory is :meth:`locked` and claimed.
+
+        What killed processes were writing is swept away; a record of the run so far that is damaged is moved aside.
+        """
         self.exit_reason.unlink(missing_ok=True)  # it would speak of an earlier process
-        # The first file: by it the directory is known as a run's, whatever becomes of the others.
-        write_text(self.resolved_yaml, write_yaml(redact_mapping(resolved)))
+        sweep(self.root)
+        events = Events(self.events)
+        if self.resolved_yaml.exists() and self._recorded() is None:
+            events.warn("record_damaged", f"{self.resolved_yaml} is damaged and is now {aside(self.resolved_yaml)}")
+        # The first file: by it the directory is known as a run's, whatever becomes of the others. For this machine alone: as it was said.
+        write_text(self.resolved_yaml, signed(write_yaml(resolved)), 0o600)
         write_text(self.run_yaml, yaml_text, 0o600)
         write_json(self.root / "plugins.json", plugins)
         write_json(self.root / "environment.json", {**environment(), **place})
+        events.note("started", "a process of this run begins")  # from here on, a run without events has lost them
 
     def close(self, reason: str, **details: Any) -> None:
         """Write down how this process's part of the run ended."""
         ended = {"reason": reason, "time": datetime.now(UTC).isoformat(), **details}
         write_json(self.exit_reason, redact_mapping(ended))
-
-
-def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested mapping as dotted keys; sequences become JSON, so that a list and a tuple compare equal."""
-    flat: dict[str, Any] = {}
-    for key, value in mapping.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{name}.")
-        else:
-            flat[name] = json.loads(json.dumps(value))
-    return flat
-
-
-def _shown(flat: Mapping[str, Any], key: str) -> str:
-    """A value as a line of :meth:`RunDirectory.changes` shows it; where a null is a setting, a key that is not there is something else."""
-    if key not in flat and key.rpartition(".")[2] in NULL_IS_SAID:
-        return "not set"
-    return repr(flat.get(key))
-
-
-def _may_change(key: str) -> bool:
-    return any(key == allowed or key.startswith(allowed + ".") for allowed in MAY_CHANGE)
 
 
 def environment() -> dict[str, Any]:

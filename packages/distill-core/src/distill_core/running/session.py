@@ -34,21 +34,20 @@ class Outcome:
 
 
 def train(prepared: Prepared, directory: RunDirectory, plugins: list[dict[str, Any]], console: Console) -> Outcome:
-    """Carry out a prepared run whose directory has been claimed (:meth:`RunDirectory.claim`).
-
-    Raises DistillError for what the user can put right.
-    """
+    """Carry out a prepared run. Raises DistillError for what the user can put right."""
     run, events, progress = prepared.run, Events(directory.events), Progress(console)
     with directory.locked():
-        for change in directory.changes(run.to_mapping()):
+        directory.claim(prepared.asked())  # again: another process may have trained here since it was asked first
+        changes = directory.changes(prepared.asked())
+        directory.open(run.loaded.text, run.to_mapping(), plugins, prepared.described())
+        for change in changes:
             events.note("changed", change)
         for note in run.notes:
             events.note("note", note)
-        directory.open(run.loaded.text, run.to_mapping(), plugins, prepared.described())
         reason, details = "error", dict[str, Any]()
         try:
             with console.status("loading") if console.is_terminal else progress.aside("loading"):
-                runtime = build(prepared, directory, events, progress)
+                runtime = build(prepared, directory, plugins, events, progress)
             announce(runtime.start, run.config.training.max_train_steps, console)
             outcome = _trained(runtime, directory, redact_text(run.loaded.text), run.method.name)
             reason = "completed"

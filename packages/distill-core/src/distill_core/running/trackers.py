@@ -32,4 +32,4 @@ def open_trackers(
                 from distill_core.tracking.tensorboard import TensorBoardTracker
 
                 others.append(TensorBoardTracker(directory.trackers / "tensorboard", first_step))
-    return Trackers(JsonlTracker(directory.metrics, first_step), others, events)
+    return Trackers(JsonlTracker(directory.metrics, first_step, events), others, events)

@@ -7,6 +7,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from distill_core.durable import appending
 from distill_core.redaction import redact_text
 
 
@@ -20,7 +21,7 @@ class Events:
         """Write down an event."""
         if self.path is not None:
             record = {"time": datetime.now(UTC).isoformat(), "event": event, "message": redact_text(message), **details}
-            with self.path.open("a", encoding="utf-8") as file:
+            with appending(self.path) as file:
                 file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
     def warn(self, event: str, message: str, **details: str | int | float) -> None:

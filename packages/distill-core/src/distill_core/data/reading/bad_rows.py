@@ -5,11 +5,13 @@ Knows neither what is wrong with a row nor which row comes in its place.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
+from distill_core.durable import appending, aside, sealed, unsealed, write_text
 from distill_core.errors import DataError
 
 MOST_BAD = 0.1
@@ -48,20 +50,32 @@ class BadRow:
         return cls(index, str(error.path), error.row, error.reason)
 
 
+def _unheard(_: str) -> None:
+    """Where nobody listens."""
+
+
 class Quarantine:
-    """The bad rows of a run, in memory and in a file of the run directory, a line of JSON each.
+    """The bad rows of a run, in memory and in a file of the run directory, a line of sealed JSON each.
 
     A row on the list stays out when the run is resumed, also if it can be read by then: the samples of a run do not depend on
-    how often it was stopped. Lines that belong to other data (another fingerprint) are ignored.
+    how often it was stopped. Lines that belong to other data (another fingerprint) are ignored. A list with a line that is not what was
+    written is moved aside, which ``say`` is told, and gone on with without it: such a row is found again when it is read.
     """
 
-    def __init__(self, path: Path, fingerprint: str, rows: int, listener: Callable[[BadRow], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        fingerprint: str,
+        rows: int,
+        listener: Callable[[BadRow], None],
+        say: Callable[[str], None] = _unheard,
+    ) -> None:
         self._path = path
         self._fingerprint = fingerprint
         self._most = max(1, int(rows * MOST_BAD))
         self._rows = rows
         self._listener = listener
-        self._indices = {row.index for row in self._read()}
+        self._indices = {row.index for row in self._read(say)}
 
     def __contains__(self, index: int) -> bool:
         return index in self._indices
@@ -75,8 +89,8 @@ class Quarantine:
             if row.index in self._indices:
                 continue
             self._indices.add(row.index)
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"data": self._fingerprint, **asdict(row)}, ensure_ascii=False) + "\n")
+            with appending(self._path) as file:
+                file.write(sealed({"data": self._fingerprint, **asdict(row)}, indent=None) + "\n")
             self._listener(row)
             if len(self._indices) > self._most:
                 raise DataError(
@@ -84,9 +98,29 @@ class Quarantine:
                     f"`distill data validate` finds them all; the last one is {row.file}:{row.row}: {row.reason}"
                 )
 
-    def _read(self) -> list[BadRow]:
+    def _read(self, say: Callable[[str], None]) -> list[BadRow]:
         """The list as it was left."""
         if not self._path.exists():
             return []
-        lines = [json.loads(line) for line in self._path.read_text(encoding="utf-8").splitlines()]
-        return [BadRow(**line) for line in lines if line.pop("data") == self._fingerprint]
+        content = self._path.read_bytes()
+        *lines, cut_short = content.split(b"\n")
+        rows: list[BadRow] = []
+        whole: list[bytes] = []
+        for line in lines:
+            try:
+                found = unsealed(line, indent=None)
+                if found.pop("data") == self._fingerprint:
+                    rows.append(_BAD_ROW.validate_python(found))
+                whole.append(line)
+            except (ValueError, LookupError):
+                continue
+        if len(whole) < len(lines):
+            say(
+                f"{len(lines) - len(whole)} lines of {self._path} are damaged, and left out; the file is now {aside(self._path)}"
+            )
+        if len(whole) < len(lines) or cut_short:
+            write_text(self._path, "".join(f"{line.decode()}\n" for line in whole))
+        return rows
+
+
+_BAD_ROW = TypeAdapter(BadRow)

@@ -1,0 +1,122 @@
+"""What a run rests on: hashed and listed, so that a resumed run can be compared with the one it goes on from. Decides nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from distill_core.checkpoint import Consent, Identity
+from distill_core.config.checks import family_of
+from distill_core.config.suggest import closest
+from distill_core.errors import ConfigError, Problem
+from distill_core.plugins.specs import ModelFacts
+from distill_core.redaction import redact_mapping
+from distill_core.running.content import ContentHashes
+from distill_core.running.continuation import binding, left_to_the_machine
+from distill_core.running.preparation import Prepared
+from distill_core.running.run_directory import LOSSES, RunDirectory
+from distill_core.training.roles import RoleHandle
+
+_SNAPSHOT = re.compile(r"[0-9a-f]{40}")
+_THREADS = 8
+
+
+def identity_of(
+    prepared: Prepared,
+    roles: Mapping[str, RoleHandle],
+    plugins: Sequence[Mapping[str, str]],
+    directory: RunDirectory,
+) -> Identity:
+    """What the run rests on. ``roles``: as they were loaded; ``plugins``: the rows of the installed ones."""
+    run, content = prepared.run, ContentHashes(directory.content)
+    rests_on = {"data": f"sha256:{data_hash(prepared, content)}", "torch": torch.__version__.partition("+")[0]}
+    for name, facts in run.facts.items():
+        rests_on[f"model.{name}"] = _folder_hash(facts, _descriptions(facts.path), content)
+        family = f"encoders.{family_of(run.config, name)}"
+        if family not in rests_on:
+            rests_on[family] = _folder_hash(facts, _encoders(facts), content)
+        if (frozen := frozen_hash(roles[name])) is not None:
+            rests_on[f"weights.{name}"] = frozen
+    used = {("model", name) for name in run.models} | {("method", run.method.name)}
+    for row in plugins:
+        if (row["kind"], row["name"]) in used and row["status"] == "ok":
+            rests_on[f"plugins.{row['name']}"] = f"{row['package']} {row['version']}"
+    return Identity(rests_on=rests_on, settings=redact_mapping(binding(run.to_mapping())))
+
+
+def consent_of(prepared: Prepared) -> Consent:
+    """What the run.yaml lets be other than it was. Raises ConfigError for names of nothing that a run rests on."""
+    run, settings = prepared.run, prepared.run.config.checkpoint
+    known = ["data", "torch", *LOSSES, f"plugins.{run.method.name}"]
+    known += [f"{kind}.{role}" for role in run.facts for kind in ("weights", "model")]
+    known += [f"{kind}.{family}" for family in run.models for kind in ("encoders", "plugins")]
+    problems = []
+    for name in settings.accept:
+        if name not in known:
+            meant = closest(name, known)
+            remedy = f"it has {', '.join(known)}" if meant is None else f"did you mean `{meant}`?"
+            problems.append(Problem("checkpoint.accept", f"the run rests on nothing called {name!r}; {remedy}"))
+    if problems:
+        raise ConfigError(problems)
+    return Consent(frozenset(settings.accept), settings.resume == "changed", left_to_the_machine(prepared.asked()))
+
+
+def data_hash(prepared: Prepared, content: ContentHashes) -> str:
+    """A hash of the content of all parquet files, by their names inside their data sets."""
+    files = [(file.name, file.path) for part in prepared.dataset.parts for file in part.dataset.files]
+    return content.of_all(files)
+
+
+def frozen_hash(role: RoleHandle) -> str | None:
+    """``DTYPES:HASH`` of the tensors that no checkpoint holds: those of a role which training leaves alone; None if it leaves none."""
+    trained = role.trained_parameters()
+    buffers = {name for name, _ in role.container.named_buffers()} if trained else set[str]()
+    frozen = {
+        name: tensor
+        for name, tensor in role.container.state_dict().items()
+        if name not in trained and name not in buffers
+    }
+    if not frozen:
+        return None
+    with ThreadPoolExecutor(_THREADS) as threads:
+        hashes = list(threads.map(tensor_hash, frozen.values()))
+    lines = [
+        f"{name} {list(tensor.shape)} {digest}\n" for (name, tensor), digest in zip(frozen.items(), hashes, strict=True)
+    ]
+    dtypes = "+".join(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in frozen.values()}))
+    return f"{dtypes}:{hashlib.sha256(''.join(sorted(lines)).encode()).hexdigest()}"
+
+
+def tensor_hash(tensor: Tensor) -> str:
+    """SHA-256 of a tensor's bytes, wherever and however it lies."""
+    flat = tensor.detach().to("cpu").contiguous().flatten()
+    return hashlib.sha256(flat.view(torch.uint8).numpy().data).hexdigest()
+
+
+def _folder_hash(facts: ModelFacts, files: Iterator[Path], content: ContentHashes) -> str:
+    """Files of a model's folder as one hash. A snapshot of the Hub is known by its commit: not all of it need be there yet."""
+    if facts.path.parent.name == "snapshots" and _SNAPSHOT.fullmatch(facts.path.name):
+        return f"commit:{facts.path.name}"
+    found = sorted((file.relative_to(facts.path).as_posix(), file) for file in files)
+    return f"sha256:{content.of_all(found)}"
+
+
+def _descriptions(folder: Path) -> Iterator[Path]:
+    """The JSON files of a model's folder and of its parts, which say what the weights are."""
+    for pattern in ("*.json", "*/*.json"):
+        yield from (file for file in folder.glob(pattern) if file.is_file())
+
+
+def _encoders(facts: ModelFacts) -> Iterator[Path]:
+    """Every file of what encodes videos and captions; hidden ones are nobody's."""
+    for part in facts.encoders or (".",):
+        for file in (facts.path / part).rglob("*"):
+            hidden = any(name.startswith(".") for name in file.relative_to(facts.path).parts)
+            if file.is_file() and not hidden:
+                yield file

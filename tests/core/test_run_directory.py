@@ -1,0 +1,118 @@
+"""The run directory against other processes, links, and what killed ones left behind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from tests.core.conftest import ToyWorld
+
+from distill_core import durable
+from distill_core.errors import RunDirectoryError
+from distill_core.running.preparation import prepare
+from distill_core.running.run_directory import RunDirectory
+from distill_core.running.session import train
+from distill_core.tracking.events import Events
+
+
+def test_of_two_starters_the_second_is_asked_again_once_it_holds_the_lock(world: ToyWorld) -> None:
+    """A is checked while the directory is empty, B trains there, A comes to the lock: it must not go on from B's state."""
+    directory = RunDirectory(world.root / "run")
+    short = {"max_train_steps": 2}
+    first = prepare(world.resolved(world.mapping("finetune", training=short)))
+    directory.claim(first.asked())
+    world.train(world.mapping("finetune", training={**short, "learning_rate": 0.5}))
+    before = {path: path.read_bytes() for path in directory.root.rglob("*") if path.is_file()}
+    with pytest.raises(RunDirectoryError, match=r"learning_rate: 0.5 there, 0.01 here"):
+        train(first, directory, [], Console(quiet=True))
+    assert before == {path: path.read_bytes() for path in directory.root.rglob("*") if path.is_file()}
+
+
+NAMES = (
+    ".lock",
+    "run.yaml",
+    "resolved.yaml",
+    "events.jsonl",
+    "metrics.jsonl",
+    "quarantine.jsonl",
+    "exit_reason.json",
+    "content.json",
+    "samples",
+    "comparison",
+    "checkpoints",
+    "trackers",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_link_in_a_run_directory_is_refused_and_what_it_points_to_left_alone(world: ToyWorld, name: str) -> None:
+    precious = world.root / "precious"
+    precious.write_text("mine")
+    (world.root / "run").mkdir()
+    (world.root / "run" / name).symlink_to(precious)
+    with pytest.raises(RunDirectoryError, match=rf"{name} is a link|cannot be made or written to"):
+        world.train(world.mapping("finetune", training={"max_train_steps": 1}))
+    assert precious.read_text() == "mine"
+
+
+def test_a_lock_that_is_a_link_is_refused_by_the_opening_itself(tmp_path: Path) -> None:
+    """Whoever puts it there between the check and the opening gains nothing."""
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(precious)
+    with (
+        pytest.raises(RunDirectoryError, match="Too many levels of symbolic links"),
+        RunDirectory(tmp_path / "run").locked(),
+    ):
+        pass
+    assert precious.read_text() == "mine"
+
+
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    precious, link = tmp_path / "precious", tmp_path / "link"
+    precious.write_text("mine")
+    link.symlink_to(precious)
+    with pytest.raises(OSError, match="symbolic links"):
+        Events(link).note("x", "y")
+    durable.write_text(link, "a file of its own")
+    assert not link.is_symlink()
+    planted = durable.beside(link)
+    planted.symlink_to(precious)
+    durable.write_text(link, "again")
+    assert precious.read_text() == "mine"
+    assert link.read_text() == "again"
+
+
+def test_a_lock_keeps_what_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text("note of a person")
+    with RunDirectory(tmp_path).locked():
+        pass
+    assert (tmp_path / ".lock").read_text() == "note of a person"
+
+
+def test_what_killed_processes_were_writing_is_swept_away_and_nothing_else(world: ToyWorld) -> None:
+    mapping = world.mapping("finetune", training={"max_train_steps": 1})
+    root = world.train(mapping).root
+    elsewhere = world.root / "elsewhere"
+    left = [".resolved.yaml.tmp-4711", "samples/step-00000004/.00-a-seed0.mp4.tmp-4711", "comparison/.table.json.tmp-1"]
+    kept = ["note.txt", "samples/.hidden", "samples/a.tmp-file", "x.tmp-4711"]
+    for name in (*left, *kept):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    elsewhere.mkdir()
+    (elsewhere / left[0]).touch()
+    (root / "linked").symlink_to(elsewhere)
+    world.train(mapping)
+    assert [name for name in left if (root / name).exists()] == []
+    assert [name for name in kept if not (root / name).exists()] == []
+    assert (elsewhere / left[0]).exists()
+
+
+def test_what_is_written_beside_has_a_name_that_the_sweep_knows(tmp_path: Path) -> None:
+    for name in ("a.json", ".hidden", "no-suffix", "a b é.mp4"):
+        durable.beside(tmp_path / name).touch()
+    durable.sweep(tmp_path)
+    assert os.listdir(tmp_path) == []

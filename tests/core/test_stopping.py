@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
@@ -16,7 +18,8 @@ from tests.core.conftest import ToyWorld
 
 from distill_core.checkpoint import Checkpoint
 from distill_core.config.document import write_yaml
-from distill_core.held_signals import HeldSignals
+from distill_core.errors import StoppedError
+from distill_core.stopping import PASSED_ON, Stopping, StopSignal
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -123,8 +126,32 @@ def test_a_cluster_that_sends_its_signal_twice_still_gets_a_checkpoint(world: To
     run.go_on.touch()
     status, err = run.ended()
     assert status == 143
-    assert err.count("SIGTERM: leaving after this step") == 1
-    assert [path.name for path in run.checkpoints()] == ["step-00000004", "step-00000005"]
+    assert err.count("SIGTERM: finishing a checkpoint first") == 1
+    assert [path.name for path in run.checkpoints()] == ["step-00000004"]
+
+
+def test_a_terminal_that_is_closed_ends_the_run_with_a_checkpoint(world: ToyWorld) -> None:
+    """What is written to it fails from then on, and costs nothing."""
+    path = world.root / "run.yaml"
+    path.write_text(write_yaml(world.mapping("finetune", training={"max_train_steps": 5000})))
+    here, go_on = world.root / "here", world.root / "go_on"
+    go_on.touch()
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(REPOSITORY)
+        os.execv(sys.executable, [sys.executable, "-c", COMMAND, str(here), str(go_on), "run", str(path)])
+    deadline = time.monotonic() + 120
+    while not here.exists():
+        assert time.monotonic() < deadline
+        if select.select([terminal], [], [], 0.02)[0]:
+            os.read(terminal, 65536)  # one that nobody reads would hold the process up
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 128 + signal.SIGHUP
+    ended = json.loads((world.root / "run" / "exit_reason.json").read_text())
+    newest = max((world.root / "run" / "checkpoints").iterdir())
+    assert (ended["reason"], ended["signal"]) == ("stopped", "SIGHUP")
+    assert str(newest) in ended["message"]
+    assert Checkpoint(newest, 0).faults() == []
 
 
 def test_a_kill_in_a_save_leaves_nothing_that_counts_and_a_resume_clears_it_away(world: ToyWorld) -> None:
@@ -139,35 +166,76 @@ def test_a_kill_in_a_save_leaves_nothing_that_counts_and_a_resume_clears_it_away
 
 
 @pytest.fixture
-def heard() -> Iterator[list[int]]:
-    """The SIGUSR2s that came through to a handler of the process's own."""
+def terminated() -> Iterator[list[int]]:
+    """The SIGTERMs that came through to a handler of the process's own."""
     numbers: list[int] = []
-    usual = signal.signal(signal.SIGUSR2, lambda number, _: numbers.append(number))
+    usual = signal.signal(signal.SIGTERM, lambda number, _: numbers.append(number))
     yield numbers
-    signal.signal(signal.SIGUSR2, usual)
+    signal.signal(signal.SIGTERM, usual)
 
 
-def test_a_held_signal_is_remembered_and_afterwards_all_is_as_before(heard: list[int]) -> None:
-    with HeldSignals(signal.SIGUSR2, insist=False, notice="later") as held:
-        os.kill(os.getpid(), signal.SIGUSR2)
-        os.kill(os.getpid(), signal.SIGUSR2)
-        assert held.received is signal.SIGUSR2
-    assert heard == []
-    os.kill(os.getpid(), signal.SIGUSR2)
-    assert heard == [signal.SIGUSR2]
+def ask(number: signal.Signals) -> None:
+    os.kill(os.getpid(), number)
 
 
-def test_who_insists_gets_the_usual_course(heard: list[int]) -> None:
-    with HeldSignals(signal.SIGUSR2, insist=True, notice="later") as held:
-        os.kill(os.getpid(), signal.SIGUSR2)
-        assert (held.received, heard) == (signal.SIGUSR2, [])
-        os.kill(os.getpid(), signal.SIGUSR2)
-    assert heard == [signal.SIGUSR2]
+def test_a_held_signal_is_remembered_and_afterwards_all_is_as_before(terminated: list[int]) -> None:
+    with Stopping() as stopping, stopping.held("later"):
+        ask(signal.SIGTERM)
+        ask(signal.SIGTERM)
+        assert stopping.asked is signal.SIGTERM
+    assert terminated == []
+    ask(signal.SIGTERM)
+    assert terminated == [signal.SIGTERM]
 
 
-def test_a_signal_that_the_process_ignores_stays_ignored(heard: list[int]) -> None:
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    with HeldSignals(signal.SIGUSR2, insist=False, notice="later") as held:
-        os.kill(os.getpid(), signal.SIGUSR2)
-    assert held.received is None
-    assert signal.getsignal(signal.SIGUSR2) is signal.SIG_IGN
+def test_a_signal_that_is_not_held_ends_what_is_going_on(terminated: list[int]) -> None:
+    with pytest.raises(StoppedError, match="SIGTERM came before the run began") as ended, Stopping():
+        ask(signal.SIGTERM)
+    assert ended.value.exit_code == 143
+    assert terminated == []
+
+
+def test_a_second_ctrl_c_does_not_wait_and_one_that_a_launcher_passes_on_is_no_second_one() -> None:
+    with Stopping() as stopping, stopping.held("later"):
+        ask(signal.SIGINT)
+        ask(signal.SIGINT)
+        assert not stopping.insisted
+        time.sleep(PASSED_ON)
+        with pytest.raises(StopSignal):
+            ask(signal.SIGINT)
+        assert stopping.insisted
+
+
+def test_what_is_held_ends_at_once_where_nothing_would_be_lost() -> None:
+    with Stopping() as stopping, stopping.held("later"):
+        with pytest.raises(StopSignal), stopping.at_once():
+            ask(signal.SIGHUP)
+        with pytest.raises(StopSignal), stopping.at_once():
+            pytest.fail("a signal that came before does so too")
+
+
+def test_an_error_that_hides_a_signal_is_that_signal() -> None:
+    """An import of torch that Ctrl-C breaks off may go on, and fail later: AttributeError: module 'numpy' has no …"""
+
+    def imported() -> None:
+        with Stopping():
+            with pytest.raises(StopSignal):
+                ask(signal.SIGINT)
+            raise AttributeError("module 'numpy' has no attribute 'ndarray'")
+
+    with pytest.raises(StopSignal):
+        imported()
+
+
+def test_a_fault_of_its_own_stays_one_after_a_signal_that_was_held() -> None:
+    with Stopping() as stopping, stopping.held("later"):
+        ask(signal.SIGTERM)
+        assert stopping.behind(ZeroDivisionError()) is None
+
+
+def test_a_signal_that_the_process_ignores_stays_ignored(terminated: list[int]) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with Stopping() as stopping:
+        ask(signal.SIGTERM)
+    assert stopping.asked is None
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN

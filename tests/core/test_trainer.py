@@ -18,6 +18,7 @@ from distill_core.config.schema import Optimization
 from distill_core.data.reading.order import Bucket
 from distill_core.data.reading.stream import RowStream
 from distill_core.protocols import Batch, Draw, Row, StagedLoss, ValidationRequest
+from distill_core.stopping import Stopping
 from distill_core.testing.contracts import toy_roles
 from distill_core.testing.toy import ToyText
 from distill_core.tracking.events import Events
@@ -111,11 +112,13 @@ class Rig:
             self.adapter,
             torch.device("cpu"),
             start=0,
+            validated=False,
             checkpoints=Checkpoints(folder, Events(None), keep_last=1),
             tracker=self.tracker,
             events=Events(None),
             progress=Progress(Console(quiet=True)),
             validator=None,
+            stopping=Stopping(),
         )
 
     def _keep(self, name: str) -> None:

@@ -17,6 +17,7 @@ from distill_core.protocols import Role, SampledVideo, ValidationRequest
 from distill_core.sampling import validator as validation
 from distill_core.sampling.measures import Measures
 from distill_core.sampling.validator import VideoValidator, completed, slug
+from distill_core.stopping import Stopping
 from distill_core.testing.contracts import toy_roles
 from distill_core.tracking import JsonlTracker
 from distill_core.tracking.events import Events
@@ -55,6 +56,7 @@ def rig(folder: Path) -> tuple[VideoValidator, WeightSampler, RoleHandle]:
         events=Events(folder / "events.jsonl"),
         measures=Measures({}, ()),
         progress=Progress(Console(quiet=True)),
+        stopping=Stopping(),
     )
     return validator, sampler, role
 

@@ -87,8 +87,9 @@ class NonFiniteError(DistillError):
 
 
 class StoppedError(DistillError):
-    """A signal asked the process to leave, and it did so with a checkpoint; the exit status is a shell's for that signal."""
+    """A signal asked the process to leave, and it did so in order; the exit status is a shell's for that signal."""
 
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
+        self.number = number
         self.exit_code = 128 + number

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -26,7 +25,6 @@ from distill_core.checkpoint.manifest import MANIFEST, STATE, Manifest, recorded
 from distill_core.checkpoint.tensors import load_tensors, save_tensors
 from distill_core.durable import sync, write_json
 from distill_core.errors import CheckpointError
-from distill_core.held_signals import HeldSignals
 from distill_core.plugins.border import describe
 from distill_core.protocols.validator import ValidationRequest
 from distill_core.tracking.events import Events
@@ -194,15 +192,8 @@ class Checkpoints:
         """Publish the state after ``step``. Returns its directory.
 
         A good checkpoint of that step is left as it is; a damaged one, which the run was not resumed from, is moved aside.
-        Ctrl-C is heeded once the checkpoint is published; a second one at once, and then nothing is left of it.
+        Whatever ends a save before it is published, e.g. a second Ctrl-C, leaves nothing of it.
         """
-        with HeldSignals(signal.SIGINT, insist=True, notice="finishing a checkpoint first; again to leave now") as held:
-            final = self._publish(state, step, sampling)
-        if held.received is not None:
-            raise KeyboardInterrupt
-        return final
-
-    def _publish(self, state: State, step: int, sampling: ValidationRequest | None) -> Path:
         final = self.root / f"step-{step:08d}"
         if final.exists():
             if not Checkpoint(final, step).faults():

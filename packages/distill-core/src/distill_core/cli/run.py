@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from distill_core.config.resolve import ResolvedRun
     from distill_core.plugins.index import PluginIndex
     from distill_core.running.preparation import Prepared
+    from distill_core.running.run_directory import RunDirectory
+    from distill_core.running.session import Outcome
+    from distill_core.stopping import Stopping
 
 
 def run(
@@ -31,6 +36,14 @@ def run(
 
     An interrupted run goes on from its last checkpoint with the same command. Figures go to metrics.jsonl in its output_dir.
     """
+    from distill_core.stopping import Stopping
+
+    with Stopping() as stopping:
+        _run(path, overrides or [], dry_run, stopping)
+
+
+def _run(path: Path, overrides: Sequence[str], dry_run: bool, stopping: Stopping) -> None:
+    """The same, with the signals heard that ask the process to leave."""
     from rich.console import Console
 
     from distill_core.plugins.discovery import discover
@@ -39,7 +52,8 @@ def run(
     console = Console(stderr=True)
     for warning in index.warnings:
         console.print(f"warning: {warning}", highlight=False, soft_wrap=True, markup=False)
-    prepared = checked(path, overrides or [], index)
+    prepared = checked(path, overrides, index)
+    stopping.check()
     for note in prepared.run.notes:
         console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
     if dry_run:
@@ -49,20 +63,27 @@ def run(
     from distill_core.running.session import train
 
     directory = RunDirectory(Path(prepared.run.config.output_dir))
-    with prepared.run.loaded.blamed():
-        outcome = train(prepared, directory, [row.as_json() for row in index.rows], console)
+    with stopping.held("leaving after this step"):
+        with prepared.run.loaded.blamed():
+            outcome = train(prepared, directory, [row.as_json() for row in index.rows], console, stopping)
+        _print_outcome(outcome, directory, console)
+
+
+def _print_outcome(outcome: Outcome, directory: RunDirectory, console: Console) -> None:
+    """How far it trained, and the comparison."""
     summary = outcome.training
     console.print(
         f"done: step {summary.step} in {summary.seconds:.0f} s; run directory {directory.root}",
         highlight=False,
         soft_wrap=True,
+        markup=False,
     )
     if outcome.comparison is not None:
         from distill_core.cli.table import print_table
 
         table, page = outcome.comparison
         print_table(table.headers, table.cells)
-        console.print(f"the clips play side by side in {page}", highlight=False, soft_wrap=True)
+        console.print(f"the clips play side by side in {page}", highlight=False, soft_wrap=True, markup=False)
 
 
 def checked(path: Path, overrides: Sequence[str], index: PluginIndex) -> Prepared:

@@ -16,6 +16,7 @@ from distill_core.protocols.tracker import Tracker
 from distill_core.protocols.validator import SampledVideo, ValidationRequest
 from distill_core.sampling.measures import Measures
 from distill_core.sampling.validator import completed, distinct_slugs, slug
+from distill_core.stopping import Stopping
 from distill_core.tracking.events import Events
 from distill_core.tracking.progress import Progress
 from distill_core.training.roles import RoleHandle
@@ -65,6 +66,7 @@ class Comparer:
         tracker: Tracker,
         events: Events,
         progress: Progress,
+        stopping: Stopping,
     ) -> None:
         self.settings = settings
         self.slugs = distinct_slugs(settings.rows)
@@ -81,9 +83,13 @@ class Comparer:
         self.tracker = tracker
         self.events = events
         self.progress = progress
+        self.stopping = stopping
 
     def run(self, step: int, own: ValidationRequest | None, title: str) -> ComparisonTable:
-        """The table of this step, made, and told to the tracker, unless it is there already. ``own``: how the method samples its result."""
+        """The table of this step, made, and told to the tracker, unless it is there already. ``own``: how the method samples its result.
+
+        Raises StopSignal in the middle of sampling and measuring if the process is asked to leave: the next one compares anew.
+        """
         path = self.folder / "table.json"
         found = ComparisonTable.read(path, step, self.key, self.measures.headline, self.events)
         if found is not None:
@@ -93,7 +99,8 @@ class Comparer:
         clips: dict[str, list[PageClip]] = {}
         for index, (name, row) in enumerate(self.settings.rows.items(), 1):
             with self.progress.aside(f"comparing {index}/{len(self.settings.rows)}: {name}"):
-                line, videos = self._sampled(name, request_of(row, own))
+                with self.stopping.at_once():
+                    line, videos = self._sampled(name, request_of(row, own))
                 lines.append(line)
                 clips[name] = self._written(name, evenly(videos, self.settings.page_clips))
         table = ComparisonTable(step, self.key, self.measures.headline, tuple(lines))

@@ -28,9 +28,11 @@ from distill_core.running.identity import consent_of, identity_of
 from distill_core.running.preparation import Placement, Prepared, comparison_prompts, validation_prompts
 from distill_core.running.run_directory import RunDirectory
 from distill_core.running.trackers import open_trackers
-from distill_core.sampling.validator import VideoValidator
+from distill_core.sampling.validator import VALIDATION, VideoValidator
+from distill_core.stopping import Stopping
 from distill_core.tracking import Trackers
 from distill_core.tracking.events import Events
+from distill_core.tracking.jsonl import has_figures
 from distill_core.tracking.progress import Progress
 from distill_core.training.averages import WeightAverage
 from distill_core.training.optimization import RoleOptimizer
@@ -138,6 +140,7 @@ def build(
     plugins: Sequence[Mapping[str, str]],
     events: Events,
     progress: Progress,
+    stopping: Stopping,
 ) -> Runtime:
     """Load everything that the run names, and the newest checkpoint of its directory into it."""
     consent = consent_of(prepared)
@@ -182,6 +185,7 @@ def build(
         tracker=trackers,
         events=events,
         progress=progress,
+        stopping=stopping,
     )
     trainer = DistillTrainer(
         schedule_of(run),
@@ -190,13 +194,15 @@ def build(
         lead.adapter,
         placement.device,
         start=start,
+        validated=has_figures(directory.metrics, start, VALIDATION),
         checkpoints=checkpoints,
         tracker=trackers,
         events=events,
         progress=progress,
         validator=validator,
+        stopping=stopping,
     )
-    comparer = comparer_of(prepared, lead, roles, directory, trackers, events, progress)
+    comparer = comparer_of(prepared, lead, roles, directory, trackers, events, progress, stopping)
     return Runtime(trainer, roles, trackers, start, method, stream, comparer)
 
 
@@ -208,6 +214,7 @@ def comparer_of(
     tracker: Tracker,
     events: Events,
     progress: Progress,
+    stopping: Stopping,
 ) -> Comparer | None:
     """What carries out the run's ``comparison`` section, if it has one."""
     config = prepared.run.config
@@ -227,6 +234,7 @@ def comparer_of(
         tracker=tracker,
         events=events,
         progress=progress,
+        stopping=stopping,
     )
 
 

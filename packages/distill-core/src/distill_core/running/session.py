@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from distill_core.redaction import redact_text
 from distill_core.running.build import Runtime, build
 from distill_core.running.preparation import Prepared
 from distill_core.running.run_directory import RunDirectory
+from distill_core.stopping import Stopping, StopSignal
 from distill_core.tracking.events import Events
 from distill_core.tracking.progress import Progress
 
@@ -33,40 +36,73 @@ class Outcome:
     comparison: tuple[ComparisonTable, Path] | None
 
 
-def train(prepared: Prepared, directory: RunDirectory, plugins: list[dict[str, Any]], console: Console) -> Outcome:
-    """Carry out a prepared run. Raises DistillError for what the user can put right."""
+def train(
+    prepared: Prepared,
+    directory: RunDirectory,
+    plugins: list[dict[str, Any]],
+    console: Console,
+    stopping: Stopping | None = None,
+) -> Outcome:
+    """Carry out a prepared run.
+
+    ``stopping``: who hears the signals that ask the process to leave; None: this function itself, as long as it runs.
+
+    Raises DistillError for what the user can put right, StoppedError where a signal ended the run, and StopSignal for Ctrl-C.
+    """
+    with (
+        Stopping() if stopping is None else nullcontext(stopping) as owner,
+        owner.held("leaving after this step"),
+        directory.locked(),
+    ):
+        return _locked(prepared, directory, plugins, console, owner)
+
+
+def _locked(
+    prepared: Prepared, directory: RunDirectory, plugins: list[dict[str, Any]], console: Console, stopping: Stopping
+) -> Outcome:
+    """The same with the directory held. However it ends, exit_reason.json says so."""
     run, events, progress = prepared.run, Events(directory.events), Progress(console)
-    with directory.locked():
-        directory.claim(prepared.asked())  # again: another process may have trained here since it was asked first
-        changes = directory.changes(prepared.asked())
-        directory.open(run.loaded.text, run.to_mapping(), plugins, prepared.described())
-        for change in changes:
-            events.note("changed", change)
-        for note in run.notes:
-            events.note("note", note)
-        reason, details = "error", dict[str, Any]()
-        try:
-            with console.status("loading") if console.is_terminal else progress.aside("loading"):
-                runtime = build(prepared, directory, plugins, events, progress)
-            announce(runtime.start, run.config.training.max_train_steps, console)
-            outcome = _trained(runtime, directory, redact_text(run.loaded.text), run.method.name)
-            reason = "completed"
-            details = {"step": outcome.training.step, "seconds": round(outcome.training.seconds, 1)}
-            return outcome
-        except KeyboardInterrupt:
-            reason = "interrupted"
-            last = max(directory.checkpoints.glob("step-*"), default=None)
-            kept = "nothing was saved yet" if last is None else f"the same command goes on from {last}"
-            console.print(f"interrupted; {kept}", highlight=False, soft_wrap=True)
-            raise
-        except StoppedError as error:
-            reason, details = "stopped", {"message": str(error)}
-            raise
-        except BaseException as error:
+    directory.claim(prepared.asked())  # again: another process may have trained here since it was asked first
+    changes = directory.changes(prepared.asked())
+    directory.open(run.loaded.text, run.to_mapping(), plugins, prepared.described())
+    for change in changes:
+        events.note("changed", change)
+    for note in run.notes:
+        events.note("note", note)
+    reason, details = "error", dict[str, Any]()
+    try:
+        with stopping.at_once(), console.status("loading") if console.is_terminal else progress.aside("loading"):
+            runtime = build(prepared, directory, plugins, events, progress, stopping)
+        announce(runtime.start, run.config.training.max_train_steps, console)
+        outcome = _trained(runtime, directory, redact_text(run.loaded.text), run.method.name, stopping)
+        reason = "completed"
+        details = {"step": outcome.training.step, "seconds": round(outcome.training.seconds, 1)}
+        return outcome
+    except BaseException as error:
+        number = stopping.behind(error)
+        if number is None:
             details = {"message": str(error) if isinstance(error, DistillError) else describe(error)}
             raise
-        finally:
-            directory.close(reason, **details)
+        stopped = error if isinstance(error, StoppedError) else StoppedError(_way_on(number, directory), number)
+        reason = "interrupted" if number is signal.SIGINT else "stopped"
+        details = {"signal": number.name, "message": str(stopped)}
+        if number is not signal.SIGINT:
+            raise stopped from error
+        console.print(f"interrupted; {kept(directory)}", highlight=False, soft_wrap=True, markup=False)
+        raise StopSignal(number) from error
+    finally:
+        directory.close(reason, **details)
+
+
+def _way_on(number: signal.Signals, directory: RunDirectory) -> str:
+    """What a person is told where a signal ended something that nothing of is kept."""
+    return f"{number.name} came; {kept(directory)}"
+
+
+def kept(directory: RunDirectory) -> str:
+    """What there is to go on from."""
+    last = max(directory.checkpoints.glob("step-*"), default=None)
+    return "nothing was saved yet" if last is None else f"the same command goes on from {last}"
 
 
 def announce(start: int, last: int, console: Console) -> None:
@@ -79,7 +115,7 @@ def announce(start: int, last: int, console: Console) -> None:
         console.print(line, highlight=False, soft_wrap=True)
 
 
-def _trained(runtime: Runtime, directory: RunDirectory, redacted_yaml: str, method: str) -> Outcome:
+def _trained(runtime: Runtime, directory: RunDirectory, redacted_yaml: str, method: str, stopping: Stopping) -> Outcome:
     """Train and compare, with the trackers open; they get the run's YAML first."""
     try:
         copy = directory.trackers / "run.yaml"
@@ -89,8 +125,10 @@ def _trained(runtime: Runtime, directory: RunDirectory, redacted_yaml: str, meth
         summary = runtime.trainer.run()
         return Outcome(summary, _compared(runtime, summary.step, f"{method}: {directory.root.name}"))
     finally:
-        runtime.rows.close()
-        runtime.trackers.finish()
+        with stopping.held("closing the trackers first"):
+            runtime.rows.close()
+            if not stopping.insisted:
+                runtime.trackers.finish()
 
 
 def _compared(runtime: Runtime, step: int, title: str) -> tuple[ComparisonTable, Path] | None:

@@ -15,10 +15,14 @@ from distill_core.protocols.model import Sampler
 from distill_core.protocols.tracker import Tracker
 from distill_core.protocols.validator import SampledVideo, ValidationRequest
 from distill_core.sampling.measures import Measures
+from distill_core.stopping import Stopping
 from distill_core.tracking.events import Events
 from distill_core.tracking.progress import Progress
 from distill_core.training.roles import RoleHandle
 from distill_core.video.writing import write_mp4
+
+VALIDATION = "validation/"
+"""What the names of a validation's figures begin with."""
 
 
 def completed(
@@ -79,6 +83,7 @@ class VideoValidator:
         tracker: Tracker,
         events: Events,
         progress: Progress,
+        stopping: Stopping,
     ) -> None:
         self.sampler = sampler
         self.roles = roles
@@ -91,18 +96,24 @@ class VideoValidator:
         self.tracker = tracker
         self.events = events
         self.progress = progress
+        self.stopping = stopping
 
     def validate(self, request: ValidationRequest, step: int) -> list[Path]:
-        """Sample, write ``samples/step-…/NN-prompt-seedS.mp4``, measure, track. A file that cannot be written is an event, no end."""
+        """Sample, write ``samples/step-…/NN-prompt-seedS.mp4``, measure, track. A file that cannot be written is an event, no end.
+
+        Between two samples this ends if the process was asked to leave; then nothing is measured or tracked.
+        """
         full = completed(request, self.settings, self.prompts, self.sparsity)
         folder = self.folder / f"step-{step:08d}"
         folder.mkdir(parents=True, exist_ok=True)
         role = self.roles[full.role]
-        written: list[Path] = []
+        written: dict[Path, tuple[str, str]] = {}
         videos: list[SampledVideo] = []  # kept for the metrics, which measure a set
         began = time.monotonic()
         with self.progress.aside(f"sampling at step {step}"), role.averaged():
             for index, video in enumerate(self.sampler.sample(role, full, self.latent_shape)):
+                if self.stopping.asked is not None:
+                    return list(written)
                 if self.measures.metrics:
                     videos.append(video)
                 path = folder / f"{index:02d}-{slug(video.prompt)}-seed{video.seed}.mp4"
@@ -111,16 +122,17 @@ class VideoValidator:
                 except OSError as error:
                     self.events.warn("sample_not_written", f"{path} could not be written: {error}", step=step)
                     continue
-                written.append(path)
-                self.tracker.video(tracked_name(index, video), path, video.prompt, step)
+                written[path] = (tracked_name(index, video), video.prompt)
+        for path, (name, prompt) in written.items():
+            self.tracker.video(name, path, prompt, step)
         figures: dict[str, float] = {}
         if written:
-            figures["validation/seconds_per_clip"] = (time.monotonic() - began) / len(written)
+            figures[f"{VALIDATION}seconds_per_clip"] = (time.monotonic() - began) / len(written)
         if videos:
             measured = self.measures.figures(videos, self.events)
-            figures |= {f"validation/{name}": value for name, value in measured.items()}
+            figures |= {f"{VALIDATION}{name}": value for name, value in measured.items()}
             shown = "  ".join(f"{name} {measured[name]:.3f}" for name in self.measures.headline if name in measured)
             self.progress.say(f"step {step}: {shown}")
         if figures:
             self.tracker.log(figures, step)
-        return written
+        return list(written)

@@ -57,6 +57,14 @@ def _whole_lines(content: bytes) -> list[str]:
     return [f"{line}\n" for line in content.decode("utf-8", errors="replace").split("\n")[:-1]]
 
 
+def has_figures(path: Path, step: int, prefix: str) -> bool:
+    """Whether a metrics.jsonl has a figure of this step whose name begins so. The file has been opened by a :class:`JsonlTracker`."""
+    if not path.exists():
+        return False
+    records = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return any(record["step"] == step and any(name.startswith(prefix) for name in record) for record in records)
+
+
 def _step_of(line: str) -> int | None:
     """The step of a line; None for one that is no line of figures."""
     try:

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import math
-import signal
 import time
 from dataclasses import dataclass
-from typing import NoReturn
 
 import torch
 
 from distill_core.checkpoint import Checkpoints
 from distill_core.config.sparsity import SparsityRamp
 from distill_core.errors import NonFiniteError, StoppedError
-from distill_core.held_signals import HeldSignals
 from distill_core.protocols.adapter import PreparesBatch
 from distill_core.protocols.method import Method
 from distill_core.protocols.tracker import Tracker
 from distill_core.protocols.trainer import TrainingSummary
 from distill_core.protocols.validator import Validator
 from distill_core.randomness import key_bits
+from distill_core.stopping import Stopping
 from distill_core.tracking.events import Events
 from distill_core.tracking.progress import Progress
 from distill_core.training.draws import KeyedDraw
 from distill_core.training.metrics import MetricWindow
 from distill_core.training.roles import RoleHandle
 from distill_core.training.state import TrainingState
-
-CLUSTER_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-"""What schedulers send before they take a machine away."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +54,8 @@ class Schedule:
 class DistillTrainer:
     """The default :class:`distill_core.protocols.Trainer`.
 
-    ``start`` is the step that ``state`` is at: 0, or that of the checkpoint that was loaded into it.
+    ``start`` is the step that ``state`` is at: 0, or that of the checkpoint that was loaded into it. ``validated``: whether the
+    run's record has a validation of that step already.
 
     One step draws ``accumulation`` batches. Each staged loss of the method is scaled and run backward before the method goes on; then
     the roles that the method names are clipped, stepped and cleared.
@@ -74,11 +70,13 @@ class DistillTrainer:
         device: torch.device,
         *,
         start: int,
+        validated: bool,
         checkpoints: Checkpoints,
         tracker: Tracker,
         events: Events,
         progress: Progress,
         validator: Validator | None,
+        stopping: Stopping,
     ) -> None:
         self.schedule = schedule
         self.method = method
@@ -86,44 +84,57 @@ class DistillTrainer:
         self.adapter = adapter
         self.device = device
         self.start = start
+        self.validated = validated
         self.checkpoints = checkpoints
         self.tracker = tracker
         self.events = events
         self.progress = progress
         self.validator = validator
+        self.stopping = stopping
         self.window = MetricWindow()
 
     def run(self) -> TrainingSummary:
         """Train from after ``start`` to the last step.
 
-        Raises StoppedError after the step, and a checkpoint, in which a cluster's SIGTERM or SIGUSR1 asked the process to leave.
+        Raises StoppedError where the process was asked to leave: after the step that was going on, and a checkpoint. A validation
+        that is due then is made when the run goes on.
         """
         started = time.monotonic()
         first, last = self.start + 1, self.schedule.max_steps
-        with HeldSignals(*CLUSTER_SIGNALS, insist=False, notice="leaving after this step") as held:
-            if self.start == 0 and self.schedule.validate_at_start:
-                self.validate(0)
-            with self.progress.training(first, last):
-                for step in range(first, last + 1):
-                    self.train_step(step)
-                    self.progress.advance(step)
-                    if self._due(step, self.schedule.log_interval):
-                        self.log(step)
-                    if held.received is not None:
-                        self._leave(step, held.received)
-                    if self._due(step, self.schedule.validation_interval):
-                        self.validate(step)
-                    if self._due(step, self.schedule.save_interval) or step == last:
-                        self.save(step)
+        if self._owes_validation():
+            self.validate(self.start)
+        self._heed(self.start)
+        with self.progress.training(first, last):
+            for step in range(first, last + 1):
+                self.train_step(step)
+                self.progress.advance(step)
+                if self._due(step, self.schedule.log_interval):
+                    self.log(step)
+                saved = self._due(step, self.schedule.save_interval) or step == last
+                if saved:
+                    self.save(step)
+                if self._due(step, self.schedule.validation_interval) and self.stopping.asked is None:
+                    self.validate(step)
+                if self.stopping.asked is not None and not saved:
+                    self.save(step)
+                self._heed(step)
         return TrainingSummary(max(last, self.start), time.monotonic() - started, self.checkpoints.latest())
 
-    def _leave(self, step: int, number: signal.Signals) -> NoReturn:
-        """Save and go, without a validation that is due: whoever sends these signals does not wait long."""
-        self.save(step)
-        raise StoppedError(
-            f"{number.name} came in step {step} of {self.schedule.max_steps}; the same command goes on from {self.checkpoints.latest()}",
-            number,
+    def _owes_validation(self) -> bool:
+        """Whether the step to start from has a validation to come: at the very start, or one that an earlier process was kept from."""
+        due = (
+            self._due(self.start, self.schedule.validation_interval) if self.start else self.schedule.validate_at_start
         )
+        return due and not self.validated
+
+    def _heed(self, step: int) -> None:
+        """Leave after ``step``, which is saved, if the process was asked to."""
+        if self.stopping.asked is None:
+            return
+        newest = self.checkpoints.latest()
+        remedy = "nothing was saved yet" if newest is None else f"the same command goes on from {newest}"
+        name = self.stopping.asked.name
+        raise StoppedError(f"{name} came by step {step} of {self.schedule.max_steps}; {remedy}", self.stopping.asked)
 
     def train_step(self, step: int) -> None:
         """One step: accumulate the gradients of every staged loss, then step the roles that are due."""
@@ -187,7 +198,8 @@ class DistillTrainer:
             raise NonFiniteError(
                 f"{', '.join(broken[:3])} not finite after the update of step {step}; nothing is saved. {self._remedy()}"
             )
-        self.checkpoints.save(self.state, step, self.method.validation(step))
+        with self.stopping.held("finishing a checkpoint first"):
+            self.checkpoints.save(self.state, step, self.method.validation(step))
 
     def _remedy(self) -> str:
         """How a run that broke can go on."""

@@ -33,6 +33,13 @@ class StoredDtype(StrEnum):
     BFLOAT16 = "bfloat16"
 
 
+class HighDynamicRange(StrEnum):
+    """What can be done to videos of high dynamic range."""
+
+    TONE_MAP = "tone-map"
+    REFUSE = "refuse"
+
+
 @app.command()
 def encode(
     source: Annotated[
@@ -54,6 +61,9 @@ def encode(
         int, typer.Option(min=1, help="Cut so many clips at most from one video, one after another.")
     ] = 1,
     fps: Annotated[float | None, typer.Option(min=0.01, help="Frames per second of each clip.")] = None,
+    hdr: Annotated[
+        HighDynamicRange, typer.Option(help="Videos of high dynamic range (PQ, HLG): made SDR, or left out.")
+    ] = HighDynamicRange.TONE_MAP,
     captions: Annotated[
         Path | None,
         typer.Option(help="A .jsonl, .json, .csv, .tsv or .parquet that names each video with its caption."),
@@ -100,6 +110,7 @@ def encode(
             bucket=() if bucket is None else tuple(bucket),
             clips_per_video=clips_per_video,
             fps=fps,
+            hdr=hdr.value,
             captions=captions,
             captions_only=captions_only,
             dtype=dtype.value,

@@ -24,15 +24,18 @@ from distill_core.data.encoding.encoder import Encoding
 from distill_core.data.encoding.folder import REPORT, EncodingFolder
 from distill_core.data.encoding.keys import hash_encoders
 from distill_core.data.encoding.report import Fate
-from distill_core.data.encoding.rules import ClipRules, clip_rules
+from distill_core.data.encoding.rules import DEFAULT_HDR, ClipRules, Hdr, clip_rules
 from distill_core.data.encoding.shard import Shard
 from distill_core.data.encoding.sources import Source, find_sources
 from distill_core.data.reading.origin import Origin
 from distill_core.data.reading.tensors import DTYPES
-from distill_core.errors import DataError
+from distill_core.errors import DataError, StoppedError
+from distill_core.interrupting_signals import SignalInterrupt, interrupting
 from distill_core.plugins.discovery import discover
 from distill_core.plugins.specs import ModelFacts
+from distill_core.training.trainer import CLUSTER_SIGNALS
 
+KEPT = "what is encoded is kept, and the same command goes on with it"
 SKIPPED_SHOWN = 20
 """Skipped clips that the console lists; the report has them all."""
 
@@ -51,6 +54,7 @@ class EncodeRequest:
     bucket: tuple[str, ...] = ()
     clips_per_video: int = 1
     fps: float | None = None
+    hdr: Hdr = DEFAULT_HDR
     captions: Path | None = None
     captions_only: bool = False
     dtype: str = "float32"
@@ -67,7 +71,9 @@ class EncodeRequest:
         """What decides about the rows, by the names of the options; those that have no effect are left out."""
         kind = "captions only" if self.captions_only else "clips"
         asked = {"num_frames": self.num_frames, "height": self.height, "width": self.width, "fps": self.fps}
-        clips = {**asked, "bucket": list(self.bucket), "clips_per_video": self.clips_per_video}
+        clips: dict[str, object] = {**asked, "bucket": list(self.bucket), "clips_per_video": self.clips_per_video}
+        if self.hdr != DEFAULT_HDR:
+            clips["hdr"] = self.hdr
         return {"kind": kind, "dtype": self.dtype, **({} if self.captions_only else clips)}
 
 
@@ -98,6 +104,7 @@ class _Work:
             fps=request.fps,
             buckets=request.buckets,
             clips_per_video=request.clips_per_video,
+            hdr=request.hdr,
         )
         if request.captions_only:
             return cls(read_captions(request.source), (), rules)
@@ -132,11 +139,13 @@ def carry_out(request: EncodeRequest) -> None:
     console = Console(stderr=True)
     with folder.claimed():
         try:
-            with encode_progress(console, work.total(shard)) as progress:
+            with interrupting(*CLUSTER_SIGNALS), encode_progress(console, work.total(shard)) as progress:
                 encoder = EncoderWhenNeeded(lambda: progress.shown("loading the encoders", model.load))
                 fates = work.encode(folder, Encoding(encoder, facts, DTYPES[request.dtype], origin, progress))
+        except SignalInterrupt as stop:
+            raise StoppedError(f"{stop.number.name} came; {KEPT}", stop.number) from None
         except KeyboardInterrupt:
-            console.print("stopped; what is encoded is kept, and the same command goes on with it", highlight=False)
+            console.print(f"stopped; {KEPT}", highlight=False)
             raise
         whole = folder.finish(fates)
     for line in summary_lines(fates, request.output, shard, whole):

@@ -55,7 +55,10 @@ def open_picture(path: Path) -> Iterator[Film]:
         animated = several and image.format in _ANIMATED
         if several and not animated:
             changes.say("the first of several pictures in its file")
-        yield Film(Look(still=not animated), _frames(image, path, animated, changes), changes)
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1), Turn())  # before it is loaded: Pillow turns a TIFF then
+        if turn.words:
+            changes.say(turn.words)
+        yield Film(Look(still=not animated, turn=turn), _frames(image, path, animated, changes), changes)
 
 
 def _unreadable(path: Path, error: Exception, where: str = "") -> DataError:
@@ -106,9 +109,6 @@ def _same(pixels_HW3: Tensor) -> Tensor:
 
 def _pixels(image: Image.Image, changes: Changes) -> Tensor:
     """A picture as it is shown, uint8 [H, W, 3]. Raises DataError for kinds of pixels that have no colours."""
-    turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-    if turn is not None:
-        changes.say(turn.words)
     if image.info.get("icc_profile"):
         _say_profile(image, changes)
     shown = ImageOps.exif_transpose(image)

@@ -100,18 +100,15 @@ def _decoded(path: Path, container: av.container.InputContainer, stream: av.Vide
             for frame in packet.decode():
                 assert isinstance(frame, av.VideoFrame)
                 if frame.is_corrupt:
-                    raise DataError(_damaged(number))
+                    raise DataError(
+                        f"its frame {number} is damaged (frames count from 0); get the file again, or cut it before that frame"
+                    )
                 yield frame
                 number += 1
-            if packet.is_corrupt:
-                raise DataError(_damaged(number))
     except av.FFmpegError as error:
-        raise DataError(f"{path} cannot be decoded after {number} frames: {error.strerror}") from error
-
-
-def _damaged(number: int) -> str:
-    """Why a video is not used."""
-    return f"its frame {number} is damaged (frames count from 0); get the file again, or cut it before that frame"
+        raise DataError(
+            f"{path} cannot be decoded after {number} frames: {error.strerror}; get the file again, or cut it before that"
+        ) from error
 
 
 def _timed(

@@ -20,6 +20,7 @@ from distill_core.data.encoding.report import Fate
 from distill_core.data.encoding.rules import ClipRules
 from distill_core.data.encoding.sources import Source
 from distill_core.data.encoding.store import ClipOrigin, Store, StoredClip
+from distill_core.data.encoding.wall import Wall
 from distill_core.data.encoding.writer import ParquetWriter
 from distill_core.data.reading.columns import T2V_SCHEMA, ClipRecord
 from distill_core.errors import DataError
@@ -79,7 +80,7 @@ class _Videos:
         if source.refusal:
             yield _Look(source, settled=_refused(source, source.refusal))
             return
-        try:
+        with Wall() as wall:
             key = self.encoding.keys.latent(hash_file(source.path), self.rules)
             stored = self.store.clips(key, source.name)
             kept = tuple(clip.fate() for clip in stored)
@@ -90,10 +91,8 @@ class _Videos:
             else:
                 for clip in cut_clips(source.path, self.rules):
                     yield _Look(source, key, new=clip)
-        except DataError as error:
-            yield _Look(source, settled=_refused(source, str(error)))
-        except OSError as error:
-            yield _Look(source, settled=_refused(source, f"it cannot be read: {error.strerror}"))
+        if wall.reason:
+            yield _Look(source, settled=_refused(source, wall.reason))
 
     def _due(self, source: Source, latent_key: str, clips: int) -> list[tuple[str, str, str]]:
         """What the rows of a video with so many clips are known by."""

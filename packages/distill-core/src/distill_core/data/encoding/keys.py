@@ -1,4 +1,4 @@
-"""Names that follow from content: two clips have one key where encoding them gives the same tensors."""
+"""Names that follow from content: two clips have one key where decoding and encoding them gives the same tensors."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 
 from distill_core.data.encoding.rules import ClipRules
 from distill_core.plugins.specs import ModelFacts
+from distill_core.video.decoder import decoder_version
 
-VERSION = 1
+VERSION = 2
 """Rises when the same clip, model and settings come to give other tensors."""
 _SNAPSHOT = re.compile(r"[0-9a-f]{40}")
 
@@ -60,7 +61,7 @@ class Keys:
 
     def latent(self, video: str, rules: ClipRules) -> str:
         """The key of all clips of a video, whose bytes have the hash ``video``."""
-        return digest("latent", VERSION, self.encoders, self.dtype, video, rules)
+        return digest("latent", VERSION, self.encoders, self.dtype, decoder_version(), video, rules)
 
     def text(self, caption: str) -> str:
         """The key of an encoded caption."""

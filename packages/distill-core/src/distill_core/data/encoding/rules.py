@@ -17,6 +17,7 @@ Size = tuple[int, int]
 """H and W in pixels."""
 Hdr = Literal["tone-map", "refuse"]
 """What is done to a video of high dynamic range."""
+DEFAULT_HDR: Hdr = "tone-map"
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class ClipRules:
     shapes: tuple[ClipShape, ...] = (ClipShape(),)
     fps: float | None = None
     clips_per_video: int = 1
-    hdr: Hdr = "tone-map"
+    hdr: Hdr = DEFAULT_HDR
 
     def size_for(self, height: int, width: int) -> Size | None:
         """H and W that a picture of this size is scaled to and cropped to; None if it is cropped only."""
@@ -132,7 +133,7 @@ def clip_rules(
     fps: float | None = None,
     buckets: Sequence[tuple[int, int, int]] = (),
     clips_per_video: int = 1,
-    hdr: Hdr = "tone-map",
+    hdr: Hdr = DEFAULT_HDR,
 ) -> ClipRules:
     """Rules for the clips of one model, from the options of `distill data encode`; ``buckets`` are F, H and W.
 

@@ -1,0 +1,82 @@
+"""Every file of a folder and of those below, links followed, and what was passed over and why. Opens no file."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from distill_core.video.kinds import kind_of
+
+
+@dataclass(frozen=True)
+class PassedOver:
+    """Something in a folder that is not looked into, though it may hold clips: its path, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass
+class Walk:
+    """What there is in a folder.
+
+    Attributes:
+        files: the files, sorted by their paths.
+        passed_over: links that lead nowhere or in a circle, folders that cannot be read, and hidden folders that hold clips.
+    """
+
+    files: list[Path] = field(default_factory=list)
+    passed_over: list[PassedOver] = field(default_factory=list)
+
+
+def walk(folder: Path) -> Walk:
+    """Look through a folder. Names that begin with ``.`` or ``_`` are passed over, as by readers of parquet files."""
+    found = Walk()
+    _walk(folder, (_identity(folder),), found)
+    found.files.sort()
+    return found
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a file or a folder is hidden, by its name."""
+    return path.name.startswith((".", "_"))
+
+
+def _walk(folder: Path, above: tuple[tuple[int, int], ...], found: Walk) -> None:
+    """Add what lies in a folder; ``above`` are the folders that it lies in, itself included."""
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        found.passed_over.append(PassedOver(folder, f"the folder cannot be read: {error.strerror}"))
+        return
+    for path in entries:
+        if path.is_symlink() and not path.exists():
+            if not is_hidden(path):
+                found.passed_over.append(PassedOver(path, _dead(path)))
+        elif not path.is_dir():
+            if not is_hidden(path):
+                found.files.append(path)
+        elif is_hidden(path):
+            if holds_clips(path):
+                found.passed_over.append(PassedOver(path, f"folders whose names begin with {path.name[0]} are hidden"))
+        elif (identity := _identity(path)) in above:
+            found.passed_over.append(PassedOver(path, "it is a link to a folder that it lies in"))
+        else:
+            _walk(path, (*above, identity), found)
+
+
+def holds_clips(folder: Path) -> bool:
+    """Whether a video or a picture lies in a folder or below, links apart."""
+    return any(kind_of(Path(name)) for _, _, names in os.walk(folder) for name in names)
+
+
+def _dead(path: Path) -> str:
+    """Why a link is of no use."""
+    return f"it is a link to {os.readlink(path)}, which is not there"
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """What a folder is known by, through whatever link."""
+    status = path.stat()
+    return status.st_dev, status.st_ino

@@ -25,22 +25,27 @@ EVEN = 0.1
 def resample(frames: Iterable[TimedFrame], fps: float) -> Iterator[tuple[float, TimedFrame]]:
     """Each time k / fps with the frame shown then: frames are dropped or repeated, never mixed.
 
-    Raises DataError where a frame is shown for longer than LONGEST_STILL.
+    Raises DataError where a frame would be repeated that is shown for longer than LONGEST_STILL.
     """
     count = 0
+    for frame, end in _spans(frames):
+        repeated = False
+        while count / fps < end - CLOCK_TOLERANCE:
+            if repeated:
+                _check_still(frame.number, end - frame.time)
+            yield count / fps, frame
+            count, repeated = count + 1, True
+
+
+def _spans(frames: Iterable[TimedFrame]) -> Iterator[tuple[TimedFrame, float]]:
+    """Each frame with the time until which it is shown."""
     shown: TimedFrame | None = None
     for frame in frames:
         if shown is not None:
-            _check_still(shown.number, frame.time - shown.time)
-            while count / fps < frame.time - CLOCK_TOLERANCE:
-                yield count / fps, shown
-                count += 1
+            yield shown, frame.time
         shown = frame
     if shown is not None:
-        _check_still(shown.number, shown.duration)
-        while count / fps < shown.time + shown.duration - CLOCK_TOLERANCE:
-            yield count / fps, shown
-            count += 1
+        yield shown, shown.time + shown.duration
 
 
 def _check_still(number: int, seconds: float) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from distill_core.video.kinds import kind_of
 
+HIDDEN = "files and folders whose names begin with . or _ are hidden"
+
 
 @dataclass(frozen=True)
 class PassedOver:
@@ -23,7 +25,7 @@ class Walk:
 
     Attributes:
         files: the files, sorted by their paths.
-        passed_over: links that lead nowhere or in a circle, folders that cannot be read, and hidden folders that hold clips.
+        passed_over: links that lead nowhere or in a circle, folders that cannot be read, and what is hidden and holds clips.
     """
 
     files: list[Path] = field(default_factory=list)
@@ -51,29 +53,34 @@ def _walk(folder: Path, above: tuple[tuple[int, int], ...], found: Walk) -> None
         found.passed_over.append(PassedOver(folder, f"the folder cannot be read: {error.strerror}"))
         return
     for path in entries:
-        if path.is_symlink() and not path.exists():
-            if not is_hidden(path):
-                found.passed_over.append(PassedOver(path, _dead(path)))
-        elif not path.is_dir():
-            if not is_hidden(path):
-                found.files.append(path)
+        if path.name.startswith("._"):
+            continue  # what a Mac leaves beside a file on a foreign disk
+        if reason := _passed_over(path, above):
+            found.passed_over.append(PassedOver(path, reason))
         elif is_hidden(path):
-            if holds_clips(path):
-                found.passed_over.append(PassedOver(path, f"folders whose names begin with {path.name[0]} are hidden"))
-        elif (identity := _identity(path)) in above:
-            found.passed_over.append(PassedOver(path, "it is a link to a folder that it lies in"))
+            continue
+        elif path.is_dir():
+            _walk(path, (*above, _identity(path)), found)
         else:
-            _walk(path, (*above, identity), found)
+            found.files.append(path)
 
 
-def holds_clips(folder: Path) -> bool:
-    """Whether a video or a picture lies in a folder or below, links apart."""
-    return any(kind_of(Path(name)) for _, _, names in os.walk(folder) for name in names)
+def _passed_over(path: Path, above: tuple[tuple[int, int], ...]) -> str:
+    """Why something is not looked into, though it may hold clips; "" otherwise."""
+    if is_hidden(path):
+        return HIDDEN if holds_clips(path) else ""
+    if path.is_symlink() and not path.exists():
+        return f"it is a link to {os.readlink(path)}, which is not there"
+    if path.is_dir() and _identity(path) in above:
+        return "it is a link to a folder that it lies in"
+    return ""
 
 
-def _dead(path: Path) -> str:
-    """Why a link is of no use."""
-    return f"it is a link to {os.readlink(path)}, which is not there"
+def holds_clips(path: Path) -> bool:
+    """Whether a video or a picture is this file, or lies in this folder or below, links apart."""
+    if not path.is_dir():
+        return kind_of(path) is not None
+    return any(kind_of(Path(name)) for _, _, names in os.walk(path) for name in names)
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -9,15 +11,17 @@ import pytest
 import torch
 from data_sets import FACTS
 from tests.data.data_sections import open_mixture
-from tiny_encoding import PixelEncoder, encode_folder, encoding, film, report, rows, write_videos
+from tiny_encoding import Counting, PixelEncoder, encode_folder, encoding, film, report, rows, write_videos
 from torch import Tensor
 
 from distill_core.config.schema import Data
+from distill_core.data.encoding import clips
 from distill_core.data.encoding.report import Fate
 from distill_core.data.reading.dataset import open_dataset
 from distill_core.data.reading.plan import plan_data
 from distill_core.data.reading.stream import RowStream
 from distill_core.errors import DataError
+from distill_core.video.film import Film
 from distill_core.video.reading import read_video
 
 
@@ -161,3 +165,44 @@ def test_any_parquet_reader_opens_the_folder_as_it_is(tmp_path: Path) -> None:
     encode_folder(tmp_path / "in", tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["_report.jsonl", "data-00000.parquet"]
     assert pq.read_table(tmp_path / "out").num_rows == 1
+
+
+def test_whatever_goes_wrong_with_one_clip_the_others_are_encoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        film(tmp_path / "in" / f"{name}.mp4")
+    opened = clips.open_film
+
+    def fail_at_b(path: Path) -> AbstractContextManager[Film]:
+        if path.name == "b.mp4":
+            raise RuntimeError("something that nobody foresaw")
+        return opened(path)
+
+    monkeypatch.setattr(clips, "open_film", fail_at_b)
+    fates = encode_folder(tmp_path / "in", tmp_path / "out")
+    assert [fate.reason for fate in fates] == [
+        "",
+        "it cannot be looked at: RuntimeError: something that nobody foresaw",
+        "",
+    ]
+    assert list(rows(tmp_path / "out")) == ["a.mp4", "c.mp4"]
+
+
+def test_a_clip_whose_name_is_no_utf_8_is_a_row_like_any_other(tmp_path: Path) -> None:
+    film(tmp_path / "in" / "a.mp4")
+    for suffix in (b".mp4", b".txt"):
+        (tmp_path / "in" / f"a{suffix.decode()}").rename(tmp_path / "in" / os.fsdecode(b"ma\xf1ana" + suffix))
+    encode_folder(tmp_path / "in", tmp_path / "out")
+    assert list(rows(tmp_path / "out")) == ["ma\\udcf1ana.mp4"]
+    assert [line["name"] for line in report(tmp_path / "out")] == ["ma\\udcf1ana.mp4"]
+
+
+def test_another_decoder_is_another_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    film(tmp_path / "in" / "a.mp4")
+    encode_folder(tmp_path / "in", tmp_path / "out")
+    monkeypatch.setattr("distill_core.data.encoding.keys.decoder_version", lambda: "PyAV 99")
+    encoder = Counting()
+    encode_folder(tmp_path / "in", tmp_path / "out", encoding(encoder=encoder))
+    assert (encoder.videos, encoder.captions) == (1, [])
+    assert len(rows(tmp_path / "out")) == 1

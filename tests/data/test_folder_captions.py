@@ -121,6 +121,7 @@ def test_what_may_hold_captions_and_is_not_read_is_told(tmp_path: Path) -> None:
         "a.json and 1 more": f"({remedy})",
         "deep/notes.txt": "(no clip beside it has its name)",
         "list.csv": f"({remedy})",
+        "x.md": "(.md is no kind of video or picture that is read)",
     }
     (tmp_path / "list.csv").write_text("path,cap\nb.mp4,B\n")
     fates = fates_of(tmp_path, tmp_path / "list.csv")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,15 @@ def test_hidden_folders_are_passed_over_and_named_where_they_hold_clips(tmp_path
             "_raw": "files and folders whose names begin with . or _ are hidden",
         },
     )
+
+
+def test_a_folder_with_the_name_of_a_video_is_looked_into(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4/b.mp4")
+    (tmp_path / "empty.mp4").mkdir()
+    assert found(tmp_path) == (["a.mp4/b.mp4"], {"empty.mp4": "it is a folder, and holds no clip"})
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4")
+    os.mkfifo(tmp_path / "b.mp4")
+    assert found(tmp_path) == (["a.mp4"], {"b.mp4": "it is no file, but a device, a pipe or a socket"})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from distill_core.data.encoding.folder_captions import (
@@ -15,11 +16,15 @@ from distill_core.data.encoding.folder_captions import (
     unread,
 )
 from distill_core.data.encoding.text_files import read_text
+from distill_core.data.encoding.walking import Walk, walk
+from distill_core.data.encoding.wall import printable
 from distill_core.errors import DataError
-from distill_core.video.kinds import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+from distill_core.video.kinds import kind_of
 
 MOST_BESIDE = 1 << 20
 """The largest text beside a clip that is read as its caption."""
+REASONS_SHOWN = 5
+"""Files that are named where a folder holds no clip at all."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Source:
 
 
 def find_sources(folder: Path, captions_file: Path | None = None) -> tuple[Source, ...]:
-    """Every video and picture in ``folder`` and below by name, then the entries of captions files that have no file, then unread files.
+    """Every video and picture in ``folder`` and below by name, then what captions files name in vain, then what is not read, each with why.
 
     Captions come from ``captions_file``, or else from the captions files of the folder and of those below; a clip that they
     do not name may have a caption beside it (a.mp4, a.txt). Raises DataError if there is nothing to encode, or if
@@ -50,19 +55,34 @@ def find_sources(folder: Path, captions_file: Path | None = None) -> tuple[Sourc
         raise DataError(
             f"{folder} is no folder; name a folder of videos (for captions without videos add --captions-only)"
         )
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    captions = folder_captions(folder, files, captions_file)
-    clips = {path.relative_to(folder).as_posix(): path for path in files if _is_media(path)}
-    if not clips:
-        raise DataError(f"{folder} holds no video (known are {', '.join(sorted(VIDEO_SUFFIXES | PICTURE_SUFFIXES))})")
-    beside = {same_name(str(path)): path for path in files if path.suffix == ".txt"}
-    found = [_source(folder, name, captions.of(name), beside) for name in clips]
-    return (*found, *_lost(folder, captions, clips), *_unread(folder, files, captions, clips))
+    found = walk(folder)
+    captions = folder_captions(folder, found.files, captions_file)
+    clips = {path.relative_to(folder).as_posix(): path for path in found.files if kind_of(path)}
+    beside = {same_name(str(path)): path for path in found.files if path.suffix == ".txt"}
+    sources = [_source(folder, name, captions.of(name), beside) for name in clips]
+    left_out = [*_unread(folder, found.files, captions, clips), *_passed_over(folder, found)]
+    if not sources:
+        reasons = "".join(f"; {each.name}: {each.refusal}" for each in left_out[:REASONS_SHOWN])
+        raise DataError(printable(f"{folder} holds no video and no picture{reasons}"))
+    return tuple(_writable([*sources, *_lost(folder, found.files, captions, clips), *left_out]))
 
 
-def _is_media(path: Path) -> bool:
-    """Whether a file is a video or a picture, by its suffix."""
-    return path.suffix.lower() in VIDEO_SUFFIXES | PICTURE_SUFFIXES
+def _writable(sources: Iterable[Source]) -> Iterator[Source]:
+    """The same with names that can be stored as UTF-8, none twice."""
+    names: set[str] = set()
+    for source in sources:
+        name, refusal = printable(source.name), printable(source.refusal)
+        if name in names:
+            yield replace(
+                source, name=f"{name} (again)", refusal="another file has this name, as far as it can be written"
+            )
+        elif not refusal and source.caption != printable(source.caption):
+            yield replace(
+                source, name=name, refusal="its caption holds half of a surrogate pair, which is no character"
+            )
+        else:
+            yield replace(source, name=name, refusal=refusal)
+        names.add(name)
 
 
 def _source(folder: Path, name: str, given: GivenCaption | None, beside: Mapping[str, Path]) -> Source:
@@ -84,26 +104,53 @@ def _read_beside(path: Path) -> tuple[str, str]:
         return "", str(error)
 
 
-def _lost(folder: Path, captions: FolderCaptions, clips: Mapping[str, Path]) -> list[Source]:
+def _lost(folder: Path, files: list[Path], captions: FolderCaptions, clips: Mapping[str, Path]) -> list[Source]:
     """What captions files name and the folder does not hold as a clip."""
-    meant = Meant(clips)
+    meant, there = Meant(clips), set(files)
     lost = []
     for given in captions.without_file(clips):
         like = meant.by(given.name)
-        reason = f"{given.where_in(folder)} names it and it is not in the folder" + (f"; is it {like}?" if like else "")
+        fault = _kind_fault(folder / given.name) if folder / given.name in there else "it is not in the folder"
+        reason = f"{given.where_in(folder)} names it and {fault}" + (f"; is it {like}?" if like else "")
         lost.append(Source(given.name, folder / given.name, given.entry.caption, reason))
     return lost
 
 
 def _unread(folder: Path, files: list[Path], captions: FolderCaptions, clips: Mapping[str, Path]) -> list[Source]:
-    """Files that may hold captions and were not read; many of one folder in one."""
+    """Files that are no clips, no captions that were read and not named in vain; those of one kind in one folder in one."""
+    maybe_captions = unread(files, captions.read, clips)
+    known = {path for paths in maybe_captions.values() for path in paths}.union(captions.read, clips.values())
+    named = {folder / given.name for given in captions.without_file(clips)}
+    others = defaultdict[tuple[Path, str], list[Path]](list)
+    for path in files:
+        if path not in known and path not in named and path.suffix != ".txt":
+            others[path.parent, path.suffix.lower()].append(path)
     found = []
-    for (_, suffix), paths in unread(files, captions.read, clips).items():
+    for (_, suffix), paths in (*maybe_captions.items(), *others.items()):
         name = paths[0].relative_to(folder).as_posix() + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
-        reason = (
-            "no clip beside it has its name"
-            if suffix == ".txt"
-            else "it is not read; if it holds captions, name it with --captions"
-        )
+        if (paths[0].parent, suffix) in others:
+            reason = _kind_fault(paths[0])
+        elif suffix == ".txt":
+            reason = "no clip beside it has its name"
+        else:
+            reason = "it is not read; if it holds captions, name it with --captions"
         found.append(Source(name, paths[0], refusal=reason))
     return found
+
+
+def _kind_fault(path: Path) -> str:
+    """Why a file is taken for no clip."""
+    suffix = path.suffix.lower()
+    return (
+        f"{suffix} is no kind of video or picture that is read"
+        if suffix
+        else "its name has no suffix that says what it is"
+    )
+
+
+def _passed_over(folder: Path, found: Walk) -> list[Source]:
+    """What was not looked into."""
+    return [
+        Source(each.path.relative_to(folder).as_posix() + "/" * each.path.is_dir(), each.path, refusal=each.reason)
+        for each in found.passed_over
+    ]

@@ -25,7 +25,7 @@ class Walk:
 
     Attributes:
         files: the files, sorted by their paths.
-        passed_over: links that lead nowhere or in a circle, folders that cannot be read, and what is hidden and holds clips.
+        passed_over: links that lead nowhere or in a circle, what cannot be read or is no file, and what is hidden and holds clips.
     """
 
     files: list[Path] = field(default_factory=list)
@@ -71,15 +71,17 @@ def _passed_over(path: Path, above: tuple[tuple[int, int], ...]) -> str:
         return HIDDEN if holds_clips(path) else ""
     if path.is_symlink() and not path.exists():
         return f"it is a link to {os.readlink(path)}, which is not there"
-    if path.is_dir() and _identity(path) in above:
-        return "it is a link to a folder that it lies in"
-    return ""
+    if path.is_dir():
+        if _identity(path) in above:
+            return "it is a link to a folder that it lies in"
+        return "it is a folder, and holds no clip" if kind_of(path) and not holds_clips(path) else ""
+    return "" if path.is_file() else "it is no file, but a device, a pipe or a socket"
 
 
 def holds_clips(path: Path) -> bool:
     """Whether a video or a picture is this file, or lies in this folder or below, links apart."""
     if not path.is_dir():
-        return kind_of(path) is not None
+        return kind_of(path) is not None and path.is_file()
     return any(kind_of(Path(name)) for _, _, names in os.walk(path) for name in names)
 
 

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from torch import Tensor
 
-from distill_core.cli.encode_progress import encode_progress
+from distill_core.cli.encode_progress import EncodeProgress, encode_progress
 from distill_core.cli.family import ChosenModel, EncoderWhenNeeded, chosen_family
 from distill_core.cli.waiting import waiting
 from distill_core.data.encoding.captions import CaptionEntry, read_captions
@@ -30,10 +32,9 @@ from distill_core.data.encoding.sources import Source, find_sources
 from distill_core.data.reading.origin import Origin
 from distill_core.data.reading.tensors import DTYPES
 from distill_core.errors import DataError, StoppedError
-from distill_core.interrupting_signals import SignalInterrupt, interrupting
 from distill_core.plugins.discovery import discover
 from distill_core.plugins.specs import ModelFacts
-from distill_core.training.trainer import CLUSTER_SIGNALS
+from distill_core.stopping import Stopping
 
 KEPT = "what is encoded is kept, and the same command goes on with it"
 SKIPPED_SHOWN = 20
@@ -125,6 +126,37 @@ class _Work:
         return encode_videos(self.sources, folder, encoding, self.rules)
 
 
+@dataclass(frozen=True)
+class _Interruptible:
+    """An encoder that a signal ends at once: what was encoded before is kept all the same."""
+
+    encoder: EncoderWhenNeeded
+    stopping: Stopping
+
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """As the encoder."""
+        with self.stopping.at_once():
+            return self.encoder.encode_video(frames)
+
+    def encode_caption(self, captions: Sequence[str]) -> Sequence[Tensor]:
+        """As the encoder."""
+        with self.stopping.at_once():
+            return self.encoder.encode_caption(captions)
+
+
+@dataclass(frozen=True)
+class _Listener:
+    """Shows each video or caption that is done, and leaves after it where that is asked for."""
+
+    progress: EncodeProgress
+    stopping: Stopping
+
+    def __call__(self, fates: Sequence[Fate]) -> None:
+        """One more is done."""
+        self.progress(fates)
+        self.stopping.check()
+
+
 def carry_out(request: EncodeRequest) -> None:
     """Encode, and print what became of the clips. What can be refused is refused before the encoders are loaded."""
     shard = Shard.of_process(os.environ) if request.shard is None else Shard.parse(request.shard)
@@ -137,16 +169,20 @@ def carry_out(request: EncodeRequest) -> None:
         origin = Origin(model.spec.name, request.model, hash_encoders(facts), request.settings(), facts.text_length)
         folder.check(origin, work.names(), overwrite=request.overwrite)
     console = Console(stderr=True)
-    with folder.claimed():
+    with Stopping() as stopping, stopping.held("finishing what is encoded"), folder.claimed():
         try:
-            with interrupting(*CLUSTER_SIGNALS), encode_progress(console, work.total(shard)) as progress:
+            with encode_progress(console, work.total(shard)) as progress:
                 encoder = EncoderWhenNeeded(lambda: progress.shown("loading the encoders", model.load))
-                fates = work.encode(folder, Encoding(encoder, facts, DTYPES[request.dtype], origin, progress))
-        except SignalInterrupt as stop:
-            raise StoppedError(f"{stop.number.name} came; {KEPT}", stop.number) from None
-        except KeyboardInterrupt:
-            console.print(f"stopped; {KEPT}", highlight=False)
-            raise
+                listener = _Listener(progress, stopping)
+                encoding = Encoding(_Interruptible(encoder, stopping), facts, DTYPES[request.dtype], origin, listener)
+                fates = work.encode(folder, encoding)
+        except KeyboardInterrupt as error:
+            number = stopping.behind(error)
+            if number in (None, signal.SIGINT):
+                console.print(f"stopped; {KEPT}", highlight=False)
+                raise
+            assert number is not None
+            raise StoppedError(f"{number.name} came; {KEPT}", number) from None
         whole = folder.finish(fates)
     for line in summary_lines(fates, request.output, shard, whole):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -174,5 +210,5 @@ def summary_lines(fates: Sequence[Fate], output: Path, shard: Shard, whole: bool
 
 
 def _kind_of(change: str) -> str:
-    """A change without what is each clip's own."""
-    return re.sub(r" from [\d.e+-]+ s on$", "", change)
+    """A change without what is each clip's own: where it was cut out, and what stands in parentheses at the end."""
+    return re.sub(r" from [\d.e+-]+ s on$| \([^()]*\)$", "", change)

@@ -1,4 +1,4 @@
-"""Taking secrets out of what leaves a run: its YAML, its command line, its logs, what trackers upload.
+"""Taking secrets out of what leaves a run: its logs, and what trackers upload. What the run itself reads back is never redacted.
 
 Two rules. A value under a name that says it is secret (``api_key``, ``HF_TOKEN``, ``password``) goes, whatever it looks like; a value that
 looks like a known kind of secret goes wherever it stands. Everything else stays, character by character. This is a safety net: it
@@ -11,11 +11,14 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from distill_core.secret_shapes import KNOWN
+
 REDACTED = "«redacted»"
 
 _SECRET_WORDS = (
-    r"token|secret|secrets|password|passwords|passwd|passphrase|pwd|credential|credentials|authorization|cookie|"
-    r"(?:api|access|private|secret|signing|encryption|ssh|account|auth|service)[_.-]?keys?"
+    r"token|secret|secrets|password|passwords|passwd|passphrase|passcode|pwd|credential|credentials|creds|authorization|cookie|dsn|"
+    r"connection[_.-]?string|conn[_.-]?str|webhook|webhook[_.-]?url|"
+    r"(?:api|access|private|secret|signing|encryption|ssh|account|auth|service|license|master|shared)[_.-]?keys?"
 )
 _NAME = rf"[A-Za-z0-9_.-]{{0,80}}?(?:{_SECRET_WORDS})"
 _HARMLESS_NAME = re.compile(
@@ -47,25 +50,24 @@ _HEX_KEY = re.compile(
     r"(?P<name>(?<![\w.-])[\w.-]{0,80}?(?:key|wandb|login|auth)[\w.-]{0,80}[\"']?[ ]*[:=]?[ ]*[\"']?)\b[0-9a-f]{40}\b",
     re.IGNORECASE,
 )
-_URL = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]{0,20}://)[^\s/'\"]*:[^\s/'\"]*@", re.IGNORECASE)
+_URL = re.compile(
+    r"(?P<scheme>\b[a-z][a-z0-9+.-]{0,20}://)[^\s/'\"]*:[^\s/'\"]*@"
+    r"|(?P<web>\b(?:https?|wss?|git\+https?)://)[^\s/'\"@]+@",  # without a colon: a token, but for ssh's git@
+    re.IGNORECASE,
+)
+_SIGNED_URL = re.compile(r"(?P<name>[?&](?:[\w-]*-)?(?:sig|signature)=)[^&\s'\"]+", re.IGNORECASE)
+_WEBHOOK = re.compile(
+    r"(?P<host>\bhttps://(?:hooks\.slack\.com/(?:services|workflows|triggers)/|discord(?:app)?\.com/api/webhooks/|"
+    r"[\w.-]+\.webhook\.office\.com/))[^\s'\"]+",
+    re.IGNORECASE,
+)
 _PEM = re.compile(
     r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----"
     r"(?:(?:(?!-----BEGIN).)*?-----END [A-Z0-9 ]*PRIVATE KEY-----"
     r"|(?:(?:\s|\\n)*[A-Za-z0-9+/=]{16,})*)",  # one whose end is cut off
     re.DOTALL,
 )
-_SHAPES = re.compile(
-    r"(?<![A-Za-z0-9_-])(?:"
-    r"sk-(?=[\w-]*[A-Z0-9])[\w-]{12,}"  # OpenAI, Anthropic and those who follow them
-    r"|hf_[A-Za-z0-9]{16,}|api_org_[A-Za-z0-9]{16,}"  # Hugging Face
-    r"|gh[pousr]_[A-Za-z0-9]{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}"  # GitHub, GitLab
-    r"|(?:AKIA|ASIA)[0-9A-Z]{16}"  # AWS
-    r"|xox[a-z]-[A-Za-z0-9-]{10,}"  # Slack
-    r"|AIza[\w-]{35}"  # Google
-    r"|wandb_v[0-9]+_\w{16,}"  # W&B
-    r"|eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"  # a JSON web token
-    r")|(?<=[Bb]earer )(?=\S*[A-Z0-9])[A-Za-z0-9._~+/=-]{12,}"
-)
+_BEARER = re.compile(r"(?<=[Bb]earer )(?=\S*[A-Z0-9])[A-Za-z0-9._~+/=-]{12,}")
 
 
 def redact_text(text: str) -> str:
@@ -75,7 +77,10 @@ def redact_text(text: str) -> str:
 
 def redact_mapping(data: Mapping[str, Any]) -> dict[str, Any]:
     """Plain data without its secrets, as new mappings and lists; values that are not plain data are taken over as they are."""
-    return {key: _redact_all(value) if _is_secret(key) else _redact_value(value) for key, value in data.items()}
+    return {
+        _redact_line(key): _redact_all(value) if _is_secret(key) else _redact_value(value)
+        for key, value in data.items()
+    }
 
 
 def _redact_value(value: Any) -> Any:
@@ -109,10 +114,12 @@ def _redact_line(text: str) -> str:
     """What needs no knowledge of YAML: key blocks, headers, URLs, assignments, flags, known shapes."""
     text = _PEM.sub(_redact_lines_of, text)
     text = _HEADER.sub(rf"\g<name>{REDACTED}", text)
-    text = _URL.sub(rf"\g<scheme>{REDACTED}@", text)
+    text = _URL.sub(lambda match: f"{match['scheme'] or match['web']}{REDACTED}@", text)
+    text = _SIGNED_URL.sub(rf"\g<name>{REDACTED}", text)
+    text = _WEBHOOK.sub(rf"\g<host>{REDACTED}", text)
     text = _ASSIGNMENT.sub(_redact_assignment, text)
     text = _HEX_KEY.sub(rf"\g<name>{REDACTED}", text)
-    return _SHAPES.sub(REDACTED, text)
+    return KNOWN.sub(REDACTED, _BEARER.sub(REDACTED, text))
 
 
 def _redact_lines_of(match: re.Match[str]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from distill_core.comparison.table import ComparisonTable
 from distill_core.durable import write_text
+from distill_core.redaction import redact_text
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --quiet: #888; }
@@ -40,23 +41,23 @@ def write_page(path: Path, title: str, table: ComparisonTable, clips: Mapping[st
     write_text(
         path,
         f"<!doctype html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n"
-        f"<meta name='viewport' content='width=device-width'>\n<title>{escape(title)}</title>\n"
-        f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n"
+        f"<meta name='viewport' content='width=device-width'>\n<title>{_shown(title)}</title>\n"
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{_shown(title)}</h1>\n"
         f"<p>Step {table.step}; each row from the same prompts and seeds, {table.lines[0].clips} clips.</p>\n"
         f"<div class='scroll'>{_figures(table)}</div>\n<div class='scroll'>{_players(clips)}</div>\n</body>\n</html>\n",
     )
 
 
 def _figures(table: ComparisonTable) -> str:
-    head = "".join(f"<th>{escape(header)}</th>" for header in table.headers)
-    body = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table.cells)
+    head = "".join(f"<th>{_shown(header)}</th>" for header in table.headers)
+    body = "\n".join("<tr>" + "".join(f"<td>{_shown(cell)}</td>" for cell in row) + "</tr>" for row in table.cells)
     return f"<table class='figures'>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
 
 def _players(clips: Mapping[str, Sequence[PageClip]]) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in clips)
+    head = "".join(f"<th>{_shown(name)}</th>" for name in clips)
     rows = "\n".join(
-        f"<tr><td>{escape(row[0].prompt)}</td>" + "".join(f"<td>{_player(clip)}</td>" for clip in row) + "</tr>"
+        f"<tr><td>{_shown(row[0].prompt)}</td>" + "".join(f"<td>{_player(clip)}</td>" for clip in row) + "</tr>"
         for row in zip(*clips.values(), strict=True)
     )
     return f"<table class='clips'>\n<thead><tr><th></th>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
@@ -64,5 +65,10 @@ def _players(clips: Mapping[str, Sequence[PageClip]]) -> str:
 
 def _player(clip: PageClip) -> str:
     data = base64.b64encode(clip.path.read_bytes()).decode("ascii")
-    label = escape(f"{clip.prompt}, seed {clip.seed}", quote=True)
+    label = _shown(f"{clip.prompt}, seed {clip.seed}")
     return f'<video autoplay loop muted playsinline aria-label="{label}" src="data:video/mp4;base64,{data}"></video>'
+
+
+def _shown(text: str) -> str:
+    """A text as the page has it: a page is made to be passed on, so secrets are taken out."""
+    return escape(redact_text(text), quote=True)

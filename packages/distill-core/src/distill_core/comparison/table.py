@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,6 +13,7 @@ from pydantic import TypeAdapter
 
 from distill_core.durable import aside, sealed, unsealed, write_text
 from distill_core.plugins.border import describe
+from distill_core.redaction import redact_mapping
 from distill_core.tracking.events import Events
 
 
@@ -76,9 +78,9 @@ class ComparisonTable:
         ]
 
     def write(self, path: Path) -> None:
-        """As JSON that carries its own hash."""
-        lines = [asdict(line) for line in self.lines]
-        write_text(path, sealed({"step": self.step, "settings": self.settings, "lines": lines}))
+        """As JSON that carries its own hash; of the settings a hash too, for they may hold anything."""
+        lines = [redact_mapping(asdict(line)) for line in self.lines]
+        write_text(path, sealed({"step": self.step, "settings": _hash(self.settings), "lines": lines}))
 
     @classmethod
     def read(
@@ -99,7 +101,12 @@ class ComparisonTable:
                 "record_damaged", f"{path} is damaged ({describe(error)}), and made anew; the file is now {aside(path)}"
             )
             return None
-        return cls(step, settings, headline, lines) if of == (step, json.loads(json.dumps(settings))) else None
+        return cls(step, settings, headline, lines) if of == (step, _hash(settings)) else None
+
+
+def _hash(settings: Mapping[str, Any]) -> str:
+    """Another one means other settings."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 _LINES = TypeAdapter(tuple[ComparedLine, ...])

@@ -50,7 +50,9 @@ class ContentHashes:
         news = {str(file): known for file, known in zip(files, found, strict=True)}
         if any(self._known.get(name) != known for name, known in news.items()):
             self._known |= news
-            write_text(self._path, sealed(_Record(files=self._known).model_dump(mode="json")))
+            write_text(
+                self._path, sealed(_Record(files=self._known).model_dump(mode="json")), 0o600
+            )  # paths may hold anything
         return [known.sha256 for known in found]
 
     def of_all(self, files: Iterable[tuple[str, Path]]) -> str:

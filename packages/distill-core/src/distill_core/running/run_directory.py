@@ -161,8 +161,8 @@ class RunDirectory:
         # The first file: by it the directory is known as a run's, whatever becomes of the others. For this machine alone: as it was said.
         write_text(self.resolved_yaml, signed(write_yaml(resolved)), 0o600)
         write_text(self.run_yaml, yaml_text, 0o600)
-        write_json(self.root / "plugins.json", plugins)
-        write_json(self.root / "environment.json", {**environment(), **place})
+        write_json(self.root / "plugins.json", [redact_mapping(row) for row in plugins])
+        write_json(self.root / "environment.json", redact_mapping({**environment(), **place}))
         events.note("started", "a process of this run begins")  # from here on, a run without events has lost them
 
     def close(self, reason: str, **details: Any) -> None:

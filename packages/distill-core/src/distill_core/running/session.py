@@ -11,10 +11,12 @@ from typing import Any
 from rich.console import Console
 
 from distill_core.comparison import ComparisonTable
+from distill_core.config.document import write_yaml
+from distill_core.durable import write_text
 from distill_core.errors import DistillError, StoppedError
 from distill_core.plugins.border import describe
 from distill_core.protocols.trainer import TrainingSummary
-from distill_core.redaction import redact_text
+from distill_core.redaction import redact_mapping
 from distill_core.running.build import Runtime, build
 from distill_core.running.preparation import Prepared
 from distill_core.running.run_directory import RunDirectory
@@ -74,7 +76,8 @@ def _locked(
         with stopping.at_once(), console.status("loading") if console.is_terminal else progress.aside("loading"):
             runtime = build(prepared, directory, plugins, events, progress, stopping)
         announce(runtime.start, run.config.training.max_train_steps, console)
-        outcome = _trained(runtime, directory, redact_text(run.loaded.text), run.method.name, stopping)
+        told = write_yaml(redact_mapping(run.to_mapping()))
+        outcome = _trained(runtime, directory, told, run.method.name, stopping)
         reason = "completed"
         details = {"step": outcome.training.step, "seconds": round(outcome.training.seconds, 1)}
         return outcome
@@ -116,11 +119,11 @@ def announce(start: int, last: int, console: Console) -> None:
 
 
 def _trained(runtime: Runtime, directory: RunDirectory, redacted_yaml: str, method: str, stopping: Stopping) -> Outcome:
-    """Train and compare, with the trackers open; they get the run's YAML first."""
+    """Train and compare, with the trackers open; they get the resolved run first, which has no comments."""
     try:
         copy = directory.trackers / "run.yaml"
         copy.parent.mkdir(exist_ok=True)
-        copy.write_text(redacted_yaml, encoding="utf-8")
+        write_text(copy, redacted_yaml)
         runtime.trackers.file(copy, "run.yaml")
         summary = runtime.trainer.run()
         return Outcome(summary, _compared(runtime, summary.step, f"{method}: {directory.root.name}"))

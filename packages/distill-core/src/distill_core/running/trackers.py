@@ -7,6 +7,7 @@ from typing import Any
 
 from distill_core.config.schema import Tracking
 from distill_core.protocols.tracker import Tracker
+from distill_core.redaction import redact_mapping, redact_text
 from distill_core.running.run_directory import RunDirectory
 from distill_core.tracking.events import Events
 from distill_core.tracking.fanout import Trackers
@@ -20,6 +21,7 @@ def open_trackers(
 
     A run that goes on from ``resumed_step`` makes the figures after it again; one that starts makes those of step 0 too.
     """
+    told = _without_secrets(settings, events)
     first_step = resumed_step + 1 if resumed_step else 0
     others: list[Tracker] = []
     for name in settings.trackers:
@@ -27,9 +29,23 @@ def open_trackers(
             case "wandb" if settings.wandb_mode != "disabled":
                 from distill_core.tracking.wandb import WandbTracker
 
-                others.append(WandbTracker(settings, directory.trackers / "wandb", directory.root.name, config))
+                others.append(
+                    WandbTracker(told, directory.trackers / "wandb", redact_text(directory.root.name), config)
+                )
             case "tensorboard":
                 from distill_core.tracking.tensorboard import TensorBoardTracker
 
                 others.append(TensorBoardTracker(directory.trackers / "tensorboard", first_step))
     return Trackers(JsonlTracker(directory.metrics, first_step, events), others, events)
+
+
+def _without_secrets(settings: Tracking, events: Events) -> Tracking:
+    """The settings that a service is told, without what looks like a secret; a person is told that it was left out."""
+    names = {
+        name: value for name in ("project", "entity", "run_name") if (value := settings.model_dump()[name]) is not None
+    }
+    told = redact_mapping(names)
+    for name, value in names.items():
+        if told[name] != value:
+            events.warn("redacted", f"tracking.{name} holds what looks like a secret; trackers get {told[name]!r}")
+    return settings.model_copy(update=told)

@@ -14,6 +14,7 @@ from distill_core.config.schema import Validation
 from distill_core.protocols.model import Sampler
 from distill_core.protocols.tracker import Tracker
 from distill_core.protocols.validator import SampledVideo, ValidationRequest
+from distill_core.redaction import redact_text
 from distill_core.sampling.measures import Measures
 from distill_core.stopping import Stopping
 from distill_core.tracking.events import Events
@@ -41,8 +42,8 @@ def completed(
 
 
 def slug(prompt: str, length: int = 48) -> str:
-    """A prompt as part of a file name: letters, digits and hyphens only, so that it cannot leave its folder."""
-    return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:length] or "empty"
+    """A prompt as part of a file name: letters, digits and hyphens only, so that it cannot leave its folder; no secrets."""
+    return re.sub(r"[^a-z0-9]+", "-", redact_text(prompt).lower()).strip("-")[:length] or "empty"
 
 
 def tracked_name(index: int, video: SampledVideo) -> str:

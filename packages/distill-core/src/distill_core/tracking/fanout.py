@@ -1,11 +1,18 @@
-"""Several trackers as one. A tracker that fails is reported once and left out from then on: training does not depend on it."""
+"""Several trackers as one, behind one gate. A tracker that fails is reported once and left out: training does not depend on it.
+
+Whatever a tracker gets while a run goes on passes here: names, captions, texts. Secrets are taken out; figures and videos stay as they are.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from distill_core.durable import write_text
+from distill_core.plugins.border import describe
 from distill_core.protocols.tracker import Tracker
+from distill_core.redaction import redact_text
 from distill_core.tracking.events import Events
 
 
@@ -26,21 +33,31 @@ class Trackers:
                 self.others.remove(tracker)
                 self.events.warn(
                     "tracker_failed",
-                    f"{type(tracker).__name__} failed and is left out: {type(error).__name__}: {error}",
+                    f"{type(tracker).__name__} failed and is left out: {describe(error)}",
                 )
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Scalars of one step."""
-        self._each(lambda tracker: tracker.log(metrics, step))
+        figures = {redact_text(name): value for name, value in metrics.items()}
+        self._each(lambda tracker: tracker.log(figures, step))
 
     def video(self, name: str, path: Path, caption: str, step: int) -> None:
         """An mp4 file."""
-        self._each(lambda tracker: tracker.video(name, path, caption, step))
+        self._each(lambda tracker: tracker.video(redact_text(name), path, redact_text(caption), step))
 
     def file(self, path: Path, name: str) -> None:
-        """A file to keep."""
+        """A text file to keep. One with secrets in it stays here, and a copy without them goes."""
+        text = path.read_text(encoding="utf-8")
+        harmless = "".join(part if _EMBEDDED.fullmatch(part) else redact_text(part) for part in _EMBEDDED.split(text))
+        if harmless != text:
+            path = path.with_name(f"redacted-{path.name}")
+            write_text(path, harmless)
         self._each(lambda tracker: tracker.file(path, name))
 
     def finish(self) -> None:
         """Flush and close every tracker."""
         self._each(lambda tracker: tracker.finish())
+
+
+_EMBEDDED = re.compile(r"(\bdata:[\w/+.-]+;base64,[A-Za-z0-9+/=]*)")
+"""A clip or a picture inside a page: its letters are no text."""

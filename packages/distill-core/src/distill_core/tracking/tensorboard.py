@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from distill_core.errors import ConfigError, Problem
+from distill_core.redaction import redact_text
 
 
 class TensorBoardTracker:
@@ -30,7 +31,7 @@ class TensorBoardTracker:
 
     def video(self, name: str, path: Path, caption: str, step: int) -> None:
         """Where the mp4 file lies."""
-        self.writer.add_text(name, f"{caption}: {path}", step)
+        self.writer.add_text(name, redact_text(f"{caption}: {path}"), step)
 
     def file(self, path: Path, name: str) -> None:
         """A text file's content."""

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from distill_core.durable import appending, aside, sealed, unsealed, write_text
 from distill_core.errors import DataError
+from distill_core.redaction import redact_mapping
 
 MOST_BAD = 0.1
 """The share of rows that a run passes over at most; more than that is no accident."""
@@ -90,7 +91,7 @@ class Quarantine:
                 continue
             self._indices.add(row.index)
             with appending(self._path) as file:
-                file.write(sealed({"data": self._fingerprint, **asdict(row)}, indent=None) + "\n")
+                file.write(sealed({"data": self._fingerprint, **redact_mapping(asdict(row))}, indent=None) + "\n")
             self._listener(row)
             if len(self._indices) > self._most:
                 raise DataError(

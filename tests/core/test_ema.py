@@ -47,3 +47,24 @@ def test_average_of_half_precision_weights_is_kept_in_single() -> None:
     average.update({"w": weight}, 1)
     assert average.shadow["w"].dtype == torch.float32
     assert average.shadow["w"][0].item() > 1.0
+
+
+def test_a_broken_step_leaves_the_average_bitwise() -> None:
+    weight = nn.Parameter(torch.tensor([-0.0, 3.0e38, 1.0]))
+    average = WeightAverage({"w": weight}, decay=0.5)
+    before = average.shadow["w"].numpy().tobytes()
+    weight.data = torch.tensor([float("nan"), -3.0e38, 2.0])
+    average.update({"w": weight}, 1, torch.ones(()))
+    assert average.shadow["w"].numpy().tobytes() == before
+    average.update({"w": weight}, 2, torch.zeros(()))
+    assert average.shadow["w"][2].item() == 1.5
+
+
+def test_an_average_is_the_same_whether_steps_are_judged_or_not() -> None:
+    weight = nn.Parameter(torch.randn(64))
+    plain, judged = (WeightAverage({"w": weight}, decay=0.9, start_step=1) for _ in range(2))
+    for step in (1, 2, 3):
+        weight.data = torch.randn(64)
+        plain.update({"w": weight}, step)
+        judged.update({"w": weight}, step, torch.zeros(()))
+    assert torch.equal(plain.shadow["w"], judged.shadow["w"])

@@ -79,7 +79,8 @@ def test_step_clips_at_the_roles_norm_and_returns_the_norm_before() -> None:
     model = nn.Linear(2, 1, bias=False)
     optimizer = RoleOptimizer(dict(model.named_parameters()), Optimization(max_grad_norm=1.0, betas=(0.0, 0.9)), 1)
     model.weight.grad = torch.tensor([[3.0, 4.0]])
-    assert optimizer.step().item() == pytest.approx(5.0)
+    assert optimizer.clip().item() == pytest.approx(5.0)
+    optimizer.step()
     # β1 = 0: exp_avg is the clipped gradient (0.6, 0.8)
     torch.testing.assert_close(optimizer.adamw.state[model.weight]["exp_avg"], torch.tensor([[0.6, 0.8]]))
     assert model.weight.grad is None
@@ -119,4 +120,22 @@ def test_the_rate_that_is_told_is_the_one_that_was_used_also_after_a_resume() ->
 def test_the_norm_of_no_gradients_lies_with_the_weights() -> None:
     """Where a role that steps got no gradient, the norm would be a tensor of the CPU: a figure that forces a sync, or fails to add."""
     optimizer = RoleOptimizer({"weight": nn.Parameter(torch.ones(1, device="meta"))}, Optimization(), 1)
-    assert optimizer.step().device.type == "meta"
+    assert optimizer.clip().device.type == "meta"
+
+
+def test_a_broken_step_leaves_weights_and_moments_bitwise_and_its_gradients_are_gone() -> None:
+    model = nn.Linear(3, 2)
+    optimizer = RoleOptimizer(dict(model.named_parameters()), Optimization(learning_rate=1e-2), 5)
+    trained(optimizer, model, 2)
+    names = ("step", "exp_avg", "exp_avg_sq")
+    state = [[optimizer.adamw.state[weight][name] for name in names] for weight in model.parameters()]
+    tensors = [*model.parameters(), *(tensor for each in state for tensor in each)]
+    before = [tensor.detach().clone() for tensor in tensors]
+    for weight in model.parameters():
+        weight.grad = torch.full_like(weight, math.nan)
+    optimizer.clip()
+    optimizer.step(torch.ones(()))
+    assert all(torch.equal(now, then) for now, then in zip(tensors, before, strict=True))
+    assert all(weight.grad is None for weight in model.parameters())
+    trained(optimizer, model, 1)
+    assert not any(torch.equal(now, then) for now, then in zip(tensors, before, strict=True))

@@ -189,6 +189,9 @@ class Training(Optimization):
     """Micro-steps per training step."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Key of all randomness of the run."""
+    on_nonfinite: Literal["stop", "skip", "rollback"] = "stop"
+    """A step with a loss or a gradient that is NaN or infinite changes no weight. stop: end the run, naming the rows of the data. skip:
+    go on without the step. rollback: go back to the last checkpoint, and on with the rows that follow."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Dtype of a forward pass. auto: bf16 on a GPU, fp32 on a CPU. Master weights, losses and optimizer state stay fp32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -22,6 +22,10 @@ class Tracker(Protocol):
         """A file to keep with the run, under ``name``."""
         ...
 
+    def go_back(self, step: int) -> None:
+        """The run is at ``step`` again: what was told of later steps is about to be told anew, with other figures."""
+        ...
+
     def finish(self) -> None:
         """Flush and close."""
         ...

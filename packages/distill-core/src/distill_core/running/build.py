@@ -276,5 +276,6 @@ def schedule_of(run: ResolvedRun) -> Schedule:
         save_interval=config.checkpoint.interval,
         validation_interval=config.validation.interval,
         validate_at_start=config.validation.at_start,
+        on_nonfinite=config.training.on_nonfinite,
         sparsity=run.sparsity,
     )

@@ -16,6 +16,7 @@ MAY_CHANGE = (
     "metrics",
     "checkpoint",
     "training.max_train_steps",
+    "training.on_nonfinite",
     "data.num_workers",
     "data.on_bad_row",
 )

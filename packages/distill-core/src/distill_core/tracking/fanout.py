@@ -54,6 +54,10 @@ class Trackers:
             write_text(path, harmless)
         self._each(lambda tracker: tracker.file(path, name))
 
+    def go_back(self, step: int) -> None:
+        """What was told of later steps does not count."""
+        self._each(lambda tracker: tracker.go_back(step))
+
     def finish(self) -> None:
         """Flush and close every tracker."""
         self._each(lambda tracker: tracker.finish())

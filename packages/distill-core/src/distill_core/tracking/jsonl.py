@@ -48,6 +48,13 @@ class JsonlTracker:
     def file(self, path: Path, name: str) -> None:
         """Files lie in the run directory already."""
 
+    def go_back(self, step: int) -> None:
+        """Drop the lines of later steps."""
+        lines = _whole_lines(self.path.read_bytes()) if self.path.exists() else []
+        write_text(
+            self.path, "".join(line for line in lines if (found := _step_of(line)) is not None and found <= step)
+        )
+
     def finish(self) -> None:
         """Nothing is buffered."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from distill_core.errors import ConfigError, Problem
@@ -22,7 +23,8 @@ class TensorBoardTracker:
             raise ConfigError(
                 [Problem("tracking.trackers", "tensorboard is not installed; pip install 'distill-core[tensorboard]'")]
             ) from error
-        self.writer = SummaryWriter(str(folder), purge_step=first_step)
+        self._open = partial(SummaryWriter, str(folder))
+        self.writer = self._open(purge_step=first_step)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Scalars of one step."""
@@ -36,6 +38,11 @@ class TensorBoardTracker:
     def file(self, path: Path, name: str) -> None:
         """A text file's content."""
         self.writer.add_text(name, f"```\n{path.read_text(encoding='utf-8')}\n```")
+
+    def go_back(self, step: int) -> None:
+        """Hide what was told of later steps."""
+        self.writer.close()
+        self.writer = self._open(purge_step=step + 1)
 
     def finish(self) -> None:
         """Flush and close."""

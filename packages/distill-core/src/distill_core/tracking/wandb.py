@@ -41,6 +41,9 @@ class WandbTracker:
         shutil.copyfile(path, copy)
         self.run.save(str(copy), base_path=self.run.dir, policy="now")
 
+    def go_back(self, step: int) -> None:
+        """W&B cannot forget a step: its curves go on where the run gets further than it was."""
+
     def finish(self) -> None:
         """Upload the rest and close."""
         self.run.finish()

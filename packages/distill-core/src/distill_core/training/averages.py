@@ -22,11 +22,16 @@ class WeightAverage:
         self.shadow = {name: parameter.detach().float().clone() for name, parameter in parameters.items()}
 
     @torch.no_grad()
-    def update(self, parameters: Mapping[str, Tensor], step: int) -> None:
-        """Take in the weights after training step ``step``."""
+    def update(self, parameters: Mapping[str, Tensor], step: int, broken: Tensor | None = None) -> None:
+        """Take in the weights after training step ``step``. ``broken``: a scalar on the device; 1 leaves the average bitwise as it is."""
         weight = 1.0 if step <= self.start_step else 1.0 - self.decay
-        current = [parameters[name].detach().float() for name in self.shadow]
-        torch._foreach_lerp_(list(self.shadow.values()), current, weight)
+        if broken is None:
+            current = [parameters[name].detach().float() for name in self.shadow]
+            torch._foreach_lerp_(list(self.shadow.values()), current, weight)
+            return
+        for name, shadow in self.shadow.items():
+            moved = torch.lerp(shadow, parameters[name].detach().float(), weight)
+            torch.where(broken > 0, shadow, moved, out=shadow)
 
     @contextmanager
     def applied(self, parameters: Mapping[str, Tensor]) -> Iterator[None]:

@@ -63,6 +63,13 @@ def _shape(schedule: LrSchedule, settings: Optimization, progress: float) -> flo
             return floor + (1.0 - floor) * math.pow(1.0 - progress, settings.lr_power)
 
 
+class _GuardedAdamW(torch.optim.AdamW):
+    """AdamW whose fused update does nothing where ``found_inf``, a float32 scalar on the device, is 1; then no state moves either."""
+
+    grad_scale: Tensor | None = None
+    found_inf: Tensor | None = None
+
+
 class RoleOptimizer:
     """AdamW of one role with its learning rate and its clipping.
 
@@ -77,7 +84,7 @@ class RoleOptimizer:
         self.updates = 0
         self.span = Span(settings.lr_warmup_steps, 0.0, total_updates)
         self.parameters = parameters
-        self.adamw = torch.optim.AdamW(
+        self.adamw = _GuardedAdamW(
             list(parameters.values()),
             lr=settings.learning_rate,
             betas=settings.betas,
@@ -104,17 +111,24 @@ class RoleOptimizer:
         """So many updates follow in the run. Where that is not what its schedule was made for, it ends with the run all the same."""
         self.span = self.span.ending_at(self.updates + updates, self.updates)
 
-    def step(self) -> Tensor:
-        """Clip, update at the scheduled rate, clear the gradients. Returns the norm before clipping, on the device."""
+    def clip(self) -> Tensor:
+        """Scale the gradients down to the role's limit. Returns their norm before that, on the device."""
         limit = math.inf if self.settings.max_grad_norm is None else self.settings.max_grad_norm
         parameters = list(self.parameters.values())
-        norm = nn.utils.clip_grad_norm_(parameters, limit, foreach=True).to(parameters[0].device)
+        return nn.utils.clip_grad_norm_(parameters, limit, foreach=True).to(parameters[0].device)
+
+    def step(self, broken: Tensor | None = None) -> None:
+        """Update at the scheduled rate, and clear the gradients.
+
+        ``broken``: a float32 scalar on the device; where it is 1, weights and moments stay bitwise as they are. The update counts all
+        the same: the host does not know, and schedules end with the run.
+        """
+        self.adamw.found_inf = broken
         for group in self.adamw.param_groups:
             group["lr"] = self.learning_rate
         self.adamw.step()
         self.updates += 1
         self.clear()
-        return norm
 
     def clear(self) -> None:
         """Drop the gradients."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
+from torch import Tensor
 
 from distill_core.checkpoint import Checkpoints
 from distill_core.config.sparsity import SparsityRamp
@@ -21,9 +22,16 @@ from distill_core.stopping import Stopping
 from distill_core.tracking.events import Events
 from distill_core.tracking.progress import Progress
 from distill_core.training.draws import KeyedDraw
+from distill_core.training.guard import FiniteGuard
 from distill_core.training.metrics import MetricWindow
+from distill_core.training.optimization import RoleOptimizer
 from distill_core.training.roles import RoleHandle
 from distill_core.training.state import TrainingState
+
+MOST_SKIPPED = 10
+"""So many broken steps one after another are no accident of the data."""
+MOST_ROLLBACKS = 3
+"""So often a run goes back to one checkpoint: by then other rows do not help."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,7 @@ class Schedule:
         save_interval: steps per checkpoint.
         validation_interval: steps per validation.
         validate_at_start: also validate before the first step.
+        on_nonfinite: what a step that is not finite leads to; nothing of it is applied in any case.
         sparsity: how sparse attention grows; None where the method asks for none. Validation is at its target.
     """
 
@@ -48,6 +57,7 @@ class Schedule:
     save_interval: int | None
     validation_interval: int | None
     validate_at_start: bool
+    on_nonfinite: Literal["stop", "skip", "rollback"] = "stop"
     sparsity: SparsityRamp | None = None
 
 
@@ -92,6 +102,10 @@ class DistillTrainer:
         self.validator = validator
         self.stopping = stopping
         self.window = MetricWindow()
+        self.guard = FiniteGuard(device, freeze=schedule.on_nonfinite != "skip")
+        self._skipped = 0
+        self._last_skipped = self._in_a_row = 0
+        self._rollbacks: list[int] = []
 
     def run(self) -> TrainingSummary:
         """Train from after ``start`` to the last step.
@@ -105,20 +119,32 @@ class DistillTrainer:
             self.validate(self.start)
         self._heed(self.start)
         with self.progress.training(first, last):
-            for step in range(first, last + 1):
-                self.train_step(step)
-                self.progress.advance(step)
-                if self._due(step, self.schedule.log_interval):
-                    self.log(step)
-                saved = self._due(step, self.schedule.save_interval) or step == last
-                if saved:
-                    self.save(step)
-                if self._due(step, self.schedule.validation_interval) and self.stopping.asked is None:
-                    self.validate(step)
-                if self.stopping.asked is not None and not saved:
-                    self.save(step)
+            step = self.start
+            while step < last:
+                step += 1
+                try:
+                    self._advance(step)
+                except NonFiniteError as error:
+                    step = self._gone_back(step, error)
                 self._heed(step)
         return TrainingSummary(max(last, self.start), time.monotonic() - started, self.checkpoints.latest())
+
+    def _advance(self, step: int) -> None:
+        """Train a step, and do what is due after it."""
+        self.train_step(step)
+        self.progress.advance(step)
+        if self._due(step, self.schedule.log_interval):
+            self.log(step)
+        validates = self._due(step, self.schedule.validation_interval)
+        saves = self._due(step, self.schedule.save_interval) or step == self.schedule.max_steps
+        if saves:
+            self.save(step)
+        elif validates:
+            self._refuse_broken(step)
+        if validates and self.stopping.asked is None:
+            self.validate(step)
+        if self.stopping.asked is not None and not saves:
+            self.save(step)
 
     def _owes_validation(self) -> bool:
         """Whether the step to start from has a validation to come: at the very start, or one that an earlier process was kept from."""
@@ -149,32 +175,44 @@ class DistillTrainer:
             torch.manual_seed(key_bits(self.schedule.seed, step, micro_step, "global"))
             for loss in self.method.losses(batch, draw):
                 (loss.value / self.schedule.accumulation).backward()
+                self.guard.see(step, loss.name, loss.value, [row.id for row in rows])
                 self.window.add(loss.name, loss.value)
                 for name, value in loss.metrics.items():
                     self.window.add(name, value)
         due = self.method.roles_to_step(step)
-        for name in due:
-            self._step_role(self.state.roles[name], step)
+        norms = {name: self._optimizer(name).clip() for name in due}
+        broken = self.guard.judge(step, {f"grad_norm/{name}": norm for name, norm in norms.items()})
+        for name, norm in norms.items():
+            self.window.add(f"grad_norm/{name}", norm)
+            self._step_role(self.state.roles[name], step, broken)
         for name, role in self.state.roles.items():
             if name not in due and role.optimizer is not None:
                 role.optimizer.clear()  # no checkpoint holds gradients: one that outlived its step would be lost by a resume
 
-    def _step_role(self, role: RoleHandle, step: int) -> None:
-        assert role.optimizer is not None, f"the method steps {role.name}, which is frozen"
-        self.window.add(f"grad_norm/{role.name}", role.optimizer.step())
+    def _optimizer(self, name: str) -> RoleOptimizer:
+        optimizer = self.state.roles[name].optimizer
+        assert optimizer is not None, f"the method steps {name}, which is frozen"
+        return optimizer
+
+    def _step_role(self, role: RoleHandle, step: int, broken: Tensor) -> None:
+        """Update weights and average, unless the step is ``broken``."""
+        self._optimizer(role.name).step(broken)
         if role.average is not None:
-            role.average.update(role.trained_parameters(), step)
+            role.average.update(role.trained_parameters(), step, broken)
 
     def log(self, step: int) -> None:
-        """Bring the window's means to the host, refuse non-finite ones, and track them."""
+        """Bring the window's means to the host, answer what was not finite, and track them."""
         figures = self.window.means()
+        self._settle()
+        if self._skipped:
+            figures["skipped_steps"], self._skipped = self._skipped, 0
+        elif self.window.left_out:
+            left_out = ", ".join(f"{name} ({count} times)" for name, count in self.window.left_out.items())
+            self.events.warn(
+                "not_finite", f"not finite by step {step}, and left out of its mean: {left_out}", step=step
+            )
         if not figures:
             return
-        broken = [name for name, value in figures.items() if not math.isfinite(value)]
-        if broken:
-            raise NonFiniteError(
-                f"{', '.join(broken)} not finite at step {step}, or in the {self.schedule.log_interval} steps before. {self._remedy()}"
-            )
         for role in self.state.roles.values():
             if role.optimizer is not None:
                 figures[f"learning_rate/{role.name}"] = role.optimizer.last_learning_rate
@@ -193,13 +231,45 @@ class DistillTrainer:
     def save(self, step: int) -> None:
         """Publish a checkpoint, of finite figures only."""
         self.log(step)
-        broken = [name for name, tensor in self.state.tensors().items() if not tensor.isfinite().all()]
-        if broken:
-            raise NonFiniteError(
-                f"{', '.join(broken[:3])} not finite after the update of step {step}; nothing is saved. {self._remedy()}"
-            )
+        self._refuse_broken(step)
         with self.stopping.held("finishing a checkpoint first"):
             self.checkpoints.save(self.state, step, self.method.validation(step))
+
+    def _settle(self) -> None:
+        """Count and tell the steps that were not applied. Raises NonFiniteError where they are not to be passed over."""
+        for broken in self.guard.broken_steps():
+            if self.schedule.on_nonfinite != "skip":
+                raise NonFiniteError(f"{broken}; nothing of it was applied")
+            self._skipped += 1
+            self._in_a_row = self._in_a_row + 1 if broken.step == self._last_skipped + 1 else 1
+            self._last_skipped = broken.step
+            self.events.warn("step_skipped", f"{broken}; the step is skipped", step=broken.step)
+            if self._in_a_row == MOST_SKIPPED:
+                raise NonFiniteError(f"{broken}; {MOST_SKIPPED} steps one after another were like this")
+
+    def _refuse_broken(self, step: int) -> None:
+        """Raise NonFiniteError where a checkpoint or a validation would be of weights that an update broke."""
+        self._settle()
+        broken = [name for name, tensor in self.state.tensors().items() if not tensor.isfinite().all()]
+        if broken:
+            raise NonFiniteError(f"{', '.join(broken[:3])} not finite after the update of step {step}")
+
+    def _gone_back(self, step: int, error: NonFiniteError) -> int:
+        """The step of the last checkpoint, which the run is at again; the rows drawn since are not drawn again.
+
+        Raises NonFiniteError with the remedy, where that is not wanted, not possible, or has not helped.
+        """
+        good = self.checkpoints.newest_good() if self.schedule.on_nonfinite == "rollback" else None
+        if good is None or self._rollbacks.count(good.step) == MOST_ROLLBACKS:
+            again = "" if good is None else f", after {MOST_ROLLBACKS} times back to {good.path}"
+            raise NonFiniteError(f"{error}{again}. {self._remedy()}") from error
+        self._rollbacks.append(good.step)
+        self.state.go_back(good)
+        self.window.clear()
+        self.guard.thaw()
+        self.tracker.go_back(good.step)
+        self.events.warn("rolled_back", f"{error}; back to {good.path}, and on with the rows that follow", step=step)
+        return good.step
 
     def _remedy(self) -> str:
         """How a run that broke can go on."""
@@ -207,7 +277,7 @@ class DistillTrainer:
         start = "from the start, as nothing was saved" if newest is None else f"from {newest}"
         return (
             "Lower the learning rates or max_grad_norm and add `checkpoint.resume=changed` to the command: "
-            f"the run then goes on {start}, with the new settings"
+            f"the run then goes on {start}, with the new settings; training.on_nonfinite says what else can be done"
         )
 
     def _due(self, step: int, interval: int | None) -> bool:

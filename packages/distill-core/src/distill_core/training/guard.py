@@ -1,0 +1,99 @@
+"""Whether a training step is finite, judged on the device before any weight changes; the host hears of it when it asks.
+
+What follows from a step that is not (stop, skip, roll back) is the trainer's to decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class BrokenStep:
+    """A step of which nothing was applied.
+
+    Attributes:
+        step: the training step.
+        what: the losses and gradient norms that were not finite.
+        rows: ids of the data's rows that were in them.
+    """
+
+    step: int
+    what: tuple[str, ...]
+    rows: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"{', '.join(self.what)} not finite at step {self.step}, made from rows {', '.join(map(repr, self.rows))}"
+        )
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A loss or a norm, and the rows that are in it."""
+
+    step: int
+    name: str
+    rows: tuple[str, ...]
+
+
+class FiniteGuard:
+    """Sees each loss and each gradient norm of a step. Costs no transfer until :meth:`broken_steps` is asked for.
+
+    ``freeze``: after a broken step no step is applied any more, until :meth:`thaw`.
+    """
+
+    def __init__(self, device: torch.device, *, freeze: bool) -> None:
+        self._freeze = freeze
+        self._device = device
+        self._seen: list[_Seen] = []
+        self._flags: list[Tensor] = []
+        self._judged = 0
+        self._broken = self._none()
+
+    def _none(self) -> Tensor:
+        return torch.zeros((), dtype=torch.float32, device=self._device)
+
+    def see(self, step: int, name: str, value: Tensor, rows: Sequence[str]) -> None:
+        """A loss, or a norm, of a step that has not been judged yet."""
+        self._seen.append(_Seen(step, name, tuple(rows)))
+        self._flags.append(value.detach().isfinite().all().logical_not())
+
+    def judge(self, step: int, norms: Mapping[str, Tensor]) -> Tensor:
+        """1 if the step must not be applied, 0 if it may: a float32 scalar on the device. ``norms``: of all gradients, by name."""
+        rows = dict.fromkeys(row for seen in self._seen[self._judged :] for row in seen.rows)
+        for name, norm in norms.items():
+            self.see(step, name, norm, tuple(rows))
+        flags = self._flags[self._judged :]
+        broken = torch.stack(flags).any().float() if flags else self._none()
+        self._judged = len(self._flags)
+        self._broken = torch.maximum(broken, self._broken) if self._freeze else broken
+        return self._broken
+
+    def broken_steps(self) -> list[BrokenStep]:
+        """The steps since the last call that were not applied for what they saw, with one transfer."""
+        if not self._flags:
+            return []
+        found = torch.stack(self._flags).tolist()
+        broken: dict[int, list[_Seen]] = {}
+        for seen, flag in zip(self._seen, found, strict=True):
+            if flag:
+                broken.setdefault(seen.step, []).append(seen)
+        self._seen, self._flags, self._judged = [], [], 0
+        return [_broken_step(step, seen) for step, seen in broken.items()]
+
+    def thaw(self) -> None:
+        """Apply steps again, and forget what was seen."""
+        self._seen, self._flags, self._judged = [], [], 0
+        self._broken = self._none()
+
+
+def _broken_step(step: int, seen: Sequence[_Seen]) -> BrokenStep:
+    """Where a loss is broken, the gradient is because of it, and only the loss's rows are to blame."""
+    narrowest = min(len(each.rows) for each in seen)
+    rows = dict.fromkeys(row for each in seen if len(each.rows) == narrowest for row in each.rows)
+    return BrokenStep(step, tuple(dict.fromkeys(each.name for each in seen)), tuple(rows))

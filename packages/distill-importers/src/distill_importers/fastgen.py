@@ -1,0 +1,141 @@
+"""FastGen: a Python config, or the YAML that a run of it writes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distill_importers.reading import BASE
+from distill_importers.tables import NOTHING, Config, Default, Key, Trainer, UnlikeError
+from distill_importers.values import axis, or_none_if_zero, precision
+
+_NETWORKS = {
+    "Wan_1_3B_Config": "Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
+    "Wan_14B_Config": "Wan-AI/Wan2.1-T2V-14B-Diffusers",
+    "Wan22_T2V_5B_Config": "Wan-AI/Wan2.2-TI2V-5B-Diffusers",
+}
+_NO_GAN = "there is no GAN term here: the run trains without one"
+_ITS_OWN = "is the trainer's own, and needs no setting here"
+
+
+def _method(config: Config) -> Any:
+    said = f"{config.get(BASE, '')} {config.get('model_class._target_', config.get('model_class', ''))}".lower()
+    if "dmd2" in said:
+        return "dmd2"
+    return "finetune" if "sft" in said else NOTHING
+
+
+def _folder(value: Any, _: Config) -> str:
+    if value not in _NETWORKS:
+        raise UnlikeError(f"there is no model here for {value}; name a folder in diffusers format by `path` of the role")
+    return _NETWORKS[value]
+
+
+def _roles(place: str) -> Any:
+    def path(config: Config) -> Any:
+        """The folder of a role that the config does not name: the network's."""
+        network = config.get("model.net", "")
+        return _NETWORKS.get(str(network), NOTHING) if _method(config) == "dmd2" or place == "student" else NOTHING
+
+    return path
+
+
+def _of_dmd(value: Any) -> Any:
+    return lambda config: value if _method(config) == "dmd2" else NOTHING
+
+
+def _of_a_thousand(value: Any, _: Config) -> list[float]:
+    steps = [round(float(each) * 1000.0, 6) for each in value]
+    return steps[:-1] if len(steps) > 1 and steps[-1] == 0 else steps
+
+
+def _shift_of(config: Config) -> Any:
+    kind = config.get("model.sample_t_cfg.time_dist_type", "uniform")
+    return 5.0 if kind == "shifted" else 1.0 if kind == "uniform" else NOTHING
+
+
+def _distribution(value: Any, _: Config) -> Any:
+    if value not in ("shifted", "uniform"):
+        raise UnlikeError(f"scores are drawn uniformly and shifted here (pipeline_config.flow_shift), not {value}")
+    return NOTHING
+
+
+def _accumulation(value: Any, config: Config) -> Any:
+    batch = int(config.get("dataloader_train.batch_size", 1))
+    if int(value) % batch:
+        raise UnlikeError(f"is no multiple of the batch of {batch}; set training.gradient_accumulation_steps")
+    return int(value) // batch
+
+
+KEYS = (
+    Key("trainer.max_iter", ("training.max_train_steps",), "runs one iteration fewer there than it says", lambda value, _: int(value) - 1),
+    Key("trainer.logging_iter", ("tracking.log_interval",)),
+    Key("trainer.save_ckpt_iter", ("checkpoint.interval",)),
+    Key("trainer.batch_size_global", ("training.gradient_accumulation_steps",), "over all GPUs there; here by accumulation in one process", _accumulation),
+    Key("trainer.seed", ("training.seed",), "draws are keyed here: the same seed gives other numbers"),
+    Key("trainer.callbacks.grad_clip.grad_norm", ("roles.student.max_grad_norm",), "of the student alone, there and here", or_none_if_zero),
+    Key("trainer.**", (), _ITS_OWN),
+    Key("model.net", ("roles.student.path",), value=_folder),
+    Key("model.teacher", ("roles.teacher.path",), value=_folder),
+    Key("model.fake_score_net", ("roles.critic.path",), value=_folder),
+    Key("model.net_optimizer.lr", ("training.learning_rate",)),
+    Key("model.net_optimizer.betas", ("training.betas",), "", lambda value, _: list(value)),
+    Key("model.net_optimizer.weight_decay", ("training.weight_decay",)),
+    Key("model.net_optimizer.**", (), _ITS_OWN),
+    Key("model.fake_score_optimizer.lr", ("roles.critic.learning_rate",)),
+    Key("model.fake_score_optimizer.betas", ("roles.critic.betas",), "", lambda value, _: list(value)),
+    Key("model.fake_score_optimizer.weight_decay", ("roles.critic.weight_decay",)),
+    Key("model.fake_score_optimizer.**", (), _ITS_OWN),
+    Key("model.discriminator.**", (), _NO_GAN),
+    Key("model.discriminator_optimizer.**", (), _NO_GAN),
+    Key("model.gan_loss_weight_gen", (), _NO_GAN, matters=lambda value, _: bool(value)),
+    Key("model.gan_*", (), _NO_GAN),
+    Key("model.precision", ("training.precision",), "of forward passes here; trained weights and AdamW's state stay fp32, and do not there", precision),
+    Key("model.guidance_scale", ("method_config.guidance_scale",), "is s of uncond + s·(cond - uncond), there and here"),
+    Key("model.student_sample_steps", (), "the timesteps are listed here, method_config.dmd_denoising_steps", matters=lambda value, config: "model.sample_t_cfg.t_list" not in config),
+    Key("model.student_sample_type", ("method_config.rollout_move",)),
+    Key("model.student_update_freq", ("method_config.generator_update_interval",), "the critic rests on the student's steps there, and is trained on every step here"),
+    Key("model.fake_score_pred_type", ("method_config.critic_loss",), "", lambda value, _: "x0" if value == "x0" else "velocity"),
+    Key("model.sample_t_cfg.t_list", ("method_config.dmd_denoising_steps",), "in [0, 1] there, in [0, 1000] here; its 0 is no step", _of_a_thousand),
+    Key("model.sample_t_cfg.time_dist_type", ("pipeline_config.flow_shift",), "", _distribution),
+    Key("model.sample_t_cfg.shift", ("pipeline_config.flow_shift",), "of the timesteps of scores alone there; training and sampling share it here"),
+    Key("model.sample_t_cfg.min_t", ("method_config.min_timestep_ratio",), "scores are clamped to it here, as there"),
+    Key("model.sample_t_cfg.max_t", ("method_config.max_timestep_ratio",), "scores are clamped to it here, as there"),
+    Key("model.input_shape", ("data.num_latent_t",), "", axis(1)),
+    Key("model.cond_dropout_prob", ("method_config.caption_dropout",)),
+    Key("model.pretrained_model_path", (), "a role starts from a folder in diffusers format here"),
+    Key("model.use_ema", (), "roles.student.ema keeps an average here, e.g. {decay: 0.99}", matters=lambda value, _: bool(value)),
+    Key("model.fsdp_meta_init", (), _ITS_OWN),
+    Key("model.**", (), _ITS_OWN),
+    Key("model_class.**", (), "", matters=lambda value, _: False),
+    Key("dataloader_train.batch_size", ("training.train_batch_size",)),
+    Key("dataloader_train", (), "a WebDataset there; here a folder of parquet that `distill data encode` makes, named by data.path"),
+    Key("dataloader_train.**", (), "a data set has its sizes from `distill data encode` here"),
+    Key("log_config.project", ("tracking.project",)),
+    Key("log_config.name", ("tracking.run_name",)),
+    Key("log_config.**", (), "runs are told apart by output_dir here"),
+)  # fmt: skip
+
+FASTGEN = Trainer(
+    "fastgen", "FastGen",
+    "A Python config is read for its `config.… = …`, and not executed; what its base config says is not in it, and is taken to be FastGen's default. Its YAML dump works too.",
+    KEYS, lambda config: any(name.startswith("model.sample_t_cfg") or name == "model.net_optimizer.lr" for name in config),
+    (
+        Default("recipe.family", "wan", "the family of its network"),
+        Default("recipe.method", _method, "the base config that it imports"),
+        Default("roles.student.path", _roles("student"), "the network of the config"),
+        Default("roles.teacher.path", _roles("teacher"), "the teacher is the network, where the config names no other"),
+        Default("roles.teacher.trainable", _of_dmd(False), "the teacher is frozen"),
+        Default("roles.critic.path", _roles("critic"), "the critic starts as the teacher"),
+        Default("roles.critic.max_grad_norm", _of_dmd(None), "the critic's gradients are not clipped there"),
+        Default("roles.student.max_grad_norm", _of_dmd(10.0), "their default"),
+        Default("training.learning_rate", 1e-5, "their default"),
+        Default("training.betas", [0.9, 0.999], "their default"),
+        Default("training.weight_decay", 0.01, "their default"),
+        Default("pipeline_config.flow_shift", _shift_of, "their default for its distribution of timesteps"),
+        Default("method_config.rollout", _of_dmd("data_latent"), "the student's input is noised data there, no rollout"),
+        Default("method_config.rollout_move", _of_dmd("sde"), "their default"),
+        Default("method_config.generator_update_interval", _of_dmd(5), "their default"),
+        Default("data.path", "data", "name the data set that `distill data encode` makes"),
+        Default("output_dir", "runs/fastgen", "name the run directory"),
+    ),
+)  # fmt: skip

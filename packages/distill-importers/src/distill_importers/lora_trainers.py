@@ -1,0 +1,187 @@
+"""musubi-tuner and diffusion-pipe: TOML of trainers whose runs are mostly LoRAs, of which nothing is trained here but whole models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distill_importers.tables import NOTHING, Config, Default, Key, Trainer, UnlikeError
+from distill_importers.values import full_if_true, hub_folder, or_none_if_zero, precision, schedule
+
+_LORA = "there is no LoRA here: the model is trained whole"
+_OF_A_LORA = "a LoRA's rate is ten to a hundred times that of a whole model, which is what is trained here: 1e-5 is usual"
+_DATA = "a TOML of folders there; here a folder of parquet that `distill data encode` makes, named by data.path"
+_PARTS = "parts in files of their own there; here a folder in diffusers format, roles.student.path"
+_MEMORY = "is not there: memory is saved by training.enable_gradient_checkpointing_type and training.precision"
+_EPOCHS = "lengths are in steps here, not in epochs of the data"
+_ITS_OWN = "is the trainer's own, and needs no setting here"
+
+
+def _tasks(value: Any, config: Config) -> str:
+    names = {"t2v-1.3B": "Wan2.1-T2V-1.3B", "t2v-14B": "Wan2.1-T2V-14B", "t2v-A14B": "Wan2.2-T2V-A14B"}
+    if value not in names:
+        raise UnlikeError(f"there is no model here for the task {value!r}; text to video is what is trained")
+    return hub_folder(names[value], config)
+
+
+def _density(value: Any, config: Config) -> Any:
+    if value in ("shift", "sigmoid", "logit_normal"):
+        return "logit_normal"
+    if value in ("uniform", "sigma"):
+        return "uniform"
+    raise UnlikeError(f"there is no density {value!r} here; method_config.weighting_scheme has uniform, logit_normal and mode")
+
+
+def _shift(value: Any, config: Config) -> float:
+    return float(value) if config.get("timestep_sampling", "sigma") in ("shift", "sigma") else 1.0
+
+
+def _adamw(value: Any, _: Config) -> Any:
+    if "adamw" not in str(value).lower():
+        raise UnlikeError(f"the optimizer is AdamW in fp32 here, not {value}")
+    return NOTHING
+
+
+def _plain(value: Any, _: Config) -> bool:
+    return str(value).lower() not in ("adamw", "adamw_optimi")
+
+
+def _on(value: Any, _: Config) -> bool:
+    return bool(value)
+
+
+MUSUBI_KEYS = (
+    Key("task", ("roles.student.path",), "weights in the original format there; the same in diffusers format here", _tasks),
+    Key("network_*", (), _LORA),
+    Key("base_weights**", (), _LORA),
+    Key("learning_rate", ("training.learning_rate",), _OF_A_LORA, matters=lambda value, config: "network_module" in config),
+    Key("optimizer_type", (), "the optimizer is AdamW in fp32 here", _adamw, _plain),
+    Key("optimizer_args", (), "betas, weight_decay and adam_epsilon are keys of `training` here"),
+    Key("lr_scheduler", ("training.lr_scheduler",), "", schedule),
+    Key("lr_warmup_steps", ("training.lr_warmup_steps",)),
+    Key("max_grad_norm", ("training.max_grad_norm",), "", or_none_if_zero),
+    Key("max_train_steps", ("training.max_train_steps",)),
+    Key("max_train_epochs", (), _EPOCHS),
+    Key("gradient_accumulation_steps", ("training.gradient_accumulation_steps",)),
+    Key("gradient_checkpointing", ("training.enable_gradient_checkpointing_type",), "", full_if_true),
+    Key("mixed_precision", ("training.precision",), "of forward passes here; trained weights stay fp32", precision),
+    Key("seed", ("training.seed",), "draws are keyed here: the same seed gives other numbers"),
+    Key("timestep_sampling", ("method_config.weighting_scheme",), "shift and sigmoid are a logit-normal σ, with and without a shift", _density),
+    Key("sigmoid_scale", ("method_config.logit_std",)),
+    Key("discrete_flow_shift", ("pipeline_config.flow_shift",), "of sampling too here; under `sigmoid` and `uniform` nothing is shifted there", _shift),
+    Key("weighting_scheme", (), "the loss is not weighted by σ here; method_config.weighting_scheme is the density of σ", matters=lambda value, _: value != "none"),
+    Key("*_timestep", (), "all timesteps are trained here"),
+    Key("timestep_boundary", (), "the model's folder says where its experts change"),
+    Key("max_data_loader_n_workers", ("data.num_workers",), "threads here, processes there"),
+    Key("dataset_config", (), _DATA),
+    Key("output_dir", ("output_dir",)),
+    Key("output_name", ("tracking.run_name",)),
+    Key("save_every_n_steps", ("checkpoint.interval",)),
+    Key("save_every_n_epochs", (), _EPOCHS),
+    Key("sample_every_n_steps", ("validation.interval",)),
+    Key("sample_every_n_epochs", (), _EPOCHS),
+    Key("sample_at_first", ("validation.at_start",)),
+    Key("sample_prompts", (), "prompts are a list here, validation.prompts"),
+    Key("log_with", ("tracking.trackers",), "", lambda value, _: ["wandb", "tensorboard"] if value == "all" else [value]),
+    Key("log_tracker_name", ("tracking.project",)),
+    Key("wandb_run_name", ("tracking.run_name",)),
+    Key("wandb_api_key", (), "W&B knows it from `wandb login`"),
+    Key("resume", (), "the same command goes on from the newest good checkpoint of output_dir here"),
+    Key("dit", (), _PARTS),
+    Key("dit_high_noise", (), _PARTS),
+    Key("vae", (), _PARTS),
+    Key("t5", (), _PARTS),
+    Key("clip", (), _PARTS),
+    Key("fp8_*", (), _MEMORY, matters=_on),
+    Key("blocks_to_swap", (), _MEMORY, matters=_on),
+    Key("**", (), _ITS_OWN),
+)  # fmt: skip
+
+MUSUBI = Trainer(
+    "musubi-tuner", "musubi-tuner", "A TOML for `--config_file`; its sections have no meaning there either. Options of the command line are written as keys of it.",
+    MUSUBI_KEYS, lambda config: "task" in config and ("dataset_config" in config or "dit" in config),
+    (
+        Default("recipe.family", "wan", "the family of its task"),
+        Default("recipe.method", "finetune", "it trains by flow matching"),
+        Default("method_config.caption_dropout", 0.0, "captions are not dropped there"),
+        Default("method_config.weighting_scheme", "uniform", "their default"),
+        Default("pipeline_config.flow_shift", 1.0, "their default"),
+        Default("training.max_train_steps", lambda config: 1600 if "max_train_epochs" not in config else 1000, "their default is 1600; say how many"),
+        Default("data.path", "data", "name the data set that `distill data encode` makes"),
+    ),
+)  # fmt: skip
+
+DIFFUSION_PIPE_KEYS = (
+    Key("model.type", ("recipe.family",), value=lambda value, _: _wan_only(value)),
+    Key("model.ckpt_path", ("roles.student.path",), "the original release there, the one in diffusers format here", hub_folder),
+    Key("model.dtype", ("training.precision",), "of forward passes here; trained weights stay fp32", precision),
+    Key("model.transformer_dtype", (), _MEMORY),
+    Key("model.transformer_path", (), _PARTS),
+    Key("model.vae_path", (), _PARTS),
+    Key("model.llm_path", (), _PARTS),
+    Key("model.timestep_sample_method", ("method_config.weighting_scheme",), "", _density),
+    Key("model.sigmoid_scale", ("method_config.logit_std",)),
+    Key("model.shift", ("pipeline_config.flow_shift",), "of sampling too here"),
+    Key("model.**", (), _ITS_OWN),
+    Key("adapter.**", (), _LORA),
+    Key("optimizer.type", (), "the optimizer is AdamW in fp32 here", _adamw, _plain),
+    Key("optimizer.lr", ("training.learning_rate",), _OF_A_LORA, matters=lambda value, config: "adapter.type" in config),
+    Key("optimizer.betas", ("training.betas",)),
+    Key("optimizer.weight_decay", ("training.weight_decay",)),
+    Key("optimizer.eps", ("training.adam_epsilon",)),
+    Key("optimizer.**", (), _ITS_OWN),
+    Key("output_dir", ("output_dir",), "each run makes a folder of its own in it there; here it is the run directory itself"),
+    Key("dataset", (), _DATA),
+    Key("max_steps", ("training.max_train_steps",)),
+    Key("epochs", (), _EPOCHS),
+    Key("micro_batch_size_per_gpu", ("training.train_batch_size",), "", lambda value, _: _batch(value)),
+    Key("gradient_accumulation_steps", ("training.gradient_accumulation_steps",)),
+    Key("gradient_clipping", ("training.max_grad_norm",), "", or_none_if_zero),
+    Key("warmup_steps", ("training.lr_warmup_steps",)),
+    Key("lr_scheduler", ("training.lr_scheduler",), "", schedule),
+    Key("force_constant_lr", (), "a run goes on with another rate by training.learning_rate and checkpoint.resume: changed"),
+    Key("activation_checkpointing", ("training.enable_gradient_checkpointing_type",), "", full_if_true),
+    Key("blocks_to_swap", (), _MEMORY, matters=_on),
+    Key("pipeline_stages", (), "one process here", matters=lambda value, _: value != 1),
+    Key("pseudo_huber_c", (), "the loss is the mean square here"),
+    Key("save_every_n_steps", ("checkpoint.interval",), "weights alone there, all that a run goes on from here"),
+    Key("checkpoint_every_n_steps", ("checkpoint.interval",)),
+    Key("save_every_n_epochs", (), _EPOCHS),
+    Key("checkpoint_every_n_epochs", (), _EPOCHS),
+    Key("checkpoint_every_n_minutes", (), "checkpoints are made by steps here, checkpoint.interval"),
+    Key("save_dtype", (), "`distill export --dtype` says it here"),
+    Key("steps_per_print", ("tracking.log_interval",)),
+    Key("eval_*", (), "there is no held-out loss here; validation samples videos"),
+    Key("video_clip_mode", (), "`distill data encode` says it here"),
+    Key("monitoring.enable_wandb", ("tracking.trackers",), "", lambda value, _: ["wandb"] if value else []),
+    Key("monitoring.wandb_api_key", (), "W&B knows it from `wandb login`", matters=_on),
+    Key("monitoring.wandb_tracker_name", ("tracking.project",), "", lambda value, _: value or NOTHING),
+    Key("monitoring.wandb_run_name", ("tracking.run_name",), "", lambda value, _: value or NOTHING),
+    Key("**", (), _ITS_OWN),
+)  # fmt: skip
+
+
+def _wan_only(value: Any) -> str:
+    if value != "wan":
+        raise UnlikeError(f"there is no model family here for {value!r}; `distill plugins list` shows those there are")
+    return "wan"
+
+
+def _batch(value: Any) -> int:
+    if not isinstance(value, int):
+        raise UnlikeError("a batch is of one size for all resolutions here, training.train_batch_size")
+    return value
+
+
+DIFFUSION_PIPE = Trainer(
+    "diffusion-pipe", "diffusion-pipe", "Its main TOML; the one of the data set is what `distill data encode` is told.", DIFFUSION_PIPE_KEYS,
+    lambda config: "model.type" in config and "dataset" in config,
+    (
+        Default("recipe.method", "finetune", "it trains by flow matching"),
+        Default("method_config.caption_dropout", 0.0, "captions are not dropped there"),
+        Default("method_config.weighting_scheme", "logit_normal", "their default"),
+        Default("pipeline_config.flow_shift", 1.0, "timesteps are not shifted there unless `shift` says so"),
+        Default("training.betas", [0.9, 0.99], "their usual"),
+        Default("training.max_train_steps", 1000, "the file counts epochs; say how many steps"),
+        Default("data.path", "data", "name the data set that `distill data encode` makes"),
+    ),
+)  # fmt: skip

@@ -11,6 +11,8 @@ from zipfile import ZipFile
 import pytest
 from tests.commands.conftest import REPOSITORY
 
+from distill_importers.plugin import NAMES
+
 LIBRARIES = ("distill-core", "distill-diffusers")
 """Packages that are no plugin."""
 
@@ -59,5 +61,6 @@ def test_the_wheels_work_in_a_fresh_environment(tmp_path: Path) -> None:
         check=True,
     )
     rows = [line.split() for line in listed.stdout.splitlines()[1:]]
-    assert {(row[0], row[-1]) for row in rows} == {("wan", "ok"), ("dmd2", "ok"), ("finetune", "ok"), ("shapes", "ok")}
+    plugins = ("wan", "dmd2", "finetune", "shapes", *NAMES)
+    assert {(row[0], row[-1]) for row in rows} == {(name, "ok") for name in plugins}
     subprocess.run([venv / "bin" / "distill", "plugins", "check"], cwd=tmp_path, timeout=600, check=True)

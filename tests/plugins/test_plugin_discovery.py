@@ -118,7 +118,10 @@ def test_a_hook_without_its_marker_fails_the_plugin(plugin_site: PluginSite) -> 
 
 
 def test_a_plugin_that_adds_nothing_fails(plugin_site: PluginSite) -> None:
-    assert faulty(plugin_site, "PLUGIN_API = 1") == ("failed", "its hooks add no model, no method and no metric")
+    assert faulty(plugin_site, "PLUGIN_API = 1") == (
+        "failed",
+        "its hooks add no model, no method, no metric and no importer",
+    )
 
 
 def test_a_class_in_place_of_a_module_fails_the_plugin(plugin_site: PluginSite) -> None:

@@ -14,7 +14,7 @@ _NETWORKS = {
     "Wan22_T2V_5B_Config": "Wan-AI/Wan2.2-TI2V-5B-Diffusers",
 }
 _NO_GAN = "there is no GAN term here: the run trains without one"
-_ITS_OWN = "is the trainer's own, and needs no setting here"
+_ITS_OWN = "is the trainer's own, and has no counterpart here"
 
 
 def _method(config: Config) -> Any:
@@ -26,7 +26,9 @@ def _method(config: Config) -> Any:
 
 def _folder(value: Any, _: Config) -> str:
     if value not in _NETWORKS:
-        raise UnlikeError(f"there is no model here for {value}; name a folder in diffusers format by `path` of the role")
+        raise UnlikeError(
+            f"there is no model here for {value}; name a folder in diffusers format by `path` of the role"
+        )
     return _NETWORKS[value]
 
 
@@ -67,12 +69,21 @@ def _accumulation(value: Any, config: Config) -> Any:
 
 
 KEYS = (
-    Key("trainer.max_iter", ("training.max_train_steps",), "runs one iteration fewer there than it says", lambda value, _: int(value) - 1),
+    Key(
+        "trainer.max_iter", ("training.max_train_steps",), "runs one iteration fewer there than it says",
+        lambda value, _: int(value) - 1,
+    ),
     Key("trainer.logging_iter", ("tracking.log_interval",)),
     Key("trainer.save_ckpt_iter", ("checkpoint.interval",)),
-    Key("trainer.batch_size_global", ("training.gradient_accumulation_steps",), "over all GPUs there; here by accumulation in one process", _accumulation),
+    Key(
+        "trainer.batch_size_global", ("training.gradient_accumulation_steps",),
+        "over all GPUs there; here by accumulation in one process", _accumulation,
+    ),
     Key("trainer.seed", ("training.seed",), "draws are keyed here: the same seed gives other numbers"),
-    Key("trainer.callbacks.grad_clip.grad_norm", ("roles.student.max_grad_norm",), "of the student alone, there and here", or_none_if_zero),
+    Key(
+        "trainer.callbacks.grad_clip.grad_norm", ("roles.student.max_grad_norm",), "of the student alone, there and here",
+        or_none_if_zero,
+    ),
     Key("trainer.**", (), _ITS_OWN),
     Key("model.net", ("roles.student.path",), value=_folder),
     Key("model.teacher", ("roles.teacher.path",), value=_folder),
@@ -89,15 +100,30 @@ KEYS = (
     Key("model.discriminator_optimizer.**", (), _NO_GAN),
     Key("model.gan_loss_weight_gen", (), _NO_GAN, matters=lambda value, _: bool(value)),
     Key("model.gan_*", (), _NO_GAN),
-    Key("model.precision", ("training.precision",), "of forward passes here; trained weights and AdamW's state stay fp32, and do not there", precision),
+    Key(
+        "model.precision", ("training.precision",),
+        "of forward passes here; trained weights and AdamW's state stay fp32, and do not there", precision,
+    ),
     Key("model.guidance_scale", ("method_config.guidance_scale",), "is s of uncond + s·(cond - uncond), there and here"),
-    Key("model.student_sample_steps", (), "the timesteps are listed here, method_config.dmd_denoising_steps", matters=lambda value, config: "model.sample_t_cfg.t_list" not in config),
+    Key(
+        "model.student_sample_steps", (), "the timesteps are listed here, method_config.dmd_denoising_steps",
+        matters=lambda value, config: "model.sample_t_cfg.t_list" not in config,
+    ),
     Key("model.student_sample_type", ("method_config.rollout_move",)),
-    Key("model.student_update_freq", ("method_config.generator_update_interval",), "the critic rests on the student's steps there, and is trained on every step here"),
+    Key(
+        "model.student_update_freq", ("method_config.generator_update_interval",),
+        "the critic rests on the student's steps there, and is trained on every step here",
+    ),
     Key("model.fake_score_pred_type", ("method_config.critic_loss",), "", lambda value, _: "x0" if value == "x0" else "velocity"),
-    Key("model.sample_t_cfg.t_list", ("method_config.dmd_denoising_steps",), "in [0, 1] there, in [0, 1000] here; its 0 is no step", _of_a_thousand),
+    Key(
+        "model.sample_t_cfg.t_list", ("method_config.dmd_denoising_steps",), "in [0, 1] there, in [0, 1000] here; its 0 is no step",
+        _of_a_thousand,
+    ),
     Key("model.sample_t_cfg.time_dist_type", ("pipeline_config.flow_shift",), "", _distribution),
-    Key("model.sample_t_cfg.shift", ("pipeline_config.flow_shift",), "of the timesteps of scores alone there; training and sampling share it here"),
+    Key(
+        "model.sample_t_cfg.shift", ("pipeline_config.flow_shift",),
+        "of the timesteps of scores alone there; training and sampling share it here",
+    ),
     Key("model.sample_t_cfg.min_t", ("method_config.min_timestep_ratio",), "scores are clamped to it here, as there"),
     Key("model.sample_t_cfg.max_t", ("method_config.max_timestep_ratio",), "scores are clamped to it here, as there"),
     Key("model.input_shape", ("data.num_latent_t",), "", axis(1)),
@@ -117,7 +143,8 @@ KEYS = (
 
 FASTGEN = Trainer(
     "fastgen", "FastGen",
-    "A Python config is read for its `config.… = …`, and not executed; what its base config says is not in it, and is taken to be FastGen's default. Its YAML dump works too.",
+    "A Python config is read for its `config.… = …`, and not executed; what its base config says is not in it, and is taken "
+    "to be FastGen's default. Its YAML dump works too.",
     KEYS, lambda config: any(name.startswith("model.sample_t_cfg") or name == "model.net_optimizer.lr" for name in config),
     (
         Default("recipe.family", "wan", "the family of its network"),

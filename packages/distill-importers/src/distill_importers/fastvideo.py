@@ -7,10 +7,16 @@ from typing import Any
 from distill_importers.tables import NOTHING, Config, Default, Key, Trainer, UnlikeError
 from distill_importers.values import SCHEDULES, or_none_if_zero, schedule, without_zero
 
-_ROLLOUTS = {"simulate": "simulate", "sim": "simulate", "data_latent": "data_latent", "data": "data_latent", "vae_latent": "data_latent"}
+_ROLLOUTS = {
+    "simulate": "simulate",
+    "sim": "simulate",
+    "data_latent": "data_latent",
+    "data": "data_latent",
+    "vae_latent": "data_latent",
+}
 _PROCESSES = "one process here; for the batch of several, raise training.gradient_accumulation_steps"
 _SCHEDULE = "counted in the role's own updates here, and at its end when the run ends; there the student's goes a share of its way"
-_ITS_OWN = "is the trainer's own, and needs no setting here"
+_ITS_OWN = "is the trainer's own, and has no counterpart here"
 
 
 def _family(value: Any, _: Config) -> str:
@@ -109,7 +115,10 @@ KEYS = (
     Key("models.*._target_", ("roles.*.family",), value=_family),
     Key("models.*.init_from", ("roles.*.path",)),
     Key("models.*.trainable", ("roles.*.trainable",)),
-    Key("models.*.flow_shift", (), "one flow shift for the whole run here, pipeline_config.flow_shift; there this one makes the table of σ"),
+    Key(
+        "models.*.flow_shift", (),
+        "one flow shift for the whole run here, pipeline_config.flow_shift; there this one makes the table of σ",
+    ),
     Key("models.*.enable_gradient_checkpointing_type", ("training.enable_gradient_checkpointing_type",)),
     Key("models.*.lora.**", (), "roles are trained whole here"),
     Key("models.*.**", (), _ITS_OWN),
@@ -118,10 +127,12 @@ KEYS = (
     Key("method.generator_update_interval", ("method_config.generator_update_interval",), value=lambda value, _: max(1, int(value))),
     Key(
         "method.real_score_guidance_scale", ("method_config.guidance_scale",),
-        "is s of uncond + s·(cond - uncond) in this trainer; its older configs mean w of cond + w·(cond - uncond) by the name, and s = w + 1",
+        "is s of uncond + s·(cond - uncond) in this trainer; its older configs mean w of cond + w·(cond - uncond) by the name, "
+        "and s = w + 1",
     ),
     Key(
-        "method.dmd_denoising_steps", ("method_config.dmd_denoising_steps",), "a trailing 0 is a step that is trained there, and no step here",
+        "method.dmd_denoising_steps", ("method_config.dmd_denoising_steps",),
+        "a trailing 0 is a step that is trained there, and no step here",
         without_zero, lambda value, _: bool(value) and value[-1] == 0,
     ),
     Key("method.warp_denoising_step", ("method_config.warp_denoising_steps",)),
@@ -133,10 +144,13 @@ KEYS = (
     Key("method.attn_kind", ("method_config.attn_kind",)),
     Key("method.cfg_uncond.**", (), "guidance leads away from pipeline_config.negative_prompt here"),
     Key("training.distributed.num_gpus", (), _PROCESSES, matters=_several),
-    Key("training.distributed.**", (), _PROCESSES, matters=_several),
+    Key("training.distributed.**", (), _PROCESSES),
     Key("training.data.data_path", ("data.path",), "", _data_sets),
     Key("training.data.train_batch_size", ("training.train_batch_size",)),
-    Key("training.data.dataloader_num_workers", ("data.num_workers",), "threads here, processes there", matters=lambda value, _: bool(value)),
+    Key(
+        "training.data.dataloader_num_workers", ("data.num_workers",), "threads here, processes there",
+        matters=lambda value, _: bool(value),
+    ),
     Key("training.data.training_cfg_rate", ("method_config.caption_dropout",), "", _dropout),
     Key("training.data.seed", ("training.seed",), "draws are keyed here: the same seed gives other numbers"),
     Key("training.data.num_*", ("data.num_*",)),
@@ -166,19 +180,27 @@ KEYS = (
     Key("callbacks.grad_clip.max_grad_norm", ("training.max_grad_norm",), "", or_none_if_zero),
     Key(
         "callbacks.ema.decay", ("roles.student.ema.decay",),
-        "is of every iteration there and of each of the role's updates here: the decay is raised to the number of iterations between updates", _decay,
+        "is of every iteration there and of each of the role's updates here: the decay is raised to the number of iterations "
+        "between updates",
+        _decay,
         lambda value, config: _is_dmd(config),
     ),
     Key("callbacks.ema.start_iter", ("roles.student.ema.start_step",)),
     Key("callbacks.validation.every_steps", ("validation.interval",)),
     Key("callbacks.validation.run_at_start", ("validation.at_start",)),
-    Key("callbacks.validation.sampling_steps", ("validation.sampling_steps",), "a student of few steps is sampled at its own here", _first),
+    Key(
+        "callbacks.validation.sampling_steps", ("validation.sampling_steps",), "a student of few steps is sampled at its own here",
+        _first,
+    ),
     Key("callbacks.validation.guidance_scale", ("validation.guidance_scale",), "a student of few steps is sampled without guidance here"),
     Key("callbacks.validation.dataset_file", (), "prompts are a list here, validation.prompts; left out, they are captions of the data"),
     Key("callbacks.validation.**", (), _ITS_OWN),
     Key("callbacks.*._target_", (), "", matters=lambda value, _: False),
     Key("callbacks.**", (), "there are no callbacks here"),
-    Key("pipeline.flow_shift", ("pipeline_config.flow_shift",), "training, scores and sampling share it here; that trainer's models sample by a shift of their own"),
+    Key(
+        "pipeline.flow_shift", ("pipeline_config.flow_shift",),
+        "training, scores and sampling share it here; that trainer's models sample by a shift of their own",
+    ),
     Key("pipeline.**", (), _ITS_OWN),
 )  # fmt: skip
 
@@ -204,7 +226,10 @@ RFC_KEYS = (
     Key("training.checkpoints_total_limit", ("checkpoint.keep_last",), "", _kept),
     Key("training.log_validation", (), "validation.interval turns it on here", matters=lambda value, _: bool(value)),
     Key("training.validation_steps", ("validation.interval",), "", _interval),
-    Key("training.validation_sampling_steps", ("validation.sampling_steps",), "a student of few steps is sampled at its own here", _first),
+    Key(
+        "training.validation_sampling_steps", ("validation.sampling_steps",), "a student of few steps is sampled at its own here",
+        _first,
+    ),
     Key("training.validation_guidance_scale", ("validation.guidance_scale",), "", lambda value, _: float(value)),
     Key("training.tracker_project_name", ("tracking.project",)),
     Key("training.wandb_run_name", ("tracking.run_name",)),
@@ -212,21 +237,29 @@ RFC_KEYS = (
     Key("training.min_timestep_ratio", ("method_config.min_timestep_ratio",)),
     Key("training.max_timestep_ratio", ("method_config.max_timestep_ratio",)),
     Key("training.generator_update_interval", ("method_config.generator_update_interval",)),
-    Key("*.real_score_guidance_scale", ("method_config.real_score_guidance_scale",), "is w of cond + w·(cond - uncond) in that trainer, as here; s is w + 1"),
+    Key(
+        "*.real_score_guidance_scale", ("method_config.real_score_guidance_scale",),
+        "is w of cond + w·(cond - uncond) in that trainer, as here; s is w + 1",
+    ),
     Key("*.warp_denoising_step", ("method_config.warp_denoising_steps",)),
     Key("training.weighting_scheme", ("method_config.weighting_scheme",), "", _weighting),
     Key("training.precondition_outputs", ("method_config.loss",), "", _loss),
-    Key("training.VSA_decay_rate", ("training.VSA_decay_rate",), "reaches VSA_sparsity itself here; there it stops at a whole number of rises below it"),
+    Key(
+        "training.VSA_decay_rate", ("training.VSA_decay_rate",),
+        "reaches VSA_sparsity itself here; there it stops at a whole number of rises below it",
+    ),
     Key("training.seed", ("training.seed",), "draws are keyed here: the same seed gives other numbers"),
     *(Key(f"training.{name}", (f"training.{name}",)) for name in (
-        "max_train_steps", "gradient_accumulation_steps", "train_batch_size", "learning_rate", "weight_decay", "lr_warmup_steps", "lr_num_cycles",
+        "max_train_steps", "gradient_accumulation_steps", "train_batch_size", "learning_rate", "weight_decay", "lr_warmup_steps",
+        "lr_num_cycles",
         "lr_power", "min_lr_ratio", "VSA_sparsity", "VSA_decay_interval_steps", "enable_gradient_checkpointing_type",
     )),
     Key("training.**", (), _ITS_OWN),
     Key("pipeline_config.*", ("pipeline_config.*",)),
     Key("method_config.rollout_mode", ("method_config.rollout",), value=_rollout),
     Key(
-        "method_config.dmd_denoising_steps", ("method_config.dmd_denoising_steps",), "a trailing 0 is a step that is trained there, and no step here",
+        "method_config.dmd_denoising_steps", ("method_config.dmd_denoising_steps",),
+        "a trailing 0 is a step that is trained there, and no step here",
         without_zero, lambda value, _: bool(value) and value[-1] == 0,
     ),
     Key("method_config.*", ("method_config.*",)),
@@ -237,9 +270,17 @@ def _betas(value: Any) -> list[float]:
     return [float(each) for each in (value.split(",") if isinstance(value, str) else value)]
 
 
+def _tracks(config: Config) -> Any:
+    return ["wandb"] if config.get("training.tracker.project_name") else NOTHING
+
+
 _DMD_DEFAULTS = (
     Default("method_config.normalizer", _of_dmd("per_batch"), "one normaliser for the whole batch, as there"),
-    Default("method_config.critic_reuses_student_sample", _of_dmd(False), "the critic makes samples of its own on every step, as there"),
+    Default(
+        "method_config.critic_reuses_student_sample",
+        _of_dmd(False),
+        "the critic makes samples of its own on every step, as there",
+    ),
 )
 
 FASTVIDEO = Trainer(
@@ -247,14 +288,20 @@ FASTVIDEO = Trainer(
     lambda config: "method._target_" in config and any(name.startswith("models.") for name in config),
     (
         Default("recipe.family", "wan", "the family of its roles"),
+        Default("tracking.trackers", _tracks, "a project turns W&B on there"),
         Default("method_config.min_timestep_ratio", _of_dmd(0.0), "their default; the recipes of before say 0.02"),
         Default("method_config.max_timestep_ratio", _of_dmd(1.0), "their default; the recipes of before say 0.98"),
-        Default("method_config.attn_kind", lambda config: "vsa" if config.get("training.vsa.sparsity") else NOTHING, "a sparsity turns it on there"),
+        Default(
+            "method_config.attn_kind", lambda config: "vsa" if config.get("training.vsa.sparsity") else NOTHING,
+            "a sparsity turns it on there",
+        ),
         *_DMD_DEFAULTS,
     ),
 )  # fmt: skip
 
 FASTVIDEO_RFC = Trainer(
-    "fastvideo-rfc", "FastVideo's RFC", "The YAML of its first distillation framework (`recipe`, `roles`, `training`, `method_config`), whose keys a run.yaml mostly shares.",
+    "fastvideo-rfc", "FastVideo's RFC",
+    "The YAML of its first distillation framework (`recipe`, `roles`, `training`, `method_config`), whose keys a run.yaml "
+    "mostly shares.",
     RFC_KEYS, lambda config: "recipe.family" in config and "recipe.method" in config, _DMD_DEFAULTS,
 )  # fmt: skip

@@ -8,7 +8,7 @@ from distill_importers.tables import NOTHING, Config, Default, Key, Trainer, Unl
 from distill_importers.values import ORIGINAL_FORMAT, axis, full_if_true, hub_folder, pair, without_zero
 
 _PROCESSES = "one process here; for the batch of several, raise training.gradient_accumulation_steps"
-_ITS_OWN = "is the trainer's own, and needs no setting here"
+_ITS_OWN = "is the trainer's own, and has no counterpart here"
 _CAUSAL = "there is no causal student here: this run trains one that sees all frames at once"
 _GUIDANCE = "is w of cond + w·(cond - uncond) there, the other convention than guidance_scale here; s is w + 1"
 _PROMPTS = "a list of prompts there; make a data set of it by `distill data encode FILE --captions-only`"
@@ -29,7 +29,10 @@ def _dmd(value: Any, _: Config) -> str:
 def _shared(*, lr: str) -> tuple[Key, ...]:
     """What both call alike."""
     return (
-        Key("denoising_step_list", ("method_config.dmd_denoising_steps",), "a trailing 0 is a mark only here", without_zero, lambda value, _: value[-1] == 0),
+        Key(
+            "denoising_step_list", ("method_config.dmd_denoising_steps",), "a trailing 0 is a mark only here", without_zero,
+            lambda value, _: value[-1] == 0,
+        ),
         Key("warp_denoising_step", ("method_config.warp_denoising_steps",)),
         Key("num_train_timestep", (), "timesteps are in [0, 1000] here", matters=lambda value, _: value != 1000),
         Key("timestep_shift", ("pipeline_config.flow_shift",)),
@@ -40,20 +43,22 @@ def _shared(*, lr: str) -> tuple[Key, ...]:
         Key("wandb_project", ("tracking.project",)),
         Key("wandb_name", ("tracking.run_name",)),
         Key("wandb_*", (), "W&B knows it from `wandb login`"),
-        Key("*_fsdp_wrap_strategy", (), _PROCESSES, matters=lambda value, _: False),
+        Key("*_fsdp_wrap_strategy", (), _PROCESSES),
         Key("sharding_strategy", (), _PROCESSES),
         Key("lr", (lr,)),
         Key("beta1", ("training.betas",), "", pair("beta1", "beta2")),
         Key("beta2", ("training.betas",), "", pair("beta1", "beta2")),
         Key("weight_decay", ("training.weight_decay",)),
         Key("batch_size", ("training.train_batch_size",)),
-        Key("log_iters", ("checkpoint.interval",), "is how often weights are saved there; figures are logged every tracking.log_interval here"),
+        Key(
+            "log_iters", ("checkpoint.interval",),
+            "is how often weights are saved there; figures are logged every tracking.log_interval here",
+        ),
         Key("negative_prompt", ("pipeline_config.negative_prompt",)),
         Key("dfake_gen_update_ratio", ("method_config.generator_update_interval",)),
         Key("image_or_video_shape", ("data.num_latent_t",), "", axis(1)),
         Key("gradient_checkpointing", ("training.enable_gradient_checkpointing_type",), "", full_if_true),
         Key("num_frame_per_block", (), _CAUSAL, matters=lambda value, _: value != 1),
-        Key("**", (), _ITS_OWN),
     )  # fmt: skip
 
 
@@ -64,7 +69,11 @@ _DEFAULTS = (
     Default("training.max_grad_norm", 10.0, "their default"),
     Default("training.weight_decay", 0.01, "their default"),
     Default("tracking.trackers", ["wandb"], "figures go to W&B there"),
-    Default("method_config.critic_reuses_student_sample", False, "the critic makes samples of its own on every step, as there"),
+    Default(
+        "method_config.critic_reuses_student_sample",
+        False,
+        "the critic makes samples of its own on every step, as there",
+    ),
 )
 
 SELF_FORCING = Trainer(
@@ -75,7 +84,10 @@ SELF_FORCING = Trainer(
         Key("fake_name", ("roles.critic.path",), ORIGINAL_FORMAT, hub_folder),
         Key("guidance_scale", ("method_config.real_score_guidance_scale",), _GUIDANCE),
         Key("fake_guidance_scale", (), "the critic is not guided here", matters=lambda value, _: bool(value)),
-        Key("ts_schedule", (), "method_config.score_floor bounds the timesteps of scores from below here", matters=lambda value, _: bool(value)),
+        Key(
+            "ts_schedule", (), "method_config.score_floor bounds the timesteps of scores from below here",
+            matters=lambda value, _: bool(value),
+        ),
         Key("lr_critic", ("roles.critic.learning_rate",)),
         Key("beta1_critic", ("roles.critic.betas",), "", pair("beta1_critic", "beta2_critic")),
         Key("beta2_critic", ("roles.critic.betas",), "", pair("beta1_critic", "beta2_critic")),
@@ -84,9 +96,12 @@ SELF_FORCING = Trainer(
         Key("ema_weight", ("roles.student.ema.decay",)),
         Key("ema_start_step", ("roles.student.ema.start_step",)),
         Key("distribution_loss", ("recipe.method",), "", _dmd),
-        Key("trainer", (), "", matters=lambda value, _: False),
+        Key("trainer", (), "recipe.method says it here"),
         Key("load_raw_video", (), "", matters=lambda value, _: bool(value)),
-        Key("model_kwargs.timestep_shift", (), "one flow shift for the whole run here, pipeline_config.flow_shift", matters=lambda value, config: value != config.get("timestep_shift")),
+        Key(
+            "model_kwargs.timestep_shift", (), "one flow shift for the whole run here, pipeline_config.flow_shift",
+            matters=lambda value, config: value != config.get("timestep_shift"),
+        ),
         Key("model_kwargs.**", (), _CAUSAL),
         Key("same_step_across_blocks", (), _CAUSAL),
         Key("context_noise", (), _CAUSAL),
@@ -109,18 +124,24 @@ SELF_FORCING = Trainer(
 CAUSVID = Trainer(
     "causvid", "CausVid", "Its YAML for DMD. Only its bidirectional student has a counterpart.",
     (
-        Key("model_type", ("roles.student.path", "roles.teacher.path", "roles.critic.path"), ORIGINAL_FORMAT, lambda value, config: hub_folder(f"Wan2.1-{value}", config)),
+        Key(
+            "model_type", ("roles.student.path", "roles.teacher.path", "roles.critic.path"), ORIGINAL_FORMAT,
+            lambda value, config: hub_folder(f"Wan2.1-{value}", config),
+        ),
         Key("model_name", (), "", matters=lambda value, _: value != "wan"),
         Key("generator_ckpt", (), "the student starts from a folder in diffusers format here, roles.student.path"),
         Key("real_guidance_scale", ("method_config.real_score_guidance_scale",), _GUIDANCE),
         Key("generator_task", (), _CAUSAL, matters=lambda value, _: "causal" in str(value)),
         Key("*_task_type", (), "", matters=lambda value, _: "bidirectional" not in str(value)),
-        Key("*_grad.model", (), "", matters=lambda value, _: False),
+        Key("*_grad.model", (), "roles.*.trainable says it here"),
         Key("data_path", ("data.path",), "an LMDB of latents there; here a folder of parquet that `distill data encode` makes"),
         Key("backward_simulation", ("method_config.rollout",), "", lambda value, _: "simulate" if value else "data_latent"),
         Key("distillation_loss", ("recipe.method",), "", _dmd),
         Key("output_path", ("output_dir",)),
-        Key("num_frames", (), "latent frames there; image_or_video_shape says them", matters=lambda value, config: "image_or_video_shape" not in config),
+        Key(
+            "num_frames", (), "latent frames there; image_or_video_shape says them",
+            matters=lambda value, config: "image_or_video_shape" not in config,
+        ),
         *_shared(lr="training.learning_rate"),
     ),
     lambda config: "denoising_step_list" in config and "distillation_loss" in config,

@@ -8,12 +8,14 @@ from distill_importers.tables import NOTHING, Config, Default, Key, Trainer, Unl
 from distill_importers.values import full_if_true, hub_folder, or_none_if_zero, precision, schedule
 
 _LORA = "there is no LoRA here: the model is trained whole"
-_OF_A_LORA = "a LoRA's rate is ten to a hundred times that of a whole model, which is what is trained here: 1e-5 is usual"
+_OF_A_LORA = (
+    "a LoRA's rate is ten to a hundred times that of a whole model, which is what is trained here: 1e-5 is usual"
+)
 _DATA = "a TOML of folders there; here a folder of parquet that `distill data encode` makes, named by data.path"
 _PARTS = "parts in files of their own there; here a folder in diffusers format, roles.student.path"
 _MEMORY = "is not there: memory is saved by training.enable_gradient_checkpointing_type and training.precision"
 _EPOCHS = "lengths are in steps here, not in epochs of the data"
-_ITS_OWN = "is the trainer's own, and needs no setting here"
+_ITS_OWN = "is the trainer's own, and has no counterpart here"
 
 
 def _tasks(value: Any, config: Config) -> str:
@@ -28,7 +30,9 @@ def _density(value: Any, config: Config) -> Any:
         return "logit_normal"
     if value in ("uniform", "sigma"):
         return "uniform"
-    raise UnlikeError(f"there is no density {value!r} here; method_config.weighting_scheme has uniform, logit_normal and mode")
+    raise UnlikeError(
+        f"there is no density {value!r} here; method_config.weighting_scheme has uniform, logit_normal and mode"
+    )
 
 
 def _shift(value: Any, config: Config) -> float:
@@ -52,7 +56,7 @@ def _on(value: Any, _: Config) -> bool:
 MUSUBI_KEYS = (
     Key("task", ("roles.student.path",), "weights in the original format there; the same in diffusers format here", _tasks),
     Key("network_*", (), _LORA),
-    Key("base_weights**", (), _LORA),
+    Key("base_weights*", (), _LORA),
     Key("learning_rate", ("training.learning_rate",), _OF_A_LORA, matters=lambda value, config: "network_module" in config),
     Key("optimizer_type", (), "the optimizer is AdamW in fp32 here", _adamw, _plain),
     Key("optimizer_args", (), "betas, weight_decay and adam_epsilon are keys of `training` here"),
@@ -65,10 +69,19 @@ MUSUBI_KEYS = (
     Key("gradient_checkpointing", ("training.enable_gradient_checkpointing_type",), "", full_if_true),
     Key("mixed_precision", ("training.precision",), "of forward passes here; trained weights stay fp32", precision),
     Key("seed", ("training.seed",), "draws are keyed here: the same seed gives other numbers"),
-    Key("timestep_sampling", ("method_config.weighting_scheme",), "shift and sigmoid are a logit-normal σ, with and without a shift", _density),
+    Key(
+        "timestep_sampling", ("method_config.weighting_scheme",), "shift and sigmoid are a logit-normal σ, with and without a shift",
+        _density,
+    ),
     Key("sigmoid_scale", ("method_config.logit_std",)),
-    Key("discrete_flow_shift", ("pipeline_config.flow_shift",), "of sampling too here; under `sigmoid` and `uniform` nothing is shifted there", _shift),
-    Key("weighting_scheme", (), "the loss is not weighted by σ here; method_config.weighting_scheme is the density of σ", matters=lambda value, _: value != "none"),
+    Key(
+        "discrete_flow_shift", ("pipeline_config.flow_shift",),
+        "of sampling too here; under `sigmoid` and `uniform` nothing is shifted there", _shift,
+    ),
+    Key(
+        "weighting_scheme", (), "the loss is not weighted by σ here; method_config.weighting_scheme is the density of σ",
+        matters=lambda value, _: value != "none",
+    ),
     Key("*_timestep", (), "all timesteps are trained here"),
     Key("timestep_boundary", (), "the model's folder says where its experts change"),
     Key("max_data_loader_n_workers", ("data.num_workers",), "threads here, processes there"),
@@ -93,11 +106,17 @@ MUSUBI_KEYS = (
     Key("clip", (), _PARTS),
     Key("fp8_*", (), _MEMORY, matters=_on),
     Key("blocks_to_swap", (), _MEMORY, matters=_on),
-    Key("**", (), _ITS_OWN),
 )  # fmt: skip
 
+
+def _without_sections(config: Config) -> Config:
+    """The keys alone: sections of its TOML mean nothing."""
+    return {name.rpartition(".")[2]: value for name, value in config.items()}
+
+
 MUSUBI = Trainer(
-    "musubi-tuner", "musubi-tuner", "A TOML for `--config_file`; its sections have no meaning there either. Options of the command line are written as keys of it.",
+    "musubi-tuner", "musubi-tuner",
+    "A TOML for `--config_file`; its sections have no meaning there either. Options of the command line are written as keys of it.",
     MUSUBI_KEYS, lambda config: "task" in config and ("dataset_config" in config or "dit" in config),
     (
         Default("recipe.family", "wan", "the family of its task"),
@@ -105,9 +124,13 @@ MUSUBI = Trainer(
         Default("method_config.caption_dropout", 0.0, "captions are not dropped there"),
         Default("method_config.weighting_scheme", "uniform", "their default"),
         Default("pipeline_config.flow_shift", 1.0, "their default"),
-        Default("training.max_train_steps", lambda config: 1600 if "max_train_epochs" not in config else 1000, "their default is 1600; say how many"),
+        Default(
+            "training.max_train_steps", lambda config: 1600 if "max_train_epochs" not in config else 1000,
+            "their default is 1600; say how many",
+        ),
         Default("data.path", "data", "name the data set that `distill data encode` makes"),
     ),
+    _without_sections,
 )  # fmt: skip
 
 DIFFUSION_PIPE_KEYS = (
@@ -156,7 +179,6 @@ DIFFUSION_PIPE_KEYS = (
     Key("monitoring.wandb_api_key", (), "W&B knows it from `wandb login`", matters=_on),
     Key("monitoring.wandb_tracker_name", ("tracking.project",), "", lambda value, _: value or NOTHING),
     Key("monitoring.wandb_run_name", ("tracking.run_name",), "", lambda value, _: value or NOTHING),
-    Key("**", (), _ITS_OWN),
 )  # fmt: skip
 
 
@@ -173,7 +195,8 @@ def _batch(value: Any) -> int:
 
 
 DIFFUSION_PIPE = Trainer(
-    "diffusion-pipe", "diffusion-pipe", "Its main TOML; the one of the data set is what `distill data encode` is told.", DIFFUSION_PIPE_KEYS,
+    "diffusion-pipe", "diffusion-pipe", "Its main TOML; the one of the data set is what `distill data encode` is told.",
+    DIFFUSION_PIPE_KEYS,
     lambda config: "model.type" in config and "dataset" in config,
     (
         Default("recipe.method", "finetune", "it trains by flow matching"),

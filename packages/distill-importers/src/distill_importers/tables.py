@@ -48,7 +48,9 @@ class Key:
 
     def captures(self, name: str) -> tuple[str, ...] | None:
         """What the stars of this key stand for in a dotted name; None if the name is of another key. A ``**`` at the end is any rest."""
-        pattern = re.escape(self.theirs).replace(r"\.\*\*", r"(?:\..+)?").replace(r"\*", "([^.]+)")
+        pattern = (
+            re.escape(self.theirs).replace(r"\.\*\*", r"(?:\..+)?").replace(r"\*\*", ".*").replace(r"\*", "([^.]+)")
+        )
         found = re.fullmatch(pattern, name)
         return None if found is None else found.groups()
 
@@ -91,7 +93,8 @@ class Trainer:
         preface: what is to be known of all of its configs, for the docs.
         keys: its keys; of several that fit a name, the first counts.
         defaults: what it does by itself.
-        recognises: whether a flattened config is one of its own.
+        recognises: whether a config is one of its own.
+        prepared: a flattened config as the table knows it.
     """
 
     name: str
@@ -100,3 +103,4 @@ class Trainer:
     keys: tuple[Key, ...]
     recognises: Callable[[Config], bool]
     defaults: tuple[Default, ...] = field(default=())
+    prepared: Callable[[Config], Config] = lambda config: config

@@ -8,6 +8,7 @@ from distill_importers.forcing import CAUSVID, SELF_FORCING
 from distill_importers.lightx2v import LIGHTX2V
 from distill_importers.lora_trainers import DIFFUSION_PIPE, MUSUBI
 from distill_importers.tables import Trainer
+from distill_importers.translation import Reader
 
 TRAINERS: tuple[Trainer, ...] = (
     FASTVIDEO,
@@ -19,3 +20,7 @@ TRAINERS: tuple[Trainer, ...] = (
     MUSUBI,
     DIFFUSION_PIPE,
 )
+
+fastvideo, fastvideo_rfc, fastgen = Reader(FASTVIDEO), Reader(FASTVIDEO_RFC), Reader(FASTGEN)
+self_forcing, causvid, lightx2v = Reader(SELF_FORCING), Reader(CAUSVID), Reader(LIGHTX2V)
+musubi_tuner, diffusion_pipe = Reader(MUSUBI), Reader(DIFFUSION_PIPE)

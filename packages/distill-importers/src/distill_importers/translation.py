@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from distill_core.protocols.importer import Remark, Translation
@@ -10,12 +11,21 @@ from distill_importers.reading import flat_config
 from distill_importers.tables import NOTHING, Config, Key, Trainer, UnlikeError
 
 
-def translated(trainer: Trainer, text: str, name: str) -> Translation | None:
-    """A file's run, or None if it is no config of this trainer."""
-    config = flat_config(text, name)
-    if config is None or not trainer.recognises(config):
-        return None
-    return translation_of(trainer, config)
+@dataclass(frozen=True)
+class Reader:
+    """The :class:`distill_core.protocols.importer.Importer` of one trainer.
+
+    Attributes:
+        trainer: its table.
+    """
+
+    trainer: Trainer
+
+    def __call__(self, text: str, name: str) -> Translation | None:
+        """A file's run, or None if it is no config of this trainer."""
+        flat = flat_config(text, name)
+        config = None if flat is None else self.trainer.prepared(flat)
+        return None if config is None or not self.trainer.recognises(config) else translation_of(self.trainer, config)
 
 
 def translation_of(trainer: Trainer, config: Config) -> Translation:

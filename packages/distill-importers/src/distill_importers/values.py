@@ -35,7 +35,9 @@ def hub_folder(value: Any, _: Config) -> str:
     """A folder of the original release as the one in diffusers format."""
     name = str(value).rstrip("/").rpartition("/")[2]
     if name not in HUB_FOLDERS:
-        raise UnlikeError(f"{value} is not known here; name a folder in diffusers format, or its hub id, by `path` of the role")
+        raise UnlikeError(
+            f"{value} is not known here; name a folder in diffusers format, or its hub id, by `path` of the role"
+        )
     return HUB_FOLDERS[name]
 
 
@@ -79,7 +81,14 @@ def or_none_if_zero(value: Any, _: Config) -> Any:
 
 def precision(value: Any, _: Config) -> str:
     """The dtype of forward passes."""
-    words = {"bf16": "bf16", "bfloat16": "bf16", "torch.bfloat16": "bf16", "no": "fp32", "fp32": "fp32", "float32": "fp32"}
+    words = {
+        "bf16": "bf16",
+        "bfloat16": "bf16",
+        "torch.bfloat16": "bf16",
+        "no": "fp32",
+        "fp32": "fp32",
+        "float32": "fp32",
+    }
     if str(value) not in words:
         raise UnlikeError(f"forward passes are in bf16 or fp32 here, not in {value}")
     return words[str(value)]

@@ -9,9 +9,9 @@ from distill_core.cli.table import print_table
 from distill_core.errors import PluginError
 from distill_core.plugins.index import PluginRow
 from distill_core.plugins.options import option_rows
-from distill_core.plugins.specs import MethodSpec, MetricSpec, ModelSpec, PluginSpec, RoleNeed
+from distill_core.plugins.specs import ImporterSpec, MethodSpec, MetricSpec, ModelSpec, PluginSpec, RoleNeed
 
-OPTIONS_KEY = {"model": "pipeline_config", "method": "method_config", "metric": "metrics"}
+OPTIONS_KEY = {"model": "pipeline_config", "method": "method_config", "metric": "metrics", "importer": "options"}
 """Where in a run.yaml the options of a kind stand."""
 
 
@@ -38,6 +38,8 @@ def _needs(spec: PluginSpec | None) -> dict[str, object]:
             return {"build": spec.build, "roles": {name: _need(need) for name, need in spec.roles.items()}}
         case MetricSpec():
             return {"build": spec.build, "headline": list(spec.headline)}
+        case ImporterSpec():
+            return {"build": spec.build}
         case None:
             return {}
 
@@ -75,6 +77,8 @@ def print_card(row: PluginRow) -> None:
             facts["build"] = method.build
         case MetricSpec() as metric:
             facts |= {"build": metric.build, "headline": ", ".join(metric.headline)}
+        case ImporterSpec() as importer:
+            facts["build"] = importer.build
         case None:
             pass
     _print_facts(facts)

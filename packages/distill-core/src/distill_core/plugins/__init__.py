@@ -4,6 +4,7 @@ from distill_core.plugins.hookspecs import hookimpl
 from distill_core.plugins.specs import (
     PLUGIN_API,
     Demands,
+    ImporterSpec,
     LatentSpace,
     MethodSpec,
     MetricSpec,
@@ -16,6 +17,7 @@ from distill_core.plugins.specs import (
 __all__ = [
     "PLUGIN_API",
     "Demands",
+    "ImporterSpec",
     "LatentSpace",
     "MethodSpec",
     "MetricSpec",

@@ -8,7 +8,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from distill_core.plugins.registry import Registry
-    from distill_core.plugins.specs import MethodSpec, MetricSpec, ModelSpec
+    from distill_core.plugins.specs import ImporterSpec, MethodSpec, MetricSpec, ModelSpec
 
 hookspec = pluggy.HookspecMarker("distill")
 hookimpl = pluggy.HookimplMarker("distill")
@@ -27,3 +27,8 @@ def distill_register_methods(registry: Registry[MethodSpec]) -> None:
 @hookspec
 def distill_register_metrics(registry: Registry[MetricSpec]) -> None:
     """Add the metrics of this package: ``registry.add(MetricSpec(...))`` for each."""
+
+
+@hookspec
+def distill_register_importers(registry: Registry[ImporterSpec]) -> None:
+    """Add the importers of this package: ``registry.add(ImporterSpec(...))`` for each."""

@@ -10,7 +10,7 @@ from typing import Literal, NoReturn
 
 from distill_core.errors import PluginError
 from distill_core.plugins.policy import BLOCK, LOAD, normal_name
-from distill_core.plugins.specs import Kind, MethodSpec, MetricSpec, ModelSpec, PluginSpec
+from distill_core.plugins.specs import ImporterSpec, Kind, MethodSpec, MetricSpec, ModelSpec, PluginSpec
 
 RowKind = Kind | Literal["-"]
 Status = Literal["ok", "failed", "conflict", "incompatible", "blocked"]
@@ -21,11 +21,11 @@ NOWHERE = "-"
 
 @dataclass(frozen=True)
 class PluginRow:
-    """One model, method or metric, or a plugin that could not be asked what it offers.
+    """One model, method, metric or importer, or a plugin that could not be asked what it offers.
 
     Attributes:
         name: what a run.yaml calls it; the entry point's name where the spec's is not known.
-        kind: "model", "method", "metric", or "-" where it is not known.
+        kind: "model", "method", "metric", "importer", or "-" where it is not known.
         package: the distribution that brings it.
         version: the distribution's version.
         entry_point: ``name = value``, as the package states it.
@@ -84,7 +84,7 @@ class PluginIndex:
     """All installed plugins.
 
     Attributes:
-        rows: one per model, method, metric and unreadable plugin, in the order in which they are shown.
+        rows: one per model, method, metric, importer and unreadable plugin, in the order in which they are shown.
         unmatched: names in the load or block list that no plugin has.
     """
 
@@ -122,6 +122,11 @@ class PluginIndex:
         """The metrics that can be chosen, by name."""
         return MappingProxyType({spec.name: spec for spec in self._usable() if isinstance(spec, MetricSpec)})
 
+    @property
+    def importers(self) -> Mapping[str, ImporterSpec]:
+        """The importers that can be chosen, by name."""
+        return MappingProxyType({spec.name: spec for spec in self._usable() if isinstance(spec, ImporterSpec)})
+
     def model(self, name: str) -> ModelSpec:
         """The family of that name. Raises PluginError, from the plugin's own exception, if it cannot be chosen."""
         spec = self.models.get(name)
@@ -136,6 +141,11 @@ class PluginIndex:
         """The metric of that name. Raises PluginError, from the plugin's own exception, if it cannot be chosen."""
         spec = self.metrics.get(name)
         return self._refuse("metric", name) if spec is None else spec
+
+    def importer(self, name: str) -> ImporterSpec:
+        """The importer of that name. Raises PluginError, from the plugin's own exception, if it cannot be chosen."""
+        spec = self.importers.get(name)
+        return self._refuse("importer", name) if spec is None else spec
 
     def named(self, name: str) -> tuple[PluginRow, ...]:
         """Every row of that name or of that package, whatever its kind and status; ``-``, ``_`` and case make no difference.
@@ -180,6 +190,7 @@ class PluginIndex:
             "model": self.models,
             "method": self.methods,
             "metric": self.metrics,
+            "importer": self.importers,
         }
         known = kinds[kind]
         other = next((other for other, specs in kinds.items() if name in specs), None)

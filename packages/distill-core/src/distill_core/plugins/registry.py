@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Generic, TypeVar
 
-from distill_core.plugins.specs import MethodSpec, MetricSpec, ModelSpec, Options, PluginSpec
+from distill_core.plugins.specs import ImporterSpec, MethodSpec, MetricSpec, ModelSpec, Options, PluginSpec
 from distill_core.protocols.adapter import OPERATIONS
 
-SpecT = TypeVar("SpecT", ModelSpec, MethodSpec, MetricSpec)
+SpecT = TypeVar("SpecT", ModelSpec, MethodSpec, MetricSpec, ImporterSpec)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
@@ -63,7 +63,7 @@ def _operations(spec: PluginSpec) -> set[str]:
             return set(spec.operations)
         case MethodSpec():
             return {name for need in spec.roles.values() for name in need.operations}
-        case MetricSpec():
+        case MetricSpec() | ImporterSpec():
             return set()
 
 

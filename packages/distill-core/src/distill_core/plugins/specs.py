@@ -20,7 +20,7 @@ PLUGIN_API = 1
 written for as its own ``PLUGIN_API = 1``; it rises when a plugin must be changed to go on working."""
 
 
-Kind = Literal["model", "method", "metric"]
+Kind = Literal["model", "method", "metric", "importer"]
 """What a plugin can be."""
 
 
@@ -306,5 +306,29 @@ class MethodSpec:
         return {"build": self.build}
 
 
-PluginSpec = ModelSpec | MethodSpec | MetricSpec
+@dataclass(frozen=True)
+class ImporterSpec:
+    """One trainer whose configs can be read.
+
+    Attributes:
+        name: what ``distill import --from`` calls it.
+        summary: one line for ``distill plugins list``.
+        build: ``"module:name"``, a :class:`distill_core.protocols.importer.Importer`.
+        options: the type of its options; it has none.
+    """
+
+    kind: ClassVar[Kind] = "importer"
+
+    name: str
+    summary: str
+    build: str
+    options: type[Options] = Options
+
+    @property
+    def targets(self) -> Mapping[str, str]:
+        """What it names to be imported, by field."""
+        return {"build": self.build}
+
+
+PluginSpec = ModelSpec | MethodSpec | MetricSpec | ImporterSpec
 """What a plugin can offer."""

@@ -9,7 +9,6 @@ from fractions import Fraction
 
 import av
 import torch
-from av.video.reformatter import Interpolation
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -21,8 +20,9 @@ BACKGROUND = 255
 """The level, of red, green and blue alike, that transparent parts are laid on: white."""
 ON_BACKGROUND = "transparent parts laid on white"
 
-_EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-"""Without these, more than 8 bits are brought to 8 with an error of up to 2.5 levels."""
+_EXACT = 0x4 | 0x2000 | 0x40000
+"""libswscale's SWS_BICUBIC, SWS_FULL_CHR_H_INT and SWS_ACCURATE_RND, without which more than 8 bits are brought to 8 with an error of up to
+2.5 levels. Numbers, because not every PyAV has names for them."""
 _BT709_PRIMARIES = 1
 
 

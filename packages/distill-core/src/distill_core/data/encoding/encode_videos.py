@@ -80,7 +80,7 @@ class _Videos:
         if source.refusal:
             yield _Look(source, settled=_refused(source, source.refusal))
             return
-        with Wall() as wall:
+        with Wall(source.path) as wall:
             key = self.encoding.keys.latent(hash_file(source.path), self.rules)
             stored = self.store.clips(key, source.name)
             kept = tuple(clip.fate() for clip in stored)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -9,16 +10,17 @@ from distill_core.errors import DataError
 
 
 class Wall:
-    """Inside ``with Wall() as wall``, an error ends the block and no more: ``wall.reason`` says what it was.
+    """Inside ``with Wall(path) as wall``, an error ends the block and no more: ``wall.reason`` says what it was.
 
-    What is no error, such as Ctrl-C, passes.
+    What is no error, such as Ctrl-C, passes. A reason does not begin with the path: it stands beside the clip's name.
 
     Attributes:
         reason: why the block did not come to its end, in words; "" if it did.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
         self.reason = ""
+        self._path = path
 
     def __enter__(self) -> Self:
         """Nothing has gone wrong yet."""
@@ -30,7 +32,7 @@ class Wall:
         """Keep the reason of an error."""
         if not isinstance(error, Exception):
             return False
-        self.reason = printable(_reason(error))
+        self.reason = printable(_reason(error).removeprefix(f"{self._path} "))
         return True
 
 

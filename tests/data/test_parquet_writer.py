@@ -41,7 +41,8 @@ def test_a_t2v_file_has_the_columns_of_the_schema_in_its_order(tmp_path: Path) -
 def test_a_text_only_file_has_the_columns_of_the_schema_in_its_order(tmp_path: Path) -> None:
     write_captions(tmp_path, [caption(0)])
     columns = columns_of(tmp_path / "data-00000.parquet")
-    assert columns == [("id", pa.string()), *TEXT, ("caption", pa.string()), ("text_key", pa.string())]
+    ours = [("changes", pa.list_(pa.string())), ("text_key", pa.string())]
+    assert columns == [("id", pa.string()), *TEXT, ("caption", pa.string()), *ours]
 
 
 def test_a_row_holds_the_raw_little_endian_bytes_of_its_tensors(tmp_path: Path) -> None:

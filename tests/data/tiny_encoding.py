@@ -38,6 +38,10 @@ class PixelEncoder:
         """[words, 5]: how long each word is."""
         return [torch.tensor([[float(len(word))] * 5 for word in caption.split()]) for caption in captions]
 
+    def count_tokens(self, captions: Sequence[str]) -> Sequence[int]:
+        """A token a word."""
+        return [len(caption.split()) for caption in captions]
+
 
 def encoding(heard: list[Fate] | None = None, encoder: Any = None, dtype: torch.dtype = torch.float32) -> Encoding:
     listener = (lambda _: None) if heard is None else heard.extend

@@ -81,3 +81,10 @@ def test_decoded_frames_are_wanpipelines(make_model: MakeModel, pipelines: dict[
     assert frames.dtype == torch.uint8
     assert frames.shape == (1, 5, 32, 32, 3)
     assert frames.equal(torch.from_numpy((expected * 255).round().astype("uint8")))
+
+
+def test_the_tokens_of_a_caption_are_counted_before_it_is_cut(make_model: MakeModel) -> None:
+    long, model = "a cat walks through tall grass " * 10, make_model(text_length=8)
+    (tokens,) = make_model(text_length=512).encode_caption([long])
+    assert model.count_tokens([long, "a cat"]) == [len(tokens), len(model.encode_caption(["a cat"])[0])]
+    assert len(model.encode_caption([long])[0]) == 8

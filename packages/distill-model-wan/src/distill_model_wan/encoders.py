@@ -39,6 +39,10 @@ class CaptionEncoder:
         encoder: UMT5EncoderModel = load_part(UMT5EncoderModel, self.folder, "text_encoder", self.dtype)
         return encoder.to(self.device).eval().requires_grad_(False)
 
+    def count(self, caption: str) -> int:
+        """The tokens of a caption, its end included, before it is cut."""
+        return len(self.tokenizer(prompt_clean(caption), verbose=False).input_ids)
+
     def release(self) -> None:
         """Let the text encoder go; the next caption loads it again."""
         self.__dict__.pop("encoder", None)

@@ -118,6 +118,10 @@ class WanModel:
         """Captions as float32 tensors [L, D] on the CPU, trimmed to their own number of tokens."""
         return [self.captions(caption) for caption in captions]
 
+    def count_tokens(self, captions: Sequence[str]) -> Sequence[int]:
+        """How many tokens each caption has, its end included, before it is cut."""
+        return [self.captions.count(caption) for caption in captions]
+
     def export(
         self,
         modules: Mapping[str, nn.Module],

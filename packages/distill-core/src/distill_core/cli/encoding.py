@@ -143,6 +143,11 @@ class _Interruptible:
         with self.stopping.at_once():
             return self.encoder.encode_caption(captions)
 
+    def count_tokens(self, captions: Sequence[str]) -> Sequence[int]:
+        """As the encoder."""
+        with self.stopping.at_once():
+            return self.encoder.count_tokens(captions)
+
 
 @dataclass(frozen=True)
 class _Listener:

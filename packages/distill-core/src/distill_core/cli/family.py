@@ -97,3 +97,7 @@ class EncoderWhenNeeded:
     def encode_caption(self, captions: Sequence[str]) -> Sequence[Tensor]:
         """Captions as float32 tensors [L, D] on the CPU, trimmed to their own number of tokens."""
         return self._model.encode_caption(captions)
+
+    def count_tokens(self, captions: Sequence[str]) -> Sequence[int]:
+        """How many tokens each caption has before it is cut."""
+        return self._model.count_tokens(captions)

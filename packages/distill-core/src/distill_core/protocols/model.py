@@ -84,6 +84,10 @@ class ModelPlugin(Protocol):
         """Captions as float32 tensors [L, D] on the CPU, trimmed to their own number of tokens."""
         ...
 
+    def count_tokens(self, captions: Sequence[str]) -> Sequence[int]:
+        """How many tokens each caption has before it is cut at the text length; needs no encoder."""
+        ...
+
     def export(
         self,
         modules: Mapping[str, nn.Module],

@@ -192,6 +192,10 @@ class ToyModel:
         """See :func:`encode_caption`."""
         return [encode_caption(caption) for caption in captions]
 
+    def count_tokens(self, captions: Sequence[str]) -> list[int]:
+        """A token a word."""
+        return [len(encode_caption(caption)) for caption in captions]
+
     def export(
         self,
         modules: Mapping[str, nn.Module],

@@ -47,8 +47,9 @@ class _Texts:
         if stored is not None:
             return (stored.fate(),)
         try:
-            record = CaptionRecord(caption_id(entry), entry.caption, self.caption(entry.caption), key)
+            encoded = self.caption(entry.caption)
+            record = CaptionRecord(caption_id(entry), entry.caption, encoded.text_LD, key, encoded.changes)
         except DataError as error:
             return (Fate(f"line {entry.line}", encoded=False, reason=str(error)),)
         self.writer.add(record)
-        return (Fate(record.id, encoded=True, text=tuple(record.text_LD.shape), text_key=key),)
+        return (Fate(record.id, encoded=True, changes=record.changes, text=tuple(record.text_LD.shape), text_key=key),)

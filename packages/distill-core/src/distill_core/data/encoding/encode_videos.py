@@ -132,10 +132,11 @@ class _Videos:
 
     def _record(self, look: _Look, number: int, latent_CTHW: Tensor, origin: ClipOrigin) -> ClipRecord:
         """The row of a clip. Raises DataError if its caption cannot be stored."""
+        caption = self.caption(look.source.caption)
         return ClipRecord(
             id=_clip_id(look.source, number),
             caption=look.source.caption,
-            text_LD=self.caption(look.source.caption),
+            text_LD=caption.text_LD,
             latent_CTHW=latent_CTHW,
             file_name=look.source.name,
             width=origin.width,
@@ -143,7 +144,7 @@ class _Videos:
             num_frames=origin.num_frames,
             fps=origin.fps,
             start_sec=origin.start_sec,
-            changes=origin.changes,
+            changes=(*origin.changes, *caption.changes),
             latent_key=look.latent_key,
             text_key=self.encoding.keys.text(look.source.caption),
         )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from distill_core.data.encoding.keys import Keys
 from distill_core.data.encoding.report import Fate, Listener
-from distill_core.data.encoding.store import Store
+from distill_core.data.encoding.store import CAPTION_CHANGE, Store
 from distill_core.data.reading.origin import Origin
 from distill_core.data.reading.tensors import is_finite
 from distill_core.errors import DataError
@@ -33,6 +33,10 @@ class Encoder(Protocol):
 
     def encode_caption(self, captions: Sequence[str]) -> Sequence[Tensor]:
         """Captions as float32 tensors [L, D] on the CPU, trimmed to their own number of tokens."""
+        ...
+
+    def count_tokens(self, captions: Sequence[str]) -> Sequence[int]:
+        """How many tokens each caption has before it is cut at the text length."""
         ...
 
 
@@ -60,16 +64,29 @@ class Encoding:
         return Keys(self.origin.encoders, str(self.dtype).removeprefix("torch."), self.origin.text_length)
 
 
+@dataclass(frozen=True)
+class EncodedCaption:
+    """A caption as it is stored.
+
+    Attributes:
+        text_LD: [L, D].
+        changes: what was done to it, in words, each beginning with CAPTION_CHANGE.
+    """
+
+    text_LD: Tensor
+    changes: tuple[str, ...] = ()
+
+
 @dataclass
 class CaptionEncoder:
     """Encodes captions, each text once."""
 
     encoding: Encoding
     store: Store
-    recent: dict[str, Tensor] = field(default_factory=dict)
+    recent: dict[str, EncodedCaption] = field(default_factory=dict)
 
-    def __call__(self, caption: str) -> Tensor:
-        """[L, D] as it is stored. Raises DataError if it cannot be."""
+    def __call__(self, caption: str) -> EncodedCaption:
+        """As it is stored. Raises DataError if it cannot be."""
         key = self.encoding.keys.text(caption)
         if key not in self.recent:
             stored = self.store.text(key)
@@ -78,8 +95,15 @@ class CaptionEncoder:
                 stored = storable(text_LD, self.encoding.dtype, "text embedding")
             if len(self.recent) >= CAPTIONS_KEPT:
                 del self.recent[next(iter(self.recent))]
-            self.recent[key] = stored
+            self.recent[key] = EncodedCaption(stored, self._changes(caption, len(stored)))
         return self.recent[key]
+
+    def _changes(self, caption: str, kept: int) -> tuple[str, ...]:
+        """What was done to a caption of which so many tokens are kept."""
+        if kept != self.encoding.origin.text_length:
+            return ()
+        (tokens,) = self.encoding.encoder.count_tokens([caption])
+        return (f"{CAPTION_CHANGE} cut at the text length (from {tokens} to {kept} tokens)",) if tokens > kept else ()
 
 
 def heard(found: Iterator[tuple[Fate, ...]], listener: Listener) -> tuple[Fate, ...]:

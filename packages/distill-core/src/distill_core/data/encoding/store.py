@@ -24,6 +24,8 @@ from distill_core.data.reading.tensors import tensor_of
 from distill_core.errors import DataError
 
 LATENT_KEY, TEXT_KEY = "latent_key", "text_key"
+CAPTION_CHANGE = "caption"
+"""How a change that was made to a caption begins; all others were made to the clip."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class StoredClip:
             columns["num_frames"],
             columns["fps"],
             columns["start_sec"],
-            tuple(columns["changes"]),
+            tuple(change for change in columns["changes"] if not change.startswith(CAPTION_CHANGE)),
         )
 
 

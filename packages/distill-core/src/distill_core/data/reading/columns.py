@@ -53,6 +53,7 @@ TEXT_ONLY_SCHEMA = pa.schema(
         pa.field("id", pa.string()),
         *_tensor_fields(TEXT),
         pa.field("caption", pa.string()),
+        pa.field("changes", pa.list_(pa.string())),
         pa.field("text_key", pa.string()),
     ]
 )
@@ -64,17 +65,19 @@ CAPTION_COLUMNS = ("id", *(field.name for field in _tensor_fields(TEXT)), "capti
 
 @dataclass(frozen=True)
 class CaptionRecord:
-    """A row of the text-only schema; ``text_LD`` is stored in its own dtype."""
+    """A row of the text-only schema; ``text_LD`` is stored in its own dtype, ``changes`` is what was done to the caption, in words."""
 
     id: str
     caption: str
     text_LD: Tensor
     text_key: str = ""
+    changes: tuple[str, ...] = ()
 
     def columns(self) -> dict[str, object]:
         """The row, by column."""
         text = tensor_columns(TEXT, self.text_LD)
-        return {"id": self.id, **text, "caption": self.caption, "text_key": self.text_key}
+        own = {"changes": list(self.changes), "text_key": self.text_key}
+        return {"id": self.id, **text, "caption": self.caption, **own}
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ class ClipRecord:
     def columns(self) -> dict[str, object]:
         """The row, by column."""
         return {
-            **CaptionRecord(self.id, self.caption, self.text_LD, self.text_key).columns(),
+            **CaptionRecord(self.id, self.caption, self.text_LD, self.text_key, self.changes).columns(),
             **tensor_columns(LATENT, self.latent_CTHW),
             "file_name": self.file_name,
             "media_type": "image" if self.num_frames == 1 else "video",
@@ -111,7 +114,6 @@ class ClipRecord:
             "duration_sec": self.num_frames / self.fps,
             "fps": self.fps,
             "start_sec": self.start_sec,
-            "changes": list(self.changes),
             "latent_key": self.latent_key,
         }
 

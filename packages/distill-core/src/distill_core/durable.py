@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from distill_core.printable import visible
+
 SEAL = "sha256"
 """The last key of sealed JSON: the hash of all that stands before it."""
 _SIGNATURE = "# sha256 of the lines above: "
@@ -48,7 +50,7 @@ def sweep(folder: Path) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file beside its name, then rename it into place."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, visible(json.dumps(content, indent=2, ensure_ascii=False)) + "\n")
 
 
 def write_text(path: Path, content: str, mode: int = 0o666) -> None:
@@ -118,4 +120,4 @@ def unsealed(text: bytes, *, indent: int | None = 2) -> dict[str, Any]:
 
 
 def _as_json(content: Mapping[str, Any], indent: int | None) -> str:
-    return json.dumps(content, indent=indent, ensure_ascii=False)
+    return visible(json.dumps(content, indent=indent, ensure_ascii=False))

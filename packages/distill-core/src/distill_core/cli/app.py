@@ -17,6 +17,7 @@ from distill_core import __version__
 from distill_core.cli import config, data, export, importing, plugins, run, sample
 from distill_core.cli.failure import report, system_fault
 from distill_core.errors import DistillError
+from distill_core.terminal import answer
 
 EXIT_STATUSES = (
     "Exit status: 0 done, 1 a check failed or a bug, 2 a mistake in the command, the run.yaml, a plugin or a model folder, 65 the data, "
@@ -48,7 +49,7 @@ IO_ERROR = 74
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"distill {__version__}")
+        answer(f"distill {__version__}")
         raise typer.Exit
 
 

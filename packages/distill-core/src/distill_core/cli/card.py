@@ -10,6 +10,7 @@ from distill_core.errors import PluginError
 from distill_core.plugins.index import PluginRow
 from distill_core.plugins.options import option_rows
 from distill_core.plugins.specs import ImporterSpec, MethodSpec, MetricSpec, ModelSpec, PluginSpec, RoleNeed
+from distill_core.terminal import answer
 
 OPTIONS_KEY = {"model": "pipeline_config", "method": "method_config", "metric": "metrics", "importer": "options"}
 """Where in a run.yaml the options of a kind stand."""
@@ -93,7 +94,7 @@ def _print_facts(facts: Mapping[str, str]) -> None:
     width = max(map(len, facts))
     for name, value in facts.items():
         if value:
-            print(f"{name:{width}}  {value}")
+            answer(f"{name:{width}}  {value}")
 
 
 def _role_rows(roles: Mapping[str, RoleNeed]) -> list[tuple[str, str, str, str]]:
@@ -109,8 +110,8 @@ def _role_rows(roles: Mapping[str, RoleNeed]) -> list[tuple[str, str, str, str]]
 
 
 def _print_section(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    print(f"\n{title}")
+    answer(f"\n{title}")
     if rows:
         print_table(headers, rows)
     else:
-        print("none")
+        answer("none")

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from distill_core.printable import visible
+from distill_core.terminal import answer, document, remark
+
 app = typer.Typer(help="Check a run.yaml, or print the schema that an editor checks it with.", no_args_is_help=True)
 
 
@@ -32,8 +35,8 @@ def check(
 
     prepared = checked(run_yaml, [] if overrides is None else overrides, discover())
     for note in prepared.run.notes:
-        typer.echo(f"note: {note}", err=True)
-    typer.echo("ok")
+        remark(f"note: {note}")
+    answer("ok")
 
 
 @app.command()
@@ -51,7 +54,7 @@ def schema(
 
     text = json.dumps(run_schema(discover()), indent=2, ensure_ascii=False) + "\n"
     if output is None:
-        typer.echo(text, nl=False)
+        document(visible(text))
         return
     try:
         output.write_text(text, encoding="utf-8")

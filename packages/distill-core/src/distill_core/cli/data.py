@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from distill_core.errors import RunDirectoryError
+from distill_core.terminal import answer, remark
 
 app = typer.Typer(help="Make training data from videos and captions, and look at them.", no_args_is_help=True)
 
@@ -148,9 +149,9 @@ def inspect(
         folder = fetched(str(path))
         found = overview(folder)
     if as_json:
-        typer.echo(json.dumps(found.as_json(), indent=2, ensure_ascii=False))
+        answer(json.dumps(found.as_json(), indent=2, ensure_ascii=False))
     else:
-        typer.echo("\n".join(found.lines()))
+        answer("\n".join(found.lines()))
     if preview is not None:
         from distill_core.cli.examining import show_preview
 
@@ -159,7 +160,7 @@ def inspect(
                 f"{path} is a data set of the Hugging Face Hub; say where the page is to be with --output"
             )
         page = show_preview(folder, preview, output, model, family)
-        typer.echo(f"the clips play in {page}", err=True)
+        remark(f"the clips play in {page}")
 
 
 @app.command()
@@ -184,12 +185,12 @@ def validate(
 
         found = examine_for(fetched(str(path)), model, family, text_length, say)
     if as_json:
-        typer.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False))
+        answer(json.dumps(asdict(found), indent=2, ensure_ascii=False))
     else:
         for fault in found.faults:
-            typer.echo(str(fault))
+            answer(str(fault))
         bad = f"{len(found.faults)} bad" if found.faults else "all good"
         files = "1 file" if found.files == 1 else f"{found.files} files"
-        typer.echo(f"{found.rows} rows in {files}: {bad}", err=True)
+        remark(f"{found.rows} rows in {files}: {bad}")
     if found.faults:
         raise typer.Exit(1)

@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.text import Text
 
 from distill_core.data.encoding.report import Fate
+from distill_core.terminal import line
 
 ResultT = TypeVar("ResultT")
 
@@ -57,7 +58,7 @@ def encode_progress(console: Console, total: int) -> Iterator[EncodeProgress]:
         yield _ProgressLines(console, total)
         return
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _RateColumn(), TimeRemainingColumn()
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), _RateColumn(), TimeRemainingColumn()
     )  # fmt: skip
     with Progress(*columns, console=console) as bar:
         yield _ProgressBar(bar, bar.add_task(ENCODING, total=total))
@@ -100,8 +101,8 @@ class _ProgressLines:
             self._printed = now
             rate = (self._done - self._done_before) / (now - self._started)
             left = timedelta(seconds=round((self._total - self._done) / rate))
-            line = f"encoding {self._done}/{self._total}  {rate:.2f}/s  ETA {left}"
-            self._console.print(line, highlight=False, soft_wrap=True)
+            told = f"encoding {self._done}/{self._total}  {rate:.2f}/s  ETA {left}"
+            line(self._console, told)
 
     def shown(self, _: str, work: Callable[[], ResultT]) -> ResultT:
         """Do work that takes time of its own; the rate is that of what comes after."""

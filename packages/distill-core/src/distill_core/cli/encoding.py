@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from torch import Tensor
 
+from distill_core import terminal
 from distill_core.cli.encode_progress import EncodeProgress, encode_progress
 from distill_core.cli.family import ChosenModel, EncoderWhenNeeded, chosen_family
 from distill_core.cli.waiting import waiting
@@ -35,6 +35,7 @@ from distill_core.errors import DataError, StoppedError
 from distill_core.plugins.discovery import discover
 from distill_core.plugins.specs import ModelFacts
 from distill_core.stopping import Stopping
+from distill_core.terminal import line
 
 KEPT = "what is encoded is kept, and the same command goes on with it"
 SKIPPED_SHOWN = 20
@@ -173,7 +174,7 @@ def carry_out(request: EncodeRequest) -> None:
         say("hashing the encoders")
         origin = Origin(model.spec.name, request.model, hash_encoders(facts), request.settings(), facts.text_length)
         folder.check(origin, work.names(), overwrite=request.overwrite)
-    console = Console(stderr=True)
+    console = terminal.console()
     with Stopping() as stopping, stopping.held("finishing what is encoded"), folder.claimed():
         try:
             with encode_progress(console, work.total(shard)) as progress:
@@ -184,13 +185,13 @@ def carry_out(request: EncodeRequest) -> None:
         except KeyboardInterrupt as error:
             number = stopping.behind(error)
             if number in (None, signal.SIGINT):
-                console.print(f"stopped; {KEPT}", highlight=False)
+                line(console, f"stopped; {KEPT}")
                 raise
             assert number is not None
             raise StoppedError(f"{number.name} came; {KEPT}", number) from None
         whole = folder.finish(fates)
-    for line in summary_lines(fates, request.output, shard, whole):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    for each in summary_lines(fates, request.output, shard, whole):
+        line(console, each)
 
 
 def summary_lines(fates: Sequence[Fate], output: Path, shard: Shard, whole: bool) -> list[str]:

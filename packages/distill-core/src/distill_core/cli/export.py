@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from distill_core.cli.timesteps import listed_timesteps
+from distill_core.terminal import answer, remark
 
 
 def export(
@@ -67,17 +68,16 @@ def export(
         restored.model.export(restored.role.modules, restored.facts, sampling, restored.latent_shape, output, stored)
     if as_json:
         exported = {"output": str(output), "run": str(run), "role": restored.role.name, "step": restored.step}
-        typer.echo(json.dumps({**exported, "attn_kind": sampling.attn_kind}, ensure_ascii=False))
+        answer(json.dumps({**exported, "attn_kind": sampling.attn_kind}, ensure_ascii=False))
         return
-    typer.echo(f"{output}: {restored.role.name} of {run}, step {restored.step}")
+    answer(f"{output}: {restored.role.name} of {run}, step {restored.step}")
     _warn_of_attention(sampling.attn_kind, output)
 
 
 def _warn_of_attention(attn_kind: str, output: Path) -> None:
     """Say that a plain pipeline will not attend as the role was trained to."""
     if attn_kind != "dense":
-        typer.echo(
+        remark(
             f"warning: it was trained with {attn_kind} attention, which diffusers does not have: a diffusers pipeline leaves "
             f"its gates out and attends densely; `distill sample {output}` attends as in training",
-            err=True,
         )

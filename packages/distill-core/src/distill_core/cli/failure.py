@@ -9,6 +9,8 @@ import errno
 import os
 import sys
 
+from distill_core.terminal import console, remark, shown
+
 TRACEBACK = "DISTILL_TRACEBACK"
 
 _REMEDIES = {
@@ -27,12 +29,11 @@ def report(error: BaseException, message: str) -> None:
     """Print the message, in colour on a terminal, after the traceback if that is asked for."""
     show_traceback(error)
     if sys.stderr.isatty():
-        from rich.console import Console
         from rich.text import Text
 
-        Console(stderr=True).print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
+        console().print(Text.assemble(("error: ", "bold red"), shown(message)), soft_wrap=True)
     else:
-        print(f"error: {message}", file=sys.stderr)
+        remark(f"error: {message}")
 
 
 def show_traceback(error: BaseException) -> None:

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from distill_core.printable import visible
+from distill_core.terminal import document, remark
+
 if TYPE_CHECKING:
     from distill_core.plugins.index import PluginIndex
     from distill_core.protocols.importer import Translation
@@ -40,13 +43,13 @@ def import_config(
     translation = _translation(config, trainer, index)
     text = run_yaml_of(translation, config.name)
     if output is None:
-        typer.echo(text, nl=False)
+        document(visible(text))
     else:
         _write(output, text)
-    lost = sum(remark.ours is None for remark in translation.remarks)
-    typer.echo(f"{len(translation.remarks) - lost} remarks at keys, {lost} keys without a counterpart", err=True)
+    lost = sum(each.ours is None for each in translation.remarks)
+    remark(f"{len(translation.remarks) - lost} remarks at keys, {lost} keys without a counterpart")
     for problem in _still_wrong(text, config, index):
-        typer.echo(f"still to be set right: {problem}", err=True)
+        remark(f"still to be set right: {problem}")
 
 
 def _translation(path: Path, trainer: str | None, index: PluginIndex) -> Translation:

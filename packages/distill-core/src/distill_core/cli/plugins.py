@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from distill_core.terminal import answer, document, remark
 
 if TYPE_CHECKING:
     from distill_core.plugins.index import PluginIndex
@@ -28,11 +29,11 @@ def _index() -> PluginIndex:
 
 def _note(line: str) -> None:
     """A line for the person, beside what the command prints."""
-    print(line, file=sys.stderr)
+    remark(line)
 
 
 def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    answer(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 @app.command("list")
@@ -83,7 +84,7 @@ def show(
         _print_json([card(row) for row in rows])
     else:
         for number, row in enumerate(rows):
-            print(end="\n" if number else "")
+            document("\n" if number else "")
             print_card(row)
 
 
@@ -106,7 +107,7 @@ def check(as_json: AsJson = False) -> None:
             outcome = check_row(row)
             outcomes.append(outcome)
             if not as_json:
-                print(f"{row.kind:6} {row.name} ({row.package} {row.version}): {outcome.line}")
+                answer(f"{row.kind:6} {row.name} ({row.package} {row.version}): {outcome.line}")
             if outcome.cause is not None:
                 show_traceback(outcome.cause)
     if as_json:
@@ -144,5 +145,5 @@ def matrix(as_json: AsJson = False) -> None:
         missing = [kind for kind, specs in (("model", index.models), ("method", index.methods)) if not specs]
         _note(f"nothing to match: no {' and no '.join(missing)} can be used; see `distill plugins list`")
     if spaces:
-        print(end="\n" if fits else "")
+        document("\n" if fits else "")
         print_table(("LATENT SPACE", "MODELS"), ((space, ", ".join(names)) for space, names in spaces.items()))

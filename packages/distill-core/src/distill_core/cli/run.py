@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from distill_core import terminal
+from distill_core.terminal import answer, document, line, remark
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -44,18 +47,16 @@ def run(
 
 def _run(path: Path, overrides: Sequence[str], dry_run: bool, stopping: Stopping) -> None:
     """The same, with the signals heard that ask the process to leave."""
-    from rich.console import Console
-
     from distill_core.plugins.discovery import discover
 
     index = discover()
-    console = Console(stderr=True)
+    console = terminal.console()
     for warning in index.warnings:
-        console.print(f"warning: {warning}", highlight=False, soft_wrap=True, markup=False)
+        remark(f"warning: {warning}")
     prepared = checked(path, overrides, index)
     stopping.check()
     for note in prepared.run.notes:
-        console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
+        remark(f"note: {note}")
     if dry_run:
         _print_plan(prepared)
         return
@@ -72,18 +73,13 @@ def _run(path: Path, overrides: Sequence[str], dry_run: bool, stopping: Stopping
 def _print_outcome(outcome: Outcome, directory: RunDirectory, console: Console) -> None:
     """How far it trained, and the comparison."""
     summary = outcome.training
-    console.print(
-        f"done: step {summary.step} in {summary.seconds:.0f} s; run directory {directory.root}",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
-    )
+    line(console, f"done: step {summary.step} in {summary.seconds:.0f} s; run directory {directory.root}")
     if outcome.comparison is not None:
         from distill_core.cli.table import print_table
 
         table, page = outcome.comparison
         print_table(table.headers, table.cells)
-        console.print(f"the clips play side by side in {page}", highlight=False, soft_wrap=True, markup=False)
+        line(console, f"the clips play side by side in {page}")
 
 
 def checked(path: Path, overrides: Sequence[str], index: PluginIndex) -> Prepared:
@@ -109,12 +105,12 @@ def _print_plan(prepared: Prepared) -> None:
     from distill_core.redaction import redact_mapping
 
     run = prepared.run
-    typer.echo(f"# method {run.method.name}: {run.method.summary}")
+    answer(f"# method {run.method.name}: {run.method.summary}")
     for role in run.facts:
-        typer.echo(f"# {_described(run, role)}")
-    typer.echo(f"# data: {len(prepared.dataset)} rows, latents [T, C, H, W] = {list(prepared.latent_shape)}")
-    typer.echo(f"# device: {prepared.placement.device}, forward passes in {prepared.placement.compute}")
-    typer.echo(write_yaml(redact_mapping(run.to_mapping())), nl=False)
+        answer(f"# {_described(run, role)}")
+    answer(f"# data: {len(prepared.dataset)} rows, latents [T, C, H, W] = {list(prepared.latent_shape)}")
+    answer(f"# device: {prepared.placement.device}, forward passes in {prepared.placement.compute}")
+    document(write_yaml(redact_mapping(run.to_mapping())))
 
 
 def _described(run: ResolvedRun, role: str) -> str:

@@ -11,8 +11,10 @@ from typing import Annotated, Literal
 
 import typer
 
+from distill_core import terminal
 from distill_core.cli.timesteps import listed_timesteps
 from distill_core.errors import ConfigError, Problem
+from distill_core.terminal import answer, remark
 
 
 def _finite(value: float | None) -> float | None:
@@ -149,11 +151,11 @@ def sample(
         )
         say(f"loading {source}")
         sampling = load(order)
-    for remark in sampling.remarks:
-        typer.echo(f"note: {remark}", err=True)
+    for each in sampling.remarks:
+        remark(f"note: {each}")
     with _bar(len(wanted) * len(order.seeds)) as advance:
         for path in sampling.write_videos():
-            typer.echo(str(path))
+            answer(str(path))
             advance()
 
 
@@ -167,10 +169,9 @@ def _prompts(path: Path) -> list[str]:
 @contextmanager
 def _bar(total: int) -> Iterator[Callable[[], None]]:
     """A bar on stderr where that is a terminal, advanced by calling what this yields; stdout is left alone."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    console = terminal.console()
     columns = (SpinnerColumn(), TextColumn("sampling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     disabled = not console.is_terminal
     with Progress(*columns, console=console, redirect_stdout=sys.stdout.isatty(), disable=disabled) as bar:

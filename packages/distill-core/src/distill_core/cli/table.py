@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 
+from distill_core.terminal import answer, console, shown
+
 
 def plain_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Left-aligned columns two blanks apart, without trailing blanks."""
@@ -18,16 +20,14 @@ def plain_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table as stdout needs it."""
     if not sys.stdout.isatty():
-        print(plain_table(headers, rows))
+        answer(plain_table(headers, rows))
         return
     from rich import box
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for header in headers:
-        table.add_column(header, overflow="fold")
+        table.add_column(shown(header), overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))
-    Console().print(table)
+        table.add_row(*map(shown, row))
+    console(stderr=False).print(table)

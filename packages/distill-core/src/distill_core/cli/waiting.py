@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from distill_core.terminal import console, shown
+
 Say = Callable[[str], None]
 """Shows what is being done now, in place of what was shown before."""
 
@@ -20,22 +22,20 @@ def waiting(doing: str) -> Iterator[Say]:
     Yields a function that changes the text. Where stderr is no terminal nothing is shown at all. Whatever the block
     prints stays where it belongs: on the terminal above the spinner, and in a file or a pipe if stdout is one.
     """
-    from rich.console import Console
     from rich.live import Live
     from rich.spinner import Spinner
-    from rich.text import Text
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    on = console()
+    if not on.is_terminal:
         yield _say_nothing
         return
-    spinner = Spinner("line" if console.options.ascii_only else "dots", Text(doing), style="status.spinner")
+    spinner = Spinner("line" if on.options.ascii_only else "dots", shown(doing), style="status.spinner")
 
     def say(now_doing: str) -> None:
         """Change the text beside the spinner."""
-        spinner.update(text=Text(now_doing))
+        spinner.update(text=shown(now_doing))
 
-    with Live(spinner, console=console, refresh_per_second=12, transient=True, redirect_stdout=sys.stdout.isatty()):
+    with Live(spinner, console=on, refresh_per_second=12, transient=True, redirect_stdout=sys.stdout.isatty()):
         yield say
 
 

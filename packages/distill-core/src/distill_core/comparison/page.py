@@ -10,6 +10,7 @@ from pathlib import Path
 
 from distill_core.comparison.table import ComparisonTable
 from distill_core.durable import write_text
+from distill_core.printable import visible
 from distill_core.redaction import redact_text
 
 _STYLE = """
@@ -70,5 +71,5 @@ def _player(clip: PageClip) -> str:
 
 
 def _shown(text: str) -> str:
-    """A text as the page has it: a page is made to be passed on, so secrets are taken out."""
-    return escape(redact_text(text), quote=True)
+    """A text as the page has it: a page is made to be passed on, so secrets are taken out, and nothing acts."""
+    return escape(visible(redact_text(text)), quote=True)

@@ -12,6 +12,7 @@ from distill_core.config.schema import Validation
 from distill_core.errors import RunDirectoryError
 from distill_core.finished.source import PixelSize, SamplingSource, default_placement, open_source
 from distill_core.plugins.discovery import discover
+from distill_core.printable import visible
 from distill_core.protocols.validator import ValidationRequest
 from distill_core.sampling.validator import completed, slug
 from distill_core.video.writing import write_mp4
@@ -95,7 +96,8 @@ class Sampling:
             path = self.order.output / f"{index:04d}-{slug(video.prompt)}-seed{video.seed}.mp4"
             write_mp4(path, video.frames, self.order.fps)
             with self.order.captions.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"file_name": path.name, "caption": video.prompt}, ensure_ascii=False) + "\n")
+                record = {"file_name": path.name, "caption": video.prompt}
+                file.write(visible(json.dumps(record, ensure_ascii=False)) + "\n")
             yield path
 
 

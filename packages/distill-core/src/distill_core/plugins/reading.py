@@ -7,7 +7,6 @@ about other plugins: names taken twice are :mod:`distill_core.plugins.discovery`
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -20,6 +19,7 @@ from distill_core.plugins import hookspecs
 from distill_core.plugins.border import RefusedError, describe, plugin_border
 from distill_core.plugins.registry import Registry
 from distill_core.plugins.specs import PLUGIN_API, ImporterSpec, MethodSpec, MetricSpec, ModelSpec, PluginSpec
+from distill_core.terminal import remark
 
 MODELS_HOOK = "distill_register_models"
 METHODS_HOOK = "distill_register_methods"
@@ -134,7 +134,7 @@ def _trace(manager: pluggy.PluginManager, entry_point: EntryPoint) -> None:
 
     def before(hook: str, implementations: Sequence[pluggy.HookImpl], arguments: Mapping[str, object]) -> None:
         """A hook is about to be called."""
-        print(f"distill plugins: {entry_point.name}: {hook}({', '.join(arguments)})", file=sys.stderr)
+        remark(f"distill plugins: {entry_point.name}: {hook}({', '.join(arguments)})")
 
     def after(
         outcome: pluggy.Result[object],
@@ -149,6 +149,6 @@ def _trace(manager: pluggy.PluginManager, entry_point: EntryPoint) -> None:
             registry = arguments["registry"]
             assert isinstance(registry, Registry), "every hook takes a registry"
             result = f"added {', '.join(spec.name for spec in registry.specs) or 'nothing'}"
-        print(f"distill plugins: {entry_point.name}: {hook} -> {result}", file=sys.stderr)
+        remark(f"distill plugins: {entry_point.name}: {hook} -> {result}")
 
     manager.add_hookcall_monitoring(before, after)

@@ -21,6 +21,7 @@ from distill_core.running.build import Runtime, build
 from distill_core.running.preparation import Prepared
 from distill_core.running.run_directory import RunDirectory
 from distill_core.stopping import Stopping, StopSignal
+from distill_core.terminal import line
 from distill_core.tracking.events import Events
 from distill_core.tracking.progress import Progress
 
@@ -91,7 +92,7 @@ def _locked(
         details = {"signal": number.name, "message": str(stopped)}
         if number is not signal.SIGINT:
             raise stopped from error
-        console.print(f"interrupted; {kept(directory)}", highlight=False, soft_wrap=True, markup=False)
+        line(console, f"interrupted; {kept(directory)}")
         raise StopSignal(number) from error
     finally:
         directory.close(reason, **details)
@@ -111,11 +112,11 @@ def kept(directory: RunDirectory) -> str:
 def announce(start: int, last: int, console: Console) -> None:
     """Say where a run goes on from."""
     if start >= last:
-        line = f"step {start} of {last} is done already; raise training.max_train_steps to train on"
+        told = f"step {start} of {last} is done already; raise training.max_train_steps to train on"
     else:
-        line = f"going on from step {start} of {last}"
+        told = f"going on from step {start} of {last}"
     if start:
-        console.print(line, highlight=False, soft_wrap=True)
+        line(console, told)
 
 
 def _trained(runtime: Runtime, directory: RunDirectory, redacted_yaml: str, method: str, stopping: Stopping) -> Outcome:

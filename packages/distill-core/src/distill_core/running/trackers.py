@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from distill_core.config.schema import Tracking
+from distill_core.printable import visible, visible_in
 from distill_core.protocols.tracker import Tracker
 from distill_core.redaction import redact_mapping, redact_text
 from distill_core.running.run_directory import RunDirectory
@@ -30,7 +31,12 @@ def open_trackers(
                 from distill_core.tracking.wandb import WandbTracker
 
                 others.append(
-                    WandbTracker(told, directory.trackers / "wandb", redact_text(directory.root.name), config)
+                    WandbTracker(
+                        told,
+                        directory.trackers / "wandb",
+                        visible(redact_text(directory.root.name)),
+                        visible_in(config),
+                    )
                 )
             case "tensorboard":
                 from distill_core.tracking.tensorboard import TensorBoardTracker
@@ -48,4 +54,4 @@ def _without_secrets(settings: Tracking, events: Events) -> Tracking:
     for name, value in names.items():
         if told[name] != value:
             events.warn("redacted", f"tracking.{name} holds what looks like a secret; trackers get {told[name]!r}")
-    return settings.model_copy(update=told)
+    return settings.model_copy(update=visible_in(told))

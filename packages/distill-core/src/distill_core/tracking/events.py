@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 from distill_core.durable import appending
+from distill_core.printable import visible
 from distill_core.redaction import redact_text
+from distill_core.terminal import remark
 
 
 class Events:
@@ -22,9 +23,9 @@ class Events:
         if self.path is not None:
             record = {"time": datetime.now(UTC).isoformat(), "event": event, "message": redact_text(message), **details}
             with appending(self.path) as file:
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+                file.write(visible(json.dumps(record, ensure_ascii=False)) + "\n")
 
     def warn(self, event: str, message: str, **details: str | int | float) -> None:
         """Write down an event and show it."""
         self.note(event, message, **details)
-        print(f"warning: {message}", file=sys.stderr)
+        remark(f"warning: {message}")

@@ -1,6 +1,7 @@
 """Several trackers as one, behind one gate. A tracker that fails is reported once and left out: training does not depend on it.
 
-Whatever a tracker gets while a run goes on passes here: names, captions, texts. Secrets are taken out; figures and videos stay as they are.
+Whatever a tracker gets while a run goes on passes here: names, captions, texts. Secrets are taken out, and no character is left that
+acts on a terminal; figures and videos stay as they are.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from distill_core.durable import write_text
 from distill_core.plugins.border import describe
+from distill_core.printable import visible
 from distill_core.protocols.tracker import Tracker
 from distill_core.redaction import redact_text
 from distill_core.tracking.events import Events
@@ -38,17 +40,19 @@ class Trackers:
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Scalars of one step."""
-        figures = {redact_text(name): value for name, value in metrics.items()}
+        figures = {visible(redact_text(name)): value for name, value in metrics.items()}
         self._each(lambda tracker: tracker.log(figures, step))
 
     def video(self, name: str, path: Path, caption: str, step: int) -> None:
         """An mp4 file."""
-        self._each(lambda tracker: tracker.video(redact_text(name), path, redact_text(caption), step))
+        self._each(lambda tracker: tracker.video(visible(redact_text(name)), path, visible(redact_text(caption)), step))
 
     def file(self, path: Path, name: str) -> None:
         """A text file to keep. One with secrets in it stays here, and a copy without them goes."""
         text = path.read_text(encoding="utf-8")
-        harmless = "".join(part if _EMBEDDED.fullmatch(part) else redact_text(part) for part in _EMBEDDED.split(text))
+        harmless = "".join(
+            part if _EMBEDDED.fullmatch(part) else visible(redact_text(part)) for part in _EMBEDDED.split(text)
+        )
         if harmless != text:
             path = path.with_name(f"redacted-{path.name}")
             write_text(path, harmless)

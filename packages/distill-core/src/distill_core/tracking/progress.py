@@ -11,6 +11,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from distill_core import terminal
+from distill_core.printable import visible
+from distill_core.terminal import line
+
 
 def figures_line(figures: Mapping[str, float]) -> str:
     """The losses of a line of metrics, for a person; names with a slash (norms, rates) are left to the files."""
@@ -23,7 +27,7 @@ class Progress:
     """Shows training: losses, rate, ETA."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = Console(stderr=True) if console is None else console
+        self.console = terminal.console() if console is None else console
         self.rate = 0.0
         self._bar: RichProgress | None = None
         self._started = 0.0
@@ -44,7 +48,7 @@ class Progress:
             BarColumn(),
             TextColumn("{task.fields[rate]:.2f} steps/s"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[figures]}", markup=False),
             console=self.console,
         )
         with self._bar:
@@ -57,9 +61,9 @@ class Progress:
         """Something other than training goes on, e.g. sampling: its time does not count in the rate."""
         began = time.monotonic()
         if self._bar is None and not self.console.is_terminal:
-            self.console.print(what, highlight=False, soft_wrap=True)
+            line(self.console, what)
         elif self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], figures=what)
+            self._bar.update(self._bar.task_ids[0], figures=visible(what))
         yield
         self._paused += time.monotonic() - began
 
@@ -69,19 +73,15 @@ class Progress:
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=step, rate=self.rate)
 
-    def say(self, line: str) -> None:
+    def say(self, text: str) -> None:
         """One line that stays, above the bar where there is one."""
-        self.console.print(line, highlight=False, soft_wrap=True, markup=False)
+        line(self.console, text)
 
     def figures(self, step: int, figures: Mapping[str, float]) -> None:
         """New means of the losses."""
-        line = figures_line(figures)
+        losses = figures_line(figures)
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], figures=line)
+            self._bar.update(self._bar.task_ids[0], figures=visible(losses))
         else:
             left = timedelta(seconds=round((self._last - step) / max(self.rate, 1e-9)))
-            self.console.print(
-                f"step {step}/{self._last}  {line}  {self.rate:.2f} steps/s  ETA {left}",
-                highlight=False,
-                soft_wrap=True,
-            )
+            line(self.console, f"step {step}/{self._last}  {losses}  {self.rate:.2f} steps/s  ETA {left}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from distill_core.errors import DataError
+from distill_core.printable import visible
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def write_report(path: Path, fates: Iterable[Fate]) -> None:
     for fate in fates:
         columns = asdict(fate)
         del columns["kept"]
-        lines.append(json.dumps(columns, ensure_ascii=False) + "\n")
+        lines.append(visible(json.dumps(columns, ensure_ascii=False)) + "\n")
     path.write_text("".join(lines), encoding="utf-8")
 
 

@@ -14,6 +14,7 @@ from distill_core.data.reading.dataset import ParquetDataset
 from distill_core.data.reading.files import read_columns
 from distill_core.errors import DataError
 from distill_core.plugins.specs import ModelFacts
+from distill_core.printable import visible
 from distill_core.protocols.adapter import DecodesLatents, PreparesBatch
 from distill_core.video.writing import write_mp4
 
@@ -90,8 +91,8 @@ def page(title: str, clips: Sequence[PreviewClip]) -> str:
     figures = "\n".join(map(_figure, clips))
     return (
         f"<!doctype html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n"
-        f"<meta name='viewport' content='width=device-width'>\n<title>{escape(title)}</title>\n"
-        f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n"
+        f"<meta name='viewport' content='width=device-width'>\n<title>{_shown(title)}</title>\n"
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{_shown(title)}</h1>\n"
         f"<p>{len(clips)} rows, decoded from their latents: what will be trained on.</p>\n<main>\n{figures}\n</main>\n"
         "</body>\n</html>\n"
     )
@@ -99,11 +100,16 @@ def page(title: str, clips: Sequence[PreviewClip]) -> str:
 
 def _figure(clip: PreviewClip) -> str:
     data = base64.b64encode(clip.mp4).decode("ascii")
-    label = escape(clip.caption, quote=True)
+    label = _shown(clip.caption)
     return (
         f'<figure><video autoplay loop muted playsinline aria-label="{label}" src="data:video/mp4;base64,{data}"></video>'
-        f"<figcaption>{escape(clip.caption)}<small>{escape(clip.name)}</small><small>{escape(clip.facts)}</small></figcaption></figure>"
+        f"<figcaption>{_shown(clip.caption)}<small>{_shown(clip.name)}</small><small>{_shown(clip.facts)}</small></figcaption></figure>"
     )
+
+
+def _shown(text: str) -> str:
+    """A text as the page has it."""
+    return escape(visible(text), quote=True)
 
 
 def _rates(dataset: ParquetDataset) -> list[float]:

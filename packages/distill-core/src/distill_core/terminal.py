@@ -1,0 +1,49 @@
+"""What a person or a program reads of a command: the one place that writes to stdout and stderr.
+
+No text is read as markup, and none can act on the terminal (:mod:`distill_core.printable`). It decides nothing of what is said.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from distill_core.printable import visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+
+def answer(text: str) -> None:
+    """A line of what was asked for, on stdout."""
+    print(visible(text), flush=True)
+
+
+def document(text: str) -> None:
+    """A whole document on stdout, in a format that knows an escape for every character that could act, e.g. YAML."""
+    print(text, end="", flush=True)
+
+
+def remark(text: str) -> None:
+    """A line beside the answer, on stderr."""
+    print(visible(text), file=sys.stderr, flush=True)
+
+
+def console(*, stderr: bool = True) -> Console:
+    """A console that reads no markup in what it is given. Other text than one's own is for :func:`line` to show."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+def shown(text: str) -> Text:
+    """A text as a part of what a console shows."""
+    from rich.text import Text
+
+    return Text(visible(text))
+
+
+def line(on: Console, text: str) -> None:
+    """A line on a console, above whatever is live there; never cut."""
+    on.print(shown(text), soft_wrap=True)

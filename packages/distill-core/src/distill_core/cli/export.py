@@ -11,6 +11,8 @@ import typer
 from distill_core.cli.timesteps import listed_timesteps
 from distill_core.terminal import answer, remark
 
+BASE_HELP = "The folder or hub id that the role started from, if the run was moved and it is not where it was."
+
 
 def export(
     run: Annotated[
@@ -38,6 +40,7 @@ def export(
             "--timesteps", metavar="T,T,…", help="Sample at these instead of the method's own, e.g. 1000,750,500,250."
         ),
     ] = None,
+    base: Annotated[str | None, typer.Option("--base", metavar="DIR", help=BASE_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was exported as JSON.")] = False,
 ) -> None:
     """Write a trained role as a pipeline folder.
@@ -61,7 +64,7 @@ def export(
 
         say(f"loading {run}")
         placement = Placement(torch.device("cpu"), torch.float32)
-        restored = restore_role(run, index, role, step=step, averaged=averaged, placement=placement)
+        restored = restore_role(run, index, role, step=step, averaged=averaged, placement=placement, base=base)
         say(f"writing {output}")
         stored = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
         sampling = restored.sampling if grid is None else replace(restored.sampling, steps=None, timesteps=grid)

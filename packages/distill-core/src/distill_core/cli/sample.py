@@ -115,6 +115,10 @@ def sample(
         int | None,
         typer.Option("--step", metavar="N", min=0, help="Of a run directory. Default: its newest good checkpoint."),
     ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option("--base", metavar="DIR", help="Of a run that was moved: the folder that the role started from."),
+    ] = None,
 ) -> None:
     """Write an mp4 file per prompt and seed, and print its path.
 
@@ -148,6 +152,7 @@ def sample(
             fps=fps,
             role=role,
             step=step,
+            base=base,
         )
         say(f"loading {source}")
         sampling = load(order)

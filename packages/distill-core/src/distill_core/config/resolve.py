@@ -134,8 +134,10 @@ class Findings:
             raise refusal([*self.problems, *absent], self.loaded.path)
 
 
-def examine(path: str | Path, overrides: Sequence[str], index: PluginIndex) -> Findings:
+def examine(path: str | Path, overrides: Sequence[str], index: PluginIndex, only: str | None = None) -> Findings:
     """Compare a run.yaml, as far as it is right, with the plugins that it names and the folders that it points to.
+
+    ``only``: the one role whose folder is looked at; None looks at all.
 
     Raises ConfigError where too little is right for that, with the faults of the schema, of the plugins and of the roles together.
     """
@@ -143,12 +145,13 @@ def examine(path: str | Path, overrides: Sequence[str], index: PluginIndex) -> F
     if parsed.config is None:
         plugins = ChosenPlugins(parsed.document, index)
         raise refusal([*parsed.problems, *plugins.problems, *_of_roles(plugins, parsed.document)], path)
-    return _compare(LoadedRun(parsed.config, parsed.document, Path(path), tuple(overrides)), index, parsed.problems)
+    loaded = LoadedRun(parsed.config, parsed.document, Path(path), tuple(overrides))
+    return _compare(loaded, index, parsed.problems, only)
 
 
-def open_run(path: str | Path, overrides: Sequence[str], index: PluginIndex) -> ResolvedRun:
+def open_run(path: str | Path, overrides: Sequence[str], index: PluginIndex, only: str | None = None) -> ResolvedRun:
     """A run.yaml that is right. Raises ConfigError with every problem found in it, in its plugins and in its models' folders."""
-    return examine(path, overrides, index).resolved()
+    return examine(path, overrides, index, only).resolved()
 
 
 def resolve(loaded: LoadedRun, index: PluginIndex) -> ResolvedRun:
@@ -156,7 +159,7 @@ def resolve(loaded: LoadedRun, index: PluginIndex) -> ResolvedRun:
     return _compare(loaded, index, ()).resolved()
 
 
-def _compare(loaded: LoadedRun, index: PluginIndex, known: Sequence[Problem]) -> Findings:
+def _compare(loaded: LoadedRun, index: PluginIndex, known: Sequence[Problem], only: str | None = None) -> Findings:
     """All checks that need no data. What depends on a section that is ``known`` to be wrong is passed over."""
     config, document = with_absolute_paths(loaded.config), loaded.document
     plugins = ChosenPlugins(document, index)
@@ -169,7 +172,8 @@ def _compare(loaded: LoadedRun, index: PluginIndex, known: Sequence[Problem]) ->
             problems += checks.attention(demands, plugins.method_options, config, models, document)
     order = config.roles if method is None else [role for role in method.roles if role in config.roles]
     problems += checks.conditions(order, config, models, document)
-    facts, unusable = inspect_folders(order, config, plugins, document)
+    looked_at = [role for role in order if only in (None, role)]
+    facts, unusable = inspect_folders(looked_at, config, plugins, document)
     problems += unusable
     completed, failed = complete_options(facts, config, plugins, document)
     problems += failed

@@ -9,13 +9,18 @@ import torch
 
 from distill_core.checkpoint import Checkpoint, Checkpoints
 from distill_core.config.checks import family_of
+from distill_core.config.document import read_document
 from distill_core.config.resolve import ResolvedRun, open_run
-from distill_core.errors import CheckpointError, RunDirectoryError
+from distill_core.durable import read_signed
+from distill_core.errors import CheckpointError, ConfigError, Problem, RunDirectoryError
+from distill_core.finished.relocation import compare, path_override, refuse_absent, relocated
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.loading import load_target
 from distill_core.plugins.specs import ModelFacts
 from distill_core.protocols.model import ModelPlugin, ModelRequest
 from distill_core.protocols.validator import ValidationRequest
+from distill_core.running.content import ContentHashes
+from distill_core.running.identity import role_identity
 from distill_core.running.preparation import LatentShape, Placement
 from distill_core.running.run_directory import RunDirectory
 from distill_core.sampling.validator import completed
@@ -46,12 +51,34 @@ class RestoredRole:
     step: int
 
 
-def open_finished(root: Path, index: PluginIndex) -> tuple[ResolvedRun, RunDirectory]:
-    """The resolved configuration of a run directory. Raises RunDirectoryError if it is none."""
+def open_finished(
+    root: Path, index: PluginIndex, only: str | None = None, base: str | None = None
+) -> tuple[ResolvedRun, RunDirectory]:
+    """The resolved configuration of a run directory. Raises RunDirectoryError if it is none.
+
+    ``only``: the one role whose folder has to be there; None wants all. ``base``: where that is, if not where it was.
+    """
+    directory = _run_directory(root)
+    try:
+        document = read_document(read_signed(directory.resolved_yaml), str(directory.resolved_yaml))
+    except ValueError as error:
+        raise RunDirectoryError(
+            f"{directory.resolved_yaml} is damaged; the command that trained the run writes it anew"
+        ) from error
+    overrides = relocated(document.data, root)
+    if base is not None:
+        if only is None:
+            raise ConfigError([Problem("--base", "of which role? name it by --role")], "--base")
+        overrides.append(path_override(only, base))
+    refuse_absent(document.data, only, overrides)
+    return open_run(directory.resolved_yaml, overrides, index, only), directory
+
+
+def _run_directory(root: Path) -> RunDirectory:
     directory = RunDirectory(root)
     if not directory.resolved_yaml.is_file():
         raise RunDirectoryError(f"{root} is no run directory: it has no {directory.resolved_yaml.name}")
-    return open_run(directory.resolved_yaml, (), index), directory
+    return directory
 
 
 def choose_checkpoint(directory: RunDirectory, step: int | None) -> Checkpoint:
@@ -73,16 +100,25 @@ def choose_checkpoint(directory: RunDirectory, step: int | None) -> Checkpoint:
 
 
 def restore_role(
-    root: Path, index: PluginIndex, name: str | None, *, step: int | None, averaged: bool, placement: Placement
+    root: Path,
+    index: PluginIndex,
+    name: str | None,
+    *,
+    step: int | None,
+    averaged: bool,
+    placement: Placement,
+    base: str | None = None,
 ) -> RestoredRole:
     """Bring back a role of a run; ``name`` None is the role that the method samples.
 
-    Raises RunDirectoryError and CheckpointError for what is not there, and CheckpointError for a role that the run did not train.
+    ``base``: the folder that the role started from, if the run has moved. Raises RunDirectoryError and CheckpointError for what is not
+    there, and CheckpointError for a role that the run did not train, or a folder that it did not start from.
     """
-    run, directory = open_finished(root, index)
-    checkpoint = choose_checkpoint(directory, step)
+    checkpoint = choose_checkpoint(_run_directory(root), step)
     request = checkpoint.sampling()
-    name = name or (run.lead if request is None else request.role)
+    asked = name if request is None else name or request.role
+    run, directory = open_finished(root, index, asked, base)
+    name = asked or run.lead
     trained = sorted(role for role, settings in run.config.roles.items() if settings.trainable)
     if name not in trained:
         raise CheckpointError(f"{directory.root} trains no role {name!r}; it trains {', '.join(trained)}")
@@ -94,6 +130,7 @@ def restore_role(
         ModelRequest(facts, trainable=False, weights_dtype=torch.float32, attention=run.demands.attention_of(name))
     )
     role = RoleHandle(name, modules, model.adapter, trainable=True)
+    compare(checkpoint, role_identity(role, facts, ContentHashes(None)), facts.path, named=base is not None)
     checkpoint.load(weight_tensors(role))
     if averaged and run.config.roles[name].ema is not None:
         _take_average(role, checkpoint)

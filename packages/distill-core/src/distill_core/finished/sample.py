@@ -36,6 +36,7 @@ class SampleOrder:
     fps: float
     role: str | None
     step: int | None
+    base: str | None = None
 
     @property
     def captions(self) -> Path:
@@ -110,5 +111,7 @@ def load(order: SampleOrder) -> Sampling:
     if order.captions.exists():
         raise RunDirectoryError(f"{order.captions} belongs to other videos; name another folder with --output")
     size = PixelSize(order.num_frames, order.height, order.width)
-    source = open_source(order.source, discover(), order.role, size, default_placement(), step=order.step)
+    source = open_source(
+        order.source, discover(), order.role, size, default_placement(), step=order.step, base=order.base
+    )
     return Sampling(order, source, order.applied_to(source.request))

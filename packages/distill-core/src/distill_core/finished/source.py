@@ -50,15 +50,22 @@ class SamplingSource:
 
 
 def open_source(
-    source: str, index: PluginIndex, role: str | None, size: PixelSize, placement: Placement, *, step: int | None
+    source: str,
+    index: PluginIndex,
+    role: str | None,
+    size: PixelSize,
+    placement: Placement,
+    *,
+    step: int | None,
+    base: str | None = None,
 ) -> SamplingSource:
     """A run directory's role, or a folder's (or hub id's) denoiser. Raises DistillError for anything else."""
     if RunDirectory(Path(source)).resolved_yaml.is_file():
-        restored = restore_role(Path(source), index, role, step=step, averaged=True, placement=placement)
+        restored = restore_role(Path(source), index, role, step=step, averaged=True, placement=placement, base=base)
         shape = sized(restored.latent_shape, size, restored.facts)
         return SamplingSource(restored.role, restored.model, restored.sampling, shape)
     spec, facts = recognised(source, index)
-    refuse_of_a_folder(source, {"--role": role, "--step": step})
+    refuse_of_a_folder(source, {"--role": role, "--step": step, "--base": base})
     options = spec.complete(facts, spec.options())
     model: ModelPlugin = load_target(spec.build)(facts, options, placement.device, placement.compute)
     request = ValidationRequest(role=DENOISER) if facts.sampling is None else replace(facts.sampling, role=DENOISER)

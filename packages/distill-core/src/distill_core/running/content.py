@@ -39,17 +39,19 @@ class ContentHashes:
     can write to the disk itself can still change it unseen; ``distill verify`` reads every byte.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
+        """``path``: where they are kept; None keeps none."""
         self._path = path
-        self._known = _read(path)
+        self._known = {} if path is None else _read(path)
 
     def of(self, files: Sequence[Path]) -> list[str]:
         """The SHA-256 of each file, in their order. Raises OSError for one that cannot be read."""
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
             found = list(threads.map(self._hashed, files))
         news = {str(file): known for file, known in zip(files, found, strict=True)}
-        if any(self._known.get(name) != known for name, known in news.items()):
-            self._known |= news
+        changed = any(self._known.get(name) != known for name, known in news.items())
+        self._known |= news
+        if changed and self._path is not None:
             write_text(
                 self._path, sealed(_Record(files=self._known).model_dump(mode="json")), 0o600
             )  # paths may hold anything

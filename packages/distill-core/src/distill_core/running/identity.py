@@ -37,17 +37,22 @@ def identity_of(
     run, content = prepared.run, ContentHashes(directory.content)
     rests_on = {"data": f"sha256:{data_hash(prepared, content)}", "torch": torch.__version__.partition("+")[0]}
     for name, facts in run.facts.items():
-        rests_on[f"model.{name}"] = _folder_hash(facts, _descriptions(facts.path), content)
+        rests_on |= role_identity(roles[name], facts, content)
         family = f"encoders.{family_of(run.config, name)}"
         if family not in rests_on:
             rests_on[family] = _folder_hash(facts, _encoders(facts), content)
-        if (frozen := frozen_hash(roles[name])) is not None:
-            rests_on[f"weights.{name}"] = frozen
     used = {("model", name) for name in run.models} | {("method", run.method.name)}
     for row in plugins:
         if (row["kind"], row["name"]) in used and row["status"] == "ok":
             rests_on[f"plugins.{row['name']}"] = f"{row['package']} {row['version']}"
     return Identity(rests_on=rests_on, settings=redact_mapping(binding(run.to_mapping())))
+
+
+def role_identity(role: RoleHandle, facts: ModelFacts, content: ContentHashes) -> dict[str, str]:
+    """What a role rests on, by name: what its folder says, and the weights of it that no checkpoint holds."""
+    found = {f"model.{role.name}": _folder_hash(facts, _descriptions(facts.path), content)}
+    frozen = frozen_hash(role)
+    return found if frozen is None else {**found, f"weights.{role.name}": frozen}
 
 
 def consent_of(prepared: Prepared) -> Consent:

@@ -19,7 +19,7 @@ from torch.distributed.checkpoint.state_dict_loader import load as dcp_load
 from distill_core.checkpoint import Checkpoint, Checkpoints
 from distill_core.checkpoint.manifest import Manifest
 from distill_core.data.reading.stream import RowStream
-from distill_core.errors import CheckpointError, NonFiniteError, RunDirectoryError
+from distill_core.errors import CheckpointError, DiskFullError, NonFiniteError, RunDirectoryError
 from distill_core.running.run_directory import RunDirectory
 from distill_core.tracking.events import Events
 
@@ -300,7 +300,7 @@ def test_a_save_that_dies_leaves_the_last_one_and_no_litter(world: ToyWorld, mon
         write(manifest, folder)
 
     monkeypatch.setattr(Manifest, "write", failing)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(DiskFullError, match="No space"):
         world.train(world.mapping("finetune"))
     assert sorted(p.name for p in (world.root / "run" / "checkpoints").iterdir()) == ["step-00000004"]
     assert json.loads((world.root / "run" / "exit_reason.json").read_text())["reason"] == "error"

@@ -26,13 +26,25 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError from inside names the path: a full disk names none by itself."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def sync(path: Path) -> None:
     """Bring a file or a directory entry to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with naming(path):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def beside(path: Path) -> Path:
@@ -59,7 +71,7 @@ def write_text(path: Path, content: str, mode: int = 0o666) -> None:
     try:
         new.unlink(missing_ok=True)
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        with open(descriptor, "w", encoding="utf-8") as file:
+        with naming(path), open(descriptor, "w", encoding="utf-8") as file:
             file.write(content)
         sync(new)
         new.replace(path)
@@ -73,7 +85,7 @@ def write_text(path: Path, content: str, mode: int = 0o666) -> None:
 def appending(path: Path) -> Iterator[IO[str]]:
     """A text file to add lines to, made if it is not there. Raises OSError for a link: what it points to is not ours."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-    with open(descriptor, "a", encoding="utf-8") as file:
+    with naming(path), open(descriptor, "a", encoding="utf-8") as file:
         yield file
 
 

@@ -74,6 +74,12 @@ class CheckpointError(DistillError):
     exit_code = 66
 
 
+class DiskFullError(DistillError):
+    """No room for what is to be written; what was there is as it was."""
+
+    exit_code = 74
+
+
 class RunDirectoryError(DistillError):
     """A run directory, or an output folder, that already holds something else."""
 

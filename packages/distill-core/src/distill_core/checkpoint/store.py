@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -24,11 +25,14 @@ from distill_core.checkpoint.identity import Consent, Differences, Identity
 from distill_core.checkpoint.manifest import MANIFEST, STATE, Manifest, recorded
 from distill_core.checkpoint.tensors import load_tensors, save_tensors
 from distill_core.durable import sync, write_json
-from distill_core.errors import CheckpointError
+from distill_core.errors import CheckpointError, DiskFullError
 from distill_core.plugins.border import describe
 from distill_core.protocols.validator import ValidationRequest
 from distill_core.tracking.events import Events
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_AROUND = 1_000_000
+"""Bytes of a checkpoint beside its tensors, and of the records of the run that must be written too."""
 _PUBLISHED = re.compile(r"step-([0-9]{8,18})")
 
 
@@ -206,19 +210,34 @@ class Checkpoints:
         beside = self._unpublished(step)
         beside.mkdir()
         try:
+            self._refuse_full(state, step, None)
             _write(beside, state, step, sampling)
             recorded(beside, step, version("distill-core"), self.identity).write(beside)
             os.rename(beside, final)
         except BaseException as error:
             shutil.rmtree(beside, ignore_errors=True)
-            if isinstance(error, OSError) and error.filename is None:
-                error.filename = str(self.root)  # a full disk names no file
+            if isinstance(error, OSError) and error.errno in _FULL:
+                self._refuse_full(state, step, error)
             raise
         sync(self.root)
         self.events.note("checkpoint", f"saved {final}", step=step)
         self._damaged.discard(final)
         self._retain()
         return final
+
+    def _refuse_full(self, state: State, step: int, error: OSError | None) -> None:
+        """Raise DiskFullError if there is no room for a checkpoint, or if an ``error`` says so: a quota is seen by nobody before."""
+        need = sum(tensor.nbytes for tensor in state.tensors().values()) + _AROUND
+        free = shutil.disk_usage(self.root).free
+        if error is None and need <= free:
+            return
+        newest = self.latest()
+        on = "starts over: nothing was saved" if newest is None else f"goes on from {newest}"
+        reason = "" if error is None else f" ({error.strerror})"
+        raise DiskFullError(
+            f"{self.root}: no room for the checkpoint of step {step}{reason}: it takes {need / 1e6:.1f} MB and {free / 1e6:.1f} MB are "
+            f"free there; free some space, and the same command {on}"
+        ) from error
 
     def _unpublished(self, step: int) -> Path:
         """A new name for a checkpoint that is being made or deleted; :meth:`_sweep` removes what has such a name."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -21,6 +22,10 @@ from distill_core.tracking.events import Events
 
 LOSSES = ("checkpoints", "metrics")
 """What ``checkpoint.accept`` can name beside what a run rests on: records that are gone."""
+
+
+RESERVE = 16_384
+"""Bytes that a run sets aside, so that on a full disk it can still write why it ended."""
 
 
 class RunDirectory:
@@ -44,6 +49,7 @@ class RunDirectory:
         self.trackers = root / "trackers"
         self.exit_reason = root / "exit_reason.json"
         self.lock = root / ".lock"
+        self.reserve = root / ".reserve"
 
     def claim(self, asked: Mapping[str, Any]) -> None:
         """Make sure that a run with this resolved configuration may write here; nothing is written.
@@ -161,14 +167,19 @@ class RunDirectory:
         # The first file: by it the directory is known as a run's, whatever becomes of the others. For this machine alone: as it was said.
         write_text(self.resolved_yaml, signed(write_yaml(resolved)), 0o600)
         write_text(self.run_yaml, yaml_text, 0o600)
+        write_text(self.reserve, " " * RESERVE)
         write_json(self.root / "plugins.json", [redact_mapping(row) for row in plugins])
         write_json(self.root / "environment.json", redact_mapping({**environment(), **place}))
         events.note("started", "a process of this run begins")  # from here on, a run without events has lost them
 
     def close(self, reason: str, **details: Any) -> None:
-        """Write down how this process's part of the run ended."""
+        """Write down how this process's part of the run ended, on a full disk too; what ended it is not hidden by a failure to."""
         ended = {"reason": reason, "time": datetime.now(UTC).isoformat(), **details}
-        write_json(self.exit_reason, redact_mapping(ended))
+        try:
+            self.reserve.unlink(missing_ok=True)
+            write_json(self.exit_reason, redact_mapping(ended))
+        except OSError as error:
+            print(f"warning: {self.exit_reason} could not be written: {error.strerror}", file=sys.stderr)
 
 
 def environment() -> dict[str, Any]:

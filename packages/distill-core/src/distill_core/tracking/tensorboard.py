@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,8 @@ class TensorBoardTracker:
             ) from error
         self._open = partial(SummaryWriter, str(folder))
         self.writer = self._open(purge_step=first_step)
+        self._usual_hook = threading.excepthook
+        threading.excepthook = self._without_tensorboard
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Scalars of one step."""
@@ -46,4 +49,12 @@ class TensorBoardTracker:
 
     def finish(self) -> None:
         """Flush and close."""
-        self.writer.close()
+        try:
+            self.writer.close()
+        finally:
+            threading.excepthook = self._usual_hook
+
+    def _without_tensorboard(self, failure: threading.ExceptHookArgs) -> None:
+        """Its thread's failure, on a full disk say, is raised again by the next call, and told there: no traceback beside."""
+        if not type(failure.thread).__module__.startswith("tensorboard."):
+            self._usual_hook(failure)

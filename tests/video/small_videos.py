@@ -8,6 +8,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.stream import Disposition
 from numpy.typing import NDArray
 
 Picture = NDArray[np.uint8]
@@ -111,22 +112,37 @@ def joined(path: Path, *parts: Path) -> Path:
     return path
 
 
-def remuxed(
-    path: Path, source: Path, times: Sequence[float | None], container: str | None = None, sizes_of: Sequence[Path] = ()
-) -> Path:
-    """The coded frames of ``source``, and then of ``sizes_of``, in another file: the k-th at ``times[k]`` seconds."""
-    packets: list[bytes] = []
-    for part in (source, *sizes_of):
-        with av.open(str(part)) as found:
-            packets += [bytes(packet) for packet in found.demux(video=0) if packet.size]
-    with av.open(str(source)) as template, av.open(str(path), "w", format=container) as output:
+def remuxed(path: Path, source: Path, times: Sequence[float], options: Mapping[str, str] | None = None) -> Path:
+    """The coded frames of ``source`` in another file: the k-th at ``times[k]`` seconds."""
+    with av.open(str(source)) as found:
+        packets = [bytes(packet) for packet in found.demux(video=0) if packet.size]
+    with av.open(str(source)) as template, av.open(str(path), "w", options=dict(options or {})) as output:
         stream = output.add_stream_from_template(template.streams.video[0])
         for number, (data, time) in enumerate(zip(packets, times, strict=True)):
             packet = av.Packet(data)
             packet.stream, packet.time_base = stream, Fraction(1, 1000)
-            packet.pts = packet.dts = None if time is None else round(time * 1000)
+            packet.pts = packet.dts = round(time * 1000)
             packet.is_keyframe = number == 0
             output.mux(packet)
+    return path
+
+
+def with_cover(path: Path, pictures: list[Picture]) -> Path:
+    """A file whose first video stream is cover art, larger than the video."""
+    with av.open(str(path), "w") as output:
+        cover = output.add_stream("mjpeg", rate=16)
+        cover.height, cover.width, cover.pix_fmt = 128, 128, "yuvj420p"
+        cover.disposition = Disposition.attached_pic
+        video = None
+        if pictures:
+            video = output.add_stream("libx264", rate=16, options={"qp": "0"})
+            video.height, video.width, video.pix_fmt = *pictures[0].shape[:2], "yuv444p"
+        output.mux(cover.encode(av.VideoFrame.from_ndarray(grey(250, 128, 128), format="rgb24")))
+        output.mux(cover.encode())
+        if video is not None:
+            for picture in pictures:
+                output.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            output.mux(video.encode())
     return path
 
 

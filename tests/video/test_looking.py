@@ -9,8 +9,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from av.stream import Disposition
-from tests.video.small_videos import Picture, corners, grey, greys, numbers, write_frames, write_video
+from tests.video.small_videos import Picture, corners, grey, greys, numbers, with_cover, write_frames, write_video
 
 from distill_core.errors import DataError
 from distill_core.video.looking import Look
@@ -72,36 +71,6 @@ def test_pixels_that_are_not_square_are_made_so(tmp_path: Path, aspect: Fraction
     assert shown.shape == size
     assert int(shown.any(0).sum()) == pytest.approx(int(shown.any(1).sum()), abs=1)
     assert changes(tmp_path / "a.mp4") == [f"stretched to square pixels (from 64x64 to {size[1]}x{size[0]})"]
-
-
-def add_stream(
-    output: av.container.OutputContainer, pictures: list[Picture], codec: str, pixels: str
-) -> av.VideoStream:
-    stream = output.add_stream(codec, rate=16, options={"qp": "0"} if codec == "libx264" else {})
-    stream.height, stream.width, stream.pix_fmt = *pictures[0].shape[:2], pixels
-    for picture in pictures:
-        output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-    output.mux(stream.encode())
-    return stream
-
-
-def with_cover(path: Path, pictures: list[Picture]) -> Path:
-    """A file whose first video stream is cover art, larger than the video."""
-    with av.open(str(path), "w") as output:
-        cover = output.add_stream("mjpeg", rate=16)
-        cover.height, cover.width, cover.pix_fmt = 128, 128, "yuvj420p"
-        cover.disposition = Disposition.attached_pic
-        video = None
-        if pictures:
-            video = output.add_stream("libx264", rate=16, options={"qp": "0"})
-            video.height, video.width, video.pix_fmt = *pictures[0].shape[:2], "yuv444p"
-        output.mux(cover.encode(av.VideoFrame.from_ndarray(grey(250, 128, 128), format="rgb24")))
-        output.mux(cover.encode())
-        if video is not None:
-            for picture in pictures:
-                output.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-            output.mux(video.encode())
-    return path
 
 
 def test_cover_art_is_not_taken_for_the_video(tmp_path: Path) -> None:

@@ -115,6 +115,7 @@ class _Video:
                 f"its {self._old[1]}x{self._old[0]} pixels are less than the {rules.grid.column_multiple}x"
                 f"{rules.grid.row_multiple} of one token; set --height and --width"
             )
+        self._several_sizes = False
         self._size_words = _size_changes(self._old, self._size, resized=self._asked is not None)
         self._lengths = rules.lengths(self._asked, film.look.still)
         self._decoded: list[_Shown] = []
@@ -157,7 +158,7 @@ class _Video:
             raise DataError(self._too_long())
         time, frame = timed
         pixels = frame.pixels
-        if (pixels.shape[0], pixels.shape[1]) != self._old:
+        if (pixels.shape[0], pixels.shape[1]) != self._old and not self._several_sizes:
             self._size_changed(frame.number, pixels)
         fit = crop_middle if self._asked is None else resize_to_cover
         self._decoded.append(_Shown(time, frame.duration, fit(pixels, height, width).contiguous()))
@@ -168,6 +169,7 @@ class _Video:
         sizes = f"from {self._old[1]}x{self._old[0]} to {pixels.shape[1]}x{pixels.shape[0]} at frame {number}"
         if self._asked is None:
             raise DataError(f"its size changes ({sizes}); set --height and --width, and each frame is scaled")
+        self._several_sizes = True
         self._film.changes.say(f"frames of several sizes, each scaled ({sizes})")
 
     def _too_long(self) -> str:

@@ -11,8 +11,9 @@ import pytest
 from data_sets import FACTS
 
 from distill_core.config.schema import Data
-from distill_core.data.reading.dataset import DatasetSummary, Kind
+from distill_core.data.reading.dataset import DatasetSummary
 from distill_core.data.reading.fit import fitting_shapes
+from distill_core.data.reading.kinds import Kind
 from distill_core.errors import DataError
 
 

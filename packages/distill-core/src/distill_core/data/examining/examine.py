@@ -10,8 +10,9 @@ from typing import Protocol
 
 from distill_core.data.reading.bad_rows import BadRowError
 from distill_core.data.reading.columns import LATENT_COLUMNS
-from distill_core.data.reading.dataset import Kind, ParquetDataset, open_dataset
+from distill_core.data.reading.dataset import ParquetDataset, open_dataset
 from distill_core.data.reading.files import find_parquet, read_facts
+from distill_core.data.reading.kinds import Kind
 from distill_core.errors import DataError
 from distill_core.plugins.specs import ModelFacts
 

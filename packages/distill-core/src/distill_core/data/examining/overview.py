@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from distill_core.data.reading.dataset import ParquetDataset, Shape, open_dataset
+from distill_core.data.reading.dataset import ParquetDataset, open_dataset
 from distill_core.data.reading.files import read_columns
+from distill_core.data.reading.kinds import Shape
 from distill_core.data.reading.origin import Origin
 
 CAPTIONS_SHOWN = 3

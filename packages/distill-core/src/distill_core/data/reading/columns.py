@@ -7,14 +7,12 @@ needs in order to train: where a clip was cut out, what was done to it, and the 
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 import pyarrow as pa
 from torch import Tensor
 
 from distill_core.data.reading.tensors import tensor_columns
-from distill_core.errors import DataError
 
 LATENT = "vae_latent"
 TEXT = "text_embedding"
@@ -116,23 +114,3 @@ class ClipRecord:
             "start_sec": self.start_sec,
             "latent_key": self.latent_key,
         }
-
-
-def check_columns(path: str, present: Collection[str], latents: bool) -> None:
-    """Raise DataError if a file with the columns ``present`` cannot be trained on."""
-    remedy = "`distill data encode` makes data that can be trained on"
-    missing = [name for name in CAPTION_COLUMNS if name not in present]
-    if missing:
-        raise DataError(
-            f"{path} lacks {', '.join(missing)}, which both the T2V and the text-only schema have; {remedy}"
-        )
-    if not latents:
-        return
-    missing = [name for name in LATENT_COLUMNS if name not in present]
-    if len(missing) == len(LATENT_COLUMNS):
-        raise DataError(
-            f"{path} holds captions only (the text-only schema) and this run needs latents; set data.path to a T2V "
-            "data set, as `distill data encode` makes one from a folder of videos"
-        )
-    if missing:
-        raise DataError(f"{path} lacks {', '.join(missing)} of the T2V schema; {remedy}")

@@ -14,31 +14,29 @@ from hashlib import blake2b
 from itertools import accumulate
 from pathlib import Path
 
-import numpy as np
 from torch import Tensor
 
 from distill_core.data.reading.bad_rows import BadRowError
-from distill_core.data.reading.columns import CAPTION_COLUMNS, LATENT, LATENT_COLUMNS, TEXT, check_columns
-from distill_core.data.reading.files import ParquetFacts, RowReader, StoredRow, find_parquet, read_columns, read_facts
+from distill_core.data.reading.columns import CAPTION_COLUMNS, LATENT, LATENT_COLUMNS, TEXT
+from distill_core.data.reading.files import (
+    ParquetFacts,
+    RowReader,
+    StoredRow,
+    facts_of,
+    find_parquet,
+    open_parquet,
+    texts_of,
+)
+from distill_core.data.reading.footers import check_text_size, mark
+from distill_core.data.reading.kinds import DIMENSIONS, Kind, RowKinds, Shape, kinds_of
 from distill_core.data.reading.origin import Origin
 from distill_core.data.reading.tensors import tensor_of
+from distill_core.data.reading.usable import check_columns
 from distill_core.errors import DataError
 from distill_core.protocols import Row
 
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What decides whether a row fits a model: its shapes.
-
-    Attributes:
-        latent_CTHW: that of its latent; None for a caption alone.
-        text_LD: that of its encoded caption.
-    """
-
-    latent_CTHW: Shape | None
-    text_LD: Shape
+TEXT_COLUMNS = tuple(name for name in (*CAPTION_COLUMNS, *LATENT_COLUMNS) if not name.endswith("_bytes"))
+"""The columns that hold no tensor."""
 
 
 @dataclass(frozen=True)
@@ -82,29 +80,6 @@ class DatasetSummary:
         return max(kind.text_LD[0] for kind in self.kinds)
 
 
-@dataclass(frozen=True)
-class RowKinds:
-    """The kind of every row.
-
-    Attributes:
-        kinds: the kinds that there are.
-        of_row: for each row the place of its kind, int32; -1 for a row that has none.
-        faults: the rows that have none, whose shapes are null or have other dimensions.
-    """
-
-    kinds: tuple[Kind, ...]
-    of_row: np.ndarray
-    faults: Mapping[int, BadRowError]
-
-    def rows_of(self, kind: Kind) -> np.ndarray:
-        """The rows of one kind."""
-        return np.flatnonzero(self.of_row == self.kinds.index(kind))
-
-    def counts(self) -> dict[Kind, int]:
-        """How many rows are of each kind."""
-        return {kind: len(self.rows_of(kind)) for kind in self.kinds}
-
-
 class ParquetDataset:
     """Rows by number, in the order of file names and of rows in them. Any number of threads may read it."""
 
@@ -127,14 +102,16 @@ class ParquetDataset:
         if not 0 <= index < len(self):
             raise IndexError(f"row {index} of a data set of {len(self)} rows")
         file, row = self.locate(index)
+        if (known := self.kinds.faults.get(index)) is not None:
+            raise BadRowError(file.path, row, known.reason)
         verify = not self._verified[index]
         stored = self._reader.read_row(file, row, verify=verify)
         try:
             found = Row(
-                id=stored.values["id"],
+                id=str(stored.values["id"]),
                 caption=stored.values["caption"],
-                text_LD=_tensor(stored, TEXT, "LD", verify),
-                latent_CTHW=_tensor(stored, LATENT, "CTHW", verify) if self.latents else None,
+                text_LD=_tensor(stored, TEXT, verify),
+                latent_CTHW=_tensor(stored, LATENT, verify) if self.latents else None,
             )
         except DataError as error:
             raise BadRowError(file.path, row, str(error)) from error
@@ -150,39 +127,24 @@ class ParquetDataset:
         """The first ``count`` distinct captions, or as many as there are."""
         found: dict[str, None] = {}
         for file in self.files:
-            for caption in read_columns(file, ["caption"]).column("caption").drop_null():
+            for caption in texts_of(file, "caption") if file.rows else ():
                 if len(found) >= count:
                     return tuple(found)
-                found[caption.as_py()] = None
+                found[caption] = None
         return tuple(found)
 
     def fingerprint(self) -> str:
-        """A hash of the files' names, sizes and rows: another one means other data, or the same in another order."""
-        parts = [f"{file.name}\0{file.size}\0{file.group_ends}" for file in self.files]
+        """A hash of the files' names, their footers, and places of their pages: another one means other data, or another order."""
+        parts = [f"{file.name}\0{file.size}\0{file.group_ends}\0{mark(file.path)}" for file in self.files]
         return blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 
     @cached_property
     def kinds(self) -> RowKinds:
-        """The kind of every row, from the shape columns alone."""
-        places: dict[Kind, int] = {}
-        of_row = np.full(len(self), -1, np.int32)
-        faults: dict[int, BadRowError] = {}
-        index = 0
-        for file in self.files:
-            names = [TEXT, LATENT] if set(LATENT_COLUMNS) <= set(file.columns) else [TEXT]
-            table = read_columns(file, [f"{name}_shape" for name in names])
-            shapes = [table.column(f"{name}_shape").to_pylist() for name in names]
-            for row, (text, *latent) in enumerate(zip(*shapes, strict=True)):
-                try:
-                    kind = Kind(_checked(latent[0], LATENT, "CTHW") if latent else None, _checked(text, TEXT, "LD"))
-                    of_row[index] = places.setdefault(kind, len(places))
-                except DataError as error:
-                    faults[index] = BadRowError(file.path, row, str(error))
-                index += 1
-        return RowKinds(tuple(places), of_row, faults)
+        """The kind of every row."""
+        return kinds_of(self.files)
 
     def summary(self) -> DatasetSummary:
-        """Count the kinds. Raises BadRowError for a null, or a shape of the wrong number of dimensions."""
+        """Count the kinds. Raises BadRowError for a row that has none."""
         for fault in self.kinds.faults.values():
             raise fault
         return DatasetSummary(self.path, self.latents, self.kinds.counts(), self.text_lengths)
@@ -202,27 +164,25 @@ def open_dataset(path: str | Path, latents: bool) -> ParquetDataset:
     read. Raises DataError for a path, a file or columns that cannot be trained on.
     """
     path = Path(path)
-    files = [read_facts(file, path) for file in find_parquet(path)]
-    for file in files:
-        check_columns(str(file.path), file.columns, latents)
+    files = [_usable(file, path, latents) for file in find_parquet(path)]
     if not any(file.rows for file in files):
         raise DataError(f"{path} holds 0 rows; `distill data encode` makes them from videos or captions")
     return ParquetDataset(path, files, latents)
 
 
-def _tensor(stored: StoredRow, name: str, dimensions: str, verify: bool) -> Tensor:
+def _usable(path: Path, root: Path, latents: bool) -> ParquetFacts:
+    """What the footer of a file says, which can be trained on."""
+    with open_parquet(path) as file:
+        facts = facts_of(file, path, root)
+        check_columns(facts, latents)
+        check_text_size(path, file.metadata, TEXT_COLUMNS)
+    return facts
+
+
+def _tensor(stored: StoredRow, name: str, verify: bool) -> Tensor:
     """The tensor ``name`` of a row."""
     data, shape, dtype = (stored.values[f"{name}_{part}"] for part in ("bytes", "shape", "dtype"))
     try:
-        return tensor_of(data, shape, dtype, dimensions, owned=stored.owned, verify=verify)
+        return tensor_of(data, shape, dtype, DIMENSIONS[name], owned=stored.owned, verify=verify)
     except DataError as error:
         raise DataError(f"{name} {error}") from error
-
-
-def _checked(shape: Sequence[int] | None, name: str, dimensions: str) -> Shape:
-    """A stored shape. Raises DataError, without saying where, if it is null or has other dimensions."""
-    if shape is None:
-        raise DataError(f"{name}_shape is null")
-    if len(shape) != len(dimensions):
-        raise DataError(f"{name} has the shape {shape}; {len(dimensions)} sizes are due, [{', '.join(dimensions)}]")
-    return tuple(shape)

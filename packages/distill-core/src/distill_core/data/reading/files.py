@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -24,6 +24,11 @@ from distill_core.errors import DataError
 
 ResultT = TypeVar("ResultT")
 MAX_OPEN_FILES = 64
+SUFFIXES = frozenset({".parquet", ".pq", ".parq"})
+"""What parquet files are called, in small letters or capitals."""
+OTHERS_SHOWN = 5
+TEXTS_AT_ONCE = 256
+"""Rows whose texts are in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +39,25 @@ class ParquetFacts:
         path: the file.
         name: its path inside the data set, with forward slashes.
         size: its bytes.
-        columns: the names of its columns.
+        schema: its columns and their types.
         group_ends: for each row group, the row of the file that it ends before.
-        metadata: what its writer recorded beside the schema.
     """
 
     path: Path
     name: str
     size: int
-    columns: tuple[str, ...]
+    schema: pa.Schema
     group_ends: tuple[int, ...]
-    metadata: Mapping[bytes, bytes]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of its columns."""
+        return tuple(self.schema.names)
+
+    @property
+    def metadata(self) -> Mapping[bytes, bytes]:
+        """What its writer recorded beside the schema."""
+        return self.schema.metadata or {}
 
     @property
     def rows(self) -> int:
@@ -57,7 +70,7 @@ class ParquetFacts:
 
 
 def find_parquet(path: Path) -> list[Path]:
-    """One file, or every ``*.parquet`` in a folder and the folders below, ordered by name.
+    """One file, or every parquet file in a folder, the folders below and those that are linked there, ordered by name.
 
     Names that begin with a dot or an underscore are nobody's data, as everywhere in the parquet world.
     """
@@ -68,28 +81,45 @@ def find_parquet(path: Path) -> list[Path]:
         )
     if path.is_file():
         return [path]
-    found = {file.relative_to(path): file for file in path.rglob("*.parquet") if file.is_file()}
-    data = sorted((name.as_posix(), file) for name, file in found.items() if not any(map(_hidden, name.parts)))
+    files = sorted((file.relative_to(path).as_posix(), file) for file in _files(path, frozenset()))
+    data = [file for _, file in files if file.suffix.lower() in SUFFIXES]
     if not data:
-        raise DataError(f"{path} holds no parquet file; `distill data encode` makes them from videos or captions")
-    return [file for _, file in data]
+        others = ", ".join(name for name, _ in files[:OTHERS_SHOWN])
+        there = f" (there are: {others}{', …' if len(files) > OTHERS_SHOWN else ''})" if files else ""
+        raise DataError(
+            f"{path} holds no parquet file{there}; `distill data encode` makes them from videos or captions"
+        )
+    return data
 
 
-def _hidden(part: str) -> bool:
-    """Whether a file or a folder of this name is nobody's data."""
-    return part.startswith((".", "_"))
+def _files(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    """Every file in a folder and below that is not hidden; a link that leads back ``above`` is not followed."""
+    above |= {folder.resolve()}
+    try:
+        content = list(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {error.strerror}") from error
+    for path in content:
+        if path.name.startswith((".", "_")):
+            continue
+        if path.is_file():
+            yield path
+        elif path.is_dir() and path.resolve() not in above:
+            yield from _files(path, above)
 
 
 def read_facts(path: Path, root: Path) -> ParquetFacts:
     """The footer of one file of the data set at ``root``."""
     with open_parquet(path) as file:
-        footer = file.metadata
-        sizes = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
-        schema = file.schema_arrow
+        return facts_of(file, path, root)
+
+
+def facts_of(file: pq.ParquetFile, path: Path, root: Path) -> ParquetFacts:
+    """What the footer of the open file at ``path`` says."""
+    footer = file.metadata
+    sizes = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
     name = path.name if path == root else path.relative_to(root).as_posix()
-    return ParquetFacts(
-        path, name, path.stat().st_size, tuple(schema.names), tuple(accumulate(sizes)), schema.metadata or {}
-    )
+    return ParquetFacts(path, name, path.stat().st_size, file.schema_arrow, tuple(accumulate(sizes)))
 
 
 def open_parquet(path: Path, *, verify: bool = True) -> pq.ParquetFile:
@@ -98,10 +128,10 @@ def open_parquet(path: Path, *, verify: bool = True) -> pq.ParquetFile:
     Without, it is mapped into memory, which reads half as fast again but ends the process where a disk fails; what has been read
     once by system calls, which report that, is not likely to fail.
     """
-    return _guarded(path, lambda: pq.ParquetFile(path, memory_map=not verify, page_checksum_verification=verify))
+    return guarded(path, lambda: pq.ParquetFile(path, memory_map=not verify, page_checksum_verification=verify))
 
 
-def _guarded(path: Path, work: Callable[[], ResultT]) -> ResultT:
+def guarded(path: Path, work: Callable[[], ResultT]) -> ResultT:
     """``work()``, with what Arrow and the operating system raise turned into a DataError."""
     try:
         return work()
@@ -112,7 +142,15 @@ def _guarded(path: Path, work: Callable[[], ResultT]) -> ResultT:
 def read_columns(facts: ParquetFacts, columns: Sequence[str]) -> pa.Table:
     """Whole columns, nulls and all."""
     with open_parquet(facts.path) as file:
-        return _guarded(facts.path, lambda: file.read(list(columns), use_threads=False))
+        return guarded(facts.path, lambda: file.read(list(columns), use_threads=False))
+
+
+def texts_of(facts: ParquetFacts, column: str) -> Iterator[str]:
+    """The values of a column of texts, nulls left out; no more than some of them are in memory."""
+    with open_parquet(facts.path) as file:
+        batches = file.iter_batches(TEXTS_AT_ONCE, columns=[column], use_threads=False)
+        while (batch := guarded(facts.path, lambda: next(batches, None))) is not None:
+            yield from batch.column(0).drop_null().to_pylist()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from distill_core.config.schema import Data
-from distill_core.data.reading.dataset import DatasetSummary, Kind, Shape
+from distill_core.data.reading.dataset import DatasetSummary
+from distill_core.data.reading.kinds import Kind, Shape
 from distill_core.data.reading.order import LatentShape
 from distill_core.errors import DataError
 from distill_core.plugins.specs import LatentSpace, ModelFacts

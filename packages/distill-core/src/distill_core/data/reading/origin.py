@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
+from pydantic import TypeAdapter, ValidationError
+
 METADATA_KEY = b"distill"
 
 
@@ -33,9 +35,12 @@ class Origin:
 
     @classmethod
     def of(cls, metadata: Mapping[bytes, bytes]) -> Origin | None:
-        """From the metadata of a parquet schema; None if another program wrote it."""
+        """From the metadata of a parquet schema; None if another program wrote it, or something else under our name."""
         recorded = metadata.get(METADATA_KEY)
-        return None if recorded is None else cls(**json.loads(recorded))
+        try:
+            return None if recorded is None else _ORIGIN.validate_json(recorded)
+        except ValidationError:
+            return None
 
     def difference(self, other: Origin) -> str:
         """In what the data of two origins differ, in words; "" if they do not. Where the model lies makes no difference."""
@@ -49,3 +54,6 @@ class Origin:
             for name in changed
         )
         return "; ".join(shown)
+
+
+_ORIGIN = TypeAdapter(Origin)

@@ -14,8 +14,9 @@ import numpy as np
 
 from distill_core.config.schema import Data
 from distill_core.data.reading.bad_rows import BadRow, BadRowError
-from distill_core.data.reading.dataset import DatasetSummary, Kind, ParquetDataset
+from distill_core.data.reading.dataset import DatasetSummary, ParquetDataset
 from distill_core.data.reading.fit import fitting_shapes
+from distill_core.data.reading.kinds import Kind
 from distill_core.data.reading.mixture import Mixture
 from distill_core.data.reading.order import Bucket, LatentShape, Stratum
 from distill_core.errors import DataError

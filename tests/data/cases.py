@@ -38,6 +38,8 @@ class Topic:
     outcome: Callable[[Case, Path], str]
 
 
-def told(text: str, root: Path) -> str:
-    """What a command said, without the place where it was tried."""
-    return re.sub(rf"{re.escape(str(root))}/?", "", text).strip()
+def told(text: str, *roots: Path) -> str:
+    """What a command said, without the places where it was tried."""
+    for root in roots:
+        text = re.sub(rf"{re.escape(str(root))}/", "", text)
+    return text.strip()

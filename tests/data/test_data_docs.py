@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tools.data_cases import TOPICS
 from typer.core import TyperGroup
 from typer.main import get_command
 
@@ -50,3 +51,11 @@ def test_the_table_of_columns_is_the_schema() -> None:
 @pytest.mark.parametrize("word", [*FILE_KEYS, *CAPTION_KEYS, *CAPTION_FILES, *DTYPES])
 def test_every_name_that_a_file_may_use_is_on_the_page(word: str) -> None:
     assert f"`{word}`" in PAGE
+
+
+def test_every_input_that_is_tried_stands_in_the_appendix() -> None:
+    tables = PAGE.partition("uv run python -m tools.data_cases")[2]
+    titles = re.findall(r"^### (.+)$", tables, flags=re.MULTILINE)
+    brought = re.findall(r"^\| (.+?) \| `.*` \|$", tables, flags=re.MULTILINE)
+    assert titles == [topic.title for topic in TOPICS]
+    assert brought == [case.brought for topic in TOPICS for case in topic.cases]

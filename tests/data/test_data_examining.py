@@ -43,6 +43,7 @@ def test_inspect_shows_what_a_data_set_holds(tmp_path: Path) -> None:
         "first_captions": ["caption 0", "caption 1", "caption 2"],
         "fingerprint": print_,
         "origin": None,
+        "further_origins": [],
     }
     assert run("inspect", tmp_path / "clips").stdout.splitlines() == [
         f"T2V: 3 rows in 1 file, {size / 1000:.3g} kB",
@@ -133,7 +134,10 @@ def test_validate_names_every_bad_row_and_exits_with_1(tmp_path: Path) -> None:
         f"{file}:3: its latent has 4 channels, that of the most rows has 3",
         f"{file}:4: its text has 8 features, that of the most rows has 5",
     ]
-    assert result.stderr == "10 rows in 4 files: 5 bad\n"
+    assert result.stderr.splitlines() == [
+        "note: ids are not unique: 2 rows are called 'clip-0'",
+        "10 rows in 4 files: 5 bad",
+    ]
 
 
 def test_validate_prints_json(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_another_mixture_has_another_fingerprint_and_one_data_set_its_own(three:
     mixtures = [{}, {"mix": (more,)}, {"mix": ({**more, "repeats": 2},)}, {"repeats": 2}]
     prints = [planned(section(three, **keys))[0].fingerprint() for keys in mixtures]
     assert len(set(prints)) == 4
-    assert prints[0] == open_mixture(section(three), latents=True).parts[0].dataset.fingerprint()
+    assert prints[0] == open_mixture(section(three), latents=True).parts[0].dataset.layout()
 
 
 def test_captions_alone_are_one_bucket_at_the_size_of_the_section(tmp_path: Path) -> None:

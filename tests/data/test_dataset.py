@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from os import SEEK_CUR
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,20 @@ def test_a_fingerprint_follows_the_content_and_not_the_place(tmp_path: Path) -> 
     assert a != c
 
 
+@pytest.mark.parametrize("options", [{}, {"compression": "none", "use_dictionary": False, "write_statistics": False}])
+def test_other_rows_of_equal_sizes_have_another_fingerprint(tmp_path: Path, options: Any) -> None:
+    layouts, prints = set(), set()
+    for name, latent in (("a", clip(0).latent_CTHW), ("b", -clip(0).latent_CTHW), ("c", clip(0).latent_CTHW)):
+        (tmp_path / name).mkdir()
+        rows = [replace(clip(0), latent_CTHW=latent).columns()]
+        pq.write_table(pa.Table.from_pylist(rows, schema=T2V_SCHEMA), tmp_path / name / "a.parquet", **options)
+        dataset = open_dataset(tmp_path / name, latents=True)
+        layouts.add(dataset.layout())
+        prints.add(dataset.fingerprint())
+    assert len(layouts) == 1
+    assert len(prints) == 2
+
+
 def test_a_row_is_verified_when_it_is_first_read_and_not_again(tmp_path: Path) -> None:
     file = write_clips(tmp_path, [clip(0, shape=(3, 2, 256, 256))]) / "data-00000.parquet"
     dataset = open_dataset(tmp_path, latents=True)
@@ -272,7 +287,7 @@ def test_a_missing_path_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_without_parquet_is_refused(tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").touch()
-    with pytest.raises(DataError, match="holds no parquet file; `distill data encode`"):
+    with pytest.raises(DataError, match=r"holds no parquet file \(there are: clip\.mp4\); `distill data encode`"):
         open_dataset(tmp_path, latents=True)
 
 
@@ -325,7 +340,10 @@ def test_a_file_that_vanishes_is_refused_by_name(tmp_path: Path) -> None:
 def test_missing_columns_are_named_with_their_schema(tmp_path: Path) -> None:
     table = pa.Table.from_pylist([clip(0).columns()], schema=T2V_SCHEMA)
     pq.write_table(table.drop_columns(["vae_latent_dtype"]), tmp_path / "a.parquet")
-    with pytest.raises(DataError, match=r"a\.parquet lacks vae_latent_dtype of the T2V schema; `distill data encode`"):
+    with pytest.raises(
+        DataError,
+        match=r"a\.parquet lacks vae_latent_dtype of the T2V schema \(there are: id, .*; `distill data encode`",
+    ):
         open_dataset(tmp_path, latents=True)
     pq.write_table(table.drop_columns(["caption", "text_embedding_shape"]), tmp_path / "a.parquet")
     with pytest.raises(DataError, match="lacks text_embedding_shape, caption, which both"):
@@ -336,6 +354,26 @@ def test_captions_alone_are_refused_where_latents_are_needed(tmp_path: Path) -> 
     write_captions(tmp_path, [caption(0)])
     with pytest.raises(DataError, match=r"data-00000\.parquet holds captions only"):
         open_dataset(tmp_path, latents=True)
+
+
+def test_a_null_that_the_footer_counts_is_found_before_training(tmp_path: Path) -> None:
+    write_changed(tmp_path / "a.parquet", caption=None)
+    with pytest.raises(BadRowError, match=r"a\.parquet:1: caption is null"):
+        open_dataset(tmp_path, latents=True).summary()
+
+
+def test_a_damaged_page_of_shapes_is_a_fault_of_its_row_group_and_no_other(tmp_path: Path) -> None:
+    file = write_clips(tmp_path, [clip(n, shape=(3, 2, 256, 256)) for n in range(3)]) / "data-00000.parquet"
+    footer = pq.read_metadata(file)
+    (shape,) = (n for n in range(footer.num_columns) if footer.schema.column(n).path.startswith("vae_latent_shape"))
+    page = footer.row_group(1).column(shape)
+    content = bytearray(file.read_bytes())
+    content[page.data_page_offset + page.total_compressed_size - 1] ^= 1
+    file.write_bytes(content)
+    dataset = open_dataset(tmp_path, latents=True)
+    assert [dataset[0].id, dataset[2].id] == ["clip-0", "clip-2"]
+    with pytest.raises(BadRowError, match=r"data-00000\.parquet:1: its row group is damaged"):
+        dataset[1]
 
 
 def test_no_rows_are_refused(tmp_path: Path) -> None:
@@ -357,6 +395,11 @@ MALFORMED_ROWS = {
     "an empty tensor": (
         {"vae_latent_shape": [3, 0, 4, 4], "vae_latent_bytes": b""},
         "vae_latent has the shape .*4 positive sizes",
+    ),
+    "a shape with a hole": ({"vae_latent_shape": [3, None, 4, 4]}, r"vae_latent has the shape \[3, None, 4, 4\]"),
+    "a value that no latent has": (
+        {"vae_latent_bytes": np.full(96, 1e8, np.float32).tobytes()},
+        r"vae_latent holds values beyond 2\^24; are its bytes float32, and little-endian\?",
     ),
     "a NaN": ({"vae_latent_bytes": np.full(96, np.nan, np.float32).tobytes()}, "vae_latent holds NaN or infinity"),
     "an infinity": ({"text_embedding_bytes": np.full(35, np.inf, np.float32).tobytes()}, "text_embedding holds NaN"),

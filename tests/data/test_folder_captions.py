@@ -115,17 +115,21 @@ def test_what_may_hold_captions_and_is_not_read_is_told(tmp_path: Path) -> None:
         tmp_path, "a.mp4", "b.mp4", "a.json", "b.json", "deep/c.mp4", "deep/c.txt", "deep/notes.txt", "list.csv", "x.md"
     )
     (tmp_path / "metadata.jsonl").write_text(line("a.mp4", "A"))
-    remedy = "it is not read; if it holds captions, name it with --captions"
+    remedy = f"it is not read; if it holds captions, add --captions {tmp_path}"
     told = {name: why for name, why in fates_of(tmp_path).items() if not name.endswith(".mp4")}
     assert told == {
-        "a.json and 1 more": f"({remedy})",
+        "a.json and 1 more": f"({remedy}/a.json)",
         "deep/notes.txt": "(no clip beside it has its name)",
-        "list.csv": f"({remedy})",
+        "list.csv": f"({remedy}/list.csv)",
         "x.md": "(.md is no kind of video or picture that is read)",
     }
     (tmp_path / "list.csv").write_text("path,cap\nb.mp4,B\n")
     fates = fates_of(tmp_path, tmp_path / "list.csv")
-    assert (fates["a.mp4"], fates["b.mp4"], fates["metadata.jsonl"]) == ("(it has no caption)", "B", f"({remedy})")
+    assert (fates["a.mp4"], fates["b.mp4"], fates["metadata.jsonl"]) == (
+        "(it has no caption)",
+        "B",
+        f"({remedy}/metadata.jsonl)",
+    )
 
 
 def test_what_is_not_read_stands_in_the_report(tmp_path: Path) -> None:

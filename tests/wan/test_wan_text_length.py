@@ -57,7 +57,7 @@ def test_data_record_the_length_and_do_not_fit_a_longer_model(short: Path, tmp_p
     facts = inspect(str(short))
     assert set(fitting_shapes(dataset.summary(), facts, size).values()) == {(2, 16, 4, 4)}
     longer = inspect(str(make_tiny_pipeline(tmp_path / "longer")))
-    with pytest.raises(DataError, match=r"were cut at 16 tokens, .* this run's attends 512; encode the captions with"):
+    with pytest.raises(DataError, match=r"were cut at 16 tokens, .* this one attends 512; encode the captions with"):
         fitting_shapes(dataset.summary(), longer, size)
     fitting_shapes(dataset.summary(), settled(longer, WanOptions(text_length=16)), size)
 

@@ -34,7 +34,7 @@ def check(
     from distill_core.plugins.discovery import discover
 
     prepared = checked(run_yaml, [] if overrides is None else overrides, discover())
-    for note in prepared.run.notes:
+    for note in prepared.notes:
         remark(f"note: {note}")
     answer("ok")
 

@@ -189,6 +189,8 @@ def validate(
     else:
         for fault in found.faults:
             answer(str(fault))
+        for note in found.notes:
+            remark(f"note: {note}")
         bad = f"{len(found.faults)} bad" if found.faults else "all good"
         files = "1 file" if found.files == 1 else f"{found.files} files"
         remark(f"{found.rows} rows in {files}: {bad}")

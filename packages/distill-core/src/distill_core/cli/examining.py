@@ -11,14 +11,14 @@ from pathlib import Path
 from distill_core.cli.family import ChosenModel, chosen_family
 from distill_core.cli.waiting import Say, waiting
 from distill_core.data.encoding.folder import PREVIEW
-from distill_core.data.examining.examine import Examination, examine
+from distill_core.data.examining.examine import Against, Examination, examine
 from distill_core.data.examining.preview import page, preview_clips
 from distill_core.data.reading.columns import LATENT_COLUMNS
 from distill_core.data.reading.dataset import ParquetDataset, open_dataset
 from distill_core.data.reading.origin import Origin
 from distill_core.errors import DataError, ModelFolderError, RunDirectoryError
 from distill_core.plugins.discovery import discover
-from distill_core.plugins.specs import ModelFacts, ModelSpec
+from distill_core.plugins.specs import ModelSpec
 
 ROWS_BETWEEN_SIGNS = 100
 """Rows that are read before the number on the terminal changes."""
@@ -26,16 +26,17 @@ ROWS_BETWEEN_SIGNS = 100
 
 def examine_for(path: Path, model: str | None, family: str | None, text_length: int | None, say: Say) -> Examination:
     """Every bad row of a data set, of those that do not fit ``model`` too, if there is one."""
-    facts: ModelFacts | None = None
+    against: Against | None = None
     if model is not None:
-        facts = ChosenModel.of(chosen_family(discover(), family), model, text_length).facts
+        chosen = ChosenModel.of(chosen_family(discover(), family), model, text_length)
+        against = Against(chosen.facts, chosen.spec.name, model)
 
     def listen(rows: int) -> None:
         """Show a number now and then."""
         if rows % ROWS_BETWEEN_SIGNS == 0:
             say(f"reading {path}: {rows} rows")
 
-    return examine(path, facts, listen)
+    return examine(path, against, listen)
 
 
 def show_preview(path: Path, count: int, output: Path | None, model: str | None, family: str | None) -> Path:

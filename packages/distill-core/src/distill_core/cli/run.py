@@ -55,7 +55,7 @@ def _run(path: Path, overrides: Sequence[str], dry_run: bool, stopping: Stopping
         remark(f"warning: {warning}")
     prepared = checked(path, overrides, index)
     stopping.check()
-    for note in prepared.run.notes:
+    for note in prepared.notes:
         remark(f"note: {note}")
     if dry_run:
         _print_plan(prepared)

@@ -118,7 +118,8 @@ class ModelFacts:
             return f"a latent has the four dimensions [C, T, H, W], these have {len(latent_CTHW)}"
         channels, *grid = latent_CTHW
         if channels != self.latent_space.channels:
-            return f"they have {channels} channels, the model's latents have {self.latent_space.channels}"
+            turned = "; are they stored as [T, C, H, W]?" if latent_CTHW[1] == self.latent_space.channels else ""
+            return f"they have {channels} channels, the model's latents have {self.latent_space.channels}{turned}"
         for name, size, patch in zip("THW", grid, self.patch, strict=True):
             if size % patch:
                 return f"{name} = {size} is not a multiple of the model's patch size {patch}"

@@ -24,6 +24,7 @@ from distill_core.data.reading.mixture import Mixture, Part
 from distill_core.data.reading.plan import DataPlan, plan_data
 from distill_core.errors import ConfigError, Problem
 from distill_core.plugins.specs import LatentSpace, ModelFacts
+from distill_core.running.data_notes import data_notes
 from distill_core.running.run_directory import RunDirectory
 from distill_core.sampling.measures import Measures
 
@@ -89,6 +90,7 @@ class Prepared:
         dataset: its data.
         plan: the rows that it trains on, by shape.
         measures: the metrics; they can measure the run's prompts at its size.
+        data_notes: what is to be said of the data that is no fault.
     """
 
     run: ResolvedRun
@@ -96,6 +98,12 @@ class Prepared:
     dataset: Mixture
     plan: DataPlan
     measures: Measures
+    data_notes: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the run.yaml says to no effect, and what may not be meant about its data, for a person to read."""
+        return (*self.run.notes, *self.data_notes)
 
     @property
     def latent_shape(self) -> LatentShape:
@@ -147,6 +155,7 @@ class _Survey:
     dataset: Mixture | None
     plan: DataPlan | None
     measures: Measures
+    data_notes: tuple[str, ...]
 
     def prepared(self, run: ResolvedRun) -> Prepared:
         """The whole. Nothing was at fault."""
@@ -157,7 +166,7 @@ class _Survey:
             torch.set_num_threads(run.config.training.cpu_threads)
         training = run.config.training.model_copy(update=self.placement.settings())
         run = replace(run, config=run.config.model_copy(update={"training": training}))
-        return Prepared(run, self.placement, self.dataset, self.plan, self.measures)
+        return Prepared(run, self.placement, self.dataset, self.plan, self.measures, self.data_notes)
 
 
 def _surveyed(run: ResolvedRun | Findings, faults: Faults) -> _Survey:
@@ -177,7 +186,8 @@ def _surveyed(run: ResolvedRun | Findings, faults: Faults) -> _Survey:
     measures = _built(run, faults)
     if dataset is not None and plan is not None and not faults.touch("validation", "comparison"):
         _check_prompts(run, dataset, plan, measures, faults)
-    return _Survey(placement, dataset, plan, measures)
+    notes = () if dataset is None or plan is None or faults.problems else tuple(data_notes(run, dataset, faults))
+    return _Survey(placement, dataset, plan, measures, notes)
 
 
 def _opened(run: ResolvedRun | Findings, faults: Faults) -> Mixture | None:

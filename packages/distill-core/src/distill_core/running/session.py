@@ -70,7 +70,7 @@ def _locked(
     directory.open(run.loaded.text, run.to_mapping(), plugins, prepared.described())
     for change in changes:
         events.note("changed", change)
-    for note in run.notes:
+    for note in prepared.notes:
         events.note("note", note)
     reason, details = "error", dict[str, Any]()
     try:

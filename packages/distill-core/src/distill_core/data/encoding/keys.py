@@ -35,8 +35,12 @@ def hash_encoders(facts: ModelFacts) -> str:
     """
     if facts.path.parent.name == "snapshots" and _SNAPSHOT.fullmatch(facts.path.name):
         return digest(facts.path.name)
-    files = sorted(_files(facts.path / part for part in facts.encoders) if facts.encoders else _files([facts.path]))
-    return digest(*(f"{file.relative_to(facts.path).as_posix()} {hash_file(file)}" for file in files))
+    return digest(*(f"{file.relative_to(facts.path).as_posix()} {hash_file(file)}" for file in encoder_files(facts)))
+
+
+def encoder_files(facts: ModelFacts) -> list[Path]:
+    """Every file of a model's encoders."""
+    return sorted(_files(facts.path / part for part in facts.encoders) if facts.encoders else _files([facts.path]))
 
 
 def _files(paths: Iterable[Path]) -> Iterable[Path]:

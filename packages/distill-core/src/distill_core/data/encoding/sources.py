@@ -127,14 +127,15 @@ def _unread(folder: Path, files: list[Path], captions: FolderCaptions, clips: Ma
             others[path.parent, path.suffix.lower()].append(path)
     found = []
     for (_, suffix), paths in (*maybe_captions.items(), *others.items()):
-        name = paths[0].relative_to(folder).as_posix() + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
+        name = paths[0].relative_to(folder).as_posix()
         if (paths[0].parent, suffix) in others:
             reason = _kind_fault(paths[0])
         elif suffix == ".txt":
             reason = "no clip beside it has its name"
         else:
-            reason = "it is not read; if it holds captions, name it with --captions"
-        found.append(Source(name, paths[0], refusal=reason))
+            reason = f"it is not read; if it holds captions, add --captions {paths[0]}"
+        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        found.append(Source(name + more, paths[0], refusal=reason))
     return found
 
 

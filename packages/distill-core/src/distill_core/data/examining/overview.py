@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from distill_core.data.reading.dataset import ParquetDataset, open_dataset
-from distill_core.data.reading.files import read_columns
+from distill_core.data.reading.files import read_columns, texts_of
 from distill_core.data.reading.kinds import Shape
 from distill_core.data.reading.origin import Origin
 
@@ -33,8 +33,9 @@ class Overview:
         text_lengths: the least, the mean and the largest number of text tokens.
         captions: how many different ones.
         first_captions: a few of them.
-        fingerprint: what a checkpoint knows the data by.
-        origin: what it was made with, if `distill data encode` made it.
+        fingerprint: the same for two data sets whose files hold the same.
+        origin: what its first file was made with, if `distill data encode` made it.
+        further_origins: models that other files of it were encoded with.
     """
 
     path: str
@@ -51,6 +52,7 @@ class Overview:
     first_captions: tuple[str, ...]
     fingerprint: str
     origin: Origin | None
+    further_origins: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, object]:
         """As plain data."""
@@ -74,6 +76,8 @@ class Overview:
             made_with = {**self.origin.settings, "text_length": self.origin.text_length}
             settings = ", ".join(f"{name} {value}" for name, value in made_with.items() if value not in (None, []))
             lines.append(f"encoded with {self.origin.model} ({self.origin.family}): {settings}")
+        if self.further_origins:
+            lines.append(f"other files of it were encoded with {', '.join(self.further_origins)}, by other encoders")
         return [*lines, f"fingerprint: {self.fingerprint}"]
 
 
@@ -83,9 +87,10 @@ def overview(path: Path) -> Overview:
     summary = dataset.summary()
     clips = sum(summary.latent_shapes.values())
     lengths = [(kind.text_LD[0], rows) for kind, rows in summary.kinds.items()]
-    captions = Counter(_column(dataset, "caption"))
-    counted = (_column(dataset, name) for name in ("num_frames", "height", "width"))
-    pixels = Counter(f"{frames}x{height}x{width}" for frames, height, width in zip(*counted, strict=True))
+    captions = {caption for file in dataset.files if file.rows for caption in texts_of(file, "caption")}
+    pixels = Counter("x".join(map(str, sizes)) for sizes in _together(dataset, ("num_frames", "height", "width")))
+    origins = [origin for file in dataset.files if (origin := Origin.of(file.metadata)) is not None]
+    others = [origin.model for origin in origins if origin.encoders != origins[0].encoders]
     return Overview(
         path=str(path),
         schema="text-only" if not clips else "T2V" if clips == summary.rows else "T2V and text-only",
@@ -94,7 +99,7 @@ def overview(path: Path) -> Overview:
         rows=summary.rows,
         latent_shapes=tuple(sorted(summary.latent_shapes.items())),
         pixels=dict(pixels.most_common()),
-        fps=dict(Counter(f"{rate:g}" for rate in _column(dataset, "fps") if isinstance(rate, float)).most_common()),
+        fps=dict(Counter(_rate(rate) for (rate,) in _together(dataset, ("fps",))).most_common()),
         text_widths=summary.text_widths,
         text_lengths=(
             min(lengths)[0],
@@ -104,17 +109,24 @@ def overview(path: Path) -> Overview:
         captions=len(captions),
         first_captions=dataset.captions(CAPTIONS_SHOWN),
         fingerprint=dataset.fingerprint(),
-        origin=Origin.of(dataset.files[0].metadata),
+        origin=origins[0] if origins else None,
+        further_origins=tuple(dict.fromkeys(others)),
     )
 
 
-def _column(dataset: ParquetDataset, name: str) -> list[object]:
-    """The values of a column that only some files may have, nulls left out."""
-    values: list[object] = []
+def _together(dataset: ParquetDataset, names: Sequence[str]) -> Iterator[tuple[object, ...]]:
+    """The values of each row in columns that only some files may have; rows that lack one are left out."""
     for file in dataset.files:
-        if name in file.columns:
-            values += read_columns(file, [name]).column(name).drop_null().to_pylist()
-    return values
+        if all(file.columns.count(name) == 1 for name in names):
+            table = read_columns(file, names)
+            for values in zip(*(table.column(name).to_pylist() for name in names), strict=True):
+                if None not in values:
+                    yield values
+
+
+def _rate(value: object) -> str:
+    """A number of frames per second, or what stands in its place."""
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 def _listed(counts: Iterable[tuple[str, int]]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -37,6 +37,10 @@ from distill_core.protocols import Row
 
 TEXT_COLUMNS = tuple(name for name in (*CAPTION_COLUMNS, *LATENT_COLUMNS) if not name.endswith("_bytes"))
 """The columns that hold no tensor."""
+
+
+class NoRowsError(DataError):
+    """A data set without rows."""
 
 
 @dataclass(frozen=True)
@@ -133,10 +137,13 @@ class ParquetDataset:
                 found[caption] = None
         return tuple(found)
 
+    def layout(self) -> str:
+        """A hash of the files' names, sizes and rows: while it is the same, a number stands for the row that it stood for."""
+        return _hash(f"{file.name}\0{file.size}\0{file.group_ends}" for file in self.files)
+
     def fingerprint(self) -> str:
         """A hash of the files' names, their footers, and places of their pages: another one means other data, or another order."""
-        parts = [f"{file.name}\0{file.size}\0{file.group_ends}\0{mark(file.path)}" for file in self.files]
-        return blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
+        return _hash(f"{file.name}\0{mark(file.path)}" for file in self.files)
 
     @cached_property
     def kinds(self) -> RowKinds:
@@ -166,8 +173,12 @@ def open_dataset(path: str | Path, latents: bool) -> ParquetDataset:
     path = Path(path)
     files = [_usable(file, path, latents) for file in find_parquet(path)]
     if not any(file.rows for file in files):
-        raise DataError(f"{path} holds 0 rows; `distill data encode` makes them from videos or captions")
+        raise NoRowsError(f"{path} holds 0 rows; `distill data encode` makes them from videos or captions")
     return ParquetDataset(path, files, latents)
+
+
+def _hash(parts: Iterable[str]) -> str:
+    return blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 
 
 def _usable(path: Path, root: Path, latents: bool) -> ParquetFacts:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from distill_core.config.schema import Data
 from distill_core.data.reading.dataset import DatasetSummary
 from distill_core.data.reading.kinds import Kind, Shape
@@ -60,16 +62,21 @@ def _check_text(summary: DatasetSummary, facts: ModelFacts) -> None:
         raise DataError(
             f"text tokens of {summary.path} have {widths} features, the model's have {facts.text_width}; {remedy}`"
         )
-    shorter = [length for length in summary.text_lengths if length < facts.text_length]
-    if shorter:
-        raise DataError(
-            f"captions of {summary.path} were cut at {shorter[0]} tokens, for a model that attends no more, and this run's attends "
-            f"{facts.text_length}; {remedy} --text-length {facts.text_length}`"
-        )
+    check_recorded_length(str(summary.path), summary.text_lengths, facts)
     if summary.max_text_length > facts.text_length:
         raise DataError(
             f"{summary.path} has captions of {summary.max_text_length} tokens, "
             f"the model reads {facts.text_length}; {remedy} --text-length {facts.text_length}`"
+        )
+
+
+def check_recorded_length(data: str, lengths: Sequence[int], facts: ModelFacts) -> None:
+    """Raise DataError if data record that captions were cut shorter than the model attends; what is lost would be padding to it."""
+    shorter = [length for length in lengths if length < facts.text_length]
+    if shorter:
+        raise DataError(
+            f"captions of {data} were cut at {shorter[0]} tokens, for a model that attends no more, and this one attends "
+            f"{facts.text_length}; encode the captions with {facts.path}: `distill data encode --text-length {facts.text_length}`"
         )
 
 

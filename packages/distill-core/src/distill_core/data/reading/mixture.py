@@ -30,8 +30,8 @@ class Part:
     share: Fraction | None = None
 
     def fingerprint(self) -> str:
-        """Another one means other data, or the same drawn more or less often. Without a share, once, it is the data set's own."""
-        once = self.dataset.fingerprint()
+        """Another one means other files, or the same drawn more or less often. Without a share, once, it is the data set's layout."""
+        once = self.dataset.layout()
         return "-".join([once] * self.repeats) if self.share is None else f"{once}*{self.share}"
 
 
@@ -72,7 +72,7 @@ class Mixture:
         return tuple(found)[:count]
 
     def fingerprint(self) -> str:
-        """Another one means other data, or the same in another mixture. That of one data set is its own."""
+        """Another one means other files, or the same in another mixture: the numbers of rows then stand for others."""
         return "-".join(part.fingerprint() for part in self.parts)
 
     def repeated(self, part: int, places: np.ndarray) -> np.ndarray:

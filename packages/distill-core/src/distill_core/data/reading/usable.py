@@ -16,6 +16,7 @@ from distill_core.data.reading.columns import CAPTION_COLUMNS, LATENT_COLUMNS, T
 from distill_core.data.reading.files import ParquetFacts
 from distill_core.errors import DataError
 
+BYTES, TEXT, ID, SHAPE = "bytes", "text", "text or a whole number", "a list of whole numbers"
 REMEDY = "`distill data encode` makes data that can be trained on"
 
 
@@ -34,11 +35,8 @@ def check_columns(facts: ParquetFacts, latents: bool) -> None:
         if name in facts.columns:
             kind, due = facts.schema.field(name).type, _due(name)
             if not _FITS[due](_stored(kind)):
-                raise BadRowError(
-                    facts.path,
-                    0,
-                    f"{name} is {kind}, in every row; {due} is due, such as {T2V_SCHEMA.field(name).type}",
-                )
+                asked = f"{due} {'are' if due == BYTES else 'is'} due, such as {T2V_SCHEMA.field(name).type}"
+                raise BadRowError(facts.path, 0, f"{name} is {kind}, in every row; {asked}")
 
 
 def has_latents(facts: ParquetFacts) -> bool:
@@ -67,10 +65,10 @@ def _check_presence(facts: ParquetFacts, latents: bool) -> None:
 def _due(column: str) -> str:
     """What a column is to hold."""
     if column.endswith("_bytes"):
-        return "bytes"
+        return BYTES
     if column.endswith("_shape"):
-        return "a list of whole numbers"
-    return "text or a whole number" if column == "id" else "text"
+        return SHAPE
+    return ID if column == "id" else TEXT
 
 
 def _stored(kind: pa.DataType) -> pa.DataType:
@@ -99,8 +97,8 @@ def _is_shape(kind: pa.DataType) -> bool:
 
 
 _FITS: Mapping[str, Callable[[pa.DataType], bool]] = {
-    "bytes": _is_bytes,
-    "text": _is_text,
-    "text or a whole number": lambda kind: _is_text(kind) or bool(pa.types.is_integer(kind)),
-    "a list of whole numbers": _is_shape,
+    BYTES: _is_bytes,
+    TEXT: _is_text,
+    ID: lambda kind: _is_text(kind) or bool(pa.types.is_integer(kind)),
+    SHAPE: _is_shape,
 }

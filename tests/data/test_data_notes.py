@@ -1,0 +1,137 @@
+"""distill_core.data.examining.normalisation and .provenance: what is no fault of the data, and hardly meant."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from data_sets import SPACE, clip, write_clips
+from tests.core.conftest import ToyWorld
+
+from distill_core.data.encoding.keys import hash_encoders
+from distill_core.data.encoding.writer import ParquetWriter
+from distill_core.data.examining import normalisation, provenance
+from distill_core.data.examining.normalisation import ChannelMoments, look_at_some
+from distill_core.data.examining.overview import overview
+from distill_core.data.reading.columns import T2V_SCHEMA, ClipRecord
+from distill_core.data.reading.dataset import open_dataset
+from distill_core.data.reading.origin import METADATA_KEY, Origin
+from distill_core.errors import DataError
+from distill_core.plugins.specs import LatentSpace
+from distill_core.running.preparation import prepare
+from distill_core.testing.toy import encode_caption
+from distill_core.testing.toy_spec import inspect, write_toy_model
+
+RAW = LatentSpace(3, 4, 8, mean=(0.5, -0.7, 0.1), std=(2.8, 1.4, 2.1))
+
+
+def moments_of(mean: Iterable[float], std: Iterable[float]) -> ChannelMoments:
+    """Those of three latents with such channels."""
+    moments, generator = ChannelMoments(), torch.Generator().manual_seed(0)
+    for _ in range(3):
+        latent = torch.randn(3, 2, 8, 8, generator=generator)
+        moments.add(latent * torch.tensor([*std]).view(3, 1, 1, 1) + torch.tensor([*mean]).view(3, 1, 1, 1))
+    return moments
+
+
+def test_latents_that_are_normalised_are_told_from_raw_ones() -> None:
+    assert moments_of((0, 0, 0), (1, 1, 1)).look_normalised(RAW)
+    assert not moments_of(RAW.mean, RAW.std).look_normalised(RAW)
+
+
+@pytest.mark.parametrize(("mean", "std"), [((0, 0, 0), (0, 1, 1)), ((3, 3, 3), (1, 1, 1)), ((0, 0, 0), (4, 4, 4))])
+def test_latents_that_are_neither_look_normalised_to_nobody(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    assert not moments_of(mean, std).look_normalised(RAW)
+
+
+def test_a_model_that_normalises_nothing_has_no_raw_latents_to_tell_from() -> None:
+    assert not moments_of((0, 0, 0), (1, 1, 1)).look_normalised(SPACE)
+    assert not ChannelMoments().look_normalised(RAW)
+
+
+def test_a_look_reads_rows_all_over_the_data_and_no_more_than_it_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_clips(tmp_path, map(clip, range(40)), rows_per_file=5)
+    dataset = open_dataset(tmp_path, latents=True)
+    assert list(normalisation._spread(dataset)) == [0, 5, 10, 15, 20, 25, 30, 35]
+    monkeypatch.setattr(normalisation, "BYTES_LOOKED_AT", 2 * dataset.files[0].size)
+    assert list(normalisation._spread(dataset)) == [0, 5]
+    bad = replace(clip(1), latent_CTHW=torch.full((3, 2, 4, 4), torch.nan))
+    write_clips(tmp_path / "bad", [clip(0), bad])
+    with pytest.raises(DataError, match=r"data-00000\.parquet:1: vae_latent holds NaN"):
+        look_at_some(open_dataset(tmp_path / "bad", latents=True), skip_bad=False)
+    look_at_some(open_dataset(tmp_path / "bad", latents=True), skip_bad=True)
+
+
+def write_encoded(folder: Path, *origins: Origin, bad: bool = False) -> Path:
+    """Toy clips, a file for each origin."""
+    for number, origin in enumerate(origins):
+        schema = T2V_SCHEMA.with_metadata(origin.metadata())
+        with ParquetWriter(folder, schema, name=f"data{number}") as writer:
+            for index in range(3):
+                latent_CTHW = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(index)) * 2 + 0.5
+                latent_CTHW = latent_CTHW * (torch.nan if bad else 1)
+                text_LD = encode_caption("a ball")
+                writer.add(ClipRecord(f"{number}-{index}", "a ball", text_LD, latent_CTHW, "a.mp4", 16, 16, 9, 16.0))
+    return folder
+
+
+def notes_of(world: ToyWorld, *origins: Origin) -> tuple[str, ...]:
+    """What a run says of data with these origins."""
+    data = write_encoded(world.root / f"data-{len(list(world.root.iterdir()))}", *origins)
+    return prepare(world.resolved(world.mapping("finetune", data={"path": str(data)}))).notes
+
+
+def test_data_of_other_encoders_are_a_note_with_both_names(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path)
+    own = hash_encoders(inspect(str(tmp_path / "student")))
+    assert notes_of(world, Origin("toy", "models/elsewhere", own)) == ()
+    (note,) = notes_of(world, Origin("toy", "models/other", "x"), Origin("toy", "models/other", "x"))
+    assert f"was encoded with models/other (toy), and the encoders of {tmp_path / 'student'} (toy) are others" in note
+    (note,) = notes_of(world, Origin("other", "models/other", own))
+    assert "models/other (other)" in note
+    assert len(notes_of(world, Origin("toy", "a", own), Origin("toy", "b", "x"), Origin("toy", "c", "y"))) == 2
+
+
+def test_a_folder_that_is_older_than_its_data_is_not_hashed_and_one_that_was_changed_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = ToyWorld(tmp_path)
+    student = tmp_path / "student"
+    origin = Origin("toy", str(student), hash_encoders(inspect(str(student))))
+    hashed: list[Path] = []
+    monkeypatch.setattr(provenance, "hash_encoders", lambda facts: hashed.append(facts.path) or hash_encoders(facts))
+    os.utime(student / "toy.json", (1, 1))
+    assert notes_of(world, origin) == ()
+    assert not hashed
+    write_toy_model(student, seed=9)
+    os.utime(student / "toy.json", (1 << 40, 1 << 40))
+    (note,) = notes_of(world, origin)
+    assert hashed == [student]
+    assert f"was encoded with {student} (toy)" in note
+
+
+def test_a_bad_row_among_those_that_are_looked_at_is_found_before_any_weight_is_loaded(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path)
+    data = write_encoded(tmp_path / "bad", Origin("toy", "a", "x"), bad=True)
+    with pytest.raises(DataError, match=r"data0-00000\.parquet:0: vae_latent holds NaN"):
+        prepare(world.resolved(world.mapping("finetune", data={"path": str(data)})))
+
+
+def test_what_another_program_wrote_under_our_name_is_no_origin() -> None:
+    assert Origin.of({METADATA_KEY: b"not JSON"}) is None
+    assert Origin.of({METADATA_KEY: b'{"family": 3}'}) is None
+    known = Origin("toy", "m", "e", {"dtype": "float32"}, 8)
+    assert Origin.of(known.metadata()) == known
+
+
+def test_inspect_names_every_model_that_encoded_a_part_of_the_data(tmp_path: Path) -> None:
+    write_encoded(tmp_path, Origin("toy", "one", "x"), Origin("toy", "two", "y"), Origin("toy", "one again", "x"))
+    lines = overview(tmp_path).lines()
+    assert any(line.startswith("encoded with one (toy)") for line in lines)
+    assert "other files of it were encoded with two, by other encoders" in lines

@@ -31,7 +31,7 @@ def test_what_is_no_clip_is_named_by_its_kind(tmp_path: Path) -> None:
         "b.heic and 1 more": ".heic is no kind of video or picture that is read",
         "below/d.psd": ".psd is no kind of video or picture that is read",
         "noname": "its name has no suffix that says what it is",
-        "e.jsonl": "it is not read; if it holds captions, name it with --captions",
+        "e.jsonl": f"it is not read; if it holds captions, add --captions {tmp_path}/e.jsonl",
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import torch
-from data_sets import FACTS
+from tests.data.data_sets import FACTS
 from torch import Tensor
 
 from distill_core.data.encoding.captions import read_captions

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from distill_core import __version__
-from distill_core.cli import config, data, export, importing, plugins, run, sample
+from distill_core.cli import config, data, export, importing, plugins, run, sample, verify
 from distill_core.cli.failure import report, system_fault
 from distill_core.errors import DistillError
 from distill_core.terminal import answer
@@ -36,6 +36,7 @@ app = typer.Typer(
 app.command()(run.run)
 app.command()(sample.sample)
 app.command()(export.export)
+app.command()(verify.verify)
 app.command(name="import")(importing.import_config)
 app.add_typer(data.app, name="data")
 app.add_typer(config.app, name="config")

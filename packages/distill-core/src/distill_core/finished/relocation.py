@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from distill_core.checkpoint import Checkpoint, Identity
 from distill_core.checkpoint.identity import Differences
 from distill_core.errors import CheckpointError, RunDirectoryError
+from distill_core.terminal import remark
 
 
 def path_override(role: str, path: str) -> str:
@@ -20,11 +20,12 @@ def path_override(role: str, path: str) -> str:
 
 
 def relocated(resolved: Mapping[str, Any], root: Path) -> list[str]:
-    """Overrides for the folders that are no longer where a run had them, but lie as they lay, seen from its run directory.
+    """Overrides for a run that may be on another machine: its device is left to that, and folders that are no longer where they were, but
+    lie as they lay, seen from its run directory, are taken from there.
 
     ``resolved``: the run as it was trained; ``root``: its directory as it is now.
     """
-    overrides = []
+    overrides = ["training.device=auto"]
     for name, role in resolved["roles"].items():
         path = role["path"]
         if os.path.isabs(path) and not os.path.exists(path):
@@ -57,5 +58,5 @@ def compare(checkpoint: Checkpoint, found: Mapping[str, str], folder: Path, *, n
         if not named:
             raise CheckpointError(f"{other}; put back what it was, or name the folder to take all the same by --base")
         said.append(other)
-    for remark in said:
-        print(f"warning: {remark}", file=sys.stderr)
+    for text in said:
+        remark(f"warning: {text}")

@@ -24,6 +24,7 @@ from distill_core.protocols.model import ModelPlugin, ModelRequest
 from distill_core.protocols.tracker import Tracker
 from distill_core.protocols.trainer import Trainer
 from distill_core.redaction import redact_mapping
+from distill_core.running.content import ContentHashes
 from distill_core.running.identity import consent_of, identity_of
 from distill_core.running.preparation import Placement, Prepared, comparison_prompts, validation_prompts
 from distill_core.running.run_directory import RunDirectory
@@ -164,7 +165,7 @@ def build(
         events,
         keep_last=config.checkpoint.keep_last,
         resume=config.checkpoint.resume != "never",
-        identity=identity_of(prepared, roles, plugins, directory),
+        identity=identity_of(prepared, roles, plugins, ContentHashes(directory.content)),
         consent=consent,
     )
     state = TrainingState(roles, stream, latent_shape)

@@ -15,12 +15,13 @@ from distill_core.checkpoint import Consent, Identity
 from distill_core.config.checks import family_of
 from distill_core.config.suggest import closest
 from distill_core.errors import ConfigError, Problem
+from distill_core.plugins.index import NOWHERE
 from distill_core.plugins.specs import ModelFacts
 from distill_core.redaction import redact_mapping
 from distill_core.running.content import ContentHashes
 from distill_core.running.continuation import binding, left_to_the_machine
 from distill_core.running.preparation import Prepared
-from distill_core.running.run_directory import LOSSES, RunDirectory
+from distill_core.running.run_directory import LOSSES
 from distill_core.training.roles import RoleHandle
 
 _SNAPSHOT = re.compile(r"[0-9a-f]{40}")
@@ -31,10 +32,10 @@ def identity_of(
     prepared: Prepared,
     roles: Mapping[str, RoleHandle],
     plugins: Sequence[Mapping[str, str]],
-    directory: RunDirectory,
+    content: ContentHashes,
 ) -> Identity:
     """What the run rests on. ``roles``: as they were loaded; ``plugins``: the rows of the installed ones."""
-    run, content = prepared.run, ContentHashes(directory.content)
+    run = prepared.run
     rests_on = {"data": f"sha256:{data_hash(prepared, content)}", "torch": torch.__version__.partition("+")[0]}
     for name, facts in run.facts.items():
         rests_on |= role_identity(roles[name], facts, content)
@@ -43,7 +44,7 @@ def identity_of(
             rests_on[family] = _folder_hash(facts, _encoders(facts), content)
     used = {("model", name) for name in run.models} | {("method", run.method.name)}
     for row in plugins:
-        if (row["kind"], row["name"]) in used and row["status"] == "ok":
+        if (row["kind"], row["name"]) in used and row["status"] == "ok" and row["package"] != NOWHERE:
             rests_on[f"plugins.{row['name']}"] = f"{row['package']} {row['version']}"
     return Identity(rests_on=rests_on, settings=redact_mapping(binding(run.to_mapping())))
 

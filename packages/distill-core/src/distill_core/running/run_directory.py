@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from distill_core.durable import aside, read_signed, signed, sweep, write_json, 
 from distill_core.errors import CheckpointError, ConfigError, RunDirectoryError
 from distill_core.redaction import redact_mapping
 from distill_core.running.continuation import differences
+from distill_core.terminal import remark
 from distill_core.tracking.events import Events
 
 LOSSES = ("checkpoints", "metrics")
@@ -179,7 +179,7 @@ class RunDirectory:
             self.reserve.unlink(missing_ok=True)
             write_json(self.exit_reason, redact_mapping(ended))
         except OSError as error:
-            print(f"warning: {self.exit_reason} could not be written: {error.strerror}", file=sys.stderr)
+            remark(f"warning: {self.exit_reason} could not be written: {error.strerror}")
 
 
 def environment() -> dict[str, Any]:

@@ -72,6 +72,11 @@ def has_figures(path: Path, step: int, prefix: str) -> bool:
     return any(record["step"] == step and any(name.startswith(prefix) for name in record) for record in records)
 
 
+def broken_lines(content: bytes) -> list[int]:
+    """The numbers, from 1, of the lines that are no lines of figures."""
+    return [number for number, line in enumerate(_whole_lines(content), 1) if _step_of(line) is None]
+
+
 def _step_of(line: str) -> int | None:
     """The step of a line; None for one that is no line of figures."""
     try:

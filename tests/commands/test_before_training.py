@@ -26,6 +26,7 @@ from distill_core.running.build import Runtime, build, build_models, build_roles
 from distill_core.running.preparation import prepare, prepare_found
 from distill_core.running.run_directory import RunDirectory
 from distill_core.running.session import train
+from distill_core.stopping import Stopping
 from distill_core.testing.toy_spec import TOY, write_toy_model
 from distill_core.tracking.events import Events
 from distill_core.tracking.progress import Progress
@@ -41,7 +42,9 @@ def built(world: ToyWorld, mapping: Mapping[str, Any]) -> Runtime:
     """The runtime of a run that is not trained."""
     directory = RunDirectory(world.root / "run")
     directory.root.mkdir()
-    return build(prepare(world.resolved(mapping)), directory, [], Events(None), Progress(Console(quiet=True)))
+    return build(
+        prepare(world.resolved(mapping)), directory, [], Events(None), Progress(Console(quiet=True)), Stopping()
+    )
 
 
 def test_an_average_gets_the_decay_and_the_start_of_the_run_yaml(world: ToyWorld) -> None:

@@ -85,14 +85,14 @@ def _print_outcome(outcome: Outcome, directory: RunDirectory, console: Console) 
 def checked(path: Path, overrides: Sequence[str], index: PluginIndex) -> Prepared:
     """A run whose plugins, models' folders, data and output_dir have been checked. Raises a DistillError with all that is wrong.
 
-    Torch is imported only where enough is right for the data to be looked at.
+    Torch is imported, and the data are looked at, only for a run.yaml that is right in itself.
     """
     from distill_core.cli.waiting import waiting
     from distill_core.config.resolve import examine
 
     with waiting(f"checking {path}") as say:
         found = examine(path, overrides, index)
-        found.refuse_hopeless()
+        found.refuse_known()
         say("importing torch, checking the data")
         from distill_core.running.preparation import prepare_found
 

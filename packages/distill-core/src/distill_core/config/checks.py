@@ -92,6 +92,16 @@ def idle(method: MethodSpec, options: Options, config: RunConfig, document: Docu
         yield from (document.problem(*each) for each in found if each is not None)
 
 
+def narrow_weights(config: RunConfig, *, compute_is_fp32: bool) -> Iterator[tuple[str, str]]:
+    """Keys of weights that are to be held in less than a forward pass computes in, and what to do about it."""
+    for name, role in config.roles.items():
+        if role.weights == "bf16" and compute_is_fp32:
+            message = (
+                "weights in bf16 do not fit forward passes in fp32; set training.precision: bf16, or leave this out"
+            )
+            yield f"roles.{name}.weights", message
+
+
 def operations(
     method: MethodSpec, config: RunConfig, models: Mapping[str, ModelSpec], document: Document
 ) -> Iterator[Problem]:
@@ -228,7 +238,7 @@ def _nearest(value: int, unit: int, offset: int) -> str:
 def data_path(data: Data, document: Document) -> Iterator[Problem]:
     """Data that are not there; what is in them, and those of the Hub, are checked where they are opened."""
     for listed in listed_data(data):
-        if not Path(listed.path).exists() and hub_data(listed.path) is None:
+        if document.says(listed.key) and not Path(listed.path).exists() and hub_data(listed.path) is None:
             yield document.problem(listed.key, f"there is no file or folder {listed.path}")
 
 

@@ -64,6 +64,14 @@ class Document:
             value = value[segment]
         return value
 
+    def says(self, path: KeyPath) -> bool:
+        """Whether there is a value at a path."""
+        try:
+            self.value(path)
+        except (LookupError, TypeError):  # a text or a number where a mapping should be
+            return False
+        return True
+
     def problem(self, path: KeyPath, message: str) -> Problem:
         """A fault at a path, with its line, or with the override that has set it."""
         override = self._override_of(path)

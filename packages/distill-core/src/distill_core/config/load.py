@@ -22,8 +22,11 @@ from distill_core.errors import UNKNOWN_SOURCE, ConfigError, DataError, Problem,
 
 MAX_BYTES = 1_000_000
 
-STAND_INS: Mapping[str, Any] = {"data": {"path": "."}, "training": {"max_train_steps": 1}, "output_dir": "."}
-"""What keys without a default are taken for where they are missing or wrong, and the rest of a run.yaml is looked at all the same."""
+STAND_INS: Mapping[str, Any] = {"data": {"path": "-"}, "training": {"max_train_steps": 1}, "output_dir": "-"}
+"""What keys without a default are taken for where they are missing or wrong, and the rest of a run.yaml is looked at all the same.
+
+A path has none that is looked at: nothing is opened for a run.yaml with a fault, and only a path that it says is asked after.
+"""
 
 
 KeysElsewhere = Callable[[Document], Mapping[str, Sequence[str]]]

@@ -127,11 +127,24 @@ class Findings:
             demands=self.demands,
         )
 
-    def refuse_hopeless(self) -> None:
-        """Raise ConfigError if too little is known for the data to be looked at: the method's demands, and one model at least."""
-        if self.demands is None or not self.facts:
-            absent = () if touches(self.problems, "data") else checks.data_path(self.config.data, self.loaded.document)
-            raise refusal([*self.problems, *absent], self.loaded.path)
+    def refuse_known(self) -> None:
+        """Raise ConfigError if anything is wrong already, with what else can be told without torch: the data are not opened."""
+        if not self.problems and self.demands is not None and self.facts:
+            return
+        problems, config, document = list(self.problems), self.config, self.loaded.document
+        if (
+            self.method is not None
+            and self.method_options is not None
+            and not touches(problems, "training", "method_config")
+        ):
+            problems += checks.idle(self.method, self.method_options, config, document)
+        training = config.training
+        fp32 = training.precision == "fp32" or (training.precision == "auto" and training.device == "cpu")
+        if not touches(problems, "training.device", "training.precision"):
+            narrow = checks.narrow_weights(config, compute_is_fp32=fp32)
+            problems += [document.problem(tuple(key.split(".")), message) for key, message in narrow]
+        problems += [each for each in checks.data_path(config.data, document) if not touches(problems, each.key)]
+        raise refusal(problems, self.loaded.path)
 
 
 def examine(path: str | Path, overrides: Sequence[str], index: PluginIndex, only: str | None = None) -> Findings:

@@ -74,10 +74,9 @@ def refuse_several_processes() -> None:
 
 def refuse_narrow_weights(config: RunConfig, compute: torch.dtype) -> None:
     """Raise ConfigError for roles whose weights are to be held in less than a forward pass computes in."""
-    narrow = [name for name, role in config.roles.items() if role.weights == "bf16" and compute is torch.float32]
-    message = "weights in bf16 do not fit forward passes in fp32; set training.precision: bf16, or leave this out"
+    narrow = list(checks.narrow_weights(config, compute_is_fp32=compute is torch.float32))
     if narrow:
-        raise ConfigError([Problem(f"roles.{name}.weights", message) for name in narrow])
+        raise ConfigError([Problem(key, message) for key, message in narrow])
 
 
 @dataclass(frozen=True)
@@ -134,15 +133,15 @@ def prepare(run: ResolvedRun) -> Prepared:
 
 
 def prepare_found(found: Findings) -> Prepared:
-    """``prepare`` for a run.yaml that may have other faults too; also claims its output_dir, if it has none.
+    """``prepare`` for a run.yaml of which it is not known yet whether it is right; also claims its output_dir.
 
     Raises a DistillError with all faults: of the class that they share, or ConfigError.
     """
-    faults = Faults(found.loaded.document, found.loaded.path, found.problems)
+    found.refuse_known()
+    faults = Faults(found.loaded.document, found.loaded.path)
     survey = _surveyed(found, faults)
-    if not found.problems:
-        with faults.at("output_dir"):
-            RunDirectory(Path(found.config.output_dir)).claim(found.resolved().to_mapping())
+    with faults.at("output_dir"):
+        RunDirectory(Path(found.config.output_dir)).claim(found.resolved().to_mapping())
     faults.refuse()
     return survey.prepared(found.resolved())
 

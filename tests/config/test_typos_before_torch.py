@@ -1,0 +1,128 @@
+"""Typos are refused before torch is imported, and a misspelt path lets nothing else be taken for it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distill_core.config.document import write_yaml
+from distill_core.testing.toy_spec import write_toy_model
+
+REPOSITORY = Path(__file__).parents[2]
+
+PROGRAM = """
+import json, sys
+from pathlib import Path
+from distill_core.cli.run import checked
+from distill_core.errors import DistillError
+from distill_core.plugins.index import PluginIndex
+from distill_core.plugins.registry import Registry
+from distill_core.plugins.specs import MethodSpec
+from distill_core.testing.toy_spec import TOY
+from distill_method_dmd2 import plugin
+
+registry = Registry(MethodSpec)
+plugin.distill_register_methods(registry)
+index = PluginIndex.of(models=[TOY], methods=registry.specs)
+told = []
+for text in json.loads(sys.stdin.read()):
+    Path("run.yaml").write_text(text)
+    try:
+        checked(Path("run.yaml"), [], index)
+        told.append("nothing")
+    except DistillError as error:
+        told.append(str(error))
+heavy = [name for name in ("torch", "pyarrow", "numpy", "av") if name in sys.modules]
+print(json.dumps({"told": told, "heavy": heavy}))
+"""
+"""Checks each run.yaml of a list; prints what is said of them, and what has been imported."""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> dict[str, Any]:
+    """A run that is right, but for its data, which nobody is to open: the file is no parquet."""
+    names = ("student", "teacher", "critic")
+    for name in names:
+        write_toy_model(tmp_path / name)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "clips.parquet").write_text("no parquet")
+    (tmp_path / "trap.parquet").write_text("no parquet")
+    return {
+        "recipe": {"family": "toy", "method": "dmd2"},
+        "roles": {name: {"path": name, "trainable": name != "teacher"} for name in names},
+        "data": {"path": "data", "num_workers": 0},
+        "training": {"max_train_steps": 12, "train_batch_size": 2, "precision": "fp32"},
+        "output_dir": "run",
+        "method_config": {"generator_update_interval": 5},
+        "validation": {"interval": 6, "fps": 8.0},
+        "checkpoint": {"interval": 4},
+        "tracking": {"log_interval": 2, "project": "x"},
+    }
+
+
+def told(folder: Path, runs: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
+    """What is said of each run, and the heavy modules that were imported for all of them."""
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        input=json.dumps([write_yaml(run) for run in runs]),
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    return found["told"], found["heavy"]
+
+
+def misspelt(run: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The run with each of its keys misspelt in turn, the last letter left out or two swapped, and the key that is meant."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    for key, value in run.items():
+        for wrong in {key[:-1], key[0] + key[2] + key[1] + key[3:]} - {key}:
+            found += [(key, {wrong if name == key else name: each for name, each in run.items()})]
+        if isinstance(value, dict):
+            found += [(meant, {**run, key: below}) for meant, below in misspelt(value)]
+    return found
+
+
+def test_every_typo_is_refused_before_torch_is_imported(tmp_path: Path, run: dict[str, Any]) -> None:
+    wrong = misspelt(run)
+    said, heavy = told(tmp_path, [each for _, each in wrong])
+    assert len(wrong) > 55
+    assert heavy == []
+    assert "nothing" not in said
+    hinted = sum(f"`{key}`" in words or f"'{key}'" in words for (key, _), words in zip(wrong, said, strict=True))
+    assert hinted >= 0.95 * len(wrong)
+
+
+def test_a_misspelt_data_section_does_not_make_the_working_directory_the_data(
+    tmp_path: Path, run: dict[str, Any]
+) -> None:
+    run["danta"] = run.pop("data")
+    (said,), _ = told(tmp_path, [run])
+    assert said.splitlines() == [f"run.yaml:{said.split(':')[1]}: danta: unknown key; did you mean `data`?"]
+
+
+def test_a_section_that_lacks_its_path_is_told_so_and_nothing_of_the_working_directory(
+    tmp_path: Path, run: dict[str, Any]
+) -> None:
+    del run["data"]["path"]
+    (said,), heavy = told(tmp_path, [run])
+    assert said.count("\n") == 0
+    assert "data.path" in said
+    assert heavy == []
+
+
+def test_data_that_are_not_there_are_told_beside_a_typo(tmp_path: Path, run: dict[str, Any]) -> None:
+    run["data"] = {"path": "nowhere"}
+    run["training"]["train_batch_siz"] = run["training"].pop("train_batch_size")
+    (said,), heavy = told(tmp_path, [run])
+    assert "training.train_batch_siz: unknown key" in said
+    assert "data.path: there is no file or folder" in said
+    assert heavy == []

@@ -335,7 +335,7 @@ def test_without_fps_a_variable_rate_is_said_and_the_mean_recorded(tmp_path: Pat
     clip = load_clip(grey_film(tmp_path / "screen.mkv", [0, 0.1, 0.2, 0.6, 0.8]), rules())
     assert levels(clip.frames) == [0, 1, 2, 3, 4]
     assert (clip.fps, clip.start) == (5.0, 0.0)
-    assert clip.changes == ("its frame rate varies (frames are 0.1 to 0.4 s apart; --fps F makes it even)",)
+    assert clip.changes == ("its frame rate varies; --fps F makes it even (frames are 0.1 to 0.4 s apart)",)
 
 
 def test_a_header_that_states_another_rate_than_the_frames_have_is_said(tmp_path: Path) -> None:

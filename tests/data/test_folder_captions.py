@@ -121,7 +121,7 @@ def test_what_may_hold_captions_and_is_not_read_is_told(tmp_path: Path) -> None:
         "a.json and 1 more": f"({remedy}/a.json)",
         "deep/notes.txt": "(no clip beside it has its name)",
         "list.csv": f"({remedy}/list.csv)",
-        "x.md": "(.md is no kind of video or picture that is read)",
+        "x.md": "(.md is no kind of video or picture that is read; convert it if it is one)",
     }
     (tmp_path / "list.csv").write_text("path,cap\nb.mp4,B\n")
     fates = fates_of(tmp_path, tmp_path / "list.csv")

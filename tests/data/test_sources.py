@@ -28,8 +28,8 @@ def test_what_is_no_clip_is_named_by_its_kind(tmp_path: Path) -> None:
     touch(tmp_path, "a.mp4", "b.heic", "c.heic", "below/d.psd", "noname", "e.jsonl")
     (tmp_path / "a.txt").write_text("a ball")
     assert refusals(tmp_path) == {
-        "b.heic and 1 more": ".heic is no kind of video or picture that is read",
-        "below/d.psd": ".psd is no kind of video or picture that is read",
+        "b.heic and 1 more": ".heic is no kind of video or picture that is read; convert it if it is one",
+        "below/d.psd": ".psd is no kind of video or picture that is read; convert it if it is one",
         "noname": "its name has no suffix that says what it is",
         "e.jsonl": f"it is not read; if it holds captions, add --captions {tmp_path}/e.jsonl",
     }
@@ -40,7 +40,7 @@ def test_a_captions_file_that_names_a_file_of_another_kind_is_told_the_kind(tmp_
     lines = [{"file_name": name, "caption": "a ball"} for name in ("a.mp4", "b.heic", "c.mp4")]
     (tmp_path / "captions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert refusals(tmp_path) == {
-        "b.heic": "captions.jsonl:2 names it and .heic is no kind of video or picture that is read",
+        "b.heic": "captions.jsonl:2 names it and .heic is no kind of video or picture that is read; convert it if it is one",
         "c.mp4": "captions.jsonl:3 names it and it is not in the folder",
     }
 

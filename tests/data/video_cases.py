@@ -224,12 +224,12 @@ CASES = (
     VideoCase(
         "a phone's video, turned and mirrored",
         one("phone.mp4", matrix=MIRRORED),
-        r"encoded, turned by 270° and mirrored",
+        r"encoded, turned 90° clockwise and mirrored",
     ),
     VideoCase(
         "EXIF orientations 2 and 6",
         captioned(exif),
-        r"exif-2\.jpg: encoded, mirrored; exif-6\.jpg: encoded, turned by 270°$",
+        r"exif-2\.jpg: encoded, mirrored; exif-6\.jpg: encoded, turned 90° clockwise$",
     ),
     VideoCase(
         "pixels of 2:1", pixels_of(Fraction(2)), r"encoded, stretched to square pixels \(from 64x64 to 128x64\)$"
@@ -253,7 +253,7 @@ CASES = (
     VideoCase(
         "a screen recording of a variable rate",
         timed("screen.mp4", *SCREEN),
-        r"encoded, its frame rate varies \(.*\), trimmed from 24 to 21 frames$",
+        r"encoded, its frame rate varies; --fps F makes it even \(.*\), trimmed from 24 to 21 frames$",
     ),
     VideoCase(
         "the same, `--fps 8`, its average",

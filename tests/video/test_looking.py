@@ -50,7 +50,7 @@ def test_a_video_is_turned_and_mirrored_as_its_display_matrix_says(
     shown = read_video(tmp_path / "a.mp4").frames
     assert shown.shape == (2, 32, 64, 3)
     assert (shown[0].int() - torch.from_numpy(corners()).int()).abs().max() <= 3
-    words = {(1, 0, 0, 1): [], (0, -1, 1, 0): ["turned by 90°"], (-1, 0, 0, 1): ["mirrored"]}
+    words = {(1, 0, 0, 1): [], (0, -1, 1, 0): ["turned 90° counterclockwise"], (-1, 0, 0, 1): ["mirrored"]}
     assert changes(tmp_path / "a.mp4") == words.get(matrix, changes(tmp_path / "a.mp4"))
 
 
@@ -106,3 +106,16 @@ def test_a_rate_and_a_length_are_known_where_the_file_says_them(tmp_path: Path) 
 def test_the_transfer_function_of_hdr_is_known(tmp_path: Path, number: int, transfer: str | None) -> None:
     frames = [av.VideoFrame.from_ndarray(grey(90), format="rgb24").reformat(format="yuv420p10le")]
     assert look(write_frames(tmp_path / "a.mkv", frames, color_trc=number)).transfer == transfer
+
+
+def test_colours_that_would_come_out_wrong_are_refused(tmp_path: Path) -> None:
+    frames = [av.VideoFrame.from_ndarray(grey(90), format="rgb24").reformat(format="yuv420p10le")]
+    write_frames(tmp_path / "a.mkv", frames, colorspace=14)
+    with pytest.raises(DataError, match="its colours are stored as ICtCp, which is not read; convert it"):
+        read_video(tmp_path / "a.mkv")
+
+
+def test_wide_colours_that_are_not_hdr_are_said_to_be_taken_for_others(tmp_path: Path) -> None:
+    frames = [av.VideoFrame.from_ndarray(grey(90), format="rgb24").reformat(format="yuv420p10le")]
+    write_frames(tmp_path / "a.mkv", frames, color_primaries=12)
+    assert changes(tmp_path / "a.mkv") == ["its colours of Display P3 are taken as BT.709's"]

@@ -44,7 +44,13 @@ def test_a_picture_is_shown_as_its_exif_says(tmp_path: Path, orientation: int, s
     assert shown.shape == (32, 64, 3)
     for y, x in ((4, 4), (4, 60), (28, 4), (28, 60)):
         assert (shown[y, x].int() - torch.from_numpy(corners()[y, x]).int()).abs().max() < 12
-    words = {6: ["turned by 270°"], 8: ["turned by 90°"], 3: ["turned by 180°"], 2: ["mirrored"], 1: []}
+    words = {
+        6: ["turned 90° clockwise"],
+        8: ["turned 90° counterclockwise"],
+        3: ["turned by 180°"],
+        2: ["mirrored"],
+        1: [],
+    }
     assert said(tmp_path / f"a.{suffix}") == words.get(orientation, said(tmp_path / f"a.{suffix}"))
 
 

@@ -22,6 +22,10 @@ Transfer = Literal["PQ", "HLG"]
 
 _TRANSFERS: dict[int, Transfer] = {16: "PQ", 18: "HLG"}
 """By the number that ITU-T H.273 gives them."""
+_UNREAD_MATRICES = {10: "BT.2020 of constant luminance", 14: "ICtCp", 15: "IPT-C2"}
+"""Ways to store colours that libswscale takes for others, by the number that ITU-T H.273 gives them."""
+_WIDE_PRIMARIES = {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}
+"""Primaries beyond BT.709's, likewise."""
 _UNIT = 1 << 16
 """1 in a display matrix, whose entries are 16.16 fixed point."""
 
@@ -36,7 +40,7 @@ class Turn:
     @property
     def words(self) -> str:
         """What is done, in words, or ""."""
-        turned = f"turned by {self.quarters * 90}°" if self.quarters else ""
+        turned = ("", "turned 90° counterclockwise", "turned by 180°", "turned 90° clockwise")[self.quarters]
         return " and ".join(filter(None, (turned, "mirrored" if self.mirrored else "")))
 
 
@@ -79,8 +83,15 @@ def is_cover(stream: av.VideoStream) -> bool:
 
 
 def look_at(container: av.container.InputContainer, stream: av.VideoStream, first: av.VideoFrame) -> Look:
-    """What a stream and its first frame say."""
+    """What a stream and its first frame say. Raises DataError for colours that would come out wrong."""
+    if first.colorspace in _UNREAD_MATRICES:
+        raise DataError(
+            f"its colours are stored as {_UNREAD_MATRICES[first.colorspace]}, which is not read; convert it"
+        )
     turn, remarks = _turn(first)
+    transfer = _TRANSFERS.get(first.color_trc)
+    if transfer is None and first.color_primaries in _WIDE_PRIMARIES:
+        remarks.append(f"its colours of {_WIDE_PRIMARIES[first.color_primaries]} are taken as BT.709's")
     moving = [other for other in container.streams.video if not is_cover(other)]
     if len(moving) > 1:
         remarks.append(f"of its {len(moving)} video streams the one of {stream.width}x{stream.height} pixels")
@@ -91,7 +102,7 @@ def look_at(container: av.container.InputContainer, stream: av.VideoStream, firs
         seconds=_seconds(container, stream),
         turn=turn,
         pixel_aspect=stream.sample_aspect_ratio or Fraction(1),
-        transfer=_TRANSFERS.get(first.color_trc),
+        transfer=transfer,
         remarks=tuple(remarks),
     )
 

@@ -214,8 +214,8 @@ class _Video:
         leeway = max(STATED_RATE * seconds, 2 * CLOCK_TOLERANCE)
         fps = stated if stated and abs(intervals / stated - seconds) <= leeway else intervals / seconds
         if not is_even(shortest, longest):
-            apart = f"frames are {shortest:.3g} to {longest:.3g} s apart; --fps F makes it even"
-            return fps, (f"its frame rate varies ({apart})",)
+            apart = f"frames are {shortest:.3g} to {longest:.3g} s apart"
+            return fps, (f"its frame rate varies; --fps F makes it even ({apart})",)
         if stated and fps != stated:
             return fps, (f"its frames come at {fps:.4g} per second (its header says {stated:.4g})",)
         return fps, ()

@@ -143,7 +143,7 @@ def _kind_fault(path: Path) -> str:
     """Why a file is taken for no clip."""
     suffix = path.suffix.lower()
     return (
-        f"{suffix} is no kind of video or picture that is read"
+        f"{suffix} is no kind of video or picture that is read; convert it if it is one"
         if suffix
         else "its name has no suffix that says what it is"
     )

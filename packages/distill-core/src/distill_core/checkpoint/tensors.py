@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader
-from torch.distributed.checkpoint.metadata import Metadata
+from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load as dcp_load
 from torch.distributed.checkpoint.state_dict_saver import save as dcp_save
 
@@ -88,6 +88,21 @@ def load_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
         if not isinstance(raised, Exception):
             raise raised from raised.__cause__
         raise CheckpointError(f"{folder} cannot be read: {describe(raised)}") from raised
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """Every tensor of a folder, on the CPU. Raises CheckpointError if torch cannot read them, or the index is not one that torch wrote."""
+    try:
+        index = _Reader(folder).read_metadata().state_dict_metadata
+    except (OSError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{folder} cannot be read: {describe(error)}") from error
+    tensors = {
+        name: torch.empty(entry.size, dtype=entry.properties.dtype)
+        for name, entry in index.items()
+        if isinstance(entry, TensorStorageMetadata)
+    }
+    load_tensors(folder, tensors)
+    return tensors
 
 
 def _detached(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

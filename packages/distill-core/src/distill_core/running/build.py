@@ -189,7 +189,7 @@ def build(
         stopping=stopping,
     )
     trainer = DistillTrainer(
-        schedule_of(run),
+        schedule_of(run, prepared.until),
         method,
         state,
         lead.adapter,
@@ -266,7 +266,7 @@ def open_stream(prepared: Prepared, directory: RunDirectory, events: Events) -> 
     )
 
 
-def schedule_of(run: ResolvedRun) -> Schedule:
+def schedule_of(run: ResolvedRun, until: int | None = None) -> Schedule:
     """The trainer's schedule, from the sections of run.yaml that it is spread over."""
     config = run.config
     return Schedule(
@@ -279,4 +279,5 @@ def schedule_of(run: ResolvedRun) -> Schedule:
         validate_at_start=config.validation.at_start,
         on_nonfinite=config.training.on_nonfinite,
         sparsity=run.sparsity,
+        until=until,
     )

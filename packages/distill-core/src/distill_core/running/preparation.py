@@ -90,6 +90,7 @@ class Prepared:
         plan: the rows that it trains on, by shape.
         measures: the metrics; they can measure the run's prompts at its size.
         data_notes: what is to be said of the data that is no fault.
+        until: a step to leave after, saved; None is the last.
     """
 
     run: ResolvedRun
@@ -98,6 +99,7 @@ class Prepared:
     plan: DataPlan
     measures: Measures
     data_notes: tuple[str, ...] = ()
+    until: int | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:

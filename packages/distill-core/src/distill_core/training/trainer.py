@@ -48,6 +48,7 @@ class Schedule:
         validate_at_start: also validate before the first step.
         on_nonfinite: what a step that is not finite leads to; nothing of it is applied in any case.
         sparsity: how sparse attention grows; None where the method asks for none. Validation is at its target.
+        until: a step to leave after, saved, as if the run had been stopped there; None goes on to the end.
     """
 
     max_steps: int
@@ -59,6 +60,12 @@ class Schedule:
     validate_at_start: bool
     on_nonfinite: Literal["stop", "skip", "rollback"] = "stop"
     sparsity: SparsityRamp | None = None
+    until: int | None = None
+
+    @property
+    def last(self) -> int:
+        """The last step that is trained."""
+        return self.max_steps if self.until is None else min(self.until, self.max_steps)
 
 
 class DistillTrainer:
@@ -114,7 +121,7 @@ class DistillTrainer:
         that is due then is made when the run goes on.
         """
         started = time.monotonic()
-        first, last = self.start + 1, self.schedule.max_steps
+        first, last = self.start + 1, self.schedule.last
         if self._owes_validation():
             self.validate(self.start)
         self._heed(self.start)
@@ -136,7 +143,7 @@ class DistillTrainer:
         if self._due(step, self.schedule.log_interval):
             self.log(step)
         validates = self._due(step, self.schedule.validation_interval)
-        saves = self._due(step, self.schedule.save_interval) or step == self.schedule.max_steps
+        saves = self._due(step, self.schedule.save_interval) or step == self.schedule.last
         if saves:
             self.save(step)
         elif validates:

@@ -6,7 +6,6 @@ Writes beside the output and renames, so that there is a whole export or none. C
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from distill_core.errors import ModelFolderError, RunDirectoryError
 from distill_core.protocols import ValidationRequest
 from distill_core.protocols.validator import SamplerKind
+from distill_diffusers.copied_part import copy_licences, copy_part
 from distill_diffusers.export_record import RECORD, ExportRecord, RecordedSampling, RecordedVsa
 from distill_diffusers.json_files import INDEX, read_object, write_object
 from distill_model_wan import flow
@@ -126,9 +126,8 @@ def _write_parts(modules: Mapping[str, nn.Module], plan: ExportPlan, folder: Pat
         )
         _forget_origin(folder / name / "config.json")
     for part in COPIED_PARTS:
-        shutil.copytree(plan.base.path / part, folder / part)
-    for licence in plan.base.path.glob("LICENSE*"):
-        shutil.copy(licence, folder / licence.name)
+        copy_part(plan.base.path / part, folder / part)
+    copy_licences(plan.base.path, folder)
     plan.scheduler.save_pretrained(folder / "scheduler")
     index = read_object(plan.base.path / INDEX)
     index.pop("_name_or_path", None)

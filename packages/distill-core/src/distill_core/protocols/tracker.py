@@ -22,6 +22,10 @@ class Tracker(Protocol):
         """A file to keep with the run, under ``name``."""
         ...
 
+    def saved(self, step: int) -> None:
+        """A checkpoint of ``step`` is published: what was told of earlier steps will not be told again."""
+        ...
+
     def go_back(self, step: int) -> None:
         """The run is at ``step`` again: what was told of later steps is about to be told anew, with other figures."""
         ...

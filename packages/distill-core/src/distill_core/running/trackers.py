@@ -24,20 +24,18 @@ def open_trackers(
     """
     told = _without_secrets(settings, events)
     first_step = resumed_step + 1 if resumed_step else 0
+    places, run_name = directory.trackers / "wandb", visible(redact_text(directory.root.name))
     others: list[Tracker] = []
     for name in settings.trackers:
         match name:
-            case "wandb" if settings.wandb_mode != "disabled":
+            case "wandb" if settings.wandb_mode == "offline":
+                from distill_core.tracking.wandb_offline import OfflineWandbTracker
+
+                others.append(OfflineWandbTracker(told, places, run_name, visible_in(config), resumed_step))
+            case "wandb" if settings.wandb_mode == "online":
                 from distill_core.tracking.wandb import WandbTracker
 
-                others.append(
-                    WandbTracker(
-                        told,
-                        directory.trackers / "wandb",
-                        visible(redact_text(directory.root.name)),
-                        visible_in(config),
-                    )
-                )
+                others.append(WandbTracker(told, places, run_name, visible_in(config)))
             case "tensorboard":
                 from distill_core.tracking.tensorboard import TensorBoardTracker
 

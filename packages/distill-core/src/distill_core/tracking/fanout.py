@@ -58,6 +58,10 @@ class Trackers:
             write_text(path, harmless)
         self._each(lambda tracker: tracker.file(path, name))
 
+    def saved(self, step: int) -> None:
+        """A checkpoint of this step is published."""
+        self._each(lambda tracker: tracker.saved(step))
+
     def go_back(self, step: int) -> None:
         """What was told of later steps does not count."""
         self._each(lambda tracker: tracker.go_back(step))

@@ -48,6 +48,9 @@ class JsonlTracker:
     def file(self, path: Path, name: str) -> None:
         """Files lie in the run directory already."""
 
+    def saved(self, step: int) -> None:
+        """It is on disk already."""
+
     def go_back(self, step: int) -> None:
         """Drop the lines of later steps."""
         lines = _whole_lines(self.path.read_bytes()) if self.path.exists() else []

@@ -42,6 +42,10 @@ class TensorBoardTracker:
         """A text file's content."""
         self.writer.add_text(name, f"```\n{path.read_text(encoding='utf-8')}\n```")
 
+    def saved(self, step: int) -> None:
+        """Bring to disk what was told."""
+        self.writer.flush()
+
     def go_back(self, step: int) -> None:
         """Hide what was told of later steps."""
         self.writer.close()

@@ -11,6 +11,7 @@ from typing import Any
 import wandb
 
 from distill_core.config.schema import Tracking
+from distill_core.durable import write_text
 from distill_core.errors import ConfigError, Problem
 
 INIT_TIMEOUT = 30.0
@@ -22,10 +23,7 @@ class WandbTracker:
 
     def __init__(self, settings: Tracking, folder: Path, run_name: str, config: Mapping[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        identity = folder / "id"
-        if not identity.exists():
-            identity.write_text(secrets.token_hex(4), encoding="utf-8")
-        self.run = _started(settings, folder, run_name, identity.read_text(encoding="utf-8"), config)
+        self.run = started(settings, folder, run_name, identity_in(folder), config)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Scalars of one step."""
@@ -36,10 +34,11 @@ class WandbTracker:
         self.run.log({name: wandb.Video(str(path), caption=caption, format="mp4")}, step=step)
 
     def file(self, path: Path, name: str) -> None:
-        """Upload a file under Files. W&B links to what lies outside its folder, so it gets a copy inside."""
-        copy = Path(self.run.dir) / name
-        shutil.copyfile(path, copy)
-        self.run.save(str(copy), base_path=self.run.dir, policy="now")
+        """Upload a file under Files."""
+        keep_file(self.run, path, name)
+
+    def saved(self, step: int) -> None:
+        """W&B has it already."""
 
     def go_back(self, step: int) -> None:
         """W&B cannot forget a step: its curves go on where the run gets further than it was."""
@@ -49,7 +48,22 @@ class WandbTracker:
         self.run.finish()
 
 
-def _started(
+def identity_in(folder: Path) -> str:
+    """The id of the W&B run of a run directory, made where there is none."""
+    identity = folder / "id"
+    if not identity.exists():
+        write_text(identity, secrets.token_hex(4))
+    return identity.read_text(encoding="utf-8")
+
+
+def keep_file(run: wandb.sdk.wandb_run.Run, path: Path, name: str) -> None:
+    """Keep a file with a W&B run. W&B links to what lies outside its folder, so it gets a copy inside."""
+    copy = Path(run.dir) / name
+    shutil.copyfile(path, copy)
+    run.save(str(copy), base_path=run.dir, policy="now")
+
+
+def started(
     settings: Tracking, folder: Path, run_name: str, identity: str, config: Mapping[str, Any]
 ) -> wandb.sdk.wandb_run.Run:
     """Start the run, or go on with it, without a word on the terminal and without asking there for a key.

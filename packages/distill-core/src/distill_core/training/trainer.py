@@ -241,6 +241,7 @@ class DistillTrainer:
         self._refuse_broken(step)
         with self.stopping.held("finishing a checkpoint first"):
             self.checkpoints.save(self.state, step, self.method.validation(step))
+            self.tracker.saved(step)
 
     def _settle(self) -> None:
         """Count and tell the steps that were not applied. Raises NonFiniteError where they are not to be passed over."""

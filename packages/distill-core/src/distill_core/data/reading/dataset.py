@@ -101,7 +101,8 @@ class ParquetDataset:
     def __getitem__(self, index: int) -> Row:
         """The row ``index``, 0 ≤ index < len. Raises BadRowError if it is malformed.
 
-        Checksums and values are verified when a row is first read, and not in the epochs after that.
+        Checksums and values are verified when a row is first read, and not in the epochs after that: then it is enough that nobody has
+        written to the file, which raises DataError.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"row {index} of a data set of {len(self)} rows")
@@ -109,6 +110,8 @@ class ParquetDataset:
         if (known := self.kinds.faults.get(index)) is not None:
             raise BadRowError(file.path, row, known.reason)
         verify = not self._verified[index]
+        if not verify:
+            file.refuse_change()
         stored = self._reader.read_row(file, row, verify=verify)
         try:
             found = Row(

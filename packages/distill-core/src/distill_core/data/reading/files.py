@@ -41,6 +41,7 @@ class ParquetFacts:
         size: its bytes.
         schema: its columns and their types.
         group_ends: for each row group, the row of the file that it ends before.
+        modified_ns: when its content was changed last.
     """
 
     path: Path
@@ -48,6 +49,18 @@ class ParquetFacts:
     size: int
     schema: pa.Schema
     group_ends: tuple[int, ...]
+    modified_ns: int
+
+    def refuse_change(self) -> None:
+        """Raise DataError if the file has been written to since: rows that were verified are not known to be what they were."""
+        try:
+            now = self.path.stat()
+        except OSError as error:
+            raise DataError(f"{self.path} cannot be read any more: {error.strerror}; put it back") from error
+        if (now.st_size, now.st_mtime_ns) != (self.size, self.modified_ns):
+            raise DataError(
+                f"{self.path} has been written to since the run opened it; put back what it was, and go on from the last checkpoint"
+            )
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -119,7 +132,8 @@ def facts_of(file: pq.ParquetFile, path: Path, root: Path) -> ParquetFacts:
     footer = file.metadata
     sizes = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
     name = path.name if path == root else path.relative_to(root).as_posix()
-    return ParquetFacts(path, name, path.stat().st_size, file.schema_arrow, tuple(accumulate(sizes)))
+    now = path.stat()
+    return ParquetFacts(path, name, now.st_size, file.schema_arrow, tuple(accumulate(sizes)), now.st_mtime_ns)
 
 
 def open_parquet(path: Path, *, verify: bool = True) -> pq.ParquetFile:

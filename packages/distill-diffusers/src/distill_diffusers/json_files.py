@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from distill_core.errors import ModelFolderError
 
 INDEX = "model_index.json"
 SCHEDULER = "scheduler/scheduler_config.json"
+
+MAX_BYTES = 50_000_000
+"""No description of a model is as long."""
+
+Repeats = Annotated[int, Field(ge=1, le=1024)]
+"""How often something is repeated, e.g. layers: what is written down for each of them has to stay short."""
 
 
 class Json(BaseModel):
@@ -27,7 +33,13 @@ JsonT = TypeVar("JsonT", bound=Json)
 def read_object(path: Path) -> dict[str, Any]:
     """A JSON file that holds an object. Raises ModelFolderError for one that is missing or does not."""
     try:
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise ModelFolderError(f"{path} holds {size} bytes, too many for a description; fetch the folder again")
         content = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ModelFolderError(
+            f"{path} is nested too deeply to be what it should be; fetch the folder again"
+        ) from error
     except FileNotFoundError as error:
         raise ModelFolderError(f"{path} is missing; the folder is incomplete, fetch it again") from error
     except (OSError, ValueError) as error:

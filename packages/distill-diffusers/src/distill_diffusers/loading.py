@@ -5,10 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from distill_core.errors import ModelFolderError
+from distill_core.plugins.border import RefusedError, plugin_border
 from distill_diffusers.facts import DiffusersFacts
+from distill_diffusers.foreign_code import refuse_code
 from distill_diffusers.quiet import quietly
+
+
+def load_tokenizer(facts: DiffusersFacts, part: str = "tokenizer") -> PreTrainedTokenizerBase:
+    """A tokenizer of the folder, fetched first where it is a hub's; none of its own code is run. Raises ModelFolderError."""
+    place = facts.path / part
+    facts.folder.fetch(part)
+    refuse_code(place)
+    try:
+        with plugin_border():  # its files go to a library of another language, which raises anything
+            return AutoTokenizer.from_pretrained(place, trust_remote_code=False, local_files_only=True)
+    except RefusedError as refusal:
+        raise ModelFolderError(
+            f"{place} cannot be loaded as a tokenizer: {refusal.reason}; fetch the folder again"
+        ) from refusal
 
 
 def load_part(kind: Any, facts: DiffusersFacts, part: str, dtype: torch.dtype) -> Any:

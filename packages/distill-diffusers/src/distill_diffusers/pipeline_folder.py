@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from distill_core.errors import ModelFolderError
 from distill_diffusers.export_record import ExportRecord, read_record
+from distill_diffusers.foreign_code import refuse_code
 from distill_diffusers.hub import fetch, locate
 from distill_diffusers.json_files import INDEX, SCHEDULER, Json, parse, read, read_object
 from distill_diffusers.tensor_shapes import Shape
@@ -144,6 +145,7 @@ class PipelineFolder:
             raise ModelFolderError(
                 f"{self.path} lacks {part}/{found.description}; the folder is incomplete, fetch it again"
             )
+        refuse_code(place)
         if found.has_weights:
             shapes = self.kind.shapes.get(part)
             check_weights(place, found.library, None if shapes is None else shapes(place))

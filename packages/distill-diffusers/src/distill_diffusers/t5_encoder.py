@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from distill_diffusers.json_files import Json
+from distill_diffusers.json_files import Json, Repeats
 from distill_diffusers.tensor_shapes import Modules, Shape, flat
 
 
@@ -17,7 +17,7 @@ class T5Config(Json):
     d_model: int = 512
     d_kv: int = 64
     d_ff: int = 2048
-    num_layers: int = 6
+    num_layers: Repeats = 6
     num_heads: int = 8
     relative_attention_num_buckets: int = 32
     feed_forward_proj: str = "relu"
@@ -31,7 +31,7 @@ class UMT5Config(T5Config):
 
     vocab_size: int = 250112
     d_ff: int = 1024
-    num_layers: int = 8
+    num_layers: Repeats = 8
     num_heads: int = 6
     feed_forward_proj: str = "gated-gelu"
 

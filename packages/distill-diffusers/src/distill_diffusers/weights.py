@@ -108,7 +108,11 @@ def weight_files(part: Path, library: str) -> list[Path]:
     shards = read_object(index).get("weight_map")
     if not isinstance(shards, dict):
         raise ModelFolderError(f"{index} has no weight_map; fetch it again")
-    files = [part / name for name in sorted({str(name) for name in shards.values()})]
+    names = sorted({str(name) for name in shards.values()})
+    for name in names:
+        if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name:
+            raise ModelFolderError(f"{index} names {name!r}, which is no file of its folder; fetch the folder again")
+    files = [part / name for name in names]
     missing = [file.name for file in files if not file.is_file()]
     if missing:
         raise ModelFolderError(f"{part} lacks {_listed(missing)}, which its index names; fetch it again")
@@ -164,7 +168,7 @@ def _header(file: Path) -> dict[str, StoredTensor]:
             for name, entry in json.loads(text).items()
             if name != "__metadata__"
         }
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ModelFolderError(f"{file} is no safetensors file, or is damaged; fetch it again") from error
     whole = max((tensor.end for tensor in tensors.values()), default=before)
     if size != whole:

@@ -11,10 +11,10 @@ import torch
 from diffusers import AutoencoderKLWan
 from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, UMT5EncoderModel
+from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 
 from distill_core.errors import DataError
-from distill_diffusers.loading import load_part
+from distill_diffusers.loading import load_part, load_tokenizer
 from distill_model_wan.folder import WanFolder
 
 
@@ -30,8 +30,7 @@ class CaptionEncoder:
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The folder's tokenizer."""
-        self.folder.folder.fetch("tokenizer")
-        return AutoTokenizer.from_pretrained(self.folder.path / "tokenizer")
+        return load_tokenizer(self.folder)
 
     @cached_property
     def encoder(self) -> UMT5EncoderModel:

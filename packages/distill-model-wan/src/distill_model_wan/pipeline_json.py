@@ -5,10 +5,12 @@ Decides nothing about what is supported (``folder.py`` does). Imports no torch.
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import Field, model_validator
 
 from distill_core.plugins import LatentSpace
-from distill_diffusers.json_files import Json
+from distill_diffusers.json_files import Json, Repeats
 
 
 class WanSettings(Json):
@@ -30,7 +32,7 @@ class TransformerConfig(Json):
     text_dim: int = 4096
     freq_dim: int = 256
     ffn_dim: int = 13824
-    num_layers: int = 40
+    num_layers: Repeats = 40
     cross_attn_norm: bool = True
     rope_max_seq_len: int = 1024
     image_dim: int | None = None
@@ -54,13 +56,19 @@ class VaeConfig(Json):
     scale_factor_spatial: int = 8
     base_dim: int = 96
     decoder_base_dim: int | None = None
-    dim_mult: tuple[int, ...] = (1, 2, 4, 4)
-    num_res_blocks: int = 2
+    dim_mult: Annotated[tuple[int, ...], Field(min_length=1, max_length=16)] = (1, 2, 4, 4)
+    num_res_blocks: Repeats = 2
     attn_scales: tuple[()] = ()
     temperal_downsample: tuple[bool, ...] = (False, True, True)
     is_residual: bool = False
     in_channels: int = 3
     out_channels: int = 3
+
+    @model_validator(mode="after")
+    def _levels(self) -> VaeConfig:
+        if len(self.temperal_downsample) < len(self.dim_mult) - 1:
+            raise ValueError(f"temperal_downsample has too few values for dim_mult, which has {len(self.dim_mult)}")
+        return self
 
     @property
     def latent_space(self) -> LatentSpace:

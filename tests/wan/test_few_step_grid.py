@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill_core.errors import ModelFolderError
+from distill_core.flow import shifted_uniform_grid
 from distill_model_wan.few_step_grid import TOLERANCE, GridParameters, scheduler_grid, solve_grid
-from distill_model_wan.flow import shifted_uniform_grid
 from distill_model_wan.schedulers import few_step_scheduler
 
 

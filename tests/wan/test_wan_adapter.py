@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from distill_core import flow
 from distill_core.errors import ConfigError, DataError, ModelFolderError
 from distill_core.protocols import ModelRequest, Row
 from distill_core.protocols.adapter import OPERATIONS, Adapter
 from distill_core.training.roles import RoleHandle
-from distill_model_wan import flow
 from distill_model_wan.folder import WanFolder
 from distill_model_wan.model import WanModel
 from distill_model_wan.testing import TEXT_WIDTH, Variant

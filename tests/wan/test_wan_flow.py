@@ -6,8 +6,8 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
+from distill_core import flow
 from distill_core.errors import DistillError
-from distill_model_wan import flow
 
 F64 = torch.float64
 

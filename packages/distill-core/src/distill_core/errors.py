@@ -56,6 +56,18 @@ class PluginError(DistillError):
     exit_code = 2
 
 
+class MethodError(PluginError):
+    """A method that raised, or that breaks its contract, while a run trains."""
+
+    exit_code = 70
+
+
+class StreamError(DistillError):
+    """A causal prediction was given a stream that does not belong to it: of another batch, or of another model."""
+
+    exit_code = 70
+
+
 class ModelFolderError(DistillError):
     """A path that is no pipeline of the family, or a member of the family that is not supported."""
 

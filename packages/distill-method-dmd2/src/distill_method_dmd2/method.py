@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from distill_core.protocols import Batch, Draw, Method, Role, StagedLoss, ValidationRequest
+from distill_core.protocols import Ask, Batch, Draw, Method, Role, StagedLoss, ValidationRequest
 from distill_method_dmd2.config import Dmd2Options
 from distill_method_dmd2.losses import critic_velocity_loss, critic_x0_loss, dmd_gradient, dmd_loss, guidance_at, guided
 from distill_method_dmd2.regression import regression_loss, teacher_sample
@@ -55,9 +55,9 @@ class Dmd2(Method):
         """Noise the sample, let critic and teacher denoise it, and move it along their difference."""
         x_BTCHW = sample.x_BTCHW
         with torch.no_grad():
-            t_B = self._score_timestep(sample.next_B, draw)
+            t_B = self._score_timestep(sample.next_B, batch, draw)
             noisy_BTCHW = self.student.add_noise(x_BTCHW, draw.normal_like("score", x_BTCHW), t_B)
-            fake_BTCHW = self.critic.predict_x0(noisy_BTCHW, t_B, batch.text)
+            fake_BTCHW = self.critic.predict_x0(noisy_BTCHW, t_B, batch.condition_of(self.critic))
             real_BTCHW = self._guided_teacher(noisy_BTCHW, t_B, batch)
             gradient_BTCHW = dmd_gradient(
                 x_BTCHW, fake_BTCHW, real_BTCHW, self.options.normalizer, self.options.normalizer_floor
@@ -78,10 +78,14 @@ class Dmd2(Method):
         """The student's first step from a noise, and where the teacher's flow carries that noise."""
         noise_BTCHW = draw.normal("start", batch.latent_shape)
         uniform = torch.linspace(1000.0, 0.0, self.options.regression_steps + 1, dtype=torch.float64)
-        grid = self.student.shift_timestep(uniform).tolist()
-        target_BTCHW = teacher_sample(self.teacher, noise_BTCHW, batch.text, grid, self.options.regression_scale)
+        grid = self.student.shift_timestep(uniform, batch.latent_shape).tolist()
+        target_BTCHW = teacher_sample(
+            self.teacher, noise_BTCHW, batch.condition_of(self.teacher), grid, self.options.regression_scale
+        )
         first_B = torch.full((batch.size,), self.steps[0], dtype=torch.float64, device=noise_BTCHW.device)
-        x_BTCHW = self.student.predict_x0(noise_BTCHW, first_B, batch.text, attn_kind=self.options.attn_kind)
+        x_BTCHW = self.student.predict_x0(
+            noise_BTCHW, first_B, batch.condition_of(self.student), Ask(self.options.attn_kind)
+        )
         loss = regression_loss(x_BTCHW, target_BTCHW)
         return StagedLoss(
             role="student",
@@ -91,32 +95,34 @@ class Dmd2(Method):
         )
 
     def _guided_teacher(self, noisy_BTCHW: Tensor, t_B: Tensor, batch: Batch) -> Tensor:
-        cond_BTCHW = self.teacher.predict_x0(noisy_BTCHW, t_B, batch.text)
+        condition = batch.condition_of(self.teacher)
+        cond_BTCHW = self.teacher.predict_x0(noisy_BTCHW, t_B, condition)
         if self.options.scale == 1.0:
             return cond_BTCHW
-        uncond_BTCHW = self.teacher.predict_x0(noisy_BTCHW, t_B, self.teacher.negative_text(batch.size))
+        uncond_BTCHW = self.teacher.predict_x0(noisy_BTCHW, t_B, self.teacher.unconditional(condition))
         return guided(cond_BTCHW, uncond_BTCHW, guidance_at(t_B, self.options.scale, self.options.guidance_range))
 
     def _critic_loss(self, sample: StudentSample, batch: Batch, draw: Draw) -> StagedLoss:
         """Flow matching of the critic on the student's samples."""
-        x_BTCHW, t_B = sample.x_BTCHW, self._score_timestep(sample.next_B, draw)
+        x_BTCHW, t_B = sample.x_BTCHW, self._score_timestep(sample.next_B, batch, draw)
         noise_BTCHW = draw.normal_like("score", x_BTCHW)
         noisy_BTCHW = self.critic.add_noise(x_BTCHW, noise_BTCHW, t_B)
+        condition = batch.condition_of(self.critic)
         if self.options.critic_loss == "velocity":
-            velocity_BTCHW = self.critic.predict_velocity(noisy_BTCHW, t_B, batch.text)
+            velocity_BTCHW = self.critic.predict_velocity(noisy_BTCHW, t_B, condition)
             value = critic_velocity_loss(velocity_BTCHW, x_BTCHW, noise_BTCHW)
         else:
-            value = critic_x0_loss(self.critic.predict_x0(noisy_BTCHW, t_B, batch.text), x_BTCHW)
+            value = critic_x0_loss(self.critic.predict_x0(noisy_BTCHW, t_B, condition), x_BTCHW)
         return StagedLoss(role="critic", name="critic_loss", value=value)
 
-    def _score_timestep(self, next_B: Tensor, draw: Draw) -> Tensor:
+    def _score_timestep(self, next_B: Tensor, batch: Batch, draw: Draw) -> Tensor:
         """Where the scores of samples are compared, [B]: uniform over [0, 1000), shifted, squeezed, clamped.
 
         They are squeezed into [floor, 1000), with the floor a share of ``next_B``, the timestep of the step after. Sampling
         noises x̂0 to there: what is finer is the later steps' own.
         """
         floor_B = self.options.score_floor * next_B
-        shifted_B = self.student.shift_timestep(draw.uniform("score_timestep", 0.0, 1000.0))
+        shifted_B = self.student.shift_timestep(draw.uniform("score_timestep", 0.0, 1000.0), batch.latent_shape)
         timestep_B = floor_B + (1.0 - floor_B / 1000.0) * shifted_B
         return timestep_B.clamp(self.options.min_timestep_ratio * 1000.0, self.options.max_timestep_ratio * 1000.0)
 

@@ -10,7 +10,7 @@ from distill_method_dmd2.config import Dmd2Options
 if TYPE_CHECKING:
     from distill_core.plugins.registry import Registry
 
-PLUGIN_API = 1
+PLUGIN_API = 2
 
 
 def demands(options: Dmd2Options) -> Demands:
@@ -28,13 +28,9 @@ def distill_register_methods(registry: Registry[MethodSpec]) -> None:
             options=Dmd2Options,
             build="distill_method_dmd2.method:Dmd2",
             roles={
-                "student": RoleNeed(
-                    trainable=True, operations=frozenset({"prepare_batch", "add_noise", "predict_x0", "shift_timestep"})
-                ),
-                "teacher": RoleNeed(trainable=False, operations=frozenset({"predict_x0", "negative_text"})),
-                "critic": RoleNeed(
-                    trainable=True, operations=frozenset({"add_noise", "predict_x0", "predict_velocity"})
-                ),
+                "student": RoleNeed(trainable=True, operations=frozenset({"predict", "flow_shift"})),
+                "teacher": RoleNeed(trainable=False, operations=frozenset({"predict", "unconditional"})),
+                "critic": RoleNeed(trainable=True, operations=frozenset({"predict"})),
             },
             demands=demands,
             roles_to_step=Dmd2Options.roles_to_step,

@@ -15,21 +15,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from distill_core.protocols import Batch, Draw, Role
+from distill_core import flow
+from distill_core.protocols import Ask, Batch, Draw, Role
 
 Move = Literal["sde", "ode"]
-
-
-def sigma(timestep_B: Tensor) -> Tensor:
-    """σ = t / 1000 as [B, 1, 1, 1, 1]."""
-    return (timestep_B / 1000.0).view(-1, 1, 1, 1, 1)
-
-
-def ode_move(x_BTCHW: Tensor, x0_BTCHW: Tensor, timestep_B: Tensor, next_B: Tensor) -> Tensor:
-    """Along the flow: x_σ' = (1 - σ') x̂0 + σ' ε̂, with ε̂ = (x_σ - (1 - σ) x̂0) / σ, the noise that the prediction implies."""
-    here, there = sigma(timestep_B), sigma(next_B)
-    implied_BTCHW = (x_BTCHW - (1.0 - here) * x0_BTCHW) / here
-    return ((1.0 - there) * x0_BTCHW + there * implied_BTCHW).to(x_BTCHW.dtype)
 
 
 @dataclass(frozen=True)
@@ -62,20 +51,20 @@ def student_sample(
         exit_index = draw.shared_index("exit", len(steps))
         noisy_BTCHW = simulate(student, batch, draw, steps[: exit_index + 1], move=move, attn_kind=attn_kind)
         step_B, next_B = (_constant(timesteps[exit_index], batch, noisy_BTCHW) for timesteps in (steps, following))
-    return StudentSample(student.predict_x0(noisy_BTCHW, step_B, batch.text, attn_kind=attn_kind), next_B)
+    return StudentSample(student.predict_x0(noisy_BTCHW, step_B, batch.condition_of(student), Ask(attn_kind)), next_B)
 
 
 @torch.no_grad()
 def simulate(student: Role, batch: Batch, draw: Draw, steps: Sequence[float], *, move: Move, attn_kind: str) -> Tensor:
     """The student's state on arriving at the last of ``steps``: len(steps) - 1 forwards, from pure noise."""
-    x_BTCHW = draw.normal("start", batch.latent_shape)
+    x_BTCHW, condition = draw.normal("start", batch.latent_shape), batch.condition_of(student)
     for index, (step, next_step) in enumerate(pairwise(steps)):
         step_B, next_B = _constant(step, batch, x_BTCHW), _constant(next_step, batch, x_BTCHW)
-        x0_BTCHW = student.predict_x0(x_BTCHW, step_B, batch.text, attn_kind=attn_kind)
+        x0_BTCHW = student.predict_x0(x_BTCHW, step_B, condition, Ask(attn_kind))
         if move == "sde":
             x_BTCHW = student.add_noise(x0_BTCHW, draw.normal(f"renoise/{index}", batch.latent_shape), next_B)
         else:
-            x_BTCHW = ode_move(x_BTCHW, x0_BTCHW, step_B, next_B)
+            x_BTCHW = flow.move(x_BTCHW, x0_BTCHW, step_B, next_B)
     return x_BTCHW
 
 

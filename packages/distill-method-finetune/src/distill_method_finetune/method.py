@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from torch import Tensor
 
-from distill_core.protocols import Batch, Draw, Method, Role, StagedLoss, ValidationRequest
+from distill_core.protocols import Ask, Batch, Draw, Method, Role, StagedLoss, ValidationRequest
 from distill_method_finetune.config import FinetuneOptions
 from distill_method_finetune.losses import logit_normal, mode, velocity_loss, x0_loss
 
@@ -21,13 +21,14 @@ class Finetune(Method):
     def losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
         """One flow-matching loss."""
         x0_BTCHW = batch.latents
-        t_B = self.student.shift_timestep(1000.0 * self._density(draw))
+        t_B = self.student.shift_timestep(1000.0 * self._density(draw), batch.latent_shape)
         noise_BTCHW = draw.normal_like("noise", x0_BTCHW)
         noisy_BTCHW = self.student.add_noise(x0_BTCHW, noise_BTCHW, t_B)
-        text = batch.text
+        condition = batch.condition_of(self.student)
         if self.options.caption_dropout > 0:
-            text = self.student.drop_captions(text, draw.bernoulli("caption_dropout", self.options.caption_dropout))
-        velocity_BTCHW = self.student.predict_velocity(noisy_BTCHW, t_B, text, attn_kind=self.options.attn_kind)
+            dropped_B = draw.bernoulli("caption_dropout", self.options.caption_dropout)
+            condition = self.student.drop_condition(condition, dropped_B)
+        velocity_BTCHW = self.student.predict_velocity(noisy_BTCHW, t_B, condition, Ask(self.options.attn_kind))
         if self.options.loss == "velocity":
             value = velocity_loss(velocity_BTCHW, x0_BTCHW, noise_BTCHW)
         else:

@@ -11,7 +11,7 @@ from distill_method_finetune.config import FinetuneOptions
 if TYPE_CHECKING:
     from distill_core.plugins.registry import Registry
 
-PLUGIN_API = 1
+PLUGIN_API = 2
 
 
 def demands(options: FinetuneOptions) -> Demands:
@@ -39,12 +39,7 @@ def distill_register_methods(registry: Registry[MethodSpec]) -> None:
             options=FinetuneOptions,
             build="distill_method_finetune.method:Finetune",
             roles={
-                "student": RoleNeed(
-                    trainable=True,
-                    operations=frozenset(
-                        {"prepare_batch", "add_noise", "predict_velocity", "shift_timestep", "drop_captions"}
-                    ),
-                )
+                "student": RoleNeed(trainable=True, operations=frozenset({"predict", "flow_shift", "drop_condition"}))
             },
             demands=demands,
             roles_to_step=roles_to_step,

@@ -10,7 +10,7 @@ from distill_metric_shapes.config import ShapesOptions
 if TYPE_CHECKING:
     from distill_core.plugins.registry import Registry
 
-PLUGIN_API = 1
+PLUGIN_API = 2
 
 
 @hookimpl

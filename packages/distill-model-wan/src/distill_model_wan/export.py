@@ -18,13 +18,13 @@ from diffusers import WanTransformer3DModel
 from huggingface_hub import save_torch_state_dict
 from torch import Tensor, nn
 
+from distill_core import flow
 from distill_core.errors import ModelFolderError, RunDirectoryError
 from distill_core.protocols import ValidationRequest
 from distill_core.protocols.validator import SamplerKind
 from distill_diffusers.copied_part import copy_licences, copy_part
 from distill_diffusers.export_record import RECORD, ExportRecord, RecordedSampling, RecordedVsa
 from distill_diffusers.json_files import INDEX, read_object, write_object
-from distill_model_wan import flow
 from distill_model_wan.folder import WanFolder
 from distill_model_wan.model_card import model_card
 from distill_model_wan.schedulers import few_step_scheduler, many_step_scheduler

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 
 from distill_core.errors import ModelFolderError
-from distill_model_wan.flow import TRAIN_TIMESTEPS
+from distill_core.flow import TRAIN_TIMESTEPS
 
 TOLERANCE = 1e-3
 """How far, in timesteps of 1000, an exported grid may be from the one that was trained; float32 resolves 6e-5 there."""

@@ -100,7 +100,8 @@ def inspect(path: str) -> WanFolder:
         latent_space=vae.latent_space,
         text_width=first.text_dim,
         patch=first.patch_size,
-        max_positions=first.rope_max_seq_len,
+        max_positions=(first.rope_max_seq_len,) * 3,
+        boundary=None if settings.boundary_ratio is None else 1000.0 * settings.boundary_ratio,
         boundary_ratio=settings.boundary_ratio,
         expand_timesteps=settings.expand_timesteps,
     )

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from distill_core.plugins import ModelSpec, hookimpl
 from distill_core.plugins.registry import Registry
-from distill_core.protocols.adapter import OPERATIONS
 from distill_model_wan.config import WanOptions, completed, settled
 
-PLUGIN_API = 1
+PLUGIN_API = 2
+
+
+OPERATIONS = frozenset(
+    {"predict", "flow_shift", "unconditional", "drop_condition", "encode_condition", "decode_latents"}
+)
 
 
 @hookimpl
@@ -20,10 +24,9 @@ def distill_register_models(registry: Registry[ModelSpec]) -> None:
             options=WanOptions,
             inspect="distill_model_wan.folder:inspect",
             build="distill_model_wan.model:WanModel",
-            operations=frozenset(OPERATIONS),
+            operations=OPERATIONS,
             attention=("dense", "vsa"),
             latent_spaces=("wan2.1-16ch", "wan2.2-48ch"),
-            condition="wan-umt5",
             settle=settled,
             complete=completed,
         )

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from distill_core.protocols import Condition, Role, SampledVideo, ValidationRequest
+from distill_core import flow
+from distill_core.protocols import Ask, Condition, Role, SampledVideo, ValidationRequest
 from distill_core.protocols.validator import SamplerKind
-from distill_model_wan import flow
 from distill_model_wan.adapter import WanAdapter
 from distill_model_wan.schedulers import many_step_scheduler
 from distill_model_wan.text import WanText
@@ -72,18 +72,18 @@ class WanSampler:
 
     def _denoised(self, request: ValidationRequest, velocity: Velocity, noise: Noise) -> Tensor:
         if self.kind(request) == "sde":
-            return sde(velocity, self._grid(request), noise)
+            return sde(velocity, self._grid(request, noise.shape_TCHW), noise)
         if request.timesteps is not None:
             return euler(velocity, flow.denoising_grid(request.timesteps), noise)
         assert request.steps is not None
         config = self.adapter.folder.folder.scheduler
-        return scheduled(velocity, config, self.adapter.flow_shift, request.steps, noise)
+        return scheduled(velocity, config, self.adapter.flow_shift(noise.shape_TCHW), request.steps, noise)
 
-    def _grid(self, request: ValidationRequest) -> tuple[float, ...]:
+    def _grid(self, request: ValidationRequest, latent_shape: tuple[int, int, int, int]) -> tuple[float, ...]:
         if request.timesteps is not None:
             return flow.denoising_grid(request.timesteps)
         assert request.steps is not None
-        return flow.shifted_uniform_grid(request.steps, self.adapter.flow_shift)
+        return flow.shifted_uniform_grid(request.steps, self.adapter.flow_shift(latent_shape))
 
 
 class GuidedVelocity:
@@ -102,13 +102,13 @@ class GuidedVelocity:
         cond = self._predicted(noisy_BTCHW, timestep_B, self.text)
         if scale == 1.0:
             return cond
-        uncond = self._predicted(noisy_BTCHW, timestep_B, self.role.negative_text(len(noisy_BTCHW)))
+        uncond = self._predicted(noisy_BTCHW, timestep_B, self.role.unconditional(self.text))
         return uncond + scale * (cond - uncond)
 
     def _predicted(self, noisy_BTCHW: Tensor, timestep_B: Tensor, text: Condition) -> Tensor:
         self.evaluations += 1
-        attn_kind, sparsity = self.request.attn_kind, self.request.sparsity
-        return self.role.predict_velocity(noisy_BTCHW, timestep_B, text, attn_kind=attn_kind, sparsity=sparsity)
+        ask = Ask(self.request.attn_kind, self.request.sparsity)
+        return self.role.predict_velocity(noisy_BTCHW, timestep_B, text, ask)
 
 
 def sde(velocity: Velocity, grid: tuple[float, ...], noise: Noise) -> Tensor:

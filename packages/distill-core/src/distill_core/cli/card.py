@@ -46,7 +46,9 @@ def _needs(spec: PluginSpec | None) -> dict[str, object]:
 
 
 def _need(need: RoleNeed) -> dict[str, object]:
-    return {"trainable": need.trainable, "optional": need.optional, "operations": sorted(need.operations)}
+    own = {"module": need.module, "follows": need.follows}
+    source = {key: value for key, value in own.items() if value is not None}
+    return {"trainable": need.trainable, "optional": need.optional, "operations": sorted(need.operations), **source}
 
 
 def schema_of(rows: Sequence[PluginRow]) -> dict[str, object]:
@@ -102,11 +104,20 @@ def _role_rows(roles: Mapping[str, RoleNeed]) -> list[tuple[str, str, str, str]]
         (
             name,
             "true" if need.trainable else "false",
-            "optional" if need.optional else "required",
+            _presence(need),
             ", ".join(sorted(need.operations)),
         )
         for name, need in roles.items()
     ]
+
+
+def _presence(need: RoleNeed) -> str:
+    """Whether a run.yaml must name the role, and where one that it need not name comes from."""
+    if need.module is not None:
+        return "the method's own module"
+    if need.follows is not None:
+        return f"follows {need.follows}"
+    return "optional" if need.optional else "required"
 
 
 def _print_section(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

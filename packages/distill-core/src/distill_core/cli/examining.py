@@ -16,9 +16,10 @@ from distill_core.data.examining.preview import page, preview_clips
 from distill_core.data.reading.columns import LATENT_COLUMNS
 from distill_core.data.reading.dataset import ParquetDataset, open_dataset
 from distill_core.data.reading.origin import Origin
-from distill_core.errors import DataError, ModelFolderError, RunDirectoryError
+from distill_core.errors import DataError, ModelFolderError, PluginError, RunDirectoryError
 from distill_core.plugins.discovery import discover
 from distill_core.plugins.specs import ModelSpec
+from distill_core.protocols.adapter import DecodesLatents
 
 ROWS_BETWEEN_SIGNS = 100
 """Rows that are read before the number on the terminal changes."""
@@ -50,7 +51,10 @@ def show_preview(path: Path, count: int, output: Path | None, model: str | None,
         chosen = _model(spec, path, model, origin)
         say("loading the decoder")
         clips = []
-        for clip in preview_clips(dataset, count, chosen.facts, chosen.load().adapter):
+        decoder = chosen.load().adapter
+        if not isinstance(decoder, DecodesLatents):
+            raise PluginError(f"model {spec.name!r} offers no decode_latents: its latents cannot be shown")
+        for clip in preview_clips(dataset, count, chosen.facts, decoder):
             clips.append(clip)
             say(f"decoded {len(clips)} of {count}")
     page_path.write_text(page(f"{path}", clips), encoding="utf-8")

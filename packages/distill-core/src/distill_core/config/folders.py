@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import TypeGuard
 
 from distill_core.config.checks import family_of
 from distill_core.config.chosen import ChosenPlugins
@@ -20,7 +21,7 @@ from distill_core.plugins.specs import ModelFacts, ModelSpec, Options
 def with_absolute_paths(config: RunConfig) -> RunConfig:
     """The same run with every local path absolute, so that export and sampling work from any directory; hub ids stay as they are."""
     roles = {
-        name: role.model_copy(update={"path": _absolute(role.path) if _is_local(role.path) else role.path})
+        name: role.model_copy(update={"path": _absolute(role.path)}) if _is_local(role.path) else role
         for name, role in config.roles.items()
     }
     mix = tuple(more.model_copy(update={"path": _data_path(more.path)}) for more in config.data.mix)
@@ -28,8 +29,8 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"roles": roles, "data": data, "output_dir": _absolute(config.output_dir)})
 
 
-def _is_local(path: str) -> bool:
-    return path.startswith((".", "~")) or os.path.exists(path)
+def _is_local(path: str | None) -> TypeGuard[str]:
+    return path is not None and (path.startswith((".", "~")) or os.path.exists(path))
 
 
 def _data_path(path: str) -> str:
@@ -45,14 +46,14 @@ def inspect_folders(
 ) -> tuple[dict[str, ModelFacts], list[Problem]]:
     """What the roles' folders say under their families' options, by role, and a problem for each that says nothing usable.
 
-    A folder is looked at once.
+    A folder is looked at once; a role without one is passed over.
     """
     facts: dict[str, ModelFacts] = {}
     problems: list[Problem] = []
     seen: dict[tuple[str, str], ModelFacts | Problem] = {}
     for role in roles:
         path, family = config.roles[role].path, family_of(config, role)
-        if family not in plugins.models:
+        if family not in plugins.models or path is None:
             continue
         if (family, path) not in seen:
             options = plugins.model_options.get(family)

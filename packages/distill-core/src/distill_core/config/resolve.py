@@ -10,18 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill_core.config import checks, data_sets
+from distill_core.config import checks, data_sets, role_checks
 from distill_core.config.blame import refusal, touches
 from distill_core.config.chosen import ChosenPlugins, option_keys
 from distill_core.config.document import Document
 from distill_core.config.folders import complete_options, inspect_folders, with_absolute_paths
 from distill_core.config.load import LoadedRun, parse_run
 from distill_core.config.notes import notes_of
-from distill_core.config.schema import RunConfig
+from distill_core.config.schema import RoleConfig, RunConfig
 from distill_core.config.sparsity import SparsityRamp
 from distill_core.errors import Problem
 from distill_core.plugins.border import RefusedError, plugin_border
-from distill_core.plugins.specs import Demands, MethodSpec, MetricSpec, ModelFacts, ModelSpec, Options
+from distill_core.plugins.specs import Demands, MethodSpec, MetricSpec, ModelFacts, ModelSpec, Options, RoleNeed
 
 if TYPE_CHECKING:
     from distill_core.plugins.index import PluginIndex
@@ -60,6 +60,12 @@ class ResolvedRun:
     def lead(self) -> str:
         """The role whose folder lends the run its text encoder and decoder: the first in the method's order that the run has."""
         return next(iter(self.facts))
+
+    @property
+    def needs(self) -> Mapping[str, RoleNeed]:
+        """The roles of the run, in the method's order, with what the method needs of each."""
+        needs = self.method.needs(self.demands)
+        return {name: need for name, need in needs.items() if name in self.config.roles}
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -107,9 +113,8 @@ class Findings:
         if self.problems or self.method is None or self.method_options is None or self.demands is None:
             raise refusal(self.problems, self.loaded.path)
         config = self.config
-        families = {name: checks.family_of(config, name) for name in config.roles}
         complete = {
-            "roles": {name: role.model_copy(update={"family": families[name]}) for name, role in config.roles.items()},
+            "roles": self._complete_roles(self.method.needs(self.demands)),
             "pipeline_config": self.model_options[config.recipe.family].model_dump(mode="json"),
             "method_config": self.method_options.model_dump(mode="json"),
             "metrics": {name: options.model_dump(mode="json") for name, options in self.metric_options.items()},
@@ -126,6 +131,22 @@ class Findings:
             facts=self.facts,
             demands=self.demands,
         )
+
+    def _complete_roles(self, needs: Mapping[str, RoleNeed]) -> dict[str, RoleConfig]:
+        """The run's roles with their families, and with those that need no entry of their own, as if they had one."""
+        given = self.config.roles
+        unnamed = {
+            name: RoleConfig(trainable=need.trainable)
+            for name, need in needs.items()
+            if need.sourceless and not need.optional and name not in given
+        }
+        named = {
+            name: role
+            if needs[name].sourceless
+            else role.model_copy(update={"family": checks.family_of(self.config, name)})
+            for name, role in given.items()
+        }
+        return named | unnamed
 
     def refuse_known(self) -> None:
         """Raise ConfigError if anything is wrong already, with what else can be told without torch: the data are not opened."""
@@ -157,7 +178,9 @@ def examine(path: str | Path, overrides: Sequence[str], index: PluginIndex, only
     parsed = parse_run(path, overrides, lambda document: option_keys(document, index))
     if parsed.config is None:
         plugins = ChosenPlugins(parsed.document, index)
-        raise refusal([*parsed.problems, *plugins.problems, *_of_roles(plugins, parsed.document)], path)
+        problems = [*parsed.problems, *plugins.problems]
+        demands = _demands(plugins.method, plugins.method_options, parsed.document, problems)
+        raise refusal([*problems, *_of_roles(plugins, parsed.document, demands)], path)
     loaded = LoadedRun(parsed.config, parsed.document, Path(path), tuple(overrides))
     return _compare(loaded, index, parsed.problems, only)
 
@@ -176,21 +199,23 @@ def _compare(loaded: LoadedRun, index: PluginIndex, known: Sequence[Problem], on
     """All checks that need no data. What depends on a section that is ``known`` to be wrong is passed over."""
     config, document = with_absolute_paths(loaded.config), loaded.document
     plugins = ChosenPlugins(document, index)
-    problems = [*known, *plugins.problems, *_of_roles(plugins, document)]
+    problems = [*known, *plugins.problems]
     method, models = plugins.method, plugins.models
     demands = _demands(method, plugins.method_options, document, problems)
+    problems += _of_roles(plugins, document, demands)
     if method is not None:
-        problems += checks.operations(method, config, models, document)
+        needs = method.needs(demands)
+        problems += role_checks.operations(method, needs, config, models, document)
         if demands is not None and plugins.method_options is not None:
-            problems += checks.attention(demands, plugins.method_options, config, models, document)
-    order = config.roles if method is None else [role for role in method.roles if role in config.roles]
-    problems += checks.conditions(order, config, models, document)
+            problems += role_checks.attention(demands, plugins.method_options, config, models, document)
+    order = config.roles if method is None else [role for role in method.needs(demands) if role in config.roles]
+    problems += role_checks.conditions(order, config, models, document)
     looked_at = [role for role in order if only in (None, role)]
     facts, unusable = inspect_folders(looked_at, config, plugins, document)
     problems += unusable
     completed, failed = complete_options(facts, config, plugins, document)
     problems += failed
-    problems += checks.latent_spaces(facts, document)
+    problems += role_checks.latent_spaces(config, facts, document)
     if not touches(known, "data"):
         problems += checks.data_sizes(config.data, facts, document)
         problems += data_sets.weights(config.data, document)
@@ -211,12 +236,13 @@ def _compare(loaded: LoadedRun, index: PluginIndex, known: Sequence[Problem], on
     )
 
 
-def _of_roles(plugins: ChosenPlugins, document: Document) -> list[Problem]:
+def _of_roles(plugins: ChosenPlugins, document: Document, demands: Demands | None) -> list[Problem]:
     """What is wrong with the roles in the eyes of the method, if that is known; also in a run.yaml that does not obey the schema."""
     method = plugins.method
     if method is None:
         return []
-    return [*checks.roles(method, document), *checks.optimized(method, document), *checks.masters(method, document)]
+    needs = method.needs(demands)
+    return [*role_checks.roles(method, needs, document), *role_checks.optimized(method, needs, document), *role_checks.masters(needs, document)]
 
 
 def _demands(

@@ -87,8 +87,8 @@ class RoleConfig(Section):
 
     family: str | None = None
     """The role's model family; null means `recipe.family`."""
-    path: PathText
-    """A pipeline folder, or a hub id, `organisation/name`."""
+    path: PathText | None = None
+    """A pipeline folder, or a hub id, `organisation/name`; left out for a role that is a module of the method's own or follows another."""
     trainable: bool = True
     """Whether the run trains the role; must be what the method says."""
     weights: Literal["auto", "fp32", "bf16"] = "auto"

@@ -119,27 +119,33 @@ def restore_role(
     asked = name if request is None else name or request.role
     run, directory = open_finished(root, index, asked, base)
     name = asked or run.lead
-    trained = sorted(role for role, settings in run.config.roles.items() if settings.trainable)
+    trained = sorted(role for role, need in run.needs.items() if need.trainable and need.module is None)
     if name not in trained:
         raise CheckpointError(f"{directory.root} trains no role {name!r}; it trains {', '.join(trained)}")
     facts, family = run.facts[name], family_of(run.config, name)
     model: ModelPlugin = load_target(run.models[family].build)(
         facts, run.model_options[family], placement.device, placement.compute
     )
-    modules = model.load_modules(
-        ModelRequest(facts, trainable=False, weights_dtype=torch.float32, attention=run.demands.attention_of(name))
+    request_of_modules = ModelRequest(
+        facts,
+        trainable=False,
+        weights_dtype=torch.float32,
+        attention=run.demands.attention_of(name),
+        operations=run.needs[name].operations,
     )
-    role = RoleHandle(name, modules, model.adapter, trainable=True)
+    modules = model.load_modules(request_of_modules)
+    shape = checkpoint.latent_shape()
+    role = RoleHandle(name, modules, model.adapter, trainable=True, family=family, latent_shape=shape)
     compare(checkpoint, role_identity(role, facts, ContentHashes(None)), facts.path, named=base is not None)
     checkpoint.load(weight_tensors(role))
     if averaged and run.config.roles[name].ema is not None:
         _take_average(role, checkpoint)
-    frozen = RoleHandle(name, modules, model.adapter, trainable=False)
+    frozen = RoleHandle(name, modules, model.adapter, trainable=False, family=family, latent_shape=shape)
     own = request if request is not None and request.role == name else ValidationRequest(role=name)
     sampling = replace(
         completed(own, run.config.validation, (), run.config.training.VSA_sparsity), prompts=None, seeds=None
     )
-    return RestoredRole(frozen, model, facts, sampling, checkpoint.latent_shape(), checkpoint.step)
+    return RestoredRole(frozen, model, facts, sampling, shape, checkpoint.step)
 
 
 def _take_average(role: RoleHandle, checkpoint: Checkpoint) -> None:

@@ -72,8 +72,9 @@ def open_source(
     modules = model.load_modules(
         ModelRequest(facts, trainable=False, weights_dtype=placement.compute, attention=(request.attn_kind,))
     )
-    handle = RoleHandle(DENOISER, modules, model.adapter, trainable=False)
-    return SamplingSource(handle, model, request, sized(facts.latent_shape, size, facts))
+    shape = sized(facts.latent_shape, size, facts)
+    handle = RoleHandle(DENOISER, modules, model.adapter, trainable=False, family=spec.name, latent_shape=shape)
+    return SamplingSource(handle, model, request, shape)
 
 
 def refuse_of_a_folder(source: str, asked: Mapping[str, object]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from distill_core.plugins.border import RefusedError, plugin_border
-from distill_core.plugins.specs import MethodSpec, ModelSpec
+from distill_core.plugins.specs import MethodSpec, ModelSpec, RoleNeed
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Fit:
         return f"ok ({self.note})" if self.note else "ok"
 
 
-def missing_operations(method: MethodSpec, role: str, model: ModelSpec) -> str | None:
-    """Why ``model`` cannot be that role of ``method``, or None: an operation that it calls and the family lacks."""
-    missing = sorted(method.roles[role].operations - model.operations)
+def missing_operations(role: str, need: RoleNeed, model: ModelSpec) -> str | None:
+    """Why ``model`` cannot be that role of a method, or None: an operation that it calls and the family lacks."""
+    missing = sorted(need.operations - model.operations)
     return f"{role} needs {', '.join(missing)}, which {model.name} does not offer" if missing else None
 
 
@@ -55,16 +55,18 @@ def missing_attention(kinds: Iterable[str], model: ModelSpec) -> str | None:
 
 def fit(method: MethodSpec, model: ModelSpec) -> Fit:
     """Judge one method with one model, under the method's default options."""
-    misfits = [missing_operations(method, role, model) for role in method.roles]
-    note = ""
+    misfits: list[str | None] = []
+    note, demands = "", None
     try:
         with plugin_border("its demands"):
-            misfits.append(missing_attention(method.demands(method.options()).kinds, model))
+            demands = method.demands(method.options())
+            misfits.append(missing_attention(demands.kinds, model))
     except RefusedError as refusal:
         if not isinstance(refusal.__cause__, ValidationError):
             misfits.append(refusal.reason)
         else:
-            note = "its attention depends on options that have no default"
+            note = "what it asks depends on options that have no default"
+    misfits += [missing_operations(role, need, model) for role, need in method.needs(demands).items()]
     return Fit(method.name, model.name, tuple(misfit for misfit in misfits if misfit is not None), note)
 
 
@@ -75,7 +77,7 @@ def matrix(methods: Iterable[MethodSpec], models: Iterable[ModelSpec]) -> tuple[
 
 
 def shared_spaces(models: Iterable[ModelSpec]) -> Mapping[str, tuple[str, ...]]:
-    """Latent space → the families that have it. Roles of one run may be of families that share one, and a condition."""
+    """Latent space → the families that have it. Roles of one run may be of families that share one."""
     families: dict[str, list[str]] = {}
     for model in sorted(models, key=lambda spec: spec.name):
         for space in model.latent_spaces:

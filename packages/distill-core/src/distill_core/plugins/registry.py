@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Generic, TypeVar
 
-from distill_core.plugins.specs import ImporterSpec, MethodSpec, MetricSpec, ModelSpec, Options, PluginSpec
+from distill_core.plugins.specs import ImporterSpec, MethodSpec, MetricSpec, ModelSpec, Options, PluginSpec, RoleNeed
 from distill_core.protocols.adapter import OPERATIONS
 
 SpecT = TypeVar("SpecT", ModelSpec, MethodSpec, MetricSpec, ImporterSpec)
@@ -33,7 +33,7 @@ class Registry(Generic[SpecT]):
 
         Raises TypeError for anything else. Raises ValueError for a name that is none or that the same plugin has already
         added, a summary that is not one line, options that are no :class:`Options`, a target that is not
-        ``"module:Name"``, and an unknown operation.
+        ``"module:Name"``, an unknown operation, and a role that follows no trained model.
         """
         if not isinstance(spec, self._kind):
             raise TypeError(f"registry.add wants a {self._kind.__name__}, got {type(spec).__name__}")
@@ -54,6 +54,8 @@ def _check(spec: PluginSpec) -> None:
         if not _TARGET.fullmatch(target):
             raise ValueError(f"{spec.name!r}: {field} must be 'module:Name', not {target!r}")
     _check_operations(spec.name, _operations(spec))
+    if isinstance(spec, MethodSpec):
+        _check_roles(spec)
 
 
 def _operations(spec: PluginSpec) -> set[str]:
@@ -68,7 +70,33 @@ def _operations(spec: PluginSpec) -> set[str]:
 
 
 def _check_operations(owner: str, operations: Iterable[str]) -> None:
-    for name in sorted(set(operations) - OPERATIONS.keys()):
+    unknown = {name for name in operations if "." not in name} - OPERATIONS.keys()
+    for name in sorted(unknown):
         close = get_close_matches(name, OPERATIONS, n=1)
         remedy = f"did you mean {close[0]!r}?" if close else f"the operations are {', '.join(OPERATIONS)}"
         raise ValueError(f"{owner!r}: there is no operation {name!r}; {remedy}")
+
+
+def _check_roles(spec: MethodSpec) -> None:
+    for name, need in spec.roles.items():
+        fault = _role_fault(spec, need)
+        if fault is not None:
+            raise ValueError(f"{spec.name!r}: role {name!r} {fault}")
+
+
+def _role_fault(spec: MethodSpec, need: RoleNeed) -> str | None:
+    """What is wrong with what a method needs of a role, or None."""
+    if need.module is not None and (need.follows is not None or need.operations):
+        return "is a module of the method's own: it follows nobody and has no operations of a family"
+    if need.follows is None:
+        return None
+    if need.trainable:
+        return f"follows {need.follows!r} and is trained by nothing else: say trainable=False"
+    leader = spec.roles.get(need.follows)
+    if leader is None:
+        return f"follows {need.follows!r}, which is no role of the method"
+    if not leader.trainable:
+        return f"follows {need.follows!r}, which nothing trains"
+    if leader.module is not None:
+        return f"follows {need.follows!r}, a module of the method's own; only models are followed"
+    return None

@@ -15,9 +15,9 @@ from pydantic import BaseModel
 
 from distill_core.protocols.validator import ValidationRequest
 
-PLUGIN_API = 1
+PLUGIN_API = 2
 """The number of the contract in this module and in :mod:`distill_core.protocols`. A plugin module states the number that it was
-written for as its own ``PLUGIN_API = 1``; it rises when a plugin must be changed to go on working."""
+written for as its own ``PLUGIN_API = 2``; it rises when a plugin must be changed to go on working."""
 
 
 Kind = Literal["model", "method", "metric", "importer"]
@@ -54,7 +54,11 @@ class LatentSpace:
     def pixels(self, latent_shape: tuple[int, int, int, int]) -> tuple[int, int, int]:
         """Frames F, height H and width W of the video that a latent [T, C, H, W] decodes to."""
         frames, _, height, width = latent_shape
-        return (frames - 1) * self.temporal_stride + 1, height * self.spatial_stride, width * self.spatial_stride
+        return self.whole_frames_of(frames), height * self.spatial_stride, width * self.spatial_stride
+
+    def whole_frames_of(self, latent_frames: int) -> int:
+        """F of a video whose latent has T frames."""
+        return (latent_frames - 1) * self.temporal_stride + 1
 
     def latent_frames(self, frames: int) -> int | None:
         """T of a video of F frames, or None if they make no whole number of latent frames."""
@@ -92,12 +96,17 @@ class ModelFacts:
         text_width: features D of one text token.
         text_length: tokens that the model attends, padding included.
         patch: latent frames, rows and columns per token; a latent's T, H and W must be multiples of it.
-        max_positions: the largest number of tokens along T, H or W that the model has positions for.
+        max_positions: the largest numbers of tokens along T, H and W that the model has positions for.
         flow_shift: the timestep shift that the folder's own scheduler records, or None.
         sampling: how the folder says that it is to be sampled (a few-step export does), or None; its ``role`` means nothing.
         latent_shape: [T, C, H, W] that the folder says it was trained at, or None.
         encoders: the subfolders that hold what encodes videos and captions; () if it is spread over the folder. Their content
             tells whether a clip would be encoded to the same numbers again.
+        feature_width: features of one token in the hidden layers, for modules that are built on them; 0 if it hands out none.
+        layers: hidden layers whose outputs can be asked for; 0 if it hands out none.
+        boundary: the timestep in [0, 1000] from which on a second expert takes over, or None where there is one alone.
+        embedded_guidance: whether guidance is an input of the model itself, so that predictions are guided already.
+        max_frames: the most pixel frames of a sample; 1 for pictures, None where only positions limit it.
     """
 
     path: Path
@@ -106,11 +115,16 @@ class ModelFacts:
     text_width: int
     text_length: int
     patch: tuple[int, int, int]
-    max_positions: int
+    max_positions: tuple[int, int, int]
     flow_shift: float | None = None
     sampling: ValidationRequest | None = None
     latent_shape: tuple[int, int, int, int] | None = None
     encoders: tuple[str, ...] = ()
+    feature_width: int = 0
+    layers: int = 0
+    boundary: float | None = None
+    embedded_guidance: bool = False
+    max_frames: int | None = None
 
     def misfit(self, latent_CTHW: tuple[int, ...]) -> str | None:
         """Why latents of shape [C, T, H, W] do not fit this model, or None if they do."""
@@ -120,11 +134,14 @@ class ModelFacts:
         if channels != self.latent_space.channels:
             turned = "; are they stored as [T, C, H, W]?" if latent_CTHW[1] == self.latent_space.channels else ""
             return f"they have {channels} channels, the model's latents have {self.latent_space.channels}{turned}"
-        for name, size, patch in zip("THW", grid, self.patch, strict=True):
+        for name, size, patch, positions in zip("THW", grid, self.patch, self.max_positions, strict=True):
             if size % patch:
                 return f"{name} = {size} is not a multiple of the model's patch size {patch}"
-            if size // patch > self.max_positions:
-                return f"{name} = {size} makes {size // patch} positions, the model has {self.max_positions}"
+            if size // patch > positions:
+                return f"{name} = {size} makes {size // patch} positions, the model has {positions}"
+        frames = self.latent_space.whole_frames_of(grid[0])
+        if self.max_frames is not None and frames > self.max_frames:
+            return f"T = {grid[0]} makes {frames} frames, the model takes {self.max_frames}"
         return None
 
 
@@ -166,8 +183,6 @@ class ModelSpec:
         attention: the kinds of attention that its predictions can be asked for.
         latent_spaces: names of the latent spaces its members use; families that share one can share a run, if they share a
             condition too.
-        condition: a name for the type of text that its predictions are conditioned on: a batch is prepared once, for all roles. None
-            for one of its own, which no other family can take.
         settle: what a folder's facts are under given options; a function of the facts and an instance of ``options``, that raises
             ModelFolderError where the two contradict each other.
         complete: the options with what they leave open as a folder records it; a function of settled facts and an instance of
@@ -186,7 +201,6 @@ class ModelSpec:
     operations: frozenset[str]
     attention: tuple[str, ...] = ("dense",)
     latent_spaces: tuple[str, ...] = ()
-    condition: str | None = None
     settle: Callable[[ModelFacts, Any], ModelFacts] = field(default=_as_found)
     complete: Callable[[ModelFacts, Any], Any] = field(default=_as_given)
     notes: Callable[[ModelFacts, Any, ValidationRequest | None], Iterable[str]] = field(default=_nothing_to_note)
@@ -196,10 +210,6 @@ class ModelSpec:
         """What it names to be imported, by field."""
         return {"inspect": self.inspect, "build": self.build}
 
-    def shares_condition(self, other: ModelSpec) -> bool:
-        """Whether one batch can be for both families."""
-        return self.name == other.name or (self.condition is not None and self.condition == other.condition)
-
 
 @dataclass(frozen=True)
 class RoleNeed:
@@ -207,13 +217,27 @@ class RoleNeed:
 
     Attributes:
         trainable: whether the method trains it; ``roles.<name>.trainable`` must agree.
-        operations: the names of the adapter operations that the method calls on it.
+        operations: the names of the adapter operations that the method calls on it. It is refused any other.
         optional: whether a run may leave it out.
+        module: ``"module:Factory"``: the role is no model but a module of the method's own (a discriminator's head, running statistics as
+            buffers, a reward), made as ``Factory(facts, options)``: what the folders of the other roles say, by role, and the method's
+            options. Its first weights are drawn from a key of the run's seed and its name. It has no path, a run need not name it (and
+            may, to give it a learning rate), and all of it is in every checkpoint.
+        follows: another role, whose weights it starts with and moves towards after that role's steps, by ``Method.keeps``: an averaged
+            target, an old policy. Frozen, held in float32, without a path or an optimizer; a run need not name it, and all of its leader's
+            trained weights are in every checkpoint.
     """
 
     trainable: bool
-    operations: frozenset[str]
+    operations: frozenset[str] = frozenset()
     optional: bool = False
+    module: str | None = None
+    follows: str | None = None
+
+    @property
+    def sourceless(self) -> bool:
+        """Whether it has no folder of its own."""
+        return self.module is not None or self.follows is not None
 
 
 @dataclass(frozen=True)
@@ -223,10 +247,12 @@ class Demands:
     Attributes:
         latents: whether its batches must hold clean latents; captions alone do otherwise.
         attention: the kinds of attention that it will ask of each role; of a role that is not named here, dense alone.
+        roles: the roles that it works with under these options, with what it needs of each; None: all of the spec's, as they stand there.
     """
 
     latents: bool = True
     attention: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    roles: Mapping[str, RoleNeed] | None = None
 
     def attention_of(self, role: str) -> tuple[str, ...]:
         """The kinds of attention that the predictions of ``role`` will be asked for."""
@@ -277,8 +303,8 @@ class MethodSpec:
         summary: one line for ``distill plugins list``.
         options: the type of ``method_config``, a subclass of :class:`Options`.
         build: ``"module:Class"``, a :class:`distill_core.protocols.Method`, called as ``Class(roles, options)``.
-        roles: the roles it works with, in the order in which they are shown; the first one's folder also lends the run its
-            text encoder and its decoder.
+        roles: the roles it works with under any options, in the order in which they are shown; the first one's folder also lends the run
+            its text encoder and its decoder. What depends on options, ``demands`` says.
         demands: what the options ask for beyond the roles; a function of an instance of ``options``.
         roles_to_step: the roles that step at the end of a step, a function of an instance of ``options`` and of the step, as
             :meth:`distill_core.protocols.Method.roles_to_step` has them; lets a run that would not train a role be refused before
@@ -304,7 +330,12 @@ class MethodSpec:
     @property
     def targets(self) -> Mapping[str, str]:
         """What it names to be imported, by field."""
-        return {"build": self.build}
+        modules = {f"roles.{name}.module": need.module for name, need in self.roles.items() if need.module is not None}
+        return {"build": self.build, **modules}
+
+    def needs(self, demands: Demands | None) -> Mapping[str, RoleNeed]:
+        """Its roles under the demands of given options; under None, where the options are at fault, all that it may have."""
+        return self.roles if demands is None or demands.roles is None else demands.roles
 
 
 @dataclass(frozen=True)

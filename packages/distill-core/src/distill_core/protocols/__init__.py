@@ -1,11 +1,14 @@
 """The contracts between the core and its plugins. Importing them imports no torch."""
 
-from distill_core.protocols.adapter import Adapter, Batch, Condition
+from distill_core.protocols.adapter import Adapter
+from distill_core.protocols.batch import Batch, RowKey
+from distill_core.protocols.condition import Condition, Prompt
 from distill_core.protocols.data import Row
 from distill_core.protocols.draw import Draw
-from distill_core.protocols.method import Method, StagedLoss
+from distill_core.protocols.method import Follows, Method, StagedLoss
 from distill_core.protocols.metric import Metric
 from distill_core.protocols.model import ModelPlugin, ModelRequest, Sampler
+from distill_core.protocols.prediction import Ask, Prediction, Stream, Tangents
 from distill_core.protocols.role import Role
 from distill_core.protocols.tracker import Tracker
 from distill_core.protocols.trainer import Trainer, TrainingSummary
@@ -13,18 +16,25 @@ from distill_core.protocols.validator import SampledVideo, ValidationRequest, Va
 
 __all__ = [
     "Adapter",
+    "Ask",
     "Batch",
     "Condition",
     "Draw",
+    "Follows",
     "Method",
     "Metric",
     "ModelPlugin",
     "ModelRequest",
+    "Prediction",
+    "Prompt",
     "Role",
     "Row",
+    "RowKey",
     "SampledVideo",
     "Sampler",
     "StagedLoss",
+    "Stream",
+    "Tangents",
     "Tracker",
     "Trainer",
     "TrainingSummary",

@@ -1,155 +1,76 @@
 """Operations of a model family, asked for by name. An adapter offers some of them; a method lists those that it needs.
 
-Shapes: B batch, T latent frames, C channels, H W latent rows and columns. Latents are normalised (mean 0, standard deviation 1 per
-channel) and have the one layout [B, T, C, H, W] everywhere outside an adapter. Timesteps are float64 tensors [B] in [0, 1000],
-σ = t / 1000 ∈ [0, 1], σ = 1 is pure noise. The convention is rectified flow: x_t = (1 - σ) x0 + σ ε and v = ε - x0.
+Shapes: B batch, T latent frames, C channels, H W latent rows and columns, F H' W' frames, rows and columns of pixels. Latents are
+normalised (mean 0, standard deviation 1 per channel) and have the one layout [B, T, C, H, W] everywhere outside an adapter. What follows
+from a velocity by arithmetic is no operation: :mod:`distill_core.flow` has it, once for every family.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
-
-from distill_core.errors import DataError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from distill_core.protocols.condition import Condition, Prompt
     from distill_core.protocols.data import Row
+    from distill_core.protocols.prediction import Ask, Prediction
 
     Modules = Mapping[str, nn.Module]
     """The modules of one role, by the names that the family gives them (e.g. "transformer")."""
 
 
-class Condition(Protocol):
-    """What a prediction is conditioned on. A family's own type: methods pass it on and never look inside."""
+class Adapter(Protocol):
+    """What every family offers: a condition, and the prediction under it."""
 
-    def __len__(self) -> int:
-        """The batch size B."""
+    def prepare_condition(self, rows: Sequence[Row]) -> Condition:
+        """What rows of the data set hold for this family's predictions, on the device. Raises DataError for rows that do not fit."""
         ...
 
+    def predict(
+        self, modules: Modules, noisy_BTCHW: Tensor, timestep: Tensor, condition: Condition, ask: Ask
+    ) -> Prediction:
+        """v ≈ ε - x0, and whatever else is asked for of what the family declares.
 
-@dataclass(frozen=True)
-class Batch:
-    """One micro-batch as methods see it.
-
-    Attributes:
-        text: the captions, encoded; B of them.
-        latent_shape: [T, C, H, W] of one sample, known even where there are no clean latents.
-        clean_latents: normalised latents [B, T, C, H, W], or None when the data are captions alone.
-    """
-
-    text: Condition
-    latent_shape: tuple[int, int, int, int]
-    clean_latents: Tensor | None = None
-
-    @property
-    def size(self) -> int:
-        """The batch size B."""
-        return len(self.text)
-
-    @property
-    def latents(self) -> Tensor:
-        """The clean latents [B, T, C, H, W]. Raises DataError when the data are captions alone."""
-        if self.clean_latents is None:
-            raise DataError(
-                "the data hold captions only and this method needs latents; set data.path to a data set that has them"
-            )
-        return self.clean_latents
-
-
-@runtime_checkable
-class PreparesBatch(Protocol):
-    """Operation "prepare_batch"."""
-
-    def prepare_batch(self, rows: Sequence[Row], latent_shape: tuple[int, int, int, int]) -> Batch:
-        """Rows of the data set, raw latents and trimmed text, as a normalised batch on the device.
-
-        ``latent_shape`` is the run's [T, C, H, W]: longer latents keep their first T frames; rows that are captions alone give a
-        batch of that shape without clean latents.
+        ``timestep`` is float64 [B] in [0, 1000], or [B, T] where "frame_timesteps" is declared; ``ask.sparsity`` is a number.
         """
         ...
 
 
 @runtime_checkable
-class AddsNoise(Protocol):
-    """Operation "add_noise"."""
+class ShiftsFlow(Protocol):
+    """Operation "flow_shift"."""
 
-    def add_noise(self, clean_BTCHW: Tensor, noise_BTCHW: Tensor, timestep_B: Tensor) -> Tensor:
-        """x_t = (1 - σ) x0 + σ ε, with σ = t / 1000."""
+    def flow_shift(self, latent_shape: tuple[int, int, int, int]) -> float:
+        """s of t' = 1000 s u / (1 + (s - 1) u), u = t / 1000, for samples of [T, C, H, W]; some families shift longer clips more."""
         ...
 
 
 @runtime_checkable
-class PredictsVelocity(Protocol):
-    """Operation "predict_velocity"."""
+class HasUnconditional(Protocol):
+    """Operation "unconditional"."""
 
-    def predict_velocity(
-        self,
-        modules: Modules,
-        noisy_BTCHW: Tensor,
-        timestep_B: Tensor,
-        text: Condition,
-        *,
-        attn_kind: str = "dense",
-        sparsity: float = 0.0,
-    ) -> Tensor:
-        """v ≈ ε - x0, in float32, [B, T, C, H, W]."""
+    def unconditional(self, condition: Condition) -> Condition:
+        """The "unconditional" side of guidance: the negative prompt for the caption, everything else (a first frame) kept."""
         ...
 
 
 @runtime_checkable
-class PredictsX0(Protocol):
-    """Operation "predict_x0"."""
+class DropsCondition(Protocol):
+    """Operation "drop_condition"."""
 
-    def predict_x0(
-        self,
-        modules: Modules,
-        noisy_BTCHW: Tensor,
-        timestep_B: Tensor,
-        text: Condition,
-        *,
-        attn_kind: str = "dense",
-        sparsity: float = 0.0,
-    ) -> Tensor:
-        """x̂0 = x_t - σ v, in float32, [B, T, C, H, W]."""
+    def drop_condition(self, condition: Condition, dropped_B: Tensor) -> Condition:
+        """The same conditions, with the empty caption where the boolean mask [B] is true."""
         ...
 
 
 @runtime_checkable
-class ShiftsTimesteps(Protocol):
-    """Operation "shift_timestep"."""
+class EncodesCondition(Protocol):
+    """Operation "encode_condition"."""
 
-    def shift_timestep(self, timestep_B: Tensor) -> Tensor:
-        """t' = 1000 s u / (1 + (s - 1) u) with u = t / 1000 and s the run's one flow shift; float64."""
-        ...
-
-
-@runtime_checkable
-class HasNegativeText(Protocol):
-    """Operation "negative_text"."""
-
-    def negative_text(self, size: int) -> Condition:
-        """The negative prompt, encoded once, for a batch of ``size``: the "unconditional" side of guidance."""
-        ...
-
-
-@runtime_checkable
-class DropsCaptions(Protocol):
-    """Operation "drop_captions"."""
-
-    def drop_captions(self, text: Condition, dropped_B: Tensor) -> Condition:
-        """The same captions, with the empty caption where the boolean mask [B] is true."""
-        ...
-
-
-@runtime_checkable
-class EncodesText(Protocol):
-    """Operation "encode_text"."""
-
-    def encode_text(self, captions: Sequence[str]) -> Condition:
-        """Captions through the family's text encoder."""
+    def encode_condition(self, prompts: Sequence[Prompt]) -> Condition:
+        """What a person says and shows, through the family's encoders. A family may stand beside another's data by it."""
         ...
 
 
@@ -158,26 +79,57 @@ class DecodesLatents(Protocol):
     """Operation "decode_latents"."""
 
     def decode_latents(self, latents_BTCHW: Tensor) -> Tensor:
-        """Normalised latents as uint8 frames [B, F, H, W, 3], F = (T - 1) · temporal_stride + 1, H and W in pixels."""
+        """Normalised latents as uint8 frames [B, F, H', W', 3], F = (T - 1) · temporal_stride + 1."""
         ...
 
 
-class Adapter(
-    PreparesBatch, AddsNoise, PredictsVelocity, PredictsX0, ShiftsTimesteps, HasNegativeText, DropsCaptions, EncodesText, DecodesLatents,
-    Protocol,
-):  # fmt: skip
-    """A family that offers every operation. One that offers fewer declares fewer, and only methods that need no more run with it."""
+@runtime_checkable
+class DecodesPixels(Protocol):
+    """Operation "decode_pixels"."""
 
+    def decode_pixels(self, latents_BTCHW: Tensor) -> Tensor:
+        """Normalised latents as float32 frames [B, F, 3, H', W'] in [0, 1], with the graph; activations are made anew in backward."""
+        ...
+
+
+@runtime_checkable
+class EncodesPixels(Protocol):
+    """Operation "encode_pixels"."""
+
+    def encode_pixels(self, pixels_BFCHW: Tensor) -> Tensor:
+        """float frames [B, F, 3, H', W'] in [0, 1] as normalised float32 latents [B, T, C, H, W], with the graph."""
+        ...
+
+
+@runtime_checkable
+class Extends(Protocol):
+    """Any operation whose name has a dot: a family's own, for methods that know it."""
+
+    def extension(self, name: str) -> Callable[..., object]:
+        """The operation of that name, e.g. "acme.depth"; it is called with the role's modules first."""
+        ...
+
+
+PARTS: Mapping[str, str] = {
+    "frame_timesteps": "a timestep of each frame",
+    "until": "a second time: mean velocity, flow maps",
+    "along": "the derivative in a direction",
+    "features": "outputs of hidden layers",
+    "blocks": "block-causal attention",
+    "clean": "clean frames as context (teacher forcing)",
+    "stream": "a memory of the frames before",
+}
+"""What a prediction can be asked for beyond the velocity (:class:`distill_core.protocols.prediction.Ask`), each a name of its own."""
 
 OPERATIONS: Mapping[str, type] = {
-    "prepare_batch": PreparesBatch,
-    "add_noise": AddsNoise,
-    "predict_velocity": PredictsVelocity,
-    "predict_x0": PredictsX0,
-    "shift_timestep": ShiftsTimesteps,
-    "negative_text": HasNegativeText,
-    "drop_captions": DropsCaptions,
-    "encode_text": EncodesText,
+    "predict": Adapter,
+    **dict.fromkeys(PARTS, Adapter),
+    "flow_shift": ShiftsFlow,
+    "unconditional": HasUnconditional,
+    "drop_condition": DropsCondition,
+    "encode_condition": EncodesCondition,
     "decode_latents": DecodesLatents,
+    "decode_pixels": DecodesPixels,
+    "encode_pixels": EncodesPixels,
 }
-"""Every operation by the name that specs use for it."""
+"""Every operation of the core's own by the name that specs use for it. A name with a dot is an outsider's (:class:`Extends`)."""

@@ -29,16 +29,16 @@ class Draw(Protocol):
         """Standard normal float32 noise of the shape [B, ...] of ``like``."""
         ...
 
-    def uniform(self, name: str, low: float = 0.0, high: float = 1.0) -> Tensor:
-        """float64 [B], uniform in [low, high), an own key per sample."""
+    def uniform(self, name: str, low: float = 0.0, high: float = 1.0, *, count: int | None = None) -> Tensor:
+        """float64 [B], uniform in [low, high), an own key per sample; with ``count``, [B, count], e.g. one of each frame or block."""
         ...
 
-    def choice(self, name: str, values: Sequence[float]) -> Tensor:
-        """float64 [B]: one of ``values`` per sample, all equally likely."""
+    def choice(self, name: str, values: Sequence[float], *, count: int | None = None) -> Tensor:
+        """float64 [B]: one of ``values`` per sample, all equally likely; with ``count``, [B, count]."""
         ...
 
-    def bernoulli(self, name: str, probability: float) -> Tensor:
-        """bool [B], true with ``probability``, an own key per sample."""
+    def bernoulli(self, name: str, probability: float, *, count: int | None = None) -> Tensor:
+        """bool [B], true with ``probability``, an own key per sample; with ``count``, [B, count]."""
         ...
 
     def shared_index(self, name: str, count: int) -> int:

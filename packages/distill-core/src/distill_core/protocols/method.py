@@ -4,35 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from distill_core.protocols.adapter import Batch
+    from distill_core.protocols.batch import Batch
     from distill_core.protocols.draw import Draw
     from distill_core.protocols.validator import ValidationRequest
 
 
 @dataclass(frozen=True)
 class StagedLoss:
-    """One loss of one role. The trainer runs backward on it before the method goes on, so only one graph is alive at a time.
+    """One loss. The trainer runs backward on it before the method goes on, so only one graph is alive at a time.
 
     Attributes:
-        role: the role whose parameters the loss trains.
+        role: the role whose parameters the loss trains, or several roles. Every other role is a constant of it, trained or not.
         name: what it is logged as.
         value: a scalar with a graph.
         metrics: further detached scalar tensors to log; they stay on the device until the log interval.
     """
 
-    role: str
+    role: str | tuple[str, ...]
     name: str
     value: Tensor
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
 
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles that the loss trains."""
+        return (self.role,) if isinstance(self.role, str) else self.role
+
 
 class Method(Protocol):
-    """Built as ``Class(roles, options)``: the run's roles by name, and an instance of the spec's options."""
+    """Built as ``Class(roles, options)``: the run's roles by name, and an instance of the spec's options.
+
+    What a method must remember from step to step lives in roles (a module's buffers, a follower): nothing else is in a checkpoint.
+    """
 
     def losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
         """The losses of one micro-step, one after another. Which role is due is asked of ``roles_to_step(draw.step)``."""
@@ -44,4 +52,16 @@ class Method(Protocol):
 
     def validation(self, step: int) -> ValidationRequest | None:
         """How this method's result is to be sampled after ``step``; None if it has nothing to show."""
+        ...
+
+
+@runtime_checkable
+class Follows(Protocol):
+    """What a method with followers (``RoleNeed.follows``) has besides."""
+
+    def keeps(self, step: int) -> Mapping[str, float]:
+        """The share of its own weights, in [0, 1], that each follower keeps when it moves after ``step``; the rest is its leader's.
+
+        A pure function of ``step``. A follower that is not named stays as it is. Asked only after steps in which the leader stepped.
+        """
         ...

@@ -31,6 +31,8 @@ class ModelRequest:
         weights_dtype: the dtype to hold weights in; float32 for trained roles (master weights).
         gradient_checkpointing: recompute activations in backward instead of keeping them.
         attention: the kinds of attention that its predictions will be asked for.
+        operations: what its predictions will be asked for beyond the velocity, by the names of operations: what only some of them need
+            (a layer for the second time, processors for block-causal attention) is made for those alone.
         tell: says to the run's log what a person should know of the loaded modules: an engine that was chosen, weights left out.
     """
 
@@ -39,6 +41,7 @@ class ModelRequest:
     weights_dtype: torch.dtype
     gradient_checkpointing: bool = False
     attention: tuple[str, ...] = ("dense",)
+    operations: frozenset[str] = frozenset()
     tell: Callable[[str], None] = _unheard
 
 

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
+
+from distill_core.protocols.prediction import Ask
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from distill_core.protocols.adapter import Condition
+    from distill_core.protocols.condition import Condition, Prompt
+    from distill_core.protocols.prediction import Prediction
+
+PLAIN = Ask()
+"""The velocity under dense attention, and nothing else."""
 
 
 class Role(Protocol):
-    """What a method may ask of a role: the operations of its family, on its own modules.
+    """What a method may ask of a role: the operations of its family that the method declared, on the role's own modules.
 
     A frozen role builds no graph: that is the role's own guarantee, not the method's care. A method that needs gradients through a
-    frozen network, with respect to its input, asks for them with ``input_gradients=True``.
+    frozen network, with respect to its input, asks for them with ``input_gradients=True``. Asking what ``RoleNeed.operations`` does not
+    declare is a PluginError. Timesteps are float64 [B] or [B, T] in [0, 1000].
     """
 
     @property
     def name(self) -> str:
         """The key under ``roles``."""
+        ...
+
+    @property
+    def family(self) -> str:
+        """Its model family."""
         ...
 
     @property
@@ -34,18 +46,30 @@ class Role(Protocol):
         """Its modules, by the family's names."""
         ...
 
-    def add_noise(self, clean_BTCHW: Tensor, noise_BTCHW: Tensor, timestep_B: Tensor) -> Tensor:
-        """x_t = (1 - σ) x0 + σ ε. Keeps the graph of ``clean_BTCHW``."""
+    @property
+    def module(self) -> nn.Module:
+        """The module of a role that is the method's own (``RoleNeed.module``)."""
+        ...
+
+    def predict(
+        self,
+        noisy_BTCHW: Tensor,
+        timestep: Tensor,
+        condition: Condition,
+        ask: Ask = PLAIN,
+        *,
+        input_gradients: bool = False,
+    ) -> Prediction:
+        """v ≈ ε - x0, float32 [B, T, C, H, W], and whatever else is asked for."""
         ...
 
     def predict_velocity(
         self,
         noisy_BTCHW: Tensor,
-        timestep_B: Tensor,
-        text: Condition,
+        timestep: Tensor,
+        condition: Condition,
+        ask: Ask = PLAIN,
         *,
-        attn_kind: str = "dense",
-        sparsity: float | None = None,
         input_gradients: bool = False,
     ) -> Tensor:
         """v ≈ ε - x0, float32 [B, T, C, H, W]."""
@@ -54,36 +78,51 @@ class Role(Protocol):
     def predict_x0(
         self,
         noisy_BTCHW: Tensor,
-        timestep_B: Tensor,
-        text: Condition,
+        timestep: Tensor,
+        condition: Condition,
+        ask: Ask = PLAIN,
         *,
-        attn_kind: str = "dense",
-        sparsity: float | None = None,
         input_gradients: bool = False,
     ) -> Tensor:
         """x̂0 = x_t - σ v, float32 [B, T, C, H, W]."""
         ...
 
-    def shift_timestep(self, timestep_B: Tensor) -> Tensor:
-        """The run's flow shift applied to timesteps in [0, 1000], float64."""
+    def add_noise(self, clean_BTCHW: Tensor, noise_BTCHW: Tensor, timestep: Tensor) -> Tensor:
+        """x_t = (1 - σ) x0 + σ ε. Keeps the graph of ``clean_BTCHW``; needs no operation of a family."""
         ...
 
-    def negative_text(self, size: int) -> Condition:
-        """The negative prompt for a batch of ``size``."""
+    def shift_timestep(self, timestep: Tensor, latent_shape: tuple[int, int, int, int] | None = None) -> Tensor:
+        """The flow shift of samples of [T, C, H, W] on timesteps in [0, 1000], float64. None: the shape that the run samples at."""
         ...
 
-    def drop_captions(self, text: Condition, dropped_B: Tensor) -> Condition:
+    def unconditional(self, condition: Condition) -> Condition:
+        """The "unconditional" side of guidance: the negative prompt, everything but the caption kept."""
+        ...
+
+    def drop_condition(self, condition: Condition, dropped_B: Tensor) -> Condition:
         """The empty caption where the mask [B] is true."""
         ...
 
-    def encode_text(self, captions: Sequence[str]) -> Condition:
-        """Captions through the family's text encoder."""
+    def encode_condition(self, prompts: Sequence[Prompt]) -> Condition:
+        """Prompts through the family's encoders."""
         ...
 
     def decode_latents(self, latents_BTCHW: Tensor) -> Tensor:
-        """Normalised latents as uint8 frames [B, F, H, W, 3]."""
+        """Normalised latents as uint8 frames [B, F, H', W', 3]."""
+        ...
+
+    def decode_pixels(self, latents_BTCHW: Tensor) -> Tensor:
+        """Normalised latents as float32 frames [B, F, 3, H', W'] in [0, 1], with the graph."""
+        ...
+
+    def encode_pixels(self, pixels_BFCHW: Tensor) -> Tensor:
+        """float frames [B, F, 3, H', W'] in [0, 1] as normalised latents [B, T, C, H, W], with the graph."""
+        ...
+
+    def extension(self, name: str) -> Callable[..., object]:
+        """An operation of the family's own, whose name has a dot, on this role's modules."""
         ...
 
     def averaged(self) -> AbstractContextManager[None]:
-        """Inside, the modules hold the EMA weights, where the role has an EMA; the trained ones come back bitwise on leaving."""
+        """Inside, the modules hold the EMA weights; the trained ones come back bitwise on leaving. A PluginError without an EMA."""
         ...

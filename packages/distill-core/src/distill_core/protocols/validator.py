@@ -29,6 +29,13 @@ class ValidationRequest:
         attn_kind: the kind of attention of the predictions.
         sparsity: of a sparse kind. None: the sparsity that the run ends with.
         noise: "shared" gives every prompt the same seeds; "own" gives each video a seed of its own, as a set that is measured needs.
+        low_noise_guidance_scale: s of the expert for low noise, where a model has two; None: ``guidance_scale``.
+        blocks: sample block by block of so many latent frames, each on a stream of those before; needs "blocks" and "stream".
+        window: latent frames that the stream keeps, None all.
+        sink: latent frames of the very beginning that it keeps besides.
+        until: predictions are mean velocities to the next timestep: one evaluation jumps there; needs "until".
+        first_frames: paths of the pictures that the videos begin with, one per prompt, for families that take one.
+        last_frames: paths of the pictures that they end with.
     """
 
     role: str
@@ -41,10 +48,23 @@ class ValidationRequest:
     attn_kind: str = "dense"
     sparsity: float | None = None
     noise: NoiseOf = "shared"
+    low_noise_guidance_scale: float | None = None
+    blocks: int | None = None
+    window: int | None = None
+    sink: int = 0
+    until: bool = False
+    first_frames: tuple[str, ...] | None = None
+    last_frames: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.steps is not None and self.timesteps is not None:
             raise ValueError("a ValidationRequest has steps or timesteps, not both")
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """What sampling asks of predictions beyond the velocity, by the names of operations."""
+        causal = {"blocks", "stream", "frame_timesteps"} if self.blocks is not None else set()
+        return frozenset(causal | ({"until"} if self.until else set()))
 
     def seeds_of(self, index: int) -> tuple[int, ...]:
         """The seeds of the prompt at ``index``. Own ones go on where those of the prompt before end: S, S+1, … for the whole request."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from distill_core.checkpoint import Checkpoints
 from distill_core.comparison import Comparer
@@ -17,16 +19,19 @@ from distill_core.config.resolve import ResolvedRun
 from distill_core.config.schema import RunConfig
 from distill_core.data.reading.bad_rows import BadRow, Quarantine
 from distill_core.data.reading.stream import RowStream
-from distill_core.errors import ConfigError, Problem
+from distill_core.errors import ConfigError, DistillError, MethodError, Problem
+from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.plugins.loading import load_target
+from distill_core.plugins.specs import RoleNeed
 from distill_core.protocols.method import Method
 from distill_core.protocols.model import ModelPlugin, ModelRequest
 from distill_core.protocols.tracker import Tracker
 from distill_core.protocols.trainer import Trainer
+from distill_core.randomness import key_bits
 from distill_core.redaction import redact_mapping
 from distill_core.running.content import ContentHashes
 from distill_core.running.identity import consent_of, identity_of
-from distill_core.running.preparation import Placement, Prepared, comparison_prompts, validation_prompts
+from distill_core.running.preparation import LatentShape, Placement, Prepared, comparison_prompts, validation_prompts
 from distill_core.running.run_directory import RunDirectory
 from distill_core.running.trackers import open_trackers
 from distill_core.sampling.validator import VALIDATION, VideoValidator
@@ -35,9 +40,12 @@ from distill_core.tracking import Trackers
 from distill_core.tracking.events import Events
 from distill_core.tracking.jsonl import has_figures
 from distill_core.tracking.progress import Progress
+from distill_core.training.asking import AskedMethod
 from distill_core.training.averages import WeightAverage
+from distill_core.training.batches import Batches
+from distill_core.training.declared import declared
 from distill_core.training.optimization import RoleOptimizer
-from distill_core.training.roles import RoleHandle
+from distill_core.training.roles import OWN_MODULE, RoleHandle
 from distill_core.training.state import TrainingState
 from distill_core.training.trainer import DistillTrainer, Schedule
 
@@ -54,32 +62,98 @@ def build_models(run: ResolvedRun, placement: Placement) -> dict[str, ModelPlugi
     return models
 
 
-def build_roles(
-    run: ResolvedRun, models: Mapping[str, ModelPlugin], placement: Placement, tell: Callable[[str], None]
-) -> dict[str, RoleHandle]:
-    """Every role with its weights, frozen or trainable; optimizers come with :func:`attach_optimizers`.
+class RoleBuilder:
+    """Makes every role of a run with its first weights; optimizers come with :func:`attach_optimizers`.
 
     ``tell`` is given what a family has to say of the modules that it loaded.
     """
-    checkpointing = run.config.training.enable_gradient_checkpointing_type == "full"
-    roles: dict[str, RoleHandle] = {}
-    for name, facts in run.facts.items():
-        settings = run.config.roles[name]
-        model = models[family_of(run.config, name)]
-        held = {"fp32": torch.float32, "bf16": torch.bfloat16}
-        automatic = torch.float32 if settings.trainable else placement.compute
-        request = ModelRequest(
-            facts=facts,
-            trainable=settings.trainable,
-            weights_dtype=held.get(settings.weights, automatic),
-            gradient_checkpointing=checkpointing and settings.trainable,
-            attention=run.demands.attention_of(name),
-            tell=tell,
+
+    def __init__(
+        self,
+        run: ResolvedRun,
+        models: Mapping[str, ModelPlugin],
+        placement: Placement,
+        latent_shape: LatentShape,
+        tell: Callable[[str], None],
+    ) -> None:
+        self.run = run
+        self.models = models
+        self.placement = placement
+        self.latent_shape = latent_shape
+        self.tell = tell
+
+    def build(self) -> dict[str, RoleHandle]:
+        """The roles, in the method's order. Raises a DistillError for weights or a module that cannot be had."""
+        roles = {name: self._role(name, need) for name, need in self.run.needs.items()}
+        for role in roles.values():
+            if role.follows is not None:
+                role.follow(roles[role.follows], keep=0.0)
+        return roles
+
+    def _role(self, name: str, need: RoleNeed) -> RoleHandle:
+        family = family_of(self.run.config, self._source(name, need))
+        modules = self._own_module(name, need.module) if need.module is not None else self._model(name, need, family)
+        return RoleHandle(
+            name,
+            modules,
+            self.models[family].adapter,
+            trainable=need.trainable,
+            family=family,
+            latent_shape=self.latent_shape,
+            follows=need.follows,
         )
-        with about("roles", name, "path"):
-            modules = model.load_modules(request)
-        roles[name] = RoleHandle(name, modules, model.adapter, trainable=settings.trainable)
-    return roles
+
+    def _source(self, name: str, need: RoleNeed) -> str:
+        """The role whose folder says what this one is: itself, the role that it follows, or the run's first for a module of no family."""
+        if need.module is not None:
+            return self.run.lead
+        return name if need.follows is None else need.follows
+
+    def _own_module(self, name: str, target: str) -> dict[str, nn.Module]:
+        """A module of the method's own, its first weights drawn from a key; the global random state is left alone."""
+        make = load_target(target, f"role {name!r} of method {self.run.method.name!r}")
+        with torch.random.fork_rng(devices=[]), own_module_border(self.run.method.name, name):
+            torch.manual_seed(key_bits(self.run.config.training.seed, "role", name))
+            module: nn.Module = make(self.run.facts, self.run.method_options)
+            return {OWN_MODULE: module.to(self.placement.device)}
+
+    def _model(self, name: str, need: RoleNeed, family: str) -> Mapping[str, nn.Module]:
+        settings, training = self.run.config.roles[name], self.run.config.training
+        held = {"fp32": torch.float32, "bf16": torch.bfloat16}
+        exact = need.trainable or need.follows is not None
+        source = self._source(name, need)
+        request = ModelRequest(
+            facts=self.run.facts[source],
+            trainable=need.trainable,
+            weights_dtype=held.get(settings.weights, torch.float32 if exact else self.placement.compute),
+            gradient_checkpointing=training.enable_gradient_checkpointing_type == "full" and need.trainable,
+            attention=self.run.demands.attention_of(source),
+            # A follower takes its leader's weights over, so it has the layers that the leader was loaded with.
+            operations=need.operations | self.run.needs[source].operations,
+            tell=self.tell,
+        )
+        with about("roles", source, "path"):
+            return self.models[family].load_modules(request)
+
+
+@contextmanager
+def own_module_border(method: str, role: str) -> Iterator[None]:
+    """What a factory of a method's own module raises is a MethodError that names both."""
+    try:
+        with plugin_border(f"method {method!r}: making the module of role {role!r}"):
+            yield
+    except RefusedError as refusal:
+        if isinstance(refusal.__cause__, DistillError):
+            raise refusal.__cause__ from None
+        raise MethodError(refusal.reason) from refusal
+
+
+def build_method(run: ResolvedRun, roles: Mapping[str, RoleHandle]) -> AskedMethod:
+    """The algorithm, on roles that answer what it declared."""
+    with about("recipe", "method"):
+        make = load_target(run.method.build, f"method {run.method.name!r}")
+        method: Method = make(declared(roles, run.needs), run.method_options)
+    return AskedMethod(method, run.method.name, roles)
 
 
 def refuse_idle(config: RunConfig, method: Method, roles: Mapping[str, RoleHandle]) -> None:
@@ -154,9 +228,8 @@ def build(
         events.note("modules", remark)
         progress.say(remark)
 
-    roles = build_roles(run, models, placement, tell)
-    with about("recipe", "method"):
-        method: Method = load_target(run.method.build, f"method {run.method.name!r}")(roles, run.method_options)
+    roles = RoleBuilder(run, models, placement, latent_shape, tell).build()
+    method = build_method(run, roles)
     refuse_idle(config, method, roles)
     attach_optimizers(config, method, roles)
     stream = open_stream(prepared, directory, events)
@@ -192,7 +265,11 @@ def build(
         schedule_of(run, prepared.until),
         method,
         state,
-        lead.adapter,
+        Batches(
+            {family: model.adapter for family, model in models.items()},
+            run.facts[run.lead].latent_space,
+            placement.device,
+        ),
         placement.device,
         start=start,
         validated=has_figures(directory.metrics, start, VALIDATION),

@@ -1,4 +1,4 @@
-"""The toy family at run time: a perceptron per latent site. It has every operation, and no meaning; no site attends to another."""
+"""The toy family at run time: a perceptron per latent site that sees the mean over the frames. It has every operation, and no meaning."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from distill_core.errors import StreamError
+from distill_core.flow.derivative import derivative_along
 from distill_core.plugins.specs import ModelFacts
-from distill_core.protocols.adapter import Batch, Condition
+from distill_core.protocols.condition import Condition, Prompt
 from distill_core.protocols.data import Row
 from distill_core.protocols.model import ModelPlugin, ModelRequest
+from distill_core.protocols.prediction import Ask, Prediction, Stream
 from distill_core.protocols.role import Role
 from distill_core.protocols.validator import SampledVideo, ValidationRequest
-from distill_core.testing.toy_spec import TEXT_WIDTH, ToyOptions
+from distill_core.testing.toy_spec import HIDDEN, TEXT_WIDTH, ToyOptions
 
 
 @dataclass(frozen=True)
@@ -28,21 +31,41 @@ class ToyText:
     def __len__(self) -> int:
         return self.mean_BD.shape[0]
 
+    def select(self, rows: Tensor) -> ToyText:
+        """The captions at ``rows``."""
+        return ToyText(self.mean_BD[rows])
+
+
+@dataclass(frozen=True)
+class ToyStream:
+    """The frames before: their number, the number kept, and those kept, [B, T, C, H, W]."""
+
+    frames: int
+    kept_BTCHW: Tensor
+
+    def __len__(self) -> int:
+        return self.kept_BTCHW.shape[0]
+
 
 class ToyDenoiser(nn.Module):
-    """v from the latent's channels, σ and the caption, at each site by itself."""
+    """v at each site from its latent, the mean over the frames that are seen, σ, the second time and the caption."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(channels + 1 + TEXT_WIDTH, 16), nn.Tanh(), nn.Linear(16, channels))
+        inputs = 2 * channels + 2 + TEXT_WIDTH
+        self.layers = nn.Sequential(nn.Linear(inputs, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, channels))
 
-    def forward(self, x_BTCHW: Tensor, sigma_B: Tensor, text_BD: Tensor) -> Tensor:
-        """v, [B, T, C, H, W]."""
-        x_BTHWC = x_BTCHW.movedim(2, -1)
-        condition = torch.cat([sigma_B[:, None].to(text_BD), text_BD], dim=1)[:, None, None, None, :]
-        site = torch.cat([x_BTHWC, condition.expand(*x_BTHWC.shape[:-1], -1)], dim=-1)
-        velocity_BTCHW: Tensor = self.layers(site).movedim(-1, 2)
-        return velocity_BTCHW
+    def forward(
+        self, x_BTCHW: Tensor, seen_BTCHW: Tensor, sigma_BT: Tensor, until_BT: Tensor, text_BD: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """v [B, T, C, H, W], and the hidden layer [B, T, D, H, W]."""
+        sites = torch.cat([x_BTCHW, seen_BTCHW], dim=2).movedim(2, -1)
+        times_BT2 = torch.stack([sigma_BT, until_BT], dim=-1).to(sites)
+        text_BTD = text_BD[:, None].expand(-1, times_BT2.shape[1], -1).to(sites)
+        condition = torch.cat([times_BT2, text_BTD], dim=-1)[:, :, None, None, :]
+        hidden = self.layers[:2](torch.cat([sites, condition.expand(*sites.shape[:-1], -1)], dim=-1))
+        velocity_BTCHW: Tensor = self.layers[2](hidden).movedim(-1, 2)
+        return velocity_BTCHW, hidden.movedim(-1, 2)
 
 
 class ToyAdapter:
@@ -52,82 +75,119 @@ class ToyAdapter:
         self.facts = facts
         self.options = options
         self.device = device
+        space = facts.latent_space
+        self._mean, self._std = (torch.tensor(v, device=device).view(1, 1, -1, 1, 1) for v in (space.mean, space.std))
 
-    def prepare_batch(self, rows: Sequence[Row], latent_shape: tuple[int, int, int, int]) -> Batch:
-        """Rows as a normalised batch."""
-        text = ToyText(torch.stack([row.text_LD.float().mean(0) for row in rows]).to(self.device))
-        latents = [row.latent_CTHW for row in rows if row.latent_CTHW is not None]
-        if not latents:
-            return Batch(text, latent_shape)
-        space = self.facts.latent_space
-        mean, std = (torch.tensor(values).view(1, 1, -1, 1, 1) for values in (space.mean, space.std))
-        raw_BTCHW = torch.stack(latents).float().movedim(1, 2)[:, : latent_shape[0]]
-        return Batch(text, latent_shape, ((raw_BTCHW - mean) / std).to(self.device))
+    # Conditions
 
-    def add_noise(self, clean_BTCHW: Tensor, noise_BTCHW: Tensor, timestep_B: Tensor) -> Tensor:
-        """x_t = (1 - σ) x0 + σ ε."""
-        sigma = (timestep_B / 1000.0).to(clean_BTCHW.dtype).view(-1, 1, 1, 1, 1)
-        return (1.0 - sigma) * clean_BTCHW + sigma * noise_BTCHW
+    def prepare_condition(self, rows: Sequence[Row]) -> ToyText:
+        """The rows' captions as they are stored."""
+        return ToyText(torch.stack([row.text_LD.float().mean(0) for row in rows]).to(self.device))
 
-    def predict_velocity(
-        self,
-        modules: Mapping[str, nn.Module],
-        noisy_BTCHW: Tensor,
-        timestep_B: Tensor,
-        text: Condition,
-        *,
-        attn_kind: str = "dense",
-        sparsity: float = 0.0,
-    ) -> Tensor:
-        """v."""
-        assert isinstance(text, ToyText)
-        velocity_BTCHW: Tensor = modules["denoiser"](noisy_BTCHW, timestep_B / 1000.0, text.mean_BD)
-        return velocity_BTCHW
+    def encode_condition(self, prompts: Sequence[Prompt]) -> ToyText:
+        """The captions' lengths and first letters, as numbers."""
+        return ToyText(torch.stack([encode_caption(prompt.text).mean(0) for prompt in prompts]).to(self.device))
 
-    def predict_x0(
-        self,
-        modules: Mapping[str, nn.Module],
-        noisy_BTCHW: Tensor,
-        timestep_B: Tensor,
-        text: Condition,
-        *,
-        attn_kind: str = "dense",
-        sparsity: float = 0.0,
-    ) -> Tensor:
-        """x̂0 = x_t - σ v."""
-        sigma = (timestep_B / 1000.0).to(noisy_BTCHW.dtype).view(-1, 1, 1, 1, 1)
-        return noisy_BTCHW - sigma * self.predict_velocity(
-            modules, noisy_BTCHW, timestep_B, text, attn_kind=attn_kind, sparsity=sparsity
+    def unconditional(self, condition: Condition) -> ToyText:
+        """Zeros."""
+        return ToyText(torch.zeros(len(condition), TEXT_WIDTH, device=self.device))
+
+    def drop_condition(self, condition: Condition, dropped_B: Tensor) -> ToyText:
+        """Zeros where dropped."""
+        assert isinstance(condition, ToyText)
+        return ToyText(torch.where(dropped_B[:, None], 0.0, condition.mean_BD))
+
+    # Predictions
+
+    def flow_shift(self, latent_shape: tuple[int, int, int, int]) -> float:
+        """The run's, whatever the shape."""
+        return self.options.flow_shift
+
+    def predict(
+        self, modules: Mapping[str, nn.Module], noisy_BTCHW: Tensor, timestep: Tensor, condition: Condition, ask: Ask
+    ) -> Prediction:
+        """v and whatever else is asked for."""
+        assert isinstance(condition, ToyText)
+        condition_BD = condition.mean_BD
+
+        def velocity_at(x: Tensor, sigma: Tensor, until: Tensor | None = None) -> tuple[Tensor, Tensor]:
+            sigma_BT = _of_frames(sigma, x)
+            until_BT = torch.zeros_like(sigma_BT) if until is None else _of_frames(sigma - until, x)
+            output: tuple[Tensor, Tensor] = modules["denoiser"](x, self._seen(x, ask), sigma_BT, until_BT, condition_BD)
+            return output
+
+        at = (noisy_BTCHW, timestep / 1000.0, *(() if ask.until is None else (ask.until / 1000.0,)))
+        derivative = None
+        if ask.along is not None:
+            derivative = derivative_along(lambda *inputs: velocity_at(*inputs)[0], at, ask.along)
+        velocity_BTCHW, hidden = velocity_at(*at)
+        return Prediction(
+            velocity_BTCHW, tuple(hidden for _ in ask.features), derivative, self._stream(noisy_BTCHW, ask)
         )
 
-    def shift_timestep(self, timestep_B: Tensor) -> Tensor:
-        """t' = 1000 s u / (1 + (s - 1) u)."""
-        u_B, shift = timestep_B / 1000.0, self.options.flow_shift
-        return 1000.0 * shift * u_B / (1.0 + (shift - 1.0) * u_B)
+    def _stream(self, x_BTCHW: Tensor, ask: Ask) -> ToyStream | None:
+        if not ask.store:
+            return None
+        before = _own(ask.stream, len(x_BTCHW))
+        kept = x_BTCHW.detach() if before is None else torch.cat([before.kept_BTCHW, x_BTCHW.detach()], dim=1)
+        if ask.window is not None and kept.shape[1] > ask.window + ask.sink:
+            kept = torch.cat([kept[:, : ask.sink], kept[:, kept.shape[1] - ask.window :]], dim=1)
+        return ToyStream(x_BTCHW.shape[1] + (0 if before is None else before.frames), kept)
 
-    def negative_text(self, size: int) -> ToyText:
-        """Zeros."""
-        return ToyText(torch.zeros(size, TEXT_WIDTH, device=self.device))
+    def _seen(self, x_BTCHW: Tensor, ask: Ask) -> Tensor:
+        """The mean over the frames that each frame sees: those of the stream, of the blocks before its own, of its own."""
+        batch, frames = x_BTCHW.shape[:2]
+        before = _own(ask.stream, batch)
+        past = x_BTCHW if ask.clean is None else ask.clean
+        block_T = torch.arange(frames, device=x_BTCHW.device) // (ask.blocks or frames)
+        same, earlier = block_T[:, None] == block_T[None, :], block_T[:, None] > block_T[None, :]
+        total = torch.einsum("ts,bschw->btchw", same.to(x_BTCHW), x_BTCHW)
+        total = total + torch.einsum("ts,bschw->btchw", earlier.to(past), past)
+        count = (same.sum(1) + earlier.sum(1)).to(x_BTCHW)
+        if before is not None:
+            total, count = total + before.kept_BTCHW.sum(1, keepdim=True), count + before.kept_BTCHW.shape[1]
+        return total / count.view(1, -1, 1, 1, 1)
 
-    def drop_captions(self, text: Condition, dropped_B: Tensor) -> ToyText:
-        """Zeros where dropped."""
-        assert isinstance(text, ToyText)
-        return ToyText(torch.where(dropped_B[:, None], 0.0, text.mean_BD))
-
-    def encode_text(self, captions: Sequence[str]) -> ToyText:
-        """The captions' lengths and first letters, as numbers."""
-        tokens = [encode_caption(caption).mean(0) for caption in captions]
-        return ToyText(torch.stack(tokens).to(self.device))
+    # Pixels
 
     def decode_latents(self, latents_BTCHW: Tensor) -> Tensor:
         """The first channel as grey, each latent site a block of pixels, uint8 [B, F, H, W, 3]."""
+        grey_BFHW = self._grown((latents_BTCHW[:, :, 0].clamp(-1, 1) * 127.5 + 127.5).to(torch.uint8))
+        return grey_BFHW[..., None].expand(-1, -1, -1, -1, 3)
+
+    def decode_pixels(self, latents_BTCHW: Tensor) -> Tensor:
+        """The same in floats [B, F, 3, H, W], not clamped, with the graph."""
+        grey_BFHW = self._grown(latents_BTCHW[:, :, 0] / 2.0 + 0.5)
+        return grey_BFHW[:, :, None].expand(-1, -1, 3, -1, -1)
+
+    def encode_pixels(self, pixels_BFCHW: Tensor) -> Tensor:
+        """Every fourth pixel of every fourth frame, normalised, with the graph."""
         space = self.facts.latent_space
-        grey_BTHW = (latents_BTCHW[:, :, 0].clamp(-1, 1) * 127.5 + 127.5).to(torch.uint8)
-        frames = [0] + [1 + t for t in range(latents_BTCHW.shape[1] - 1) for _ in range(space.temporal_stride)]
-        pixels = (
+        raw = pixels_BFCHW[
+            :, :: space.temporal_stride, : space.channels, :: space.spatial_stride, :: space.spatial_stride
+        ]
+        return (raw - self._mean) / self._std
+
+    def _grown(self, grey_BTHW: Tensor) -> Tensor:
+        """Each latent site as a block of pixels, [B, F, H', W']."""
+        space = self.facts.latent_space
+        frames = [0] + [1 + t for t in range(grey_BTHW.shape[1] - 1) for _ in range(space.temporal_stride)]
+        return (
             grey_BTHW[:, frames].repeat_interleave(space.spatial_stride, 2).repeat_interleave(space.spatial_stride, 3)
         )
-        return pixels[..., None].expand(-1, -1, -1, -1, 3)
+
+
+def _own(stream: Stream | None, batch: int) -> ToyStream | None:
+    """The stream as the toy's own. Raises StreamError for one of another batch."""
+    assert stream is None or isinstance(stream, ToyStream)
+    if stream is not None and len(stream) != batch:
+        raise StreamError(f"the stream is of {len(stream)} samples, the prediction of {batch}; select its rows")
+    return stream
+
+
+def _of_frames(values: Tensor, x_BTCHW: Tensor) -> Tensor:
+    """[B] or [B, T] as [B, T]."""
+    return values if values.ndim == 2 else values[:, None].expand(-1, x_BTCHW.shape[1])
 
 
 def encode_caption(caption: str) -> Tensor:
@@ -151,13 +211,12 @@ class ToySampler:
         for index, prompt in enumerate(request.prompts or ()):
             for seed in request.seeds_of(index):
                 generator = torch.Generator().manual_seed(seed)
-                text = self.adapter.encode_text([prompt])
+                text = self.adapter.encode_condition([Prompt(prompt)])
                 x = torch.randn((1, *latent_shape), generator=generator)
                 for here, there in zip(steps, (*steps[1:], 0.0), strict=True):
                     t_B, next_B = (torch.full((1,), t, dtype=torch.float64) for t in (here, there))
-                    velocity = role.predict_velocity(
-                        x, t_B, text, attn_kind=request.attn_kind, sparsity=request.sparsity
-                    )
+                    ask = Ask(request.attn_kind, request.sparsity, until=next_B if request.until else None)
+                    velocity = role.predict_velocity(x, t_B, text, ask)
                     if request.sampler == "sde":
                         x0 = x - here / 1000.0 * velocity
                         x = role.add_noise(x0, torch.randn(x.shape, generator=generator), next_B)

@@ -12,6 +12,8 @@ from distill_core.errors import ModelFolderError
 from distill_core.plugins.specs import LatentSpace, ModelFacts, ModelSpec, Options
 from distill_core.protocols.adapter import OPERATIONS
 
+HIDDEN = 16
+"""Features of the denoiser's one hidden layer."""
 TEXT_WIDTH = 4
 TEXT_LENGTH = 8
 
@@ -48,7 +50,9 @@ def inspect(path: str) -> ModelFacts:
         text_width=TEXT_WIDTH,
         text_length=TEXT_LENGTH,
         patch=(1, 1, 1),
-        max_positions=64,
+        max_positions=(64, 64, 64),
+        feature_width=HIDDEN,
+        layers=1,
     )
 
 

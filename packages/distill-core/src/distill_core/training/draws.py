@@ -7,7 +7,7 @@ every run, rank and world size of one device model. (A CPU generator uses the lo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -42,11 +42,12 @@ class KeyedDraw:
     def _key(self, row: int | str, name: str) -> tuple[object, ...]:
         return (self.seed, self.step, self.micro_step, row, self.prefix + name)
 
-    def _fractions(self, name: str) -> list[float]:
-        return [key_fraction(*self._key(row, name)) for row in self.rows]
-
-    def _float64(self, values: Sequence[float]) -> Tensor:
-        return to_device(torch.tensor(values, dtype=torch.float64), self.device)
+    def _each(self, name: str, count: int | None, value: Callable[[float], float | bool], dtype: torch.dtype) -> Tensor:
+        """What becomes of a number in [0, 1), [B] or [B, count]; made on the host, so that it costs no sync."""
+        columns = [name] if count is None else [f"{name}/{column}" for column in range(count)]
+        rows = [[value(key_fraction(*self._key(row, column))) for column in columns] for row in self.rows]
+        drawn = torch.tensor(rows, dtype=dtype).view(len(self.rows), *(() if count is None else (count,)))
+        return to_device(drawn, self.device)
 
     def normal(self, name: str, shape: Sequence[int]) -> Tensor:
         """Standard normal float32 [B, *shape], an own key per sample."""
@@ -60,17 +61,17 @@ class KeyedDraw:
         """Standard normal float32 of the shape of ``like``, [B, ...]."""
         return self.normal(name, like.shape[1:])
 
-    def uniform(self, name: str, low: float = 0.0, high: float = 1.0) -> Tensor:
-        """float64 [B], uniform in [low, high)."""
-        return self._float64([low + (high - low) * u for u in self._fractions(name)])
+    def uniform(self, name: str, low: float = 0.0, high: float = 1.0, *, count: int | None = None) -> Tensor:
+        """float64 [B] or [B, count], uniform in [low, high)."""
+        return self._each(name, count, lambda u: low + (high - low) * u, torch.float64)
 
-    def choice(self, name: str, values: Sequence[float]) -> Tensor:
-        """float64 [B]: one of ``values`` per sample."""
-        return self._float64([values[int(u * len(values))] for u in self._fractions(name)])
+    def choice(self, name: str, values: Sequence[float], *, count: int | None = None) -> Tensor:
+        """float64 [B] or [B, count]: one of ``values`` each."""
+        return self._each(name, count, lambda u: values[int(u * len(values))], torch.float64)
 
-    def bernoulli(self, name: str, probability: float) -> Tensor:
-        """bool [B], true with ``probability``."""
-        return to_device(torch.tensor([u < probability for u in self._fractions(name)]), self.device)
+    def bernoulli(self, name: str, probability: float, *, count: int | None = None) -> Tensor:
+        """bool [B] or [B, count], true with ``probability``."""
+        return self._each(name, count, lambda u: u < probability, torch.bool)
 
     def shared_index(self, name: str, count: int) -> int:
         """An integer in [0, count), the same on every rank."""

@@ -1,118 +1,221 @@
 """The default role: modules of one participant, the family's operations on them, and what trains them.
 
-A role knows its own name and nothing of other roles. Frozen means no graph: the role sees to that.
+A role knows its own name and nothing of other roles but whom it follows. Frozen means no graph: the role sees to that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from distill_core.protocols.adapter import Adapter, Condition
+from distill_core import flow
+from distill_core.errors import PluginError
+from distill_core.protocols.adapter import (
+    Adapter,
+    DecodesLatents,
+    DecodesPixels,
+    DropsCondition,
+    EncodesCondition,
+    EncodesPixels,
+    Extends,
+    HasUnconditional,
+    ShiftsFlow,
+)
+from distill_core.protocols.condition import Condition, Prompt
+from distill_core.protocols.prediction import Ask, Prediction
+from distill_core.protocols.role import PLAIN
 from distill_core.training.averages import WeightAverage
 from distill_core.training.optimization import RoleOptimizer
 
+OWN_MODULE = "module"
+"""The name of the only module of a role that is a module of the method's own."""
+
+OfferedT = TypeVar("OfferedT")
+
 
 class RoleHandle:
-    """The :class:`distill_core.protocols.Role` of every run.
+    """The :class:`distill_core.protocols.Role` of every run, but that it answers whatever its family offers; see :class:`DeclaredRole`.
 
     Attributes:
+        family: its model family; that of the run's first role for a module of the method's own.
+        latent_shape: [T, C, H, W] that the run samples at.
+        follows: the role that it moves towards.
+        whole: whether all of its weights are state of the run, although nothing trains them by gradient: a follower's.
         optimizer: what trains the role; None for a frozen one. Set once, when the run is built.
         average: the role's EMA, if it keeps one.
         sparsity: of its sparse attention, where a prediction is not told another; the trainer sets it, once per step.
     """
 
-    def __init__(self, name: str, modules: Mapping[str, nn.Module], adapter: Adapter, *, trainable: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        modules: Mapping[str, nn.Module],
+        adapter: Adapter,
+        *,
+        trainable: bool,
+        family: str = "",
+        latent_shape: tuple[int, int, int, int] = (1, 1, 1, 1),
+        follows: str | None = None,
+    ) -> None:
         self.name = name
         self.trainable = trainable
+        self.family = family
+        self.latent_shape = latent_shape
         self.container = nn.ModuleDict(modules)
         self.adapter = adapter
+        self.follows = follows
+        self.whole = follows is not None or OWN_MODULE in modules
         self.optimizer: RoleOptimizer | None = None
         self.average: WeightAverage | None = None
         self.sparsity = 0.0
         self.container.requires_grad_(trainable)
         self.container.train(trainable)
 
+    # What it consists of
+
     @property
     def modules(self) -> Mapping[str, nn.Module]:
         """The role's modules, by the family's names."""
         return dict(self.container.items())
 
+    @property
+    def module(self) -> nn.Module:
+        """The module of a role that is the method's own. Raises PluginError for a role that is a model."""
+        if OWN_MODULE not in self.container:
+            raise PluginError(f"role {self.name!r} is a model and no module of the method's own; ask its predictions")
+        return self.container[OWN_MODULE]
+
     def trained_parameters(self) -> dict[str, nn.Parameter]:
-        """The parameters that training changes, by their names in ``container``."""
+        """The parameters that training changes by gradient, by their names in ``container``."""
         return {name: parameter for name, parameter in self.container.named_parameters() if parameter.requires_grad}
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """The weights and buffers that a checkpoint must hold, by their names in ``container``; the role's own, not copies.
+
+        Of a trained model what training changes: its trained parameters and its persistent buffers. Of a follower, and of a module of the
+        method's own, all. Of a frozen model nothing: it is where it came from.
+        """
+        state: dict[str, Tensor] = self.container.state_dict()
+        if self.whole:
+            return state
+        if not self.trainable:
+            return {}
+        frozen = {name for name, parameter in self.container.named_parameters() if not parameter.requires_grad}
+        return {name: tensor for name, tensor in state.items() if name not in frozen}
+
+    @torch.no_grad()
+    def follow(self, leader: RoleHandle, keep: float, broken: Tensor | None = None) -> None:
+        """θ ← keep · θ + (1 - keep) · θ of ``leader``, for parameters; buffers become the leader's.
+
+        ``broken``: a scalar on the device; 1 leaves all bitwise as it is.
+        """
+        theirs = leader.container.state_dict()
+        parameters = dict(self.container.named_parameters())
+        for name, tensor in self.container.state_dict().items():
+            aim = theirs[name].to(tensor.dtype)
+            moved = torch.lerp(tensor, aim, 1.0 - keep) if name in parameters else aim
+            tensor.copy_(moved if broken is None else torch.where(broken > 0, tensor, moved))
+
+    # Predictions
 
     def _graph(self, input_gradients: bool) -> AbstractContextManager[object]:
         return nullcontext() if self.trainable or input_gradients else torch.no_grad()
 
-    def add_noise(self, clean_BTCHW: Tensor, noise_BTCHW: Tensor, timestep_B: Tensor) -> Tensor:
-        """x_t = (1 - σ) x0 + σ ε."""
-        return self.adapter.add_noise(clean_BTCHW, noise_BTCHW, timestep_B)
+    def predict(
+        self,
+        noisy_BTCHW: Tensor,
+        timestep: Tensor,
+        condition: Condition,
+        ask: Ask = PLAIN,
+        *,
+        input_gradients: bool = False,
+    ) -> Prediction:
+        """v and whatever else is asked for; without a graph for a frozen role, unless ``input_gradients`` asks for one."""
+        if ask.sparsity is None:
+            ask = replace(ask, sparsity=self.sparsity)
+        with self._graph(input_gradients):
+            return self.adapter.predict(self.modules, noisy_BTCHW, timestep, condition, ask)
 
     def predict_velocity(
         self,
         noisy_BTCHW: Tensor,
-        timestep_B: Tensor,
-        text: Condition,
+        timestep: Tensor,
+        condition: Condition,
+        ask: Ask = PLAIN,
         *,
-        attn_kind: str = "dense",
-        sparsity: float | None = None,
         input_gradients: bool = False,
     ) -> Tensor:
-        """v ≈ ε - x0, float32 [B, T, C, H, W]; without a graph for a frozen role, unless ``input_gradients`` asks for one."""
-        with self._graph(input_gradients):
-            return self.adapter.predict_velocity(
-                self.modules,
-                noisy_BTCHW,
-                timestep_B,
-                text,
-                attn_kind=attn_kind,
-                sparsity=self.sparsity if sparsity is None else sparsity,
-            )
+        """v ≈ ε - x0, float32 [B, T, C, H, W]."""
+        return self.predict(noisy_BTCHW, timestep, condition, ask, input_gradients=input_gradients).velocity
 
     def predict_x0(
         self,
         noisy_BTCHW: Tensor,
-        timestep_B: Tensor,
-        text: Condition,
+        timestep: Tensor,
+        condition: Condition,
+        ask: Ask = PLAIN,
         *,
-        attn_kind: str = "dense",
-        sparsity: float | None = None,
         input_gradients: bool = False,
     ) -> Tensor:
-        """x̂0 = x_t - σ v, float32 [B, T, C, H, W]; without a graph for a frozen role, unless ``input_gradients`` asks for one."""
+        """x̂0 = x_t - σ v, float32 [B, T, C, H, W]."""
         with self._graph(input_gradients):
-            return self.adapter.predict_x0(
-                self.modules,
-                noisy_BTCHW,
-                timestep_B,
-                text,
-                attn_kind=attn_kind,
-                sparsity=self.sparsity if sparsity is None else sparsity,
+            velocity_BTCHW = self.predict_velocity(
+                noisy_BTCHW, timestep, condition, ask, input_gradients=input_gradients
             )
+            return flow.x0_of(noisy_BTCHW, velocity_BTCHW, timestep)
 
-    def shift_timestep(self, timestep_B: Tensor) -> Tensor:
-        """The run's flow shift on timesteps in [0, 1000]."""
-        return self.adapter.shift_timestep(timestep_B)
+    # The flow and the family's other operations
 
-    def negative_text(self, size: int) -> Condition:
-        """The negative prompt for a batch of ``size``."""
-        return self.adapter.negative_text(size)
+    def _offering(self, kind: type[OfferedT], operation: str) -> OfferedT:
+        """The adapter, as one that has the operation. Raises PluginError for a family that declares what it does not have."""
+        if not isinstance(self.adapter, kind):
+            raise PluginError(f"model {self.family!r} declares {operation!r}, and its adapter has no such operation")
+        return self.adapter
 
-    def drop_captions(self, text: Condition, dropped_B: Tensor) -> Condition:
+    def add_noise(self, clean_BTCHW: Tensor, noise_BTCHW: Tensor, timestep: Tensor) -> Tensor:
+        """x_t = (1 - σ) x0 + σ ε."""
+        return flow.add_noise(clean_BTCHW, noise_BTCHW, timestep)
+
+    def shift_timestep(self, timestep: Tensor, latent_shape: tuple[int, int, int, int] | None = None) -> Tensor:
+        """The flow shift of samples of a shape, on timesteps in [0, 1000]."""
+        shape = self.latent_shape if latent_shape is None else latent_shape
+        return flow.shift_timestep(timestep, self._offering(ShiftsFlow, "flow_shift").flow_shift(shape))
+
+    def unconditional(self, condition: Condition) -> Condition:
+        """The "unconditional" side of guidance."""
+        return self._offering(HasUnconditional, "unconditional").unconditional(condition)
+
+    def drop_condition(self, condition: Condition, dropped_B: Tensor) -> Condition:
         """The empty caption where the mask [B] is true."""
-        return self.adapter.drop_captions(text, dropped_B)
+        return self._offering(DropsCondition, "drop_condition").drop_condition(condition, dropped_B)
 
-    def encode_text(self, captions: Sequence[str]) -> Condition:
-        """Captions through the family's text encoder."""
-        return self.adapter.encode_text(captions)
+    def encode_condition(self, prompts: Sequence[Prompt]) -> Condition:
+        """Prompts through the family's encoders."""
+        return self._offering(EncodesCondition, "encode_condition").encode_condition(prompts)
 
     def decode_latents(self, latents_BTCHW: Tensor) -> Tensor:
-        """Normalised latents as uint8 frames [B, F, H, W, 3]."""
-        return self.adapter.decode_latents(latents_BTCHW)
+        """Normalised latents as uint8 frames [B, F, H', W', 3]."""
+        return self._offering(DecodesLatents, "decode_latents").decode_latents(latents_BTCHW)
+
+    def decode_pixels(self, latents_BTCHW: Tensor) -> Tensor:
+        """Normalised latents as float32 frames [B, F, 3, H', W'] in [0, 1], with the graph."""
+        return self._offering(DecodesPixels, "decode_pixels").decode_pixels(latents_BTCHW)
+
+    def encode_pixels(self, pixels_BFCHW: Tensor) -> Tensor:
+        """float frames [B, F, 3, H', W'] in [0, 1] as normalised latents, with the graph."""
+        return self._offering(EncodesPixels, "encode_pixels").encode_pixels(pixels_BFCHW)
+
+    def extension(self, name: str) -> Callable[..., object]:
+        """An operation of the family's own, on this role's modules."""
+        return partial(self._offering(Extends, name).extension(name), self.modules)
+
+    # The averaged weights
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

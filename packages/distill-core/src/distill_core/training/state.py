@@ -20,13 +20,8 @@ from distill_core.training.roles import RoleHandle
 
 
 def weight_tensors(role: RoleHandle) -> dict[str, Tensor]:
-    """What training changes in a role's modules: trained parameters and persistent buffers, by checkpoint name."""
-    frozen = {name for name, parameter in role.container.named_parameters() if not parameter.requires_grad}
-    return {
-        f"roles.{role.name}.modules.{name}": tensor
-        for name, tensor in role.container.state_dict().items()
-        if name not in frozen
-    }
+    """The weights and buffers that a checkpoint must hold of a role, by checkpoint name."""
+    return {f"roles.{role.name}.modules.{name}": tensor for name, tensor in role.state_tensors().items()}
 
 
 def average_tensors(role: RoleHandle) -> dict[str, Tensor]:
@@ -66,8 +61,10 @@ class TrainingState:
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor by name; the run's own, not copies."""
         named: dict[str, Tensor] = {}
-        for name, (role, optimizer) in self.trained.items():
-            named |= weight_tensors(role) | average_tensors(role) | optimizer_tensors(name, optimizer)
+        for name, role in self.roles.items():
+            named |= weight_tensors(role) | average_tensors(role)
+            if role.optimizer is not None:
+                named |= optimizer_tensors(name, role.optimizer)
         return named
 
     def numbers(self) -> dict[str, Any]:

@@ -12,8 +12,7 @@ from torch import Tensor
 from distill_core.checkpoint import Checkpoints
 from distill_core.config.sparsity import SparsityRamp
 from distill_core.errors import NonFiniteError, StoppedError
-from distill_core.protocols.adapter import PreparesBatch
-from distill_core.protocols.method import Method
+from distill_core.protocols.method import StagedLoss
 from distill_core.protocols.tracker import Tracker
 from distill_core.protocols.trainer import TrainingSummary
 from distill_core.protocols.validator import Validator
@@ -21,7 +20,10 @@ from distill_core.randomness import key_bits
 from distill_core.stopping import Stopping
 from distill_core.tracking.events import Events
 from distill_core.tracking.progress import Progress
+from distill_core.training.asking import AskedMethod
+from distill_core.training.batches import Batches
 from distill_core.training.draws import KeyedDraw
+from distill_core.training.gradients import untouched
 from distill_core.training.guard import FiniteGuard
 from distill_core.training.metrics import MetricWindow
 from distill_core.training.optimization import RoleOptimizer
@@ -81,9 +83,9 @@ class DistillTrainer:
     def __init__(
         self,
         schedule: Schedule,
-        method: Method,
+        method: AskedMethod,
         state: TrainingState,
-        adapter: PreparesBatch,
+        batches: Batches,
         device: torch.device,
         *,
         start: int,
@@ -98,7 +100,7 @@ class DistillTrainer:
         self.schedule = schedule
         self.method = method
         self.state = state
-        self.adapter = adapter
+        self.batches = batches
         self.device = device
         self.start = start
         self.validated = validated
@@ -170,31 +172,48 @@ class DistillTrainer:
         raise StoppedError(f"{name} came by step {step} of {self.schedule.max_steps}; {remedy}", self.stopping.asked)
 
     def train_step(self, step: int) -> None:
-        """One step: accumulate the gradients of every staged loss, then step the roles that are due."""
+        """One step: accumulate the gradients of every staged loss, then step the roles that are due and move those that follow them."""
         if self.schedule.sparsity is not None:
             for role in self.state.roles.values():
                 role.sparsity = self.schedule.sparsity.at(step)
+        trained: set[str] = set()
         for micro_step in range(self.schedule.accumulation):
             rows, positions, latent_shape = next(self.state.stream)
-            batch = self.adapter.prepare_batch(rows, latent_shape)
+            batch = self.batches.prepare(rows, latent_shape)
             draw = KeyedDraw(self.schedule.seed, step, micro_step, positions, self.device)
             # A module that draws from the global stream (a plugin's dropout) is resumable all the same.
             torch.manual_seed(key_bits(self.schedule.seed, step, micro_step, "global"))
             for loss in self.method.losses(batch, draw):
-                (loss.value / self.schedule.accumulation).backward()
+                self._backward(loss)
                 self.guard.see(step, loss.name, loss.value, [row.id for row in rows])
-                self.window.add(loss.name, loss.value)
-                for name, value in loss.metrics.items():
-                    self.window.add(name, value)
+                trained |= set(loss.roles)
+        self.method.refuse_untrained(step, trained)
+        self._update(step)
+
+    def _update(self, step: int) -> None:
+        """Step the roles that are due and move those that follow them, unless the step is broken; forget all gradients."""
         due = self.method.roles_to_step(step)
         norms = {name: self._optimizer(name).clip() for name in due}
         broken = self.guard.judge(step, {f"grad_norm/{name}": norm for name, norm in norms.items()})
         for name, norm in norms.items():
             self.window.add(f"grad_norm/{name}", norm)
             self._step_role(self.state.roles[name], step, broken)
+        for name, share in self.method.keeps(step).items():
+            follower = self.state.roles[name]
+            assert follower.follows is not None
+            follower.follow(self.state.roles[follower.follows], share, broken)
         for name, role in self.state.roles.items():
             if name not in due and role.optimizer is not None:
                 role.optimizer.clear()  # no checkpoint holds gradients: one that outlived its step would be lost by a resume
+
+    def _backward(self, loss: StagedLoss) -> None:
+        """Gradients to the roles that the loss names, and to no other."""
+        constant = [optimizer for name, (_, optimizer) in self.state.trained.items() if name not in loss.roles]
+        with untouched(parameter for optimizer in constant for parameter in optimizer.parameters.values()):
+            (loss.value / self.schedule.accumulation).backward()
+        self.window.add(loss.name, loss.value)
+        for name, value in loss.metrics.items():
+            self.window.add(name, value)
 
     def _optimizer(self, name: str) -> RoleOptimizer:
         optimizer = self.state.roles[name].optimizer

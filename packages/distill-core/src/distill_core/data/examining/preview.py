@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol
+
+import torch
 
 from distill_core.data.reading.dataset import ParquetDataset
 from distill_core.data.reading.files import read_columns
+from distill_core.data.reading.latents import Normalizer
 from distill_core.errors import DataError
 from distill_core.plugins.specs import ModelFacts
 from distill_core.printable import visible
-from distill_core.protocols.adapter import DecodesLatents, PreparesBatch
+from distill_core.protocols.adapter import DecodesLatents
 from distill_core.video.writing import write_mp4
 
 FALLBACK_FPS = 16.0
@@ -32,10 +34,6 @@ figcaption { margin-top: .3rem; overflow-wrap: anywhere; }
 small { display: block; }
 video { display: block; width: 100%; image-rendering: pixelated; border-radius: 4px; background: #000; }
 """
-
-
-class Decoder(PreparesBatch, DecodesLatents, Protocol):
-    """What turns rows into pixels again: two operations of a family's adapter."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +53,14 @@ class PreviewClip:
     mp4: bytes
 
 
-def preview_clips(dataset: ParquetDataset, count: int, facts: ModelFacts, decoder: Decoder) -> Iterator[PreviewClip]:
+def preview_clips(
+    dataset: ParquetDataset, count: int, facts: ModelFacts, decoder: DecodesLatents
+) -> Iterator[PreviewClip]:
     """Decode ``count`` rows, spread evenly over the data set, which is read with its latents.
 
     Raises DataError for a row that is malformed or does not fit the model of ``facts``.
     """
-    rates = _rates(dataset)
+    rates, normalised = _rates(dataset), Normalizer(facts.latent_space, torch.device("cpu"))
     with TemporaryDirectory() as folder:
         for index in spread(len(dataset), count):
             row = dataset[index]
@@ -70,10 +70,9 @@ def preview_clips(dataset: ParquetDataset, count: int, facts: ModelFacts, decode
                 raise DataError(
                     f"row {row.id} does not fit {facts.path}: {misfit}; name the model that encoded it with --model"
                 )
-            row = replace(row, text_LD=row.text_LD[: facts.text_length])  # decoding does not depend on it
-            batch = decoder.prepare_batch([row], (T, C, H, W))
-            assert batch.latents is not None
-            frames = decoder.decode_latents(batch.latents)[0]
+            latents_BTCHW = normalised([row], (T, C, H, W))
+            assert latents_BTCHW is not None, "the row has a latent"
+            frames = decoder.decode_latents(latents_BTCHW)[0]
             path = Path(folder) / "clip.mp4"
             write_mp4(path, frames, rates[index])
             words = f"latent {[C, T, H, W]} · {len(frames)} frames of {frames.shape[2]}x{frames.shape[1]} at {rates[index]:g} fps"

@@ -1,0 +1,30 @@
+"""Rectified flow, once for every family: what follows from a velocity by arithmetic, and the grids that samplers walk down."""
+
+from distill_core.flow.arithmetic import (
+    TRAIN_TIMESTEPS,
+    add_noise,
+    euler_step,
+    move,
+    noise_of,
+    shaped_like,
+    shift_timestep,
+    sigma_of,
+    velocity_of,
+    x0_of,
+)
+from distill_core.flow.grids import denoising_grid, shifted_uniform_grid
+
+__all__ = [
+    "TRAIN_TIMESTEPS",
+    "add_noise",
+    "denoising_grid",
+    "euler_step",
+    "move",
+    "noise_of",
+    "shaped_like",
+    "shift_timestep",
+    "shifted_uniform_grid",
+    "sigma_of",
+    "velocity_of",
+    "x0_of",
+]

@@ -1,0 +1,127 @@
+"""A method as the trainer asks it: what it answers is checked, and what it raises names it.
+
+A method is somebody else's code. What it may not do (train a role that is frozen, step one that has no loss, give names that are none) is
+refused here at the first step that shows it, because every one of these would otherwise train something else than its author meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from distill_core.errors import DistillError, MethodError, PluginError
+from distill_core.plugins.border import describe
+from distill_core.protocols.batch import Batch
+from distill_core.protocols.draw import Draw
+from distill_core.protocols.method import Follows, Method, StagedLoss
+from distill_core.protocols.validator import ValidationRequest
+from distill_core.training.roles import RoleHandle
+
+
+class AskedMethod(Method):
+    """A method under its name, with the roles of the run. Raises MethodError for whatever breaks the contract."""
+
+    def __init__(self, method: Method, name: str, roles: Mapping[str, RoleHandle]) -> None:
+        self.method = method
+        self.name = name
+        self.roles = roles
+        self.trained = tuple(name for name, role in roles.items() if role.trainable)
+        self.followers = tuple(name for name, role in roles.items() if role.follows is not None)
+
+    @contextmanager
+    def _border(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except PluginError as error:
+            raise MethodError(f"method {self.name!r}, {doing}: {error}") from error
+        except DistillError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise MethodError(
+                f"method {self.name!r}, {doing}, raised {describe(error)}; DISTILL_TRACEBACK=1 shows where"
+            ) from error
+
+    def _fault(self, step: int, fault: str) -> MethodError:
+        return MethodError(f"method {self.name!r}, step {step}: {fault}")
+
+    def roles_to_step(self, step: int) -> tuple[str, ...]:
+        """The roles that are due: a tuple of names of trained roles."""
+        with self._border(f"asked who steps at step {step}"):
+            due = self.method.roles_to_step(step)
+        if not isinstance(due, tuple):
+            raise self._fault(step, f"roles_to_step gives {due!r}, not a tuple of names; a single one is ({due!r},)")
+        for name in due:
+            if name not in self.trained:
+                raise self._fault(step, f"it steps {name!r}, which is {self._no_trained_role(name)}")
+        return due
+
+    def _no_trained_role(self, name: str) -> str:
+        kind = "frozen" if name in self.roles else "no role"
+        return f"{kind}; the trained roles are {', '.join(self.trained)}"
+
+    def losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
+        """The losses of one micro-step: at least one, each a scalar with a graph that trains roles which step at its end."""
+        due, count = self.roles_to_step(draw.step), 0
+        with self._border(f"making the losses of step {draw.step}"):
+            staged = iter(self.method.losses(batch, draw))
+        while True:
+            with self._border(f"making the losses of step {draw.step}"):
+                loss = next(staged, None)
+            if loss is None:
+                break
+            count += 1
+            self._check(loss, due, draw.step)
+            yield loss
+        if not count:
+            raise self._fault(draw.step, "it yields no loss, so nothing would be trained")
+
+    def _check(self, loss: StagedLoss, due: tuple[str, ...], step: int) -> None:
+        for name in loss.roles:
+            if name not in self.trained:
+                raise self._fault(step, f"{loss.name!r} trains {name!r}, which is {self._no_trained_role(name)}")
+            if name not in due:
+                remedy = "ask roles_to_step(draw.step) before making it"
+                raise self._fault(step, f"{loss.name!r} trains {name!r}, which does not step at this step; {remedy}")
+        if loss.value.numel() != 1:
+            raise self._fault(step, f"{loss.name!r} is no scalar: its shape is {list(loss.value.shape)}")
+        if not loss.value.requires_grad:
+            raise self._fault(
+                step, f"{loss.name!r} has no graph, so it trains nothing; is it made under torch.no_grad?"
+            )
+
+    def refuse_untrained(self, step: int, trained: set[str]) -> None:
+        """Raise MethodError if a role that steps at the end of ``step`` was named by none of its losses."""
+        idle = [name for name in self.roles_to_step(step) if name not in trained]
+        if idle:
+            raise self._fault(step, f"it steps {', '.join(idle)}, and no loss of this step trains it")
+
+    def keeps(self, step: int) -> Mapping[str, float]:
+        """The share of its own weights that each follower keeps after ``step``; only followers whose leader stepped."""
+        due = self.roles_to_step(step)
+        moving = [name for name in self.followers if self.roles[name].follows in due]
+        if not moving:
+            return {}
+        with self._border(f"asked what followers keep at step {step}"):
+            method: Follows = self._following()
+            keeps = dict(method.keeps(step))
+        for name, share in keeps.items():
+            if name not in self.followers:
+                raise self._fault(
+                    step, f"keeps names {name!r}, which follows nobody; followers: {', '.join(self.followers)}"
+                )
+            if not 0.0 <= share <= 1.0:
+                raise self._fault(step, f"keeps gives {name!r} a share of {share}, which is not in [0, 1]")
+        return {name: keeps[name] for name in moving if name in keeps}
+
+    def _following(self) -> Follows:
+        if not isinstance(self.method, Follows):
+            raise PluginError(f"{', '.join(self.followers)} follow, and it has no keeps(step) that says how")
+        return self.method
+
+    def validation(self, step: int) -> ValidationRequest | None:
+        """How its result is to be sampled, by a role of the run that is a model."""
+        with self._border(f"asked what to validate at step {step}"):
+            request = self.method.validation(step)
+        if request is not None and request.role not in self.roles:
+            raise self._fault(step, f"it validates {request.role!r}, which is no role; roles: {', '.join(self.roles)}")
+        return request

@@ -27,7 +27,7 @@ from pydantic import Field
 
 from distill_core.plugins import MethodSpec, Options, RoleNeed, hookimpl
 
-PLUGIN_API = 1
+PLUGIN_API = 2
 
 
 class BenchOptions(Options):
@@ -38,7 +38,7 @@ class BenchOptions(Options):
 
 @hookimpl
 def distill_register_methods(registry):
-    needs = {{"pupil": RoleNeed(trainable=True, operations=frozenset({{"predict_x0"}}))}}
+    needs = {{"pupil": RoleNeed(trainable=True, operations=frozenset({{"predict"}}))}}
     registry.add(MethodSpec("{name}", "a throw-away method", BenchOptions, "no.such:Method", needs))
 """
 

@@ -27,6 +27,7 @@ from distill_core.data.reading.dataset import ParquetDataset, open_dataset
 from distill_core.finished.restore import RestoredRole, open_finished, restore_role
 from distill_core.plugins.discovery import discover
 from distill_core.running.preparation import Placement
+from distill_core.training.batches import Batches
 from distill_core.training.draws import KeyedDraw
 from distill_method_finetune.config import FinetuneOptions
 from distill_method_finetune.method import Finetune
@@ -184,9 +185,10 @@ def weights(teacher: RestoredRole, options: FinetuneOptions, validation: dict[st
 def loss(method: Finetune, teacher: RestoredRole, clips: ParquetDataset, quarter: int) -> float:
     """The mean over all clips, with timesteps of one quarter."""
     total = 0.0
+    batches = Batches({teacher.role.family: teacher.model.adapter}, teacher.facts.latent_space, CPU.device)
     for first in range(0, len(clips), BATCH):
         positions = tuple(range(first, min(first + BATCH, len(clips))))
-        batch = teacher.model.adapter.prepare_batch([clips[row] for row in positions], teacher.latent_shape)
+        batch = batches.prepare([clips[row] for row in positions], teacher.latent_shape)
         draw = QuarterDraw(0, 0, 0, positions, CPU.device, f"validation/{quarter}/", quarter)
         (staged,) = method.losses(batch, draw)
         total += len(positions) * staged.value.item()

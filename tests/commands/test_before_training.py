@@ -22,7 +22,7 @@ from distill_core.errors import ConfigError, RunDirectoryError
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.specs import MethodSpec, Options, RoleNeed
 from distill_core.protocols import Batch, Draw, Role, StagedLoss, ValidationRequest
-from distill_core.running.build import Runtime, build, build_models, build_roles
+from distill_core.running.build import RoleBuilder, Runtime, build, build_models
 from distill_core.running.preparation import prepare, prepare_found
 from distill_core.running.run_directory import RunDirectory
 from distill_core.running.session import train
@@ -72,7 +72,8 @@ def test_weights_are_held_in_what_the_role_says(
     for name in ("student", "teacher"):
         mapping["roles"][name]["weights"] = weights
     prepared = prepare(world.resolved(mapping))
-    roles = build_roles(prepared.run, build_models(prepared.run, prepared.placement), prepared.placement, print)
+    models = build_models(prepared.run, prepared.placement)
+    roles = RoleBuilder(prepared.run, models, prepared.placement, prepared.latent_shape, print).build()
     found = {name: {p.dtype for p in role.container.parameters()} for name, role in roles.items()}
     assert found == {"student": {student}, "teacher": {teacher}, "critic": {torch.float32}}
 
@@ -97,8 +98,8 @@ class Streamed:
 
     def losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
         assert batch.latents is not None
-        t_B = torch.full((len(batch.text),), 500.0, dtype=torch.float64)
-        prediction = self.student.predict_velocity(batch.latents, t_B, batch.text)
+        t_B = torch.full((batch.size,), 500.0, dtype=torch.float64)
+        prediction = self.student.predict_velocity(batch.latents, t_B, batch.condition_of(self.student))
         yield StagedLoss("student", "loss", (prediction * torch.rand(prediction.shape)).pow(2).mean())
 
     def roles_to_step(self, step: int) -> tuple[str, ...]:
@@ -113,7 +114,7 @@ STREAMED = MethodSpec(
     "draws from the global stream",
     Options,
     "tests.commands.test_before_training:Streamed",
-    {"student": RoleNeed(trainable=True, operations=frozenset({"prepare_batch", "predict_velocity"}))},
+    {"student": RoleNeed(trainable=True, operations=frozenset({"predict"}))},
 )
 
 

@@ -15,7 +15,7 @@ from distill_core.plugins.specs import Demands, LatentSpace, MethodSpec, ModelFa
 
 SPACE = LatentSpace(channels=2, temporal_stride=4, spatial_stride=8, mean=(0.0, 0.0), std=(1.0, 1.0))
 SMALL = ModelFacts(
-    Path("small"), "a small one", SPACE, text_width=16, text_length=32, patch=(1, 2, 2), max_positions=20
+    Path("small"), "a small one", SPACE, text_width=16, text_length=32, patch=(1, 2, 2), max_positions=(20, 20, 20)
 )
 FOLDERS = {
     "small": SMALL,
@@ -104,11 +104,9 @@ def _demands(options: TurboOptions) -> Demands:
     return Demands(latents=options.from_latents, attention={"student": (options.attn_kind,)})
 
 
-CALLS = frozenset({"add_noise", "predict_x0"})
-PICTURE = ModelSpec(
-    "picture", "pictures", PictureOptions, "run_yaml_specs:inspect", "nowhere:Model", CALLS, condition="words"
-)
-SKETCH = replace(PICTURE, name="sketch", summary="sketches", operations=frozenset({"add_noise"}))
+CALLS = frozenset({"flow_shift", "predict"})
+PICTURE = ModelSpec("picture", "pictures", PictureOptions, "run_yaml_specs:inspect", "nowhere:Model", CALLS)
+SKETCH = replace(PICTURE, name="sketch", summary="sketches", operations=frozenset({"flow_shift"}))
 NEEDY = replace(PICTURE, name="needy", summary="needs options", options=NeedyOptions)
 LOST = ModelSpec("lost", "its code is not there", PictureOptions, "no_such_module:inspect", "nowhere:Model", CALLS)
 TURBO = MethodSpec(
@@ -118,8 +116,8 @@ TURBO = MethodSpec(
     "nowhere:Turbo",
     {
         "student": RoleNeed(trainable=True, operations=CALLS),
-        "teacher": RoleNeed(trainable=False, operations=frozenset({"predict_x0"})),
-        "judge": RoleNeed(trainable=False, operations=frozenset({"predict_x0"}), optional=True),
+        "teacher": RoleNeed(trainable=False, operations=frozenset({"predict"})),
+        "judge": RoleNeed(trainable=False, operations=frozenset({"predict"}), optional=True),
     },
     _demands,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from run_yaml_specs import INDEX, PICTURE, TURBO, PictureOptions
+from run_yaml_specs import PICTURE, TURBO, PictureOptions
 from tests.config.conftest import RUN, Write
 
 from distill_core.config.load import load_run
@@ -39,26 +39,17 @@ def test_options_that_contradict_a_folder_are_a_problem_of_every_role_that_has_i
     assert "rows is 7, but small was made with 2" in caught.value.problems[0].message
 
 
-@pytest.mark.parametrize("condition", [None, "letters"])
-def test_roles_of_families_without_a_common_condition_are_refused(write: Write, condition: str | None) -> None:
-    film = replace(PICTURE, name="film", condition=condition)
-    index = PluginIndex.of(models=(PICTURE, film), methods=(TURBO,))
+def test_a_role_of_another_family_that_cannot_encode_the_datas_captions_is_refused(write: Write) -> None:
+    index = PluginIndex.of(models=(PICTURE, replace(PICTURE, name="film")), methods=(TURBO,))
     with pytest.raises(ConfigError) as caught:
         resolve(load_run(write(TWO_FAMILIES)), index)
     (problem,) = caught.value.problems
     assert problem.key == "roles.teacher.family"
     assert problem.line == 4
-    assert "'film' is not conditioned on the text of 'picture', the model of role 'student'" in problem.message
+    assert "model 'film' offers no encode_condition to encode their captions itself" in problem.message
 
 
-def test_roles_of_families_with_a_common_condition_run_together(write: Write) -> None:
-    index = PluginIndex.of(models=(PICTURE, replace(PICTURE, name="film")), methods=(TURBO,))
+def test_a_role_of_another_family_that_can_encode_runs_beside(write: Write) -> None:
+    film = replace(PICTURE, name="film", operations=PICTURE.operations | {"encode_condition"})
+    index = PluginIndex.of(models=(PICTURE, film), methods=(TURBO,))
     assert set(resolve(load_run(write(TWO_FAMILIES)), index).models) == {"picture", "film"}
-
-
-def test_two_families_without_a_named_condition_have_nothing_in_common() -> None:
-    one, other = replace(PICTURE, condition=None), replace(PICTURE, name="film", condition=None)
-    assert one.shares_condition(one)
-    assert not one.shares_condition(other)
-    assert not other.shares_condition(one)
-    assert INDEX.models["picture"].shares_condition(INDEX.models["sketch"])

@@ -72,7 +72,7 @@ def test_of_a_trained_role_said_to_be_frozen_the_flag_is_at_fault_not_its_optimi
 def test_operations_that_a_family_does_not_offer_are_named(write: Write) -> None:
     problems = problems_of(write(RUN.replace("picture", "sketch")))
     assert {problem.key for problem in problems} == {"recipe.family"}
-    assert "asks predict_x0 of role 'student', which model 'sketch' does not offer" in problems[0].message
+    assert "asks predict of role 'student', which model 'sketch' does not offer" in problems[0].message
     assert the_problem_of(write(RUN), "roles.teacher.family=sketch").key == "roles.teacher.family"
 
 

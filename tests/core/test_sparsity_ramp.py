@@ -13,7 +13,8 @@ from tests.core.conftest import INDEX, ToyWorld
 
 from distill_core.config.sparsity import SparsityRamp
 from distill_core.errors import ConfigError
-from distill_core.testing.contracts import toy_batch, toy_roles
+from distill_core.protocols import Ask, Prediction
+from distill_core.testing.contracts import FAMILY, toy_batch, toy_roles
 from distill_core.testing.toy import ToyAdapter
 
 
@@ -55,13 +56,14 @@ def sparse(world: ToyWorld, **training: Any) -> dict[str, Any]:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:
     """Every kind and sparsity that a toy prediction is asked for."""
     found: list[tuple[str, float]] = []
-    original = ToyAdapter.predict_velocity
+    original = ToyAdapter.predict
 
-    def watched(adapter: ToyAdapter, *args: Any, attn_kind: str = "dense", sparsity: float = 0.0) -> torch.Tensor:
-        found.append((attn_kind, sparsity))
+    def watched(adapter: ToyAdapter, *args: Any) -> Prediction:
+        ask = args[-1]
+        found.append((ask.attn_kind, ask.sparsity))
         return original(adapter, *args)
 
-    monkeypatch.setattr(ToyAdapter, "predict_velocity", watched)
+    monkeypatch.setattr(ToyAdapter, "predict", watched)
     return found
 
 
@@ -123,5 +125,5 @@ def test_a_role_takes_the_sparsity_of_a_call_over_that_of_the_step(asked: list[t
     batch = toy_batch()
     for sparsity in (None, 0.8):
         t_B = torch.full((batch.size,), 500.0, dtype=torch.float64)
-        role.predict_velocity(batch.latents, t_B, batch.text, attn_kind="vsa", sparsity=sparsity)
+        role.predict_velocity(batch.latents, t_B, batch.conditions[FAMILY], Ask("vsa", sparsity))
     assert asked == [("vsa", 0.3), ("vsa", 0.8)]

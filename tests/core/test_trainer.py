@@ -17,12 +17,13 @@ from distill_core.checkpoint import Checkpoints
 from distill_core.config.schema import Optimization
 from distill_core.data.reading.order import Bucket
 from distill_core.data.reading.stream import RowStream
-from distill_core.protocols import Batch, Draw, Row, StagedLoss, ValidationRequest
+from distill_core.protocols import Batch, Draw, Row, RowKey, StagedLoss, ValidationRequest
 from distill_core.stopping import Stopping
-from distill_core.testing.contracts import toy_roles
+from distill_core.testing.contracts import FAMILY, toy_roles
 from distill_core.testing.toy import ToyText
 from distill_core.tracking.events import Events
 from distill_core.tracking.progress import Progress
+from distill_core.training.asking import AskedMethod
 from distill_core.training.optimization import RoleOptimizer
 from distill_core.training.roles import RoleHandle
 from distill_core.training.state import TrainingState
@@ -42,15 +43,16 @@ class Numbers:
         return "numbers"
 
 
-class Adapter:
+class Remembering:
     """Prepares the numbers, and remembers them."""
 
     def __init__(self) -> None:
         self.seen: list[list[float]] = []
 
-    def prepare_batch(self, rows: Sequence[Row], latent_shape: tuple[int, int, int, int]) -> Batch:
+    def prepare(self, rows: Sequence[Row], latent_shape: tuple[int, int, int, int]) -> Batch:
         self.seen.append([float(row.id) for row in rows])
-        return Batch(ToyText(torch.stack([row.text_LD[0] for row in rows])), latent_shape)
+        text = ToyText(torch.stack([row.text_LD[0] for row in rows]))
+        return Batch(tuple(RowKey(row.id, row.caption) for row in rows), {FAMILY: text}, latent_shape)
 
 
 class Linear:
@@ -61,10 +63,11 @@ class Linear:
         self.log = log
 
     def losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
-        assert isinstance(batch.text, ToyText)
+        text = batch.conditions[FAMILY]
+        assert isinstance(text, ToyText)
         for role in self.roles_to_step(draw.step):
             self.log.append(f"{role} before")
-            yield StagedLoss(role, f"{role}_loss", (self.weights[role] * batch.text.mean_BD.mean()).sum())
+            yield StagedLoss(role, f"{role}_loss", (self.weights[role] * text.mean_BD.mean()).sum())
             assert self.weights[role].grad is not None, "backward must have run before the method goes on"
             self.log.append(f"{role} after")
 
@@ -108,12 +111,12 @@ class Rig:
             role.optimizer = RoleOptimizer(role.trained_parameters(), Optimization(max_grad_norm=None), max_steps)
             role.optimizer.adamw.register_step_pre_hook(lambda *_, name=name: self._keep(name))
         self.log: list[str] = []
-        self.adapter, self.tracker = Adapter(), Recorder()
+        self.batches, self.tracker = Remembering(), Recorder()
         self.trainer = DistillTrainer(
             Schedule(max_steps, accumulation, 0, log_interval, None, None, False),
-            Linear(self.roles, self.log),
+            AskedMethod(Linear(self.roles, self.log), "linear", self.roles),
             TrainingState(self.roles, RowStream(Numbers(), [EVERY_ROW], seed=0, batch_size=2), (1, 1, 1, 1)),
-            self.adapter,
+            self.batches,
             torch.device("cpu"),
             start=0,
             validated=False,
@@ -135,8 +138,8 @@ class Rig:
 def test_gradient_is_the_mean_over_the_accumulated_micro_batches(tmp_path: Path, accumulation: int) -> None:
     rig = Rig(tmp_path, accumulation=accumulation, max_steps=1)
     rig.trainer.train_step(1)
-    expected = torch.tensor(rig.adapter.seen).mean()
-    assert len(rig.adapter.seen) == accumulation
+    expected = torch.tensor(rig.batches.seen).mean()
+    assert len(rig.batches.seen) == accumulation
     torch.testing.assert_close(rig.gradients["critic"][0], expected.expand_as(rig.gradients["critic"][0]))
 
 
@@ -168,7 +171,7 @@ def test_gradients_of_a_role_that_is_not_due_do_not_outlive_the_step(tmp_path: P
 def test_every_row_is_seen_once_an_epoch(tmp_path: Path) -> None:
     rig = Rig(tmp_path, accumulation=3)
     rig.trainer.train_step(1)
-    assert sorted(number for batch in rig.adapter.seen for number in batch) == [0, 1, 2, 3, 4, 5]
+    assert sorted(number for batch in rig.batches.seen for number in batch) == [0, 1, 2, 3, 4, 5]
 
 
 def test_figures_are_means_over_the_interval(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ FACTS = ModelFacts(
     text_width=5,
     text_length=16,
     patch=(1, 2, 2),
-    max_positions=8,
+    max_positions=(8, 8, 8),
 )
 
 

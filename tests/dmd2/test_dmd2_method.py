@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from distill_core import flow
 from distill_core.plugins.registry import Registry
 from distill_core.plugins.specs import MethodSpec
-from distill_core.protocols import Batch, ValidationRequest
-from distill_core.testing.contracts import LATENT_SHAPE, check_method, gradients, toy_batch, toy_draw, toy_roles
+from distill_core.protocols import Ask, Batch, Condition, Prediction, ValidationRequest
+from distill_core.testing.contracts import FAMILY, LATENT_SHAPE, check_method, gradients, toy_batch, toy_draw, toy_roles
 from distill_core.testing.toy import ToyAdapter, ToyText
 from distill_core.training.draws import KeyedDraw
+from distill_core.training.roles import RoleHandle
 from distill_method_dmd2.config import Dmd2Options
 from distill_method_dmd2.losses import dmd_gradient, guided
 from distill_method_dmd2.method import Dmd2
 from distill_method_dmd2.plugin import demands, distill_register_methods
-from distill_method_dmd2.rollout import ode_move, simulate, student_sample
+from distill_method_dmd2.rollout import simulate, student_sample
 
 
 def spec() -> MethodSpec:
@@ -62,13 +65,13 @@ class CountingStudent:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: Counter[tuple[int, bool]] = Counter()
-        original = ToyAdapter.predict_x0
+        original = ToyAdapter.predict
 
-        def counted(adapter: ToyAdapter, modules: dict[str, torch.nn.Module], *args: Tensor, **kwargs: str) -> Tensor:
+        def counted(adapter: ToyAdapter, modules: dict[str, torch.nn.Module], *args: Any) -> Prediction:
             self.calls[id(modules["denoiser"]), torch.is_grad_enabled()] += 1
-            return original(adapter, modules, *args, **kwargs)  # type: ignore[arg-type]
+            return original(adapter, modules, *args)
 
-        monkeypatch.setattr(ToyAdapter, "predict_x0", counted)
+        monkeypatch.setattr(ToyAdapter, "predict", counted)
 
 
 @pytest.mark.parametrize("step", range(1, 9))
@@ -140,10 +143,10 @@ def test_both_losses_by_hand_at_one_step(critic_loss: str) -> None:
     t = score_timestep(inner)
     s = (t / 1000).float().view(-1, 1, 1, 1, 1)
     with torch.no_grad():
-        x = start - velocity(roles["student"], start, full, batch.text)
+        x = start - velocity(roles["student"], start, full, batch.conditions[FAMILY])
         noisy = (1 - s) * x + s * score
-        fake = noisy - s * velocity(roles["critic"], noisy, t, batch.text)
-        cond = noisy - s * velocity(roles["teacher"], noisy, t, batch.text)
+        fake = noisy - s * velocity(roles["critic"], noisy, t, batch.conditions[FAMILY])
+        cond = noisy - s * velocity(roles["teacher"], noisy, t, batch.conditions[FAMILY])
         uncond = noisy - s * velocity(roles["teacher"], noisy, t, ToyText(torch.zeros(3, 4)))
         real = uncond + 3.0 * (cond - uncond)
         norm = torch.stack([(x[i] - real[i]).abs().mean() for i in range(3)]).view(-1, 1, 1, 1, 1)
@@ -155,7 +158,7 @@ def test_both_losses_by_hand_at_one_step(critic_loss: str) -> None:
     s = (t / 1000).float().view(-1, 1, 1, 1, 1)
     with torch.no_grad():
         noisy = (1 - s) * x + s * noise
-        v = velocity(roles["critic"], noisy, t, batch.text)
+        v = velocity(roles["critic"], noisy, t, batch.conditions[FAMILY])
     error = v - (noise - x) if critic_loss == "velocity" else noisy - s * v - x
     assert losses["critic_loss"] == pytest.approx((error**2).mean().item(), rel=1e-5)
 
@@ -170,22 +173,22 @@ def test_data_latent_noises_each_sample_to_a_step_of_its_own() -> None:
     assert sample.next_B.tolist() == [after[step] for step in t.tolist()]
     s = (t / 1000).float().view(-1, 1, 1, 1, 1)
     noisy = (1 - s) * batch.latents + s * draw.normal("start", LATENT_SHAPE)
-    torch.testing.assert_close(sample.x_BTCHW, noisy - s * velocity(roles["student"], noisy, t, batch.text))
+    torch.testing.assert_close(
+        sample.x_BTCHW, noisy - s * velocity(roles["student"], noisy, t, batch.conditions[FAMILY])
+    )
 
 
 def test_the_students_attention_is_asked_for_at_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: Counter[tuple[str, str]] = Counter()
     roles = toy_roles(spec())
     names = {id(role.modules["denoiser"]): name for name, role in roles.items()}
-    original = ToyAdapter.predict_velocity
+    original = ToyAdapter.predict
 
-    def watched(
-        adapter: ToyAdapter, modules: dict[str, torch.nn.Module], *args: Tensor, attn_kind: str, sparsity: float
-    ) -> Tensor:
-        asked[names[id(modules["denoiser"])], attn_kind] += 1
-        return original(adapter, modules, *args, attn_kind=attn_kind, sparsity=sparsity)  # type: ignore[arg-type]
+    def watched(adapter: ToyAdapter, modules: dict[str, torch.nn.Module], *args: Any) -> Prediction:
+        asked[names[id(modules["denoiser"])], args[-1].attn_kind] += 1
+        return original(adapter, modules, *args)
 
-    monkeypatch.setattr(ToyAdapter, "predict_velocity", watched)
+    monkeypatch.setattr(ToyAdapter, "predict", watched)
     method = Dmd2(roles, Dmd2Options(generator_update_interval=1, attn_kind="vsa"))
     for step in range(1, 6):
         list(method.losses(toy_batch(), toy_draw(step)))
@@ -194,16 +197,16 @@ def test_the_students_attention_is_asked_for_at_every_call(monkeypatch: pytest.M
     assert asked["student", "vsa"] > 5, "the rollout's own steps are among them"
 
 
-def velocity(role: object, x: Tensor, t: Tensor, text: object) -> Tensor:
-    """The toy denoiser, called past role and adapter."""
-    return role.modules["denoiser"](x, t / 1000, text.mean_BD)  # type: ignore[attr-defined, no-any-return]
+def velocity(role: RoleHandle, x: Tensor, t: Tensor, text: Condition) -> Tensor:
+    """The toy denoiser, called past the role."""
+    return role.adapter.predict(role.modules, x, t, text, Ask()).velocity
 
 
 def test_ode_move_keeps_the_implied_noise() -> None:
     x0, noise = torch.tensor(2.0), torch.tensor(-1.0)
     here, there = torch.tensor([800.0], dtype=torch.float64), torch.tensor([300.0], dtype=torch.float64)
     x = (0.2 * x0 + 0.8 * noise).view(1, 1, 1, 1, 1)
-    moved = ode_move(x, x0.view(1, 1, 1, 1, 1), here, there)
+    moved = flow.move(x, x0.view(1, 1, 1, 1, 1), here, there)
     assert moved.item() == pytest.approx(0.7 * 2.0 + 0.3 * -1.0)
 
 
@@ -213,7 +216,7 @@ def test_sde_and_ode_rollouts_end_where_the_definitions_say() -> None:
     full = torch.full((3,), 1000.0, dtype=torch.float64)
     start = draw.normal("start", LATENT_SHAPE)
     with torch.no_grad():
-        x0 = start - velocity(student, start, full, batch.text)
+        x0 = start - velocity(student, start, full, batch.conditions[FAMILY])
     sde = simulate(student, batch, draw, (1000.0, 500.0), move="sde", attn_kind="dense")
     ode = simulate(student, batch, draw, (1000.0, 500.0), move="ode", attn_kind="dense")
     torch.testing.assert_close(sde, 0.5 * x0 + 0.5 * draw.normal("renoise/0", LATENT_SHAPE))

@@ -24,7 +24,7 @@ class LinearTeacher:
     def predict_x0(self, noisy_BTCHW: Tensor, timestep_B: Tensor, text: str, **_: object) -> Tensor:
         return noisy_BTCHW * (0.5 if text == "caption" else 0.25)
 
-    def negative_text(self, size: int) -> str:
+    def unconditional(self, condition: str) -> str:
         return "negative"
 
 

@@ -28,7 +28,7 @@ def scored(step: int, flow_shift: float = 1.0, **changes: object) -> list[Tensor
     adapter.options = adapter.options.model_copy(update={"flow_shift": flow_shift})
     asked: list[Tensor] = []
     denoiser = roles["critic"].modules["denoiser"]
-    denoiser.register_forward_pre_hook(lambda module, inputs: asked.append(inputs[1].double() * 1000.0))
+    denoiser.register_forward_pre_hook(lambda module, inputs: asked.append(inputs[2][:, 0].double() * 1000.0))
     options = {
         "dmd_denoising_steps": STEPS,
         "generator_update_interval": 1,

@@ -7,7 +7,8 @@ import torch
 
 from distill_core.plugins.registry import Registry
 from distill_core.plugins.specs import MethodSpec
-from distill_core.testing.contracts import check_method, toy_batch, toy_draw, toy_roles
+from distill_core.protocols import Ask
+from distill_core.testing.contracts import FAMILY, check_method, toy_batch, toy_draw, toy_roles
 from distill_core.testing.toy import ToyAdapter, ToyText
 from distill_method_finetune.config import FinetuneOptions
 from distill_method_finetune.method import Finetune
@@ -52,21 +53,21 @@ def test_loss_by_hand_through_the_whole_step(loss_kind: str, scheme: str) -> Non
     sigma = (3 * u / (1 + 2 * u)).view(-1, 1, 1, 1, 1).float()
     noise = draw.normal_like("noise", batch.latents)
     noisy = (1 - sigma) * batch.latents + sigma * noise
-    assert isinstance(batch.text, ToyText)
-    v = roles["student"].modules["denoiser"](noisy, sigma.flatten(), batch.text.mean_BD)
+    student, t_B = roles["student"], 1000.0 * (3 * u / (1 + 2 * u))
+    v = student.adapter.predict(student.modules, noisy, t_B, batch.conditions[FAMILY], Ask()).velocity
     error = v - (noise - batch.latents) if loss_kind == "velocity" else noisy - sigma * v - batch.latents
     assert loss.value.item() == pytest.approx((error**2).mean().item(), rel=1e-5)
 
 
 def test_caption_dropout_empties_the_drawn_captions(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[torch.Tensor] = []
-    original = ToyAdapter.drop_captions
+    original = ToyAdapter.drop_condition
 
     def watched(adapter: ToyAdapter, text: ToyText, dropped_B: torch.Tensor) -> ToyText:
         seen.append(dropped_B)
         return original(adapter, text, dropped_B)
 
-    monkeypatch.setattr(ToyAdapter, "drop_captions", watched)
+    monkeypatch.setattr(ToyAdapter, "drop_condition", watched)
     method = Finetune(toy_roles(spec()), FinetuneOptions(caption_dropout=0.25))
     for step in range(1, 201):
         list(method.losses(toy_batch(5), toy_draw(step, 5)))

@@ -13,7 +13,7 @@ from distill_core.plugins.discovery import discover
 from distill_core.plugins.index import PluginIndex, PluginRow
 
 
-def method_plugin(*names: str, extra: str = "", api: str = "PLUGIN_API = 1") -> str:
+def method_plugin(*names: str, extra: str = "", api: str = "PLUGIN_API = 2") -> str:
     """The source of a plugin module that adds one method per name. ``extra`` is indented into the hook, after the adding."""
     adding = "\n".join(
         f'    registry.add(MethodSpec("{name}", "the method {name}", Options, "no.such:Target", roles={{}}))'

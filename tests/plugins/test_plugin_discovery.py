@@ -118,14 +118,14 @@ def test_a_hook_without_its_marker_fails_the_plugin(plugin_site: PluginSite) -> 
 
 
 def test_a_plugin_that_adds_nothing_fails(plugin_site: PluginSite) -> None:
-    assert faulty(plugin_site, "PLUGIN_API = 1") == (
+    assert faulty(plugin_site, "PLUGIN_API = 2") == (
         "failed",
         "its hooks add no model, no method, no metric and no importer",
     )
 
 
 def test_a_class_in_place_of_a_module_fails_the_plugin(plugin_site: PluginSite) -> None:
-    status = faulty(plugin_site, "class Plugin:\n    PLUGIN_API = 1", value="distill_method_bad:Plugin")
+    status = faulty(plugin_site, "class Plugin:\n    PLUGIN_API = 2", value="distill_method_bad:Plugin")
     assert status == ("failed", "its entry point must name a module; 'distill_method_bad:Plugin' is a type")
 
 
@@ -135,7 +135,7 @@ def test_an_entry_point_that_is_no_name_fails_the_plugin(plugin_site: PluginSite
 
 
 def test_a_plugin_without_an_api_number_is_incompatible(plugin_site: PluginSite) -> None:
-    status = ("incompatible", "distill_method_bad does not say PLUGIN_API = 1")
+    status = ("incompatible", "distill_method_bad does not say PLUGIN_API = 2")
     assert faulty(plugin_site, method_plugin("bad", api="")) == status
 
 

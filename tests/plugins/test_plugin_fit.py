@@ -32,16 +32,16 @@ def method(options: type[Options] = TurboOptions, **roles: set[str]) -> MethodSp
 
 
 def test_a_model_that_offers_every_operation_works() -> None:
-    answer = fit(method(pupil={"predict_x0"}), model("ltx", {"predict_x0", "add_noise"}))
+    answer = fit(method(pupil={"predict"}), model("ltx", {"predict", "flow_shift"}))
     assert answer.works
     assert answer.verdict == "ok"
 
 
 def test_each_role_says_what_it_misses() -> None:
-    answer = fit(method(pupil={"predict_x0", "add_noise"}, judge={"negative_text"}), model("ltx", {"predict_x0"}))
+    answer = fit(method(pupil={"predict", "flow_shift"}, judge={"unconditional"}), model("ltx", {"predict"}))
     assert not answer.works
     assert answer.verdict == (
-        "no: pupil needs add_noise, which ltx does not offer; judge needs negative_text, which ltx does not offer"
+        "no: pupil needs flow_shift, which ltx does not offer; judge needs unconditional, which ltx does not offer"
     )
 
 
@@ -53,7 +53,7 @@ def test_attention_that_a_model_has_not_is_a_reason() -> None:
 def test_options_without_defaults_leave_the_attention_open() -> None:
     answer = fit(method(OpenOptions), model("ltx", set()))
     assert answer.works
-    assert answer.verdict == "ok (its attention depends on options that have no default)"
+    assert answer.verdict == "ok (what it asks depends on options that have no default)"
 
 
 def test_demands_that_raise_are_a_reason_and_no_crash() -> None:

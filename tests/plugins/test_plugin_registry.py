@@ -11,9 +11,9 @@ from pydantic import BaseModel
 from distill_core.plugins import MethodSpec, ModelSpec, Options, RoleNeed
 from distill_core.plugins.registry import Registry
 
-MODEL = ModelSpec("ltx", "a model", Options, "ltx.folder:inspect", "ltx.model:Ltx", frozenset({"predict_x0"}))
+MODEL = ModelSpec("ltx", "a model", Options, "ltx.folder:inspect", "ltx.model:Ltx", frozenset({"predict"}))
 METHOD = MethodSpec(
-    "turbo", "a method", Options, "turbo.method:Turbo", {"pupil": RoleNeed(True, frozenset({"add_noise"}))}
+    "turbo", "a method", Options, "turbo.method:Turbo", {"pupil": RoleNeed(True, frozenset({"flow_shift"}))}
 )
 
 
@@ -46,8 +46,8 @@ class Loose(BaseModel):
         ({"options": "turbo.config:Options"}, "must be a subclass of plugins.Options"),
         ({"build": "turbo.method.Turbo"}, "build must be 'module:Name'"),
         ({"build": "turbo.method:"}, "build must be 'module:Name'"),
-        ({"roles": {"pupil": RoleNeed(True, frozenset({"predict_xo"}))}}, "did you mean 'predict_x0'"),
-        ({"roles": {"pupil": RoleNeed(True, frozenset({"fly"}))}}, "the operations are prepare_batch, add_noise"),
+        ({"roles": {"pupil": RoleNeed(True, frozenset({"predictt"}))}}, "did you mean 'predict'"),
+        ({"roles": {"pupil": RoleNeed(True, frozenset({"fly"}))}}, "the operations are predict, frame_timesteps"),
     ],
 )
 def test_a_faulty_method_is_refused(change: dict[str, Any], message: str) -> None:
@@ -61,7 +61,7 @@ def test_a_faulty_method_is_refused(change: dict[str, Any], message: str) -> Non
     ("change", "message"),
     [
         ({"inspect": "inspect"}, "inspect must be 'module:Name'"),
-        ({"operations": frozenset({"predict_xo"})}, "did you mean 'predict_x0'"),
+        ({"operations": frozenset({"predictt"})}, "did you mean 'predict'"),
     ],
 )
 def test_a_faulty_model_is_refused(change: dict[str, Any], message: str) -> None:

@@ -13,7 +13,7 @@ from distill_core.cli import main
 MODEL_AND_METHOD = """\
 from distill_core.plugins import Demands, MethodSpec, ModelSpec, Options, RoleNeed, hookimpl
 
-PLUGIN_API = 1
+PLUGIN_API = 2
 
 class TurboOptions(Options):
     steps: int = 4
@@ -22,13 +22,13 @@ class TurboOptions(Options):
 @hookimpl
 def distill_register_models(registry):
     registry.add(ModelSpec("ltx", "a model", Options, "acme_pack:inspect", "acme_pack:Model",
-        frozenset({"predict_x0"}), latent_spaces=("ltx-128",)))
+        frozenset({"predict"}), latent_spaces=("ltx-128",)))
 
 @hookimpl
 def distill_register_methods(registry):
     registry.add(MethodSpec("turbo", "a method", TurboOptions, "acme_pack:Turbo",
-        {"pupil": RoleNeed(True, frozenset({"predict_x0", "add_noise"})),
-         "judge": RoleNeed(False, frozenset({"predict_x0"}), optional=True)}))
+        {"pupil": RoleNeed(True, frozenset({"predict", "flow_shift"})),
+         "judge": RoleNeed(False, frozenset({"predict"}), optional=True)}))
 
 def inspect(path): ...
 class Model: ...
@@ -131,8 +131,8 @@ def test_show_of_a_method_has_its_roles_and_options(plugin_site: PluginSite, dis
     assert "package      acme-pack 1.0" in out
     assert "summary      a method" in out
     lines = [" ".join(line.split()) for line in out.splitlines()]
-    assert "pupil true required add_noise, predict_x0" in lines
-    assert "judge false optional predict_x0" in lines
+    assert "pupil true required flow_shift, predict" in lines
+    assert "judge false optional predict" in lines
     assert "method_config" in lines
     assert "steps int 4 How many steps." in lines
 
@@ -141,7 +141,7 @@ def test_show_of_a_model_has_its_operations_and_spaces(plugin_site: PluginSite, 
     plugin_site.add("acme-pack", MODEL_AND_METHOD)
     _, out, _ = distill("plugins", "show", "ltx")
     lines = [" ".join(line.split()) for line in out.splitlines()]
-    assert "operations predict_x0" in lines
+    assert "operations predict" in lines
     assert "attention dense" in lines
     assert "latent spaces ltx-128" in lines
     assert lines[-2:] == ["pipeline_config", "none"]
@@ -150,7 +150,7 @@ def test_show_of_a_model_has_its_operations_and_spaces(plugin_site: PluginSite, 
 def test_show_as_json_and_as_json_schema(plugin_site: PluginSite, distill: Command) -> None:
     plugin_site.add("acme-pack", MODEL_AND_METHOD)
     (card,) = json.loads(distill("plugins", "show", "turbo", "--json")[1])
-    assert card["roles"]["judge"] == {"trainable": False, "optional": True, "operations": ["predict_x0"]}
+    assert card["roles"]["judge"] == {"trainable": False, "optional": True, "operations": ["predict"]}
     assert card["options"] == [{"name": "steps", "type": "int", "default": "4", "meaning": "How many steps."}]
     schema = json.loads(distill("plugins", "show", "turbo", "--json-schema")[1])
     assert schema["additionalProperties"] is False
@@ -283,7 +283,7 @@ def test_matrix_says_what_works_and_why_not(
     assert status == 0
     assert lines == [
         "METHOD MODEL WORKS",
-        "turbo ltx no: pupil needs add_noise, which ltx does not offer",
+        "turbo ltx no: pupil needs flow_shift, which ltx does not offer",
         "",
         "LATENT SPACE MODELS",
         "ltx-128 ltx",

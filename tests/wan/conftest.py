@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
-from distill_core.protocols import ModelRequest
+from distill_core.protocols import ModelRequest, Prompt
 from distill_core.training.roles import RoleHandle
+from distill_model_wan.adapter import WanAdapter
 from distill_model_wan.config import WanOptions
 from distill_model_wan.folder import WanFolder, inspect
 from distill_model_wan.model import WanModel
 from distill_model_wan.testing import Variant, make_tiny_pipeline
+from distill_model_wan.text import WanText
 
 CPU = torch.device("cpu")
 MakeModel = Callable[..., WanModel]
 MakeRole = Callable[..., RoleHandle]
+
+
+def encoded(adapter: WanAdapter, captions: Sequence[str]) -> WanText:
+    """Captions through the text encoder, as one batch."""
+    return adapter.encode_condition([Prompt(caption) for caption in captions])
 
 
 @pytest.fixture(scope="session")

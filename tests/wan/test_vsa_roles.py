@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.wan.conftest import MakeModel, MakeRole
+from tests.wan.conftest import MakeModel, MakeRole, encoded
 from torch import Tensor
 
 from distill_core.errors import ModelFolderError
-from distill_core.protocols import ModelRequest, ValidationRequest
+from distill_core.protocols import Ask, ModelRequest, ValidationRequest
 from distill_core.training.roles import RoleHandle
 from distill_model_wan.config import WanOptions
 from distill_model_wan.folder import WanFolder, inspect
@@ -52,14 +52,14 @@ def test_a_fresh_sparse_role_that_leaves_nothing_out_predicts_what_a_dense_one_d
     make_model: MakeModel, make_role: MakeRole, noise: Draw
 ) -> None:
     model = make_model()
-    text = model.adapter.encode_text(["a cat"])
+    text = encoded(model.adapter, ["a cat"])
     dense = make_role(model).predict_velocity(noise(1, *SHAPE), at(700.0), text)
     role = make_role(model, attention=VSA)
     for kind in ("vsa", "dense"):
         torch.testing.assert_close(
-            role.predict_velocity(noise(1, *SHAPE), at(700.0), text, attn_kind=kind), dense, atol=1e-6, rtol=0
+            role.predict_velocity(noise(1, *SHAPE), at(700.0), text, Ask(kind)), dense, atol=1e-6, rtol=0
         )
-    sparse = role.predict_velocity(noise(1, *SHAPE), at(700.0), text, attn_kind="vsa", sparsity=0.8)
+    sparse = role.predict_velocity(noise(1, *SHAPE), at(700.0), text, Ask("vsa", 0.8))
     assert (sparse - dense).abs().max() > 1e-4
 
 
@@ -69,12 +69,12 @@ def test_both_experts_attend_sparsely_each_with_gates_of_its_own(
     model = make_model("a14b")
     role = make_role(model, "a14b", attention=VSA)
     open_gates(role)
-    text = model.adapter.encode_text(["a cat", "a dog"])
+    text = encoded(model.adapter, ["a cat", "a dog"])
     x, t = noise(2, *SHAPE), torch.cat([at(950.0), at(100.0)])
-    together = role.predict_velocity(x, t, text, attn_kind="vsa", sparsity=0.7)
+    together = role.predict_velocity(x, t, text, Ask("vsa", 0.7))
     for index in range(2):
-        own = model.adapter.encode_text([("a cat", "a dog")[index]])
-        alone = role.predict_velocity(x[index : index + 1], t[index : index + 1], own, attn_kind="vsa", sparsity=0.7)
+        own = encoded(model.adapter, [("a cat", "a dog")[index]])
+        alone = role.predict_velocity(x[index : index + 1], t[index : index + 1], own, Ask("vsa", 0.7))
         torch.testing.assert_close(together[index : index + 1], alone, atol=1e-5, rtol=0)
 
 
@@ -86,9 +86,9 @@ def test_in_bf16_the_prediction_is_that_of_fp32_to_the_precision_of_bf16(
         model = make_model(dtype=dtype)
         role = make_role(model, attention=VSA)
         open_gates(role)
-        text = model.adapter.encode_text(["a cat"])
+        text = encoded(model.adapter, ["a cat"])
         # Nothing is left out, for a near tie that rounds the other way would select another cube.
-        found.append(role.predict_velocity(noise(1, *SHAPE), at(700.0), text, attn_kind="vsa"))
+        found.append(role.predict_velocity(noise(1, *SHAPE), at(700.0), text, Ask("vsa")))
     assert found[1].dtype == torch.float32
     torch.testing.assert_close(found[1], found[0], atol=0.05, rtol=0.02)
 
@@ -98,8 +98,8 @@ def test_the_gates_learn_from_the_first_step_and_every_other_weight_too(
 ) -> None:
     model = make_model()
     role = make_role(model, attention=VSA)
-    text = model.adapter.encode_text(["a cat"])
-    role.predict_velocity(noise(1, *SHAPE), at(700.0), text, attn_kind="vsa", sparsity=0.5).square().sum().backward()
+    text = encoded(model.adapter, ["a cat"])
+    role.predict_velocity(noise(1, *SHAPE), at(700.0), text, Ask("vsa", 0.5)).square().sum().backward()
     assert len(gates_of(role)) == 4
     assert all(p.grad is not None and p.grad.any() for p in role.trained_parameters().values())
 
@@ -108,16 +108,16 @@ def test_a_repetition_in_backward_has_the_sparsity_of_its_own_call(
     make_model: MakeModel, make_role: MakeRole, noise: Draw
 ) -> None:
     model = make_model()
-    text = model.adapter.encode_text(["a cat"])
+    text = encoded(model.adapter, ["a cat"])
 
     def gradients(role: RoleHandle, *, disturbed: bool) -> list[Tensor]:
         open_gates(role)
         role.sparsity = 0.6
-        velocity = role.predict_velocity(noise(1, *SHAPE), at(700.0), text, attn_kind="vsa")
+        velocity = role.predict_velocity(noise(1, *SHAPE), at(700.0), text, Ask("vsa"))
         if disturbed:  # what another step, another role and a validation do before the backward pass
             role.sparsity = 0.1
             role.predict_velocity(noise(1, *SHAPE, seed=1), at(20.0), text)
-            role.predict_velocity(noise(1, 4, 16, 8, 8), at(20.0), text, attn_kind="vsa", sparsity=0.9)
+            role.predict_velocity(noise(1, 4, 16, 8, 8), at(20.0), text, Ask("vsa", 0.9))
         return list(torch.autograd.grad(velocity.square().sum(), list(role.trained_parameters().values())))
 
     plain = gradients(make_role(model, attention=VSA), disturbed=False)
@@ -130,11 +130,11 @@ def test_sparse_and_dense_roles_of_one_run_do_not_touch_each_other(
     make_model: MakeModel, make_role: MakeRole, noise: Draw
 ) -> None:
     model = make_model()
-    text = model.adapter.encode_text(["a cat"])
+    text = encoded(model.adapter, ["a cat"])
     teacher, student = make_role(model, trainable=False), make_role(model, attention=VSA)
     before = teacher.predict_x0(noise(1, *SHAPE), at(500.0), text)
     student.sparsity = 0.9
-    student.predict_x0(noise(1, *SHAPE), at(500.0), text, attn_kind="vsa")
+    student.predict_x0(noise(1, *SHAPE), at(500.0), text, Ask("vsa"))
     assert torch.equal(teacher.predict_x0(noise(1, *SHAPE), at(500.0), text), before)
     assert not gates_of(teacher)
 
@@ -202,11 +202,8 @@ def test_an_export_carries_gates_sparsity_and_cube_and_says_what_diffusers_does(
     assert facts.sampling is not None
     assert (facts.sampling.attn_kind, facts.sampling.sparsity) == ("vsa", 0.7)
     again = load(output, VSA, [])
-    text = model.adapter.encode_text(["a cat"])
-    one, other = (
-        each.predict_velocity(noise(1, *SHAPE), at(700.0), text, attn_kind="vsa", sparsity=0.7)
-        for each in (role, again)
-    )
+    text = encoded(model.adapter, ["a cat"])
+    one, other = (each.predict_velocity(noise(1, *SHAPE), at(700.0), text, Ask("vsa", 0.7)) for each in (role, again))
     assert torch.equal(one, other)
     card = (output / "README.md").read_text()
     assert "video sparse attention" in card

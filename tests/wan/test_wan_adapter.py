@@ -8,17 +8,18 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from tests.wan.conftest import CPU, encoded
 from torch import Tensor
 
-from distill_core import flow
 from distill_core.errors import ConfigError, DataError, ModelFolderError
-from distill_core.protocols import ModelRequest, Row
-from distill_core.protocols.adapter import OPERATIONS, Adapter
+from distill_core.protocols import Ask, Batch, ModelRequest, Row
+from distill_core.protocols.adapter import OPERATIONS, PARTS, Adapter
+from distill_core.training.batches import Batches
 from distill_core.training.roles import RoleHandle
 from distill_model_wan.folder import WanFolder
 from distill_model_wan.model import WanModel
+from distill_model_wan.plugin import OPERATIONS as DECLARED
 from distill_model_wan.testing import TEXT_WIDTH, Variant
-from distill_model_wan.text import WanText
 
 MakeModel = Callable[..., WanModel]
 MakeRole = Callable[..., RoleHandle]
@@ -34,21 +35,28 @@ def row(name: str, text: Tensor, latent: Tensor | None = None) -> Row:
     return Row(name, "a caption", text, latent)
 
 
-def test_it_offers_every_operation(make_model: MakeModel) -> None:
+def test_it_offers_every_operation_that_its_spec_declares(make_model: MakeModel) -> None:
     adapter: Adapter = make_model().adapter
-    for name, operation in OPERATIONS.items():
-        assert isinstance(adapter, operation), name
+    for name in DECLARED - {"predict", *PARTS}:
+        assert isinstance(adapter, OPERATIONS[name]), name
 
 
 # Batches
 
 
+@pytest.fixture
+def prepared(make_model: MakeModel, folders: dict[Variant, WanFolder]) -> Callable[..., Batch]:
+    """``prepared(rows, shape)``: rows as a batch of a run whose only family this is."""
+    batches = Batches({"wan": make_model().adapter}, folders["t2v"].latent_space, CPU)
+    return batches.prepare
+
+
 def test_latents_are_normalised_and_permuted(
-    make_model: MakeModel, folders: dict[Variant, WanFolder], noise: Draw
+    prepared: Callable[..., Batch], folders: dict[Variant, WanFolder], noise: Draw
 ) -> None:
     space = folders["t2v"].latent_space
     raw_CTHW = noise(16, 3, 4, 4)
-    batch = make_model().adapter.prepare_batch([row("a", noise(5, TEXT_WIDTH), raw_CTHW)], SHAPE)
+    batch = prepared([row("a", noise(5, TEXT_WIDTH), raw_CTHW)], SHAPE)
     assert batch.latents.shape == (1, *SHAPE)
     assert batch.latents.dtype == torch.float32
     for t, c, h, w in ((0, 0, 0, 0), (2, 7, 1, 3), (1, 15, 3, 2)):
@@ -56,15 +64,15 @@ def test_latents_are_normalised_and_permuted(
         assert batch.latents[0, t, c, h, w].item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_longer_latents_keep_their_first_frames(make_model: MakeModel, noise: Draw) -> None:
-    adapter, raw = make_model().adapter, noise(16, 5, 4, 4)
-    cut = adapter.prepare_batch([row("a", noise(5, TEXT_WIDTH), raw)], SHAPE).latents
-    whole = adapter.prepare_batch([row("a", noise(5, TEXT_WIDTH), raw)], (5, 16, 4, 4)).latents
+def test_longer_latents_keep_their_first_frames(prepared: Callable[..., Batch], noise: Draw) -> None:
+    raw = noise(16, 5, 4, 4)
+    cut = prepared([row("a", noise(5, TEXT_WIDTH), raw)], SHAPE).latents
+    whole = prepared([row("a", noise(5, TEXT_WIDTH), raw)], (5, 16, 4, 4)).latents
     assert cut.equal(whole[:, :3])
 
 
-def test_captions_alone_make_a_batch_without_latents(make_model: MakeModel, noise: Draw) -> None:
-    batch = make_model().adapter.prepare_batch([row("a", noise(5, TEXT_WIDTH)), row("b", noise(2, TEXT_WIDTH))], SHAPE)
+def test_captions_alone_make_a_batch_without_latents(prepared: Callable[..., Batch], noise: Draw) -> None:
+    batch = prepared([row("a", noise(5, TEXT_WIDTH)), row("b", noise(2, TEXT_WIDTH))], SHAPE)
     assert batch.clean_latents is None
     assert batch.latent_shape == SHAPE
     assert batch.size == 2
@@ -73,9 +81,7 @@ def test_captions_alone_make_a_batch_without_latents(make_model: MakeModel, nois
 def test_stored_padding_is_taken_off(make_model: MakeModel, noise: Draw) -> None:
     adapter, text = make_model().adapter, noise(5, TEXT_WIDTH)
     padded = torch.cat([text, torch.zeros(507, TEXT_WIDTH)])
-    bare, stored = (adapter.prepare_batch([row("a", each)], SHAPE).text for each in (text, padded))
-    assert isinstance(bare, WanText)
-    assert isinstance(stored, WanText)
+    bare, stored = (adapter.prepare_condition([row("a", each)]) for each in (text, padded))
     assert stored.embeds_BLD.equal(bare.embeds_BLD)
     assert stored.embeds_BLD.shape[1] == 8
 
@@ -99,14 +105,14 @@ def test_stored_padding_is_taken_off(make_model: MakeModel, noise: Draw) -> None
     ],
 )
 def test_rows_that_do_not_fit_are_refused(
-    make_model: MakeModel, noise: Draw, rows: list[tuple[int, int, tuple[int, ...] | None]], words: str
+    prepared: Callable[..., Batch], noise: Draw, rows: list[tuple[int, int, tuple[int, ...] | None]], words: str
 ) -> None:
     made = [
         row(str(index), noise(tokens, width), None if shape is None else noise(*shape))
         for index, (tokens, width, shape) in enumerate(rows)
     ]
     with pytest.raises(DataError, match=words):
-        make_model().adapter.prepare_batch(made, SHAPE)
+        prepared(made, SHAPE)
 
 
 # Conditions
@@ -114,19 +120,19 @@ def test_rows_that_do_not_fit_are_refused(
 
 def test_the_negative_prompt_is_encoded_once(make_model: MakeModel) -> None:
     adapter = make_model(negative_prompt="low quality").adapter
-    expected = adapter.encode_text(["low quality"])
+    expected = encoded(adapter, ["low quality"])
     with patch.object(adapter, "kept_texts", wraps=adapter.kept_texts) as encode:
-        assert len(adapter.negative_text(3)) == 3
-        assert len(adapter.negative_text(1)) == 1
+        assert len(adapter.unconditional(expected.repeated(3))) == 3
+        assert len(adapter.unconditional(expected)) == 1
     encode.assert_called_once_with(["low quality"])
-    assert adapter.negative_text(2).embeds_BLD[1].equal(expected.embeds_BLD[0])
+    assert adapter.unconditional(expected.repeated(2)).embeds_BLD[1].equal(expected.embeds_BLD[0])
 
 
 def test_dropped_captions_become_the_empty_one(make_model: MakeModel) -> None:
     adapter = make_model().adapter
-    text = adapter.encode_text(["a red square moves left", "a cat"])
-    dropped = adapter.drop_captions(text, torch.tensor([True, False]))
-    empty = adapter.encode_text([""])
+    text = encoded(adapter, ["a red square moves left", "a cat"])
+    dropped = adapter.drop_condition(text, torch.tensor([True, False]))
+    empty = encoded(adapter, [""])
     width = empty.embeds_BLD.shape[1]
     assert dropped.embeds_BLD[0, :width].equal(empty.embeds_BLD[0])
     assert dropped.embeds_BLD[0, width:].eq(0).all()
@@ -139,7 +145,7 @@ def test_dropped_captions_become_the_empty_one(make_model: MakeModel) -> None:
 def test_x0_follows_from_the_velocity(make_model: MakeModel, make_role: MakeRole, noise: Draw) -> None:
     model = make_model()
     role = make_role(model, trainable=False)
-    noisy, t_B, text = noise(2, *SHAPE), timesteps(900.0, 250.0), model.adapter.encode_text(["a cat", "a red square"])
+    noisy, t_B, text = noise(2, *SHAPE), timesteps(900.0, 250.0), encoded(model.adapter, ["a cat", "a red square"])
     velocity = role.predict_velocity(noisy, t_B, text)
     sigma = torch.tensor([0.9, 0.25]).view(2, 1, 1, 1, 1)
     assert velocity.dtype == torch.float32
@@ -150,7 +156,7 @@ def test_x0_follows_from_the_velocity(make_model: MakeModel, make_role: MakeRole
 def test_the_velocity_is_that_of_the_bare_transformer(make_model: MakeModel, make_role: MakeRole, noise: Draw) -> None:
     model = make_model(text_padding="full")
     role = make_role(model, trainable=False)
-    noisy, text = noise(1, *SHAPE), model.adapter.encode_text(["a cat"])
+    noisy, text = noise(1, *SHAPE), encoded(model.adapter, ["a cat"])
     with torch.no_grad():
         expected = role.modules["transformer"](
             noisy.transpose(1, 2), torch.tensor([900.0]), text.embeds_BLD, return_dict=False
@@ -161,7 +167,7 @@ def test_the_velocity_is_that_of_the_bare_transformer(make_model: MakeModel, mak
 def test_caption_and_timestep_both_matter(make_model: MakeModel, make_role: MakeRole, noise: Draw) -> None:
     model = make_model()
     role = make_role(model, trainable=False)
-    noisy, cat, square = noise(1, *SHAPE), *(model.adapter.encode_text([text]) for text in ("a cat", "a red square"))
+    noisy, cat, square = noise(1, *SHAPE), *(encoded(model.adapter, [text]) for text in ("a cat", "a red square"))
     base = role.predict_velocity(noisy, timesteps(900.0), cat)
     assert (role.predict_velocity(noisy, timesteps(900.0), square) - base).abs().max() > 1e-4
     assert (role.predict_velocity(noisy, timesteps(100.0), cat) - base).abs().max() > 1e-4
@@ -176,10 +182,10 @@ def test_mixed_timesteps_equal_one_by_one(
     noisy = noise(4, 3, folders[variant].latent_space.channels, 4, 4)
     t_B = timesteps(400.0, 999.0, 875.0, 20.0)
     captions = ["a cat", "a red square moves left", "", "a blue triangle moves up"]
-    together = role.predict_velocity(noisy, t_B, model.adapter.encode_text(captions))
+    together = role.predict_velocity(noisy, t_B, encoded(model.adapter, captions))
     for index, caption in enumerate(captions):
         one = slice(index, index + 1)
-        alone = role.predict_velocity(noisy[one], t_B[one], model.adapter.encode_text([caption]))
+        alone = role.predict_velocity(noisy[one], t_B[one], encoded(model.adapter, [caption]))
         torch.testing.assert_close(together[one], alone, rtol=0, atol=2e-6)
 
 
@@ -189,7 +195,7 @@ def test_each_expert_takes_its_own_timesteps(make_model: MakeModel, make_role: M
     calls: dict[str, list[list[float]]] = {name: [] for name in role.modules}
     for name, module in role.modules.items():
         module.register_forward_pre_hook(lambda _, inputs, name=name: calls[name].append(inputs[1].tolist()))
-    text = model.adapter.encode_text(["a cat"]).repeated(4)
+    text = encoded(model.adapter, ["a cat"]).repeated(4)
     role.predict_velocity(noise(4, *SHAPE), timesteps(874.999, 875.0, 1000.0, 0.0), text)
     assert calls["transformer"] == [[875.0, 1000.0]]
     assert calls["transformer_2"] == [[pytest.approx(874.999), 0.0]]
@@ -201,7 +207,7 @@ def test_each_expert_takes_its_own_timesteps(make_model: MakeModel, make_role: M
 def test_a_role_without_experts_meets_one_with_them(make_model: MakeModel, make_role: MakeRole, noise: Draw) -> None:
     model = make_model("t2v")
     dense, experts = make_role(model, "t2v", trainable=False), make_role(model, "a14b", trainable=False)
-    text = model.adapter.encode_text(["a cat"])
+    text = encoded(model.adapter, ["a cat"])
     for role in (dense, experts):
         assert role.predict_velocity(noise(1, *SHAPE), timesteps(500.0), text).shape == (1, *SHAPE)
 
@@ -210,7 +216,7 @@ def test_a_timestep_per_sample_is_a_timestep_per_token(make_model: MakeModel, ma
     """WanPipeline gives TI2V one timestep per token, all the same; one per sample is the same number."""
     model = make_model("ti2v", text_padding="full")
     role = make_role(model, "ti2v", trainable=False)
-    noisy, text = noise(1, 3, 48, 4, 4), model.adapter.encode_text(["a cat"])
+    noisy, text = noise(1, 3, 48, 4, 4), encoded(model.adapter, ["a cat"])
     with torch.no_grad():
         per_token = role.modules["transformer"](
             noisy.transpose(1, 2), torch.full((1, 3 * 2 * 2), 700.0), text.embeds_BLD, return_dict=False
@@ -225,18 +231,16 @@ def test_sparse_attention_is_refused_not_dropped(make_model: MakeModel, make_rol
     with pytest.raises(
         ConfigError, match=r"attn_kind: is 'vsa', and this role was loaded for dense attention; set attn_kind: dense"
     ):
-        role.predict_x0(noise(1, *SHAPE), timesteps(500.0), model.adapter.encode_text(["a cat"]), attn_kind="vsa")
+        role.predict_x0(noise(1, *SHAPE), timesteps(500.0), encoded(model.adapter, ["a cat"]), Ask("vsa"))
 
 
 def test_the_flow_shift_is_the_runs(make_model: MakeModel) -> None:
-    assert make_model().adapter.shift_timestep(timesteps(500.0)).tolist() == [750.0]
-    assert make_model(flow_shift=1.0).adapter.shift_timestep(timesteps(500.0)).tolist() == [500.0]
+    assert make_model().adapter.flow_shift(SHAPE) == 3.0
+    assert make_model(flow_shift=1.0).adapter.flow_shift(SHAPE) == 1.0
 
 
-def test_add_noise_is_the_flows(make_model: MakeModel, noise: Draw) -> None:
-    clean, drawn = noise(2, *SHAPE), noise(2, *SHAPE, seed=1)
-    t_B = timesteps(0.0, 640.0)
-    assert make_model().adapter.add_noise(clean, drawn, t_B).equal(flow.add_noise(clean, drawn, t_B))
+def test_a_role_shifts_by_it(make_model: MakeModel, make_role: MakeRole) -> None:
+    assert make_role(make_model()).shift_timestep(timesteps(500.0)).tolist() == [750.0]
 
 
 def test_a_role_trained_with_another_text_length_is_refused(

@@ -42,7 +42,7 @@ def test_facts_of_a_plain_wan(folders: dict[Variant, WanFolder], pipelines: dict
         4,
         8,
     )
-    assert (facts.text_width, facts.text_length, facts.patch, facts.max_positions) == (32, 512, (1, 2, 2), 32)
+    assert (facts.text_width, facts.text_length, facts.patch, facts.max_positions) == (32, 512, (1, 2, 2), (32, 32, 32))
     assert facts.flow_shift == 3.0
     assert facts.experts == ("transformer",)
     assert facts.boundary_ratio is None

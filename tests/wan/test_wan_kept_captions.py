@@ -7,6 +7,7 @@ from collections.abc import Callable
 from unittest.mock import patch
 
 import torch
+from tests.wan.conftest import encoded
 
 from distill_core.protocols import ValidationRequest
 from distill_core.training.roles import RoleHandle
@@ -26,11 +27,13 @@ def test_a_runs_validations_encode_its_prompts_once_and_keep_no_text_encoder(
     request = ValidationRequest(
         "student", "sde", timesteps=(1000.0,), guidance_scale=3.0, seeds=(0,), prompts=("a cat", "a red square")
     )
+    two = encoded(model.adapter, ["a cat", "a dog"])
+    model.captions.release()
     weights = weakref.ref(model.captions.encoder.shared.weight)
     with patch.object(CaptionEncoder, "__call__", autospec=True, side_effect=CaptionEncoder.__call__) as encode:
         for _ in range(2):
             list(model.sampler.sample(role, request, SHAPE))
-            model.adapter.drop_captions(model.adapter.negative_text(2), torch.tensor([True, False]))
+            model.adapter.drop_condition(model.adapter.unconditional(two), torch.tensor([True, False]))
     assert [call.args[1] for call in encode.call_args_list] == ["low quality", "", "a cat", "a red square"]
     assert weights() is None
 
@@ -38,7 +41,7 @@ def test_a_runs_validations_encode_its_prompts_once_and_keep_no_text_encoder(
 def test_captions_of_data_leave_the_text_encoder_loaded(make_model: MakeModel) -> None:
     model = make_model()
     model.encode_caption(["a cat"])
-    model.adapter.encode_text(["a red square"])
+    encoded(model.adapter, ["a red square"])
     assert "encoder" in vars(model.captions)
 
 
@@ -46,6 +49,6 @@ def test_a_kept_caption_is_the_condition_that_encoding_it_gives(make_model: Make
     adapter = make_model().adapter
     for _ in range(2):
         (kept,) = adapter.kept_texts(["a cat"])
-        fresh = adapter.encode_text(["a cat"])
+        fresh = encoded(adapter, ["a cat"])
         assert kept.embeds_BLD.equal(fresh.embeds_BLD)
         assert kept.pad_bias_L is fresh.pad_bias_L

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from tests.wan.conftest import encoded
 from torch import Tensor
 
 from distill_core.errors import ConfigError
@@ -33,8 +34,8 @@ def test_bfloat16_forward_is_near_float32_and_returns_float32(
     exact = make_role(exact_model, trainable=False)
     role = make_role(model, trainable=False, weights_dtype=weights)
     noisy, t_B = noise(2, *SHAPE), timesteps(900.0, 300.0)
-    expected = exact.predict_velocity(noisy, t_B, exact_model.adapter.encode_text(["a cat", "a red square"]))
-    velocity = role.predict_velocity(noisy, t_B, model.adapter.encode_text(["a cat", "a red square"]))
+    expected = exact.predict_velocity(noisy, t_B, encoded(exact_model.adapter, ["a cat", "a red square"]))
+    velocity = role.predict_velocity(noisy, t_B, encoded(model.adapter, ["a cat", "a red square"]))
     assert velocity.dtype == torch.float32
     assert not velocity.equal(expected)
     torch.testing.assert_close(velocity, expected, rtol=0.05, atol=0.05)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.wan.conftest import encoded
 from torch import Tensor
 
 from distill_core.training.roles import RoleHandle
@@ -35,7 +36,7 @@ def test_a_forward_pass_in_bfloat16_warns_of_nothing(
     model = make_model(dtype=torch.bfloat16)
     role = make_role(model)
     t_B = torch.tensor([500.0], dtype=torch.float64)
-    role.predict_velocity(noise(1, 3, 16, 4, 4), t_B, model.adapter.encode_text(["a cat"])).sum().backward()
+    role.predict_velocity(noise(1, 3, 16, 4, 4), t_B, encoded(model.adapter, ["a cat"])).sum().backward()
 
 
 @pytest.mark.usefixtures("always")

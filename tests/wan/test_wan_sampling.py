@@ -9,6 +9,7 @@ from itertools import islice
 
 import pytest
 import torch
+from tests.wan.conftest import encoded
 from torch import Tensor, nn
 
 from distill_core.errors import DistillError
@@ -150,7 +151,7 @@ def test_guidance_follows_its_formula(make_model: MakeModel, make_role: MakeRole
     role = make_role(model, trainable=False)
     (first,) = draws(1)
     t_B = torch.tensor([1000.0], dtype=torch.float64)
-    cond, uncond = (role.predict_velocity(first, t_B, model.adapter.encode_text([p])) for p in ("a cat", "low quality"))
+    cond, uncond = (role.predict_velocity(first, t_B, encoded(model.adapter, [p])) for p in ("a cat", "low quality"))
     expected = model.adapter.decode_latents(first - (uncond + 3.0 * (cond - uncond)))[0]
     video = only(model.sampler.sample(role, replace(SDE, timesteps=(1000.0,), guidance_scale=3.0), SHAPE))
     assert (video.frames.int() - expected.int()).abs().max() <= 1

@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from tests.wan.conftest import CPU
 from torch import Tensor
 
 from distill_core.protocols import Row
+from distill_core.training.batches import Batches
 from distill_core.training.roles import RoleHandle
 from distill_model_wan.folder import WanFolder
 from distill_model_wan.model import WanModel
@@ -24,9 +26,9 @@ def loss_of(model: WanModel, role: RoleHandle, folder: WanFolder, noise: Draw) -
     """The flow-matching loss of two clips, one at a high and one at a low timestep."""
     channels = folder.latent_space.channels
     rows = [Row(str(n), "", noise(4 + n, TEXT_WIDTH, seed=n), noise(channels, 3, 4, 4, seed=9 + n)) for n in range(2)]
-    batch = model.adapter.prepare_batch(rows, (3, channels, 4, 4))
+    batch = Batches({"wan": model.adapter}, folder.latent_space, CPU).prepare(rows, (3, channels, 4, 4))
     drawn, t_B = noise(*batch.latents.shape, seed=5), torch.tensor([950.0, 300.0], dtype=torch.float64)
-    velocity = role.predict_velocity(role.add_noise(batch.latents, drawn, t_B), t_B, batch.text)
+    velocity = role.predict_velocity(role.add_noise(batch.latents, drawn, t_B), t_B, batch.conditions["wan"])
     return (velocity - (drawn - batch.latents)).square().mean()
 
 

@@ -26,8 +26,9 @@ LATENT_SHAPE = (4, 2, 4, 4)
 CPU = torch.device("cpu")
 
 
-def toy_roles(spec: MethodSpec, options: Options) -> dict[str, RoleHandle]:
-    """A toy role for each of the method's under these options, each with other weights."""
+def toy_roles(spec: MethodSpec, options: Options | None = None) -> dict[str, RoleHandle]:
+    """A toy role for each of the method's under these options, or its defaults, each with other weights."""
+    options = spec.options() if options is None else options
     needs = spec.needs(spec.demands(options))
     roles: dict[str, RoleHandle] = {}
     with TemporaryDirectory() as folder:

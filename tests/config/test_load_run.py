@@ -162,7 +162,6 @@ def test_an_unknown_key_is_answered_with_what_was_meant(
         ("training.max_train_steps=0", "small", {"max_train_steps": 1}),
         ("training=3", "small", {"max_train_steps": 1}),
         ("output_dir=3", "small", {"max_train_steps": 10}),
-        ("roles.student={trainable: true}", None, {"max_train_steps": 10}),
         ("roles.student={path: 3, weights: fp8}", None, {"max_train_steps": 10}),
         ("roles.student.weights=fp8", "small", {"max_train_steps": 10}),
         ("nonsense=1", "small", {"max_train_steps": 10}),

@@ -73,7 +73,8 @@ def test_operations_that_a_family_does_not_offer_are_named(write: Write) -> None
     problems = problems_of(write(RUN.replace("picture", "sketch")))
     assert {problem.key for problem in problems} == {"recipe.family"}
     assert "asks predict of role 'student', which model 'sketch' does not offer" in problems[0].message
-    assert the_problem_of(write(RUN), "roles.teacher.family=sketch").key == "roles.teacher.family"
+    (asked, _) = problems_of(write(RUN), "roles.teacher.family=sketch")
+    assert asked.key == "roles.teacher.family"
 
 
 def test_attention_that_a_family_does_not_have_is_refused_with_the_remedy(write: Write) -> None:

@@ -146,11 +146,11 @@ def test_an_api_number_is_read_from_the_module_itself(plugin_site: PluginSite) -
 
 @pytest.mark.parametrize(
     ("stated", "remedy"),
-    [("0", "upgrade the plugin"), ("2", "upgrade distill-core"), ("'1'", "upgrade the plugin")],
+    [("1", "upgrade the plugin"), ("3", "upgrade distill-core"), ("'2'", "upgrade the plugin")],
 )
 def test_another_api_number_is_incompatible(plugin_site: PluginSite, stated: str, remedy: str) -> None:
     status = faulty(plugin_site, method_plugin("bad", api=f"PLUGIN_API = {stated}"))
-    assert status == ("incompatible", f"wants plugin API {stated}, core has 1; {remedy}")
+    assert status == ("incompatible", f"wants plugin API {stated}, core has 2; {remedy}")
 
 
 def test_metadata_that_cannot_be_read_fail_the_plugin(plugin_site: PluginSite) -> None:

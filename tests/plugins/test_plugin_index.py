@@ -102,7 +102,7 @@ def test_a_blocked_plugin_is_refused_with_who_blocked_it(
 
 def test_an_incompatible_plugin_is_refused_with_both_numbers(plugin_site: PluginSite) -> None:
     plugin_site.add("distill-method-turbo", method_plugin("turbo", api="PLUGIN_API = 0"))
-    with pytest.raises(PluginError, match="is incompatible: wants plugin API 0, core has 1; upgrade the plugin"):
+    with pytest.raises(PluginError, match="is incompatible: wants plugin API 0, core has 2; upgrade the plugin"):
         plugin_site.discover().method("turbo")
 
 

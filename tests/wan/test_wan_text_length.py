@@ -106,7 +106,7 @@ def test_a_folder_that_records_its_length_is_sampled_with_it(short: Path) -> Non
     seen: list[int] = []
     source.role.modules["transformer"].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[2].shape[1]))
     with torch.no_grad():
-        text = encoded(source.model.adapter, ["a cat walks through tall grass, the quick brown fox jumps over a dog"])
+        text = packed(source.model.adapter, ["a cat walks through tall grass, the quick brown fox jumps over a dog"])
         source.role.predict_velocity(torch.zeros(1, 2, 16, 4, 4), torch.tensor([500.0], dtype=torch.float64), text)
     assert source.model.adapter.packing.length == 16
     assert seen == [16]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from distill_core.plugins import ImporterSpec, hookimpl
 from distill_core.plugins.registry import Registry
 
-PLUGIN_API = 1
+PLUGIN_API = 2
 
 NAMES = {
     "fastvideo": "FastVideo",

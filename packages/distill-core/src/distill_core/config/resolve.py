@@ -242,7 +242,11 @@ def _of_roles(plugins: ChosenPlugins, document: Document, demands: Demands | Non
     if method is None:
         return []
     needs = method.needs(demands)
-    return [*role_checks.roles(method, needs, document), *role_checks.optimized(method, needs, document), *role_checks.masters(needs, document)]
+    return [
+        *role_checks.roles(method, needs, document),
+        *role_checks.optimized(method, needs, document),
+        *role_checks.masters(needs, document),
+    ]
 
 
 def _demands(

@@ -126,10 +126,10 @@ def test_a_rolled_back_run_is_at_its_checkpoint_again_and_draws_other_rows(world
 def test_rolling_back_that_does_not_help_ends_the_run(world: ToyWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     original, calls = ToyDenoiser.forward, [0]
 
-    def fails(self: ToyDenoiser, *arguments: Tensor) -> Tensor:
+    def fails(self: ToyDenoiser, *arguments: Tensor) -> tuple[Tensor, Tensor]:
         calls[0] += 1
-        velocity = original(self, *arguments)
-        return velocity * (math.inf if calls[0] > 5 else 1.0)
+        velocity, hidden = original(self, *arguments)
+        return velocity * (math.inf if calls[0] > 5 else 1.0), hidden
 
     monkeypatch.setattr(ToyDenoiser, "forward", fails)
     with pytest.raises(NonFiniteError, match=rf"after {MOST_ROLLBACKS} times back to \S+step-00000004. Lower"):

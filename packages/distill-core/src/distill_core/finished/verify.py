@@ -22,7 +22,7 @@ from distill_core.errors import DataError, DistillError
 from distill_core.finished.restore import open_finished
 from distill_core.plugins.border import describe
 from distill_core.plugins.index import PluginIndex
-from distill_core.running.build import build_models, build_roles
+from distill_core.running.build import RoleBuilder, build_models
 from distill_core.running.content import ContentHashes
 from distill_core.running.identity import identity_of
 from distill_core.running.preparation import prepare
@@ -115,7 +115,8 @@ def _foundations(root: Path, checkpoint: Checkpoint, index: PluginIndex, say: Sa
         run, _ = open_finished(root, index)
         prepared = prepare(run)
         say("loading what the run rests on")
-        roles = build_roles(run, build_models(run, prepared.placement), prepared.placement, say)
+        models = build_models(run, prepared.placement)
+        roles = RoleBuilder(run, models, prepared.placement, prepared.latent_shape, say).build()
         rows = [row.as_json() for row in index.rows]
         here = identity_of(prepared, roles, rows, ContentHashes(None))
     except DistillError as error:

@@ -19,7 +19,9 @@ def data_notes(run: ResolvedRun | Findings, dataset: Mixture, faults: Faults) ->
     A few rows are read for it; a bad one among them is a fault, where those are not skipped.
     """
     lead, facts = next(iter(run.facts.items()))
-    own = OwnEncoders(family_of(run.config, lead), run.config.roles[lead].path, facts)
+    path = run.config.roles[lead].path
+    assert path is not None, "a role with facts has a folder"
+    own = OwnEncoders(family_of(run.config, lead), path, facts)
     for listed, part in zip(listed_data(run.config.data), dataset.parts, strict=True):
         yield from own.notes(listed.path, part.dataset.files)
         moments = ChannelMoments()

@@ -81,13 +81,8 @@ def data_hash(prepared: Prepared, content: ContentHashes) -> str:
 
 def frozen_hash(role: RoleHandle) -> str | None:
     """``DTYPES:HASH`` of the tensors that no checkpoint holds: those of a role which training leaves alone; None if it leaves none."""
-    trained = role.trained_parameters()
-    buffers = {name for name, _ in role.container.named_buffers()} if trained else set[str]()
-    frozen = {
-        name: tensor
-        for name, tensor in role.container.state_dict().items()
-        if name not in trained and name not in buffers
-    }
+    held = role.state_tensors()
+    frozen = {name: tensor for name, tensor in role.container.state_dict().items() if name not in held}
     if not frozen:
         return None
     with ThreadPoolExecutor(_THREADS) as threads:

@@ -153,7 +153,15 @@ def test_no_name_is_a_pattern(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"", "it is empty"), (b"<html>404</html>", "its content is no picture that is known"), (None, "No such file")],
+    [
+        (b"", "it is empty"),
+        (b"<html>404</html>", "its content is no picture that is known"),
+        (
+            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n%%EndComments\n",
+            "its content is no picture that is known",
+        ),
+        (None, "No such file"),
+    ],
 )
 def test_what_is_no_picture_is_refused_by_name(tmp_path: Path, content: bytes | None, reason: str) -> None:
     if content is not None:

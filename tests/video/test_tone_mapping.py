@@ -47,6 +47,14 @@ def test_a_colour_that_both_primaries_hold_keeps_its_hue() -> None:
     assert max(red[1:]) < 20
 
 
+def test_what_is_brighter_than_the_peak_keeps_its_hue() -> None:
+    bright, peak = (
+        tone_mapped(codes(*pq_encoded(torch.tensor([nits, nits / 2, nits / 4])).tolist()), "PQ")
+        for nits in (4000.0, 1000.0)
+    )
+    assert (bright.int() - peak.int()).abs().max() <= 1
+
+
 def test_primaries_that_are_standard_already_are_left() -> None:
     signals = pq_encoded(torch.tensor([100.0, 0.0, 0.0])).tolist()
     assert tone_mapped(codes(*signals), "PQ", wide=False)[0, 0].tolist()[1:] == [0, 0]

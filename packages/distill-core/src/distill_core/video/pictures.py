@@ -25,6 +25,8 @@ STILL_DURATION = 1 / 25
 """Seconds that a picture is shown, where it is a clip of one frame."""
 UNSTATED_DURATION = 0.1
 """Seconds of an animation's frame that states none, as browsers have it."""
+_FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+"""What a file may hold, whatever its suffix says; nothing that is a program, as PostScript is."""
 _ANIMATED = frozenset({"AVIF", "GIF", "PNG", "WEBP"})
 """Formats in which further pictures are further frames, not pages or previews."""
 _ORIENTATION = 0x0112
@@ -48,7 +50,7 @@ def open_picture(path: Path) -> Iterator[Film]:
     with ExitStack() as opened:
         changes = Changes()
         try:
-            image = opened.enter_context(Image.open(opened.enter_context(path.open("rb"))))
+            image = opened.enter_context(Image.open(opened.enter_context(path.open("rb")), formats=_FORMATS))
             several = _has_second(image)
         except _BROKEN as error:
             raise _unreadable(path, error) from error

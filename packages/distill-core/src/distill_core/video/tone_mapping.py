@@ -34,12 +34,12 @@ _TO_BT709 = ((1.6605, -0.5876, -0.0728), (-0.1246, 1.1329, -0.0083), (-0.0182, -
 def tone_mapped(codes_HW3: Tensor, transfer: Transfer, *, wide: bool = True) -> Tensor:
     """16-bit R'G'B' codes, int32 [H, W, 3] in [0, 65535], as 8-bit SDR, uint8. ``wide``: their primaries are BT.2020's."""
     nits_HW3 = _nits(codes_HW3, transfer)
-    brightest_HW1 = nits_HW3.amax(-1, keepdim=True).clamp(min=1e-6)
     # One factor for all three keeps the hue.
-    nits_HW3 = nits_HW3 * (compressed(brightest_HW1) / brightest_HW1)
+    brightest_HW1 = nits_HW3.amax(-1, keepdim=True) / HDR_PEAK
+    nits_HW3 = nits_HW3 * (_factors()[_place(brightest_HW1)] / brightest_HW1.clamp(min=1))
     if wide:
         nits_HW3 = nits_HW3 @ torch.tensor(_TO_BT709).T
-    return ((nits_HW3 / SDR_WHITE).clamp(0, 1) ** (1 / SDR_GAMMA) * 255).round().to(torch.uint8)
+    return _levels()[_place(nits_HW3 / SDR_WHITE)]
 
 
 def pq_decoded(signal: Tensor) -> Tensor:
@@ -78,6 +78,25 @@ def _nits(codes_HW3: Tensor, transfer: Transfer) -> Tensor:
     # BT.2100 table 5, OOTF: F = α · Y^(γ - 1) · E, with γ = 1.2 and α = 1000 nits.
     luminance_HW1 = (light_HW3 * torch.tensor(_LUMINANCE)).sum(-1, keepdim=True)
     return HDR_PEAK * luminance_HW1**0.2 * light_HW3
+
+
+def _place(light: Tensor) -> Tensor:
+    """Where in the tables below a light in [0, 1] stands: its fourth root, which is fine where it is dark, and quick."""
+    return light.clamp(0, 1).sqrt_().sqrt_().mul_(LEVELS - 1).int()
+
+
+@cache
+def _factors() -> Tensor:
+    """By what light is multiplied whose brightest colour stands there, of HDR_PEAK. [65536]."""
+    nits = HDR_PEAK * (torch.arange(LEVELS, dtype=torch.float64) / (LEVELS - 1)) ** 4
+    return (compressed(nits) / nits.clamp(min=1e-12)).clamp(max=1).float()
+
+
+@cache
+def _levels() -> Tensor:
+    """The 8-bit level of light that stands there, of SDR_WHITE: BT.1886. [65536], uint8."""
+    light = (torch.arange(LEVELS, dtype=torch.float64) / (LEVELS - 1)) ** 4
+    return (light ** (1 / SDR_GAMMA) * 255).round().to(torch.uint8)
 
 
 @cache

@@ -157,10 +157,8 @@ def test_a_caption_that_no_person_wrote_is_a_fault_of_its_entry(tmp_path: Path) 
 
 
 def test_parquet_that_grows_when_it_is_decompressed_is_refused_by_its_footer(tmp_path: Path) -> None:
-    table = pa.table({"file_name": ["a.mp4"], "caption": ["x" * (65 << 20)]})
+    table = pa.table({"file_name": ["a.mp4"], "caption": ["x" * (40 << 20)]})
     pq.write_table(table, tmp_path / "a.parquet", compression="zstd")
     assert (tmp_path / "a.parquet").stat().st_size < 50_000
-    with pytest.raises(
-        DataError, match=r"a\.parquet has 68,\d+,\d+ bytes of caption in 1 rows, and at most 67,108,864"
-    ):
+    with pytest.raises(DataError, match=r"a\.parquet has [\d,]+ bytes, which make 4[\d,]+ when they are decompressed"):
         read_captions(tmp_path / "a.parquet")

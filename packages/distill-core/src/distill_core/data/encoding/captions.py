@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from distill_core.data.encoding.caption_table import read_table
 from distill_core.data.encoding.text_files import lines, read_text
-from distill_core.data.reading.footers import check_text_size
+from distill_core.data.reading.footers import check_stretch
 from distill_core.errors import DataError
 
 FILE_KEYS = ("file_name", "video", "path", "video_path", "image", "image_path")
@@ -143,7 +143,7 @@ def _csv(path: Path) -> Iterator[_Found]:
 def _parquet(path: Path) -> Iterator[_Found]:
     try:
         with pq.ParquetFile(path) as file:
-            check_text_size(path, file.metadata, (*FILE_KEYS, *CAPTION_KEYS))
+            check_stretch(path, file.metadata)
             names = [name for name in file.schema_arrow.names if name.lower() in (*FILE_KEYS, *CAPTION_KEYS)]
             if len(set(names)) < len(names):
                 yield _Found(0, {}, f"two columns have one name ({', '.join(names)}); keep one of them")

@@ -71,7 +71,7 @@ class Overview:
             lines.append(f"frames per second: {_listed(self.fps.items())}")
         lines.append(f"text: {least} to {most} tokens, {mean:.1f} on average, of {widths} features")
         lines.append(f"captions: {self.captions} different")
-        lines += [f"  {caption}" for caption in self.first_captions]
+        lines += [f"  {' '.join(caption.split())}" for caption in self.first_captions]
         if self.origin is not None:
             made_with = {**self.origin.settings, "text_length": self.origin.text_length}
             settings = ", ".join(f"{name} {value}" for name, value in made_with.items() if value not in (None, []))

@@ -27,16 +27,13 @@ from distill_core.data.reading.files import (
     open_parquet,
     texts_of,
 )
-from distill_core.data.reading.footers import check_text_size, mark
+from distill_core.data.reading.footers import check_stretch, mark
 from distill_core.data.reading.kinds import DIMENSIONS, Kind, RowKinds, Shape, kinds_of
 from distill_core.data.reading.origin import Origin
 from distill_core.data.reading.tensors import tensor_of
 from distill_core.data.reading.usable import check_columns
 from distill_core.errors import DataError
 from distill_core.protocols import Row
-
-TEXT_COLUMNS = tuple(name for name in (*CAPTION_COLUMNS, *LATENT_COLUMNS) if not name.endswith("_bytes"))
-"""The columns that hold no tensor."""
 
 
 class NoRowsError(DataError):
@@ -189,7 +186,7 @@ def _usable(path: Path, root: Path, latents: bool) -> ParquetFacts:
     with open_parquet(path) as file:
         facts = facts_of(file, path, root)
         check_columns(facts, latents)
-        check_text_size(path, file.metadata, TEXT_COLUMNS)
+        check_stretch(path, file.metadata)
     return facts
 
 

@@ -23,6 +23,8 @@ from distill_core.data.reading.bad_rows import BadRowError
 from distill_core.errors import DataError
 
 ResultT = TypeVar("ResultT")
+DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError)
+"""What pyarrow raises for a file that is not as it was written."""
 MAX_OPEN_FILES = 64
 SUFFIXES = frozenset({".parquet", ".pq", ".parq"})
 """What parquet files are called, in small letters or capitals."""
@@ -131,6 +133,8 @@ def facts_of(file: pq.ParquetFile, path: Path, root: Path) -> ParquetFacts:
     """What the footer of the open file at ``path`` says."""
     footer = file.metadata
     sizes = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
+    if min(sizes, default=0) < 0 or sum(sizes) != footer.num_rows:
+        raise DataError(f"{path} is damaged: its footer contradicts itself about rows; remove it or write it again")
     name = path.name if path == root else path.relative_to(root).as_posix()
     now = path.stat()
     return ParquetFacts(path, name, now.st_size, file.schema_arrow, tuple(accumulate(sizes)), now.st_mtime_ns)
@@ -149,8 +153,14 @@ def guarded(path: Path, work: Callable[[], ResultT]) -> ResultT:
     """``work()``, with what Arrow and the operating system raise turned into a DataError."""
     try:
         return work()
-    except (pa.ArrowException, OSError) as error:
+    except DAMAGE as error:
         raise DataError(f"{path} is no parquet file or is damaged: {error}; remove it or write it again") from error
+
+
+def check_rows(table: pa.Table, rows: int) -> None:
+    """Raise one of DAMAGE if what was read has other rows than its footer says."""
+    if len(table) != rows:
+        raise pa.ArrowInvalid(f"it has {len(table)} rows, its footer says {rows}")
 
 
 def read_columns(facts: ParquetFacts, columns: Sequence[str]) -> pa.Table:
@@ -164,7 +174,7 @@ def texts_of(facts: ParquetFacts, column: str) -> Iterator[str]:
     with open_parquet(facts.path) as file:
         batches = file.iter_batches(TEXTS_AT_ONCE, columns=[column], use_threads=False)
         while (batch := guarded(facts.path, lambda: next(batches, None))) is not None:
-            yield from batch.column(0).drop_null().to_pylist()
+            yield from guarded(facts.path, batch.column(0).drop_null().to_pylist)
 
 
 @dataclass(frozen=True)
@@ -214,9 +224,13 @@ class RowReader:
         rows = facts.group_rows(group)
         try:
             table = self._group(facts.path, group, len(rows), verify)
-        except (pa.ArrowException, OSError) as error:
+            check_rows(table, len(rows))
+        except DAMAGE as error:
             raise BadRowError(facts.path, row, f"its row group is damaged: {error}") from error
-        values = {name: _value(table.column(name), row - rows.start) for name in self._columns}
+        try:
+            values = {name: _value(table.column(name), row - rows.start) for name in self._columns}
+        except UnicodeDecodeError as error:
+            raise BadRowError(facts.path, row, f"it holds a text that is not UTF-8: {error}") from error
         for name, value in values.items():
             if value is None:
                 raise BadRowError(facts.path, row, f"{name} is null")

@@ -1,9 +1,11 @@
-"""What the footer of a parquet file says of its columns, before a byte of them is read. Knows no schema of training data."""
+"""What can be told of a parquet file by its footer, before anything of it is decompressed. Knows no schema of training data.
+
+Asks nothing of single columns: pyarrow ends the process where a flipped bit has made a column's type another one than the schema's.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
 from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO
@@ -12,37 +14,30 @@ import pyarrow.parquet as pq
 
 from distill_core.errors import DataError
 
-TEXT_BYTES = 64 << 20
+TEXT_BYTES = 16 << 20
 """What the texts of a row group may take decompressed, however few rows it has."""
 TEXT_BYTES_PER_ROW = 16 << 10
 """What they may take beyond that: no caption is as long on average."""
-
+MOST_STRETCH = 1000
+"""No data grow by more when they are decompressed: latents hardly do, and the padding of short texts not as much."""
 PLACES = 16
 PLACE_BYTES = 4 << 10
 """What of a file's pages a mark looks at."""
 
 
-def check_text_size(path: Path, footer: pq.FileMetaData, names: Collection[str]) -> None:
-    """Raise DataError if columns of texts, decompressed, take more than texts do: a kilobyte on disk can be a gigabyte of memory."""
-    numbers = {name: found for name, found in column_numbers(footer).items() if name in names}
-    for group in range(footer.num_row_groups):
-        facts = footer.row_group(group)
-        most = max(TEXT_BYTES, facts.num_rows * TEXT_BYTES_PER_ROW)
-        for name, parts in numbers.items():
-            size = sum(facts.column(part).total_uncompressed_size for part in parts)
-            if size > most:
-                raise DataError(
-                    f"{path} has {size:,} bytes of {name} in {facts.num_rows} rows, and at most {most:,} are read; "
-                    "what is there is no caption: write it again without"
-                )
+def check_stretch(path: Path, footer: pq.FileMetaData) -> None:
+    """Raise DataError if a file takes far more memory than disk: a kilobyte of one letter can be a gigabyte of it."""
+    stored = path.stat().st_size
+    whole = sum(decompressed(footer, group) for group in range(footer.num_row_groups))
+    if whole > stored * MOST_STRETCH + TEXT_BYTES:
+        raise DataError(
+            f"{path} has {stored:,} bytes, which make {whole:,} when they are decompressed; no latents and captions do, so it is not read"
+        )
 
 
-def column_numbers(footer: pq.FileMetaData) -> dict[str, list[int]]:
-    """Where a footer's row groups have each column, by its name; a nested column has several parts."""
-    numbers: dict[str, list[int]] = {}
-    for number in range(footer.num_columns):
-        numbers.setdefault(footer.schema.column(number).path.split(".")[0], []).append(number)
-    return numbers
+def decompressed(footer: pq.FileMetaData, group: int) -> int:
+    """The bytes of a row group when it is decompressed."""
+    return int(footer.row_group(group).total_byte_size)
 
 
 def mark(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,17 +11,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distill_core.data.reading.bad_rows import BadRowError
-from distill_core.data.reading.columns import LATENT, TEXT
-from distill_core.data.reading.files import ParquetFacts, open_parquet
-from distill_core.data.reading.footers import column_numbers
+from distill_core.data.reading.columns import LATENT, T2V_SCHEMA, TEXT
+from distill_core.data.reading.files import DAMAGE, ParquetFacts, check_rows, open_parquet
+from distill_core.data.reading.footers import TEXT_BYTES, TEXT_BYTES_PER_ROW, decompressed
+from distill_core.data.reading.origin import Origin
 from distill_core.data.reading.tensors import dtype_of, misshape, unknown_dtype
 from distill_core.data.reading.usable import has_latents
 
 Shape = tuple[int, ...]
 LARGEST_VALUE = 8
 """Bytes of a value in the largest dtype."""
-SLACK = 1 << 20
-"""Bytes that a column of tensors may take beyond its values."""
+ROWS_AT_ONCE = 1024
+"""Rows whose texts are in memory at once."""
 DIMENSIONS = {LATENT: "CTHW", TEXT: "LD"}
 """The dimensions of each tensor of a row."""
 
@@ -84,10 +85,10 @@ def _of_file(facts: ParquetFacts) -> list[Kind | str]:
         return []
     groups = range(len(facts.group_ends))
     with open_parquet(facts.path) as file:
-        look = _Look(facts, file, column_numbers(file.metadata), (TEXT, LATENT) if has_latents(facts) else (TEXT,))
+        look = _Look(facts, file, (TEXT, LATENT) if has_latents(facts) else (TEXT,))
         try:
             return look.at(groups)
-        except (pa.ArrowException, OSError):
+        except DAMAGE:
             return [found for group in groups for found in look.at_one(group)]
 
 
@@ -98,35 +99,34 @@ class _Look:
     Attributes:
         facts: what its footer says.
         file: the open file.
-        numbers: where its columns stand in the footer.
         names: the tensors that each row has.
     """
 
     facts: ParquetFacts
     file: pq.ParquetFile
-    numbers: Mapping[str, Sequence[int]]
     names: Sequence[str]
 
     def at_one(self, group: int) -> list[Kind | str]:
         """The kind of each row of a row group that may be damaged, or why it has none."""
         try:
             return self.at(range(group, group + 1))
-        except (pa.ArrowException, OSError) as error:
+        except DAMAGE as error:
             return [f"its row group is damaged: {error}"] * len(self.facts.group_rows(group))
 
     def at(self, groups: range) -> list[Kind | str]:
-        """The kind of each row of some row groups, or why it has none."""
+        """The kind of each row of some row groups, or why it has none. Raises one of DAMAGE if they are damaged."""
         columns = [f"{name}_shape" for name in self.names]
         table = self.file.read_row_groups(list(groups), columns, use_threads=False)
+        check_rows(table, sum(len(self.facts.group_rows(group)) for group in groups))
         shapes = list(zip(*(table.column(name).to_pylist() for name in columns), strict=True))
+        reasons = self._unreadable(groups)
         found: list[Kind | str] = []
         for group in groups:
-            rows = self.facts.group_rows(group)
-            of_group = shapes[len(found) : len(found) + len(rows)]
-            reasons, oversize = self._unreadable(group), self._oversize(group, of_group)
+            of_group = shapes[len(found) : len(found) + len(self.facts.group_rows(group))]
+            oversize = self._oversize(group, of_group)
             found += [
                 self._misshapen(row) or reasons.get(place) or oversize or self._kind(row)
-                for place, row in enumerate(of_group)
+                for place, row in enumerate(of_group, start=len(found))
             ]
         return found
 
@@ -144,42 +144,56 @@ class _Look:
                 return f"{name} {fault}"
         return None
 
-    def _unreadable(self, group: int) -> dict[int, str]:
-        """Rows of a row group whose texts, or names of dtypes, cannot be used, as far as the footer gives reason to look."""
+    def _unreadable(self, groups: range) -> dict[int, str]:
+        """Rows whose texts, or names of dtypes, cannot be used, counted from the first of some row groups.
+
+        Those of our own files are as they were written; a flipped bit is found when a row is read.
+        """
+        if Origin.of(self.facts.metadata) is not None:
+            return {}
         reasons: dict[int, str] = {}
-        for column in ("id", "caption", *(f"{name}_dtype" for name in self.names)):
-            if self._may_be_bad(group, column):
-                values = self.file.read_row_group(group, [column], use_threads=False).column(column).to_pylist()
-                for row, value in enumerate(values):
-                    if (fault := _unusable(column, value)) is not None:
-                        reasons.setdefault(row, fault)
+        columns = ["id", "caption", *(f"{name}_dtype" for name in self.names)]
+        first = 0
+        for batch in self.file.iter_batches(ROWS_AT_ONCE, row_groups=list(groups), columns=columns, use_threads=False):
+            for column in columns:
+                for row, fault in _unusable(column, batch.column(column)):
+                    reasons.setdefault(first + row, fault)
+            first += len(batch)
         return reasons
 
-    def _may_be_bad(self, group: int, column: str) -> bool:
-        """Whether the footer counts nulls in a column of texts, or does not say that every dtype is a known one."""
-        statistics = self.file.metadata.row_group(group).column(self.numbers[column][0]).statistics
-        if statistics is None:
-            return False
-        if statistics.has_null_count and statistics.null_count:
-            return True
-        same = statistics.has_min_max and statistics.min == statistics.max
-        return column.endswith("_dtype") and not (same and _unusable(column, statistics.min) is None)
-
     def _oversize(self, group: int, shapes: Sequence[Sequence[Sequence[int | None] | None]]) -> str | None:
-        """Why a row group must not be read, or None: decompressed, it takes more than its shapes make."""
-        footer = self.file.metadata.row_group(group)
-        for name, of_rows in zip(self.names, zip(*shapes, strict=True), strict=True):
-            size = footer.column(self.numbers[f"{name}_bytes"][0]).total_uncompressed_size
-            due = LARGEST_VALUE * sum(math.prod(part or 0 for part in shape) for shape in of_rows if shape)
-            if size > due + SLACK:
-                return f"its row group has {size:,} bytes of {name}, its shapes make at most {due:,}"
-        return None
+        """Why a row group must not be read, or None: decompressed, it takes more than its shapes and texts make.
+
+        Where a file has columns of others, nothing is known of what they take.
+        """
+        if not set(self.facts.columns) <= set(T2V_SCHEMA.names):
+            return None
+        values = sum(math.prod(part or 0 for part in shape) for row in shapes for shape in row if shape)
+        most = values * LARGEST_VALUE + len(shapes) * TEXT_BYTES_PER_ROW + TEXT_BYTES
+        size = decompressed(self.file.metadata, group)
+        return f"its row group makes {size:,} bytes, its shapes and captions at most {most:,}" if size > most else None
 
 
-def _unusable(column: str, value: str | None) -> str | None:
-    """Why a text, or the name of a dtype, cannot be used, or None if it can."""
-    if value is None:
-        return f"{column} is null"
-    if column.endswith("_dtype") and dtype_of(value) is None:
-        return f"{column.removesuffix('_dtype')} {unknown_dtype(value)}"
-    return None
+def _unusable(column: str, values: pa.Array) -> Iterator[tuple[int, str]]:
+    """The rows whose value of a column is null, no text, or the name of no dtype, each with why."""
+    if not pa.types.is_integer(values.type):
+        decoded = values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+        try:
+            decoded.validate(full=True)
+        except pa.ArrowInvalid:
+            yield from ((row, fault) for row, value in enumerate(decoded) if (fault := _not_text(column, value)))
+            return
+    if values.null_count:
+        yield from ((row, f"{column} is null") for row, value in enumerate(values) if not value.is_valid)
+    if column.endswith("_dtype"):
+        for row, name in enumerate(values.to_pylist()):
+            if name is not None and dtype_of(name) is None:
+                yield row, f"{column.removesuffix('_dtype')} {unknown_dtype(name)}"
+
+
+def _not_text(column: str, value: pa.Scalar) -> str | None:
+    """Why a value is no text, or None if it is one."""
+    try:
+        return None if value.as_py() is not None else f"{column} is null"
+    except UnicodeDecodeError:
+        return f"{column} is not UTF-8 text"

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 from distill_core.config.cadence import updates_of
 from distill_core.config.checks import family_of
 from distill_core.plugins.border import RefusedError, plugin_border
+from distill_core.plugins.loading import load_target
 from distill_core.plugins.timesteps import shifted
 
 if TYPE_CHECKING:
     from distill_core.config.resolve import ResolvedRun
     from distill_core.config.schema import Ema
+    from distill_core.plugins.specs import RoleNotes
     from distill_core.protocols.validator import ValidationRequest
 
 LEFT_OF_THE_START = 0.1
@@ -91,4 +93,6 @@ def _of_families(run: ResolvedRun, request: ValidationRequest | None) -> Iterato
         if run.config.roles[role].trainable:
             family = family_of(run.config, role)
             own = request if request is not None and role == request.role else None
-            yield from run.models[family].notes(facts, run.model_options[family], own)
+            if run.models[family].notes:
+                noted: RoleNotes = load_target(run.models[family].notes, f"model {family!r}")
+                yield from noted(facts, run.model_options[family], own)

@@ -169,6 +169,17 @@ def _untold(*_: Any) -> None:
     """Where only the method itself can tell."""
 
 
+class RoleNotes(Protocol):
+    """What a family has to say of a role before it is trained."""
+
+    def __call__(self, facts: ModelFacts, options: Any, sampling: ValidationRequest | None) -> Iterable[str]:
+        """Lines for a person, on a trained role's settled facts under an instance of the family's options.
+
+        ``sampling`` is how the run's result will be sampled, where that is this role's and known.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """One model family.
@@ -187,8 +198,7 @@ class ModelSpec:
             ModelFolderError where the two contradict each other.
         complete: the options with what they leave open as a folder records it; a function of settled facts and an instance of
             ``options``, as ``settle`` is. What a run settles on is written down by it, and a folder is sampled as it says.
-        notes: what a person should know before a role is trained; a function of the role's settled facts, an instance of ``options``, and
-            how the run's result will be sampled, where that is this role's and known (else None).
+        notes: ``"module:function"``, :class:`RoleNotes`; empty for none. Imported when a run has been checked, so it may import torch.
     """
 
     kind: ClassVar[Kind] = "model"
@@ -203,12 +213,13 @@ class ModelSpec:
     latent_spaces: tuple[str, ...] = ()
     settle: Callable[[ModelFacts, Any], ModelFacts] = field(default=_as_found)
     complete: Callable[[ModelFacts, Any], Any] = field(default=_as_given)
-    notes: Callable[[ModelFacts, Any, ValidationRequest | None], Iterable[str]] = field(default=_nothing_to_note)
+    notes: str = ""
 
     @property
     def targets(self) -> Mapping[str, str]:
         """What it names to be imported, by field."""
-        return {"inspect": self.inspect, "build": self.build}
+        named = {"inspect": self.inspect, "build": self.build, "notes": self.notes}
+        return {field: target for field, target in named.items() if target}
 
 
 @dataclass(frozen=True)

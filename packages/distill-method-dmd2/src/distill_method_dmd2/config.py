@@ -20,6 +20,21 @@ NOISY_START = 950.0
 """The least first timestep of a student that starts from pure noise: what is called 999 or 990 elsewhere is pure noise to the eye."""
 
 
+class ScoreTimesteps(Options):
+    """Where the scores of samples are compared, beside `min_timestep_ratio`, `max_timestep_ratio` and `score_floor`."""
+
+    density: Literal["uniform", "logit_normal"] = "uniform"
+    """Density of u before the shift."""
+    logit_mean: float = 0.0
+    """Mean of logit u under logit_normal; above 0 draws more noise."""
+    logit_std: Annotated[float, Field(gt=0)] = 1.0
+    """Standard deviation of logit u under logit_normal."""
+    shift: Annotated[float, Field(gt=0)] | None = None
+    """The shift of these timesteps alone; null: the run's flow shift, as the student's warped steps and sampling have it."""
+    bounds: Literal["clamp", "within"] = "clamp"
+    """clamp: what lies outside the ratios after the shift is moved to them. within: u is drawn within them, then shifted and clamped."""
+
+
 class Dmd2Options(Options):
     """Options of DMD2. Timesteps are in [0, 1000], 1000 is pure noise."""
 
@@ -37,6 +52,8 @@ class Dmd2Options(Options):
     """From one denoising step to the next, also in sampling. sde: fresh noise on the predicted x0. ode: along the predicted flow."""
     generator_update_interval: Annotated[int, Field(ge=1)] = 5
     """Training steps per update of the student: with 5 on steps 5, 10, 15, …; the critic is updated on every step."""
+    critic_rests: bool = False
+    """The critic is not updated on the student's steps: the two take turns, with 5 the critic four times to the student's once."""
     guidance_scale: Annotated[float, Field(ge=0)] | None = None
     """Guidance s of the teacher in the convention uncond + s·(cond - uncond). null, and no `real_score_guidance_scale`: 4.5."""
     real_score_guidance_scale: Annotated[float, Field(ge=-1)] | None = None
@@ -47,14 +64,18 @@ class Dmd2Options(Options):
     """Score timesteps are clamped to at least this share of 1000."""
     max_timestep_ratio: Annotated[float, Field(ge=0, le=1)] = 0.98
     """Score timesteps are clamped to at most this share of 1000."""
+    score_timesteps: ScoreTimesteps = ScoreTimesteps()
+    """How the timesteps of scores are drawn."""
     score_floor: Annotated[float, Field(ge=0, le=1)] = 0.0
     """A step's samples are compared from this share of the next step's timestep up. Above 0 keeps variety (arXiv 2510.27684: 1)."""
     normalizer: Literal["per_sample", "per_batch", "none"] = "per_sample"
     """What the gradient is divided by: mean |x - x0_teacher| of each sample, of the whole batch, or nothing."""
     normalizer_floor: Annotated[float, Field(gt=0)] = 1e-6
     """The least that the gradient is divided by."""
-    critic_loss: Literal["velocity", "x0"] = "velocity"
-    """The space of the critic's regression onto the student's samples."""
+    normalizer_floor_as: Literal["max", "sum"] = "max"
+    """max: the gradient is divided by max(mean, floor). sum: by mean + floor."""
+    critic_loss: Literal["velocity", "x0", "noise"] = "velocity"
+    """The space of the critic's regression onto the student's samples; noise weights a sample by (1 - σ)², x0 by σ²."""
     critic_reuses_student_sample: bool = True
     """On a step that updates the student, train the critic on that same sample instead of a rollout of its own (saves a rollout)."""
     regression_weight: Annotated[float, Field(ge=0)] = 0.0
@@ -112,6 +133,11 @@ class Dmd2Options(Options):
                 f"rollout: simulate starts from pure noise, and dmd_denoising_steps starts at {self.steps[0]:g}: the student would be told "
                 f"a wrong noise level; start it at {TRAIN_TIMESTEPS:g}, or set rollout: data_latent"
             )
+        if self.critic_rests and self.generator_update_interval == 1:
+            raise ValueError(
+                "critic_rests leaves the critic the steps between the student's, and generator_update_interval: 1 leaves none; "
+                "set it to 2 or more, or critic_rests: false"
+            )
         if self.min_timestep_ratio > self.max_timestep_ratio:
             raise ValueError("min_timestep_ratio is above max_timestep_ratio; exchange them")
         return self
@@ -123,8 +149,10 @@ class Dmd2Options(Options):
         return steps[:-1] if len(steps) > 1 and steps[-1] == 0 else steps
 
     def roles_to_step(self, step: int) -> tuple[str, ...]:
-        """The critic on every step, the student too on every ``generator_update_interval``-th."""
-        return ("student", "critic") if step % self.generator_update_interval == 0 else ("critic",)
+        """The critic on every step, the student too on every ``generator_update_interval``-th, or there in its stead."""
+        if step % self.generator_update_interval:
+            return ("critic",)
+        return ("student",) if self.critic_rests else ("student", "critic")
 
     def warped(self, shift: Callable[[float], float]) -> tuple[float, ...]:
         """The student's timesteps, warped by the run's flow shift of a timestep if ``warp_denoising_steps`` says so."""

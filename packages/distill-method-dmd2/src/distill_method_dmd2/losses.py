@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 Normalizer = Literal["per_sample", "per_batch", "none"]
+FloorAs = Literal["max", "sum"]
 
 
 def guidance_at(timestep_B: Tensor, scale: float, within: tuple[float, float]) -> Tensor:
@@ -25,22 +26,33 @@ def guided(cond_BTCHW: Tensor, uncond_BTCHW: Tensor, scale: Tensor | float) -> T
 
 
 def dmd_gradient(
-    x_BTCHW: Tensor, fake_BTCHW: Tensor, real_BTCHW: Tensor, normalizer: Normalizer = "per_sample", floor: float = 1e-6
+    x_BTCHW: Tensor,
+    fake_BTCHW: Tensor,
+    real_BTCHW: Tensor,
+    normalizer: Normalizer = "per_sample",
+    floor: float = 1e-6,
+    floor_as: FloorAs = "max",
 ) -> Tensor:
     """The direction that lowers KL(student ‖ teacher) (DMD, arXiv 2311.18828, equations 7 and 8, in x0 space).
 
     g = (x0_fake - x0_real) / mean |x - x0_real|, with x the student's sample, x0_fake and x0_real what critic and teacher make of it
-    when it is noised. The mean is over all of a sample but its batch index, over the whole batch, or there is none.
+    when it is noised. The mean is over all of a sample but its batch index, over the whole batch, or there is none; it is at least
+    ``floor``, or ``floor`` more than it is.
     """
     difference_BTCHW = fake_BTCHW - real_BTCHW
     distance_BTCHW = (x_BTCHW - real_BTCHW).abs()
     match normalizer:
         case "per_sample":
-            return difference_BTCHW / distance_BTCHW.mean(dim=(1, 2, 3, 4), keepdim=True).clamp(min=floor)
+            return difference_BTCHW / floored(distance_BTCHW.mean(dim=(1, 2, 3, 4), keepdim=True), floor, floor_as)
         case "per_batch":
-            return difference_BTCHW / distance_BTCHW.mean().clamp(min=floor)
+            return difference_BTCHW / floored(distance_BTCHW.mean(), floor, floor_as)
         case "none":
             return difference_BTCHW
+
+
+def floored(mean: Tensor, floor: float, floor_as: FloorAs) -> Tensor:
+    """max(mean, floor), or mean + floor: what a gradient can be divided by."""
+    return mean.clamp(min=floor) if floor_as == "max" else mean + floor
 
 
 def dmd_loss(x_BTCHW: Tensor, gradient_BTCHW: Tensor) -> Tensor:
@@ -57,3 +69,8 @@ def critic_velocity_loss(velocity_BTCHW: Tensor, x_BTCHW: Tensor, noise_BTCHW: T
 def critic_x0_loss(predicted_BTCHW: Tensor, x_BTCHW: Tensor) -> Tensor:
     """mean (x̂0 - x)²: the same regression in x0 space, which weights a sample by σ²."""
     return torch.mean((predicted_BTCHW.float() - x_BTCHW.float()) ** 2)
+
+
+def critic_noise_loss(predicted_BTCHW: Tensor, noise_BTCHW: Tensor) -> Tensor:
+    """mean (ε̂ - ε)²: the same regression in noise space, which weights a sample by (1 - σ)²."""
+    return torch.mean((predicted_BTCHW.float() - noise_BTCHW.float()) ** 2)

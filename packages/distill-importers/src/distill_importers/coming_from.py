@@ -25,9 +25,10 @@ Conventions that differ between trainers, though the keys are called alike:
   `cond + w·(cond - uncond)`, s = w + 1: `real_score_guidance_scale` here, CausVid, Self-Forcing, FastVideo before.
 - **Timesteps** are in [0, 1000] here; FastGen's are in [0, 1].
 - **Steps.** A step here updates the critic once, and the student too on every `generator_update_interval`-th. So do FastVideo, CausVid and
-  Self-Forcing; the critic of FastGen rests on the student's steps; an iteration of LightX2V is one update of the student and several of
-  the critic.
-- **Flow shift.** One of the run, of training, scores and sampling; some trainers have one of each.
+  Self-Forcing; the critic of FastGen rests on the student's steps (`critic_rests`); an iteration of LightX2V is one update of the student
+  and several of the critic.
+- **Flow shift.** One of the run, and one of the scores of DMD2 where `score_timesteps.shift` says so; some trainers have
+  one of each.
 - **EMA** decays per update of the role here; per iteration elsewhere, which under an interval of 5 is the fifth power.
 - **Learning-rate schedules** are over a role's own updates here, and end with the run.
 - **Batches.** One process here: the batch of N GPUs is `gradient_accumulation_steps` times N.

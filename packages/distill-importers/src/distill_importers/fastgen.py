@@ -13,6 +13,7 @@ _NETWORKS = {
     "Wan_14B_Config": "Wan-AI/Wan2.1-T2V-14B-Diffusers",
     "Wan22_T2V_5B_Config": "Wan-AI/Wan2.2-TI2V-5B-Diffusers",
 }
+_SPACES = {"x0": "x0", "eps": "noise", "v": "velocity", "flow": "velocity"}
 _NO_GAN = "there is no GAN term here: the run trains without one"
 _ITS_OWN = "is the trainer's own, and has no counterpart here"
 
@@ -51,14 +52,32 @@ def _of_a_thousand(value: Any, _: Config) -> list[float]:
 
 
 def _shift_of(config: Config) -> Any:
+    """The shift of a distribution of timesteps that names none."""
     kind = config.get("model.sample_t_cfg.time_dist_type", "uniform")
-    return 5.0 if kind == "shifted" else 1.0 if kind == "uniform" else NOTHING
+    return {"shifted": 5.0, "uniform": 1.0}.get(kind, NOTHING)
 
 
-def _distribution(value: Any, _: Config) -> Any:
-    if value not in ("shifted", "uniform"):
-        raise UnlikeError(f"scores are drawn uniformly and shifted here (pipeline_config.flow_shift), not {value}")
-    return NOTHING
+def _score_shift(config: Config) -> Any:
+    return _shift_of(config) if _method(config) == "dmd2" else NOTHING
+
+
+def _training_shift(config: Config) -> Any:
+    return NOTHING if _method(config) == "dmd2" else _shift_of(config)
+
+
+def _distribution(value: Any, config: Config) -> Any:
+    densities = {"shifted": NOTHING, "uniform": NOTHING, "logitnormal": "logit_normal"}
+    if value not in densities or _method(config) != "dmd2":
+        raise UnlikeError(
+            f"there is no distribution {value!r} here; see method_config.score_timesteps or method_config.weighting_scheme"
+        )
+    return densities[value]
+
+
+def _shift(value: Any, config: Config) -> float:
+    if _method(config) != "dmd2":
+        raise UnlikeError("say it by pipeline_config.flow_shift")
+    return float(value)
 
 
 def _accumulation(value: Any, config: Config) -> Any:
@@ -110,22 +129,16 @@ KEYS = (
         matters=lambda value, config: "model.sample_t_cfg.t_list" not in config,
     ),
     Key("model.student_sample_type", ("method_config.rollout_move",)),
-    Key(
-        "model.student_update_freq", ("method_config.generator_update_interval",),
-        "the critic rests on the student's steps there, and is trained on every step here",
-    ),
-    Key("model.fake_score_pred_type", ("method_config.critic_loss",), "", lambda value, _: "x0" if value == "x0" else "velocity"),
+    Key("model.student_update_freq", ("method_config.generator_update_interval",)),
+    Key("model.fake_score_pred_type", ("method_config.critic_loss",), "", lambda value, _: _SPACES.get(value, "velocity")),
     Key(
         "model.sample_t_cfg.t_list", ("method_config.dmd_denoising_steps",), "in [0, 1] there, in [0, 1000] here; its 0 is no step",
         _of_a_thousand,
     ),
-    Key("model.sample_t_cfg.time_dist_type", ("pipeline_config.flow_shift",), "", _distribution),
-    Key(
-        "model.sample_t_cfg.shift", ("pipeline_config.flow_shift",),
-        "of the timesteps of scores alone there; training and sampling share it here",
-    ),
-    Key("model.sample_t_cfg.min_t", ("method_config.min_timestep_ratio",), "scores are clamped to it here, as there"),
-    Key("model.sample_t_cfg.max_t", ("method_config.max_timestep_ratio",), "scores are clamped to it here, as there"),
+    Key("model.sample_t_cfg.time_dist_type", ("method_config.score_timesteps.density",), "", _distribution),
+    Key("model.sample_t_cfg.shift", ("method_config.score_timesteps.shift",), "", _shift),
+    Key("model.sample_t_cfg.min_t", ("method_config.min_timestep_ratio",), "is of timesteps, in [0, 1], there and here"),
+    Key("model.sample_t_cfg.max_t", ("method_config.max_timestep_ratio",), "is of timesteps, in [0, 1], there and here"),
     Key("model.input_shape", ("data.num_latent_t",), "", axis(1)),
     Key("model.cond_dropout_prob", ("method_config.caption_dropout",)),
     Key("model.pretrained_model_path", (), "a role starts from a folder in diffusers format here"),
@@ -158,7 +171,11 @@ FASTGEN = Trainer(
         Default("training.learning_rate", 1e-5, "their default"),
         Default("training.betas", [0.9, 0.999], "their default"),
         Default("training.weight_decay", 0.01, "their default"),
-        Default("pipeline_config.flow_shift", _shift_of, "their default for its distribution of timesteps"),
+        Default("method_config.score_timesteps.shift", _score_shift, "their default for its distribution of timesteps"),
+        Default("method_config.score_timesteps.bounds", _of_dmd("within"), "timesteps are drawn within their bounds there"),
+        Default("pipeline_config.flow_shift", _training_shift, "their default for its distribution of timesteps"),
+        Default("method_config.critic_rests", _of_dmd(True), "the critic rests on the student's steps there"),
+        Default("method_config.normalizer_floor_as", _of_dmd("sum"), "the normaliser is the mean and 1e-6"),
         Default("method_config.rollout", _of_dmd("data_latent"), "the student's input is noised data there, no rollout"),
         Default("method_config.rollout_move", _of_dmd("sde"), "their default"),
         Default("method_config.generator_update_interval", _of_dmd(5), "their default"),

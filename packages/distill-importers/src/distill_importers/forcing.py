@@ -15,9 +15,10 @@ _PROMPTS = "a list of prompts there; make a data set of it by `distill data enco
 
 
 def _loss(value: Any, _: Config) -> str:
-    if value not in ("flow", "x0"):
-        raise UnlikeError(f"the critic regresses onto velocities or x0 here, not onto {value}")
-    return "velocity" if value == "flow" else "x0"
+    spaces = {"flow": "velocity", "v": "velocity", "x0": "x0", "noise": "noise"}
+    if value not in spaces:
+        raise UnlikeError(f"the critic regresses onto velocities, x0 or noise here, not onto {value}")
+    return spaces[value]
 
 
 def _dmd(value: Any, _: Config) -> str:

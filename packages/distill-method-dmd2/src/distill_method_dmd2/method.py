@@ -1,7 +1,7 @@
 """DMD2 (Yin et al., arXiv 2405.14867): a student that matches the teacher's distribution, by the difference of two scores.
 
-A critic learns the score of the student's own samples (every step). The student moves its samples along the difference between the
-teacher's and the critic's denoising of them (every ``generator_update_interval`` steps).
+A critic learns the score of the student's own samples (every step, or every one that is not the student's). The student moves its samples
+along the difference between the teacher's and the critic's denoising of them (every ``generator_update_interval`` steps).
 """
 
 from __future__ import annotations
@@ -11,11 +11,21 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
+from distill_core import flow
 from distill_core.protocols import Ask, Batch, Draw, Method, Role, StagedLoss, ValidationRequest
 from distill_method_dmd2.config import Dmd2Options
-from distill_method_dmd2.losses import critic_velocity_loss, critic_x0_loss, dmd_gradient, dmd_loss, guidance_at, guided
+from distill_method_dmd2.losses import (
+    critic_noise_loss,
+    critic_velocity_loss,
+    critic_x0_loss,
+    dmd_gradient,
+    dmd_loss,
+    guidance_at,
+    guided,
+)
 from distill_method_dmd2.regression import regression_loss, teacher_sample
 from distill_method_dmd2.rollout import StudentSample, student_sample
+from distill_method_dmd2.score_timesteps import score_timestep
 
 
 class Dmd2(Method):
@@ -27,14 +37,17 @@ class Dmd2(Method):
         self.steps = options.warped(self._shift)
 
     def losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
-        """The student's loss when it is due, then the critic's."""
+        """The losses of the roles that are due, the student's first."""
         sample: StudentSample | None = None
-        if "student" in self.roles_to_step(draw.step):
+        due = self.roles_to_step(draw.step)
+        if "student" in due:
             sample = self._sample(batch, draw.within("student"))
             yield self._student_loss(sample, batch, draw.within("student"))
             sample = sample.detach()
             if self._regresses(draw.step):
                 yield self._regression(batch, draw.within("regression"))
+        if "critic" not in due:
+            return
         if sample is None or not self.options.critic_reuses_student_sample:
             with torch.no_grad():
                 sample = self._sample(batch, draw.within("critic"))
@@ -60,7 +73,12 @@ class Dmd2(Method):
             fake_BTCHW = self.critic.predict_x0(noisy_BTCHW, t_B, batch.condition_of(self.critic))
             real_BTCHW = self._guided_teacher(noisy_BTCHW, t_B, batch)
             gradient_BTCHW = dmd_gradient(
-                x_BTCHW, fake_BTCHW, real_BTCHW, self.options.normalizer, self.options.normalizer_floor
+                x_BTCHW,
+                fake_BTCHW,
+                real_BTCHW,
+                self.options.normalizer,
+                self.options.normalizer_floor,
+                self.options.normalizer_floor_as,
             )
         return StagedLoss(
             role="student",
@@ -108,26 +126,24 @@ class Dmd2(Method):
         noise_BTCHW = draw.normal_like("score", x_BTCHW)
         noisy_BTCHW = self.critic.add_noise(x_BTCHW, noise_BTCHW, t_B)
         condition = batch.condition_of(self.critic)
-        if self.options.critic_loss == "velocity":
-            velocity_BTCHW = self.critic.predict_velocity(noisy_BTCHW, t_B, condition)
-            value = critic_velocity_loss(velocity_BTCHW, x_BTCHW, noise_BTCHW)
-        else:
-            value = critic_x0_loss(self.critic.predict_x0(noisy_BTCHW, t_B, condition), x_BTCHW)
+        velocity_BTCHW = self.critic.predict_velocity(noisy_BTCHW, t_B, condition)
+        match self.options.critic_loss:
+            case "velocity":
+                value = critic_velocity_loss(velocity_BTCHW, x_BTCHW, noise_BTCHW)
+            case "x0":
+                value = critic_x0_loss(flow.x0_of(noisy_BTCHW, velocity_BTCHW, t_B), x_BTCHW)
+            case "noise":
+                value = critic_noise_loss(flow.noise_of(noisy_BTCHW, velocity_BTCHW, t_B), noise_BTCHW)
         return StagedLoss(role="critic", name="critic_loss", value=value)
 
     def _score_timestep(self, next_B: Tensor, batch: Batch, draw: Draw) -> Tensor:
-        """Where the scores of samples are compared, [B]: uniform over [0, 1000), shifted, squeezed, clamped.
-
-        They are squeezed into [floor, 1000), with the floor a share of ``next_B``, the timestep of the step after. Sampling
-        noises x̂0 to there: what is finer is the later steps' own.
-        """
-        floor_B = self.options.score_floor * next_B
-        shifted_B = self.student.shift_timestep(draw.uniform("score_timestep", 0.0, 1000.0), batch.latent_shape)
-        timestep_B = floor_B + (1.0 - floor_B / 1000.0) * shifted_B
-        return timestep_B.clamp(self.options.min_timestep_ratio * 1000.0, self.options.max_timestep_ratio * 1000.0)
+        """Where the scores of samples are compared, [B]."""
+        return score_timestep(
+            self.options, next_B, draw, lambda drawn_B: self.student.shift_timestep(drawn_B, batch.latent_shape)
+        )
 
     def roles_to_step(self, step: int) -> tuple[str, ...]:
-        """The critic on every step, the student too on every ``generator_update_interval``-th."""
+        """The critic on every step, the student too on every ``generator_update_interval``-th, or there in its stead."""
         return self.options.roles_to_step(step)
 
     def validation(self, step: int) -> ValidationRequest:

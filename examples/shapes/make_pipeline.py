@@ -26,7 +26,7 @@ from distill_core.errors import DistillError, RunDirectoryError
 from distill_metric_shapes.captions import SMALL, HeldOut, vocabulary
 from distill_metric_shapes.measure import Accuracy, accuracy, measure
 from distill_metric_shapes.world import make_clip
-from distill_model_wan.schedulers import published_scheduler
+from distill_model_wan.published import published_scheduler
 
 TRAINING_CLIPS = 2004
 EVALUATION_CLIPS = 288

@@ -45,14 +45,14 @@ def test_facts_of_a_plain_wan(folders: dict[Variant, WanFolder], pipelines: dict
     assert (facts.text_width, facts.text_length, facts.patch, facts.max_positions) == (32, 512, (1, 2, 2), (32, 32, 32))
     assert facts.flow_shift == 3.0
     assert facts.experts == ("transformer",)
-    assert facts.boundary_ratio is None
+    assert facts.boundary is None
     assert facts.folder.hub_id is None
 
 
 def test_facts_of_two_experts(folders: dict[Variant, WanFolder]) -> None:
     facts = folders["a14b"]
     assert facts.experts == ("transformer", "transformer_2")
-    assert facts.boundary_ratio == 0.875
+    assert facts.boundary == 875.0
     assert facts.summary == "Wan 2.2 T2V with two experts, 2 × 28.3k parameters"
 
 

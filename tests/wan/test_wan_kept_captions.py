@@ -11,7 +11,7 @@ from tests.wan.conftest import encoded
 
 from distill_core.protocols import ValidationRequest
 from distill_core.training.roles import RoleHandle
-from distill_model_wan.encoders import CaptionEncoder
+from distill_diffusers.captions import CaptionEncoder
 from distill_model_wan.model import WanModel
 
 MakeModel = Callable[..., WanModel]
@@ -29,7 +29,7 @@ def test_a_runs_validations_encode_its_prompts_once_and_keep_no_text_encoder(
     )
     two = encoded(model.adapter, ["a cat", "a dog"])
     model.captions.release()
-    weights = weakref.ref(model.captions.encoder.shared.weight)
+    weights = weakref.ref(model.captions.encoders["text_encoder"].shared.weight)
     with patch.object(CaptionEncoder, "__call__", autospec=True, side_effect=CaptionEncoder.__call__) as encode:
         for _ in range(2):
             list(model.sampler.sample(role, request, SHAPE))
@@ -42,7 +42,7 @@ def test_captions_of_data_leave_the_text_encoder_loaded(make_model: MakeModel) -
     model = make_model()
     model.encode_caption(["a cat"])
     encoded(model.adapter, ["a red square"])
-    assert "encoder" in vars(model.captions)
+    assert "encoders" in vars(model.captions)
 
 
 def test_a_kept_caption_is_the_condition_that_encoding_it_gives(make_model: MakeModel) -> None:

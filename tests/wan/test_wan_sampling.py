@@ -1,34 +1,27 @@
-"""Prompts to videos: each sampler's arithmetic, its draws, its count of evaluations, and what it leaves as it was."""
+"""Prompts to videos: draws, the count of evaluations, and what a sampler leaves as it was."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 
 import pytest
 import torch
 from tests.wan.conftest import encoded
-from torch import Tensor, nn
+from torch import Tensor
 
 from distill_core.errors import DistillError
 from distill_core.protocols import SampledVideo, ValidationRequest
 from distill_core.protocols.validator import SamplerKind
 from distill_core.training.roles import RoleHandle
 from distill_model_wan.model import WanModel
-from distill_model_wan.sampling import Noise, euler, evaluating, scheduled, sde
 from distill_model_wan.testing import Variant
 
 MakeModel = Callable[..., WanModel]
 MakeRole = Callable[..., RoleHandle]
 SHAPE = (2, 16, 4, 4)
 SDE = ValidationRequest("student", "sde", timesteps=(1000.0, 500.0), guidance_scale=1.0, seeds=(0,), prompts=("a cat",))
-UNIPC = {"_class_name": "UniPCMultistepScheduler", "prediction_type": "flow_prediction", "use_flow_sigmas": True}
-
-
-def noise_of(seed: int = 0) -> Noise:
-    return Noise(SHAPE, torch.Generator().manual_seed(seed), torch.device("cpu"))
 
 
 def draws(count: int, seed: int = 0) -> list[Tensor]:
@@ -40,55 +33,6 @@ def draws(count: int, seed: int = 0) -> list[Tensor]:
 def only(videos: Iterable[SampledVideo]) -> SampledVideo:
     (video,) = videos
     return video
-
-
-# The arithmetic, with velocities that can be worked out by hand
-
-
-def test_sde_noises_each_prediction_anew() -> None:
-    first, second = draws(2)
-    asked: list[float] = []
-
-    def velocity(x: Tensor, t_B: Tensor) -> Tensor:
-        asked.append(t_B.item())
-        return torch.full_like(x, 2.0)
-
-    sample = sde(velocity, (1000.0, 250.0), noise_of())
-    x0 = first - 2.0
-    expected = (0.75 * x0 + 0.25 * second) - 0.25 * 2.0
-    assert asked == [1000.0, 250.0]
-    torch.testing.assert_close(sample, expected, rtol=0, atol=1e-6)
-
-
-def test_one_sde_step_is_the_prediction() -> None:
-    (first,) = draws(1)
-    assert sde(lambda x, t: x, (1000.0,), noise_of()).equal(first - first)
-
-
-def test_euler_follows_a_constant_velocity_to_the_end() -> None:
-    (first,) = draws(1)
-    sample = euler(lambda x, t: torch.full_like(x, 3.0), (1000.0, 700.0, 100.0), noise_of())
-    torch.testing.assert_close(sample, first - 3.0, rtol=0, atol=1e-5)
-
-
-def test_the_scheduler_reaches_a_fixed_clean_video() -> None:
-    """With the velocity of the straight line to x0 = 5, any sound flow solver arrives there (UniPC to 1e-2: it rounds timesteps)."""
-    sample = scheduled(lambda x, t: (x - 5.0) / (t / 1000.0).float(), UNIPC, 3.0, 6, noise_of())
-    torch.testing.assert_close(sample, torch.full_like(sample, 5.0), rtol=0, atol=1e-2)
-
-
-def test_the_scheduler_walks_the_shifted_grid() -> None:
-    asked: list[float] = []
-
-    def velocity(x: Tensor, t_B: Tensor) -> Tensor:
-        asked.append(t_B.item())
-        return x
-
-    scheduled(velocity, UNIPC, 3.0, 4, noise_of())
-    assert asked == [999.0, 900.0, 750.0, 500.0]
-
-
-# Whole videos
 
 
 @pytest.mark.parametrize("variant", ["t2v", "a14b", "ti2v"])
@@ -173,15 +117,6 @@ def test_training_is_left_as_it_was(make_model: MakeModel, make_role: MakeRole) 
     assert inside == [(False, False)] * 2
     assert torch.random.get_rng_state().equal(state)
     assert all(parameter.grad is None for parameter in transformer.parameters())
-
-
-def test_modes_come_back_after_a_failure() -> None:
-    module = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))
-    module[0].eval()
-    with suppress(ValueError), evaluating({"m": module}):
-        assert not any(each.training for each in module.modules())
-        raise ValueError
-    assert [each.training for each in module.modules()] == [True, False, True]
 
 
 def test_timesteps_that_rise_are_refused(make_model: MakeModel, make_role: MakeRole) -> None:

@@ -29,17 +29,21 @@ class DiffusersFacts(ModelFacts):
     Attributes:
         folder: the folder itself.
         recorded_text_length: the padded text length that an export records, or None.
-        boundary_ratio: of two experts, the first denoises timesteps t >= 1000 · boundary_ratio.
     """
 
     folder: PipelineFolder
     recorded_text_length: int | None = None
-    boundary_ratio: float | None = None
 
     @property
     def experts(self) -> tuple[str, ...]:
         """The parts that denoise, the one for noisier timesteps first."""
         return self.folder.experts
+
+
+def diffusers_facts(facts: ModelFacts) -> DiffusersFacts:
+    """Facts of a diffusers family."""
+    assert isinstance(facts, DiffusersFacts), f"expected the facts of a pipeline folder, got {type(facts).__name__}"
+    return facts
 
 
 class CommonFacts(TypedDict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from distill_diffusers.facts import DiffusersFacts
 from distill_diffusers.foreign_code import refuse_code
 from distill_diffusers.quiet import quietly
 
+# ``Any`` below: the classes of diffusers and transformers have no common type.
 
 def load_tokenizer(facts: DiffusersFacts, part: str = "tokenizer") -> PreTrainedTokenizerBase:
     """A tokenizer of the folder, fetched first where it is a hub's; none of its own code is run. Raises ModelFolderError."""
@@ -28,11 +30,13 @@ def load_tokenizer(facts: DiffusersFacts, part: str = "tokenizer") -> PreTrained
         ) from refusal
 
 
-def load_part(kind: Any, facts: DiffusersFacts, part: str, dtype: torch.dtype) -> Any:
-    """An instance of ``kind``, a diffusers or transformers class, with the weights of ``part``, fetched first where it is a hub's.
 
-    ``Any``: the classes of the two libraries have no common type. Raises ModelFolderError for weights that are not those of config.json.
+def load_part(facts: DiffusersFacts, part: str, dtype: torch.dtype, kind: Any = None) -> Any:
+    """A network with the weights of ``part``, fetched first where it is a hub's; ``kind`` is its class, by default the folder's own.
+
+    Raises ModelFolderError for weights that are not those of config.json.
     """
+    kind = part_class(facts, part) if kind is None else kind
     place = facts.path / part
     facts.folder.fetch(part)
     facts.folder.check_part(part)
@@ -54,3 +58,14 @@ def load_part(kind: Any, facts: DiffusersFacts, part: str, dtype: torch.dtype) -
             "the folder again"
         )
     return model
+
+
+def part_class(facts: DiffusersFacts, part: str) -> Any:
+    """The class that model_index.json names. Raises ModelFolderError where the installed library has none of that name."""
+    found = facts.folder.parts[part]
+    try:
+        return getattr(import_module(found.library), found.class_name)
+    except AttributeError as error:
+        raise ModelFolderError(
+            f"{facts.path}: its {part} is a {found.class_name}, which the installed {found.library} has not; upgrade it"
+        ) from error

@@ -102,7 +102,6 @@ def inspect(path: str) -> WanFolder:
         patch=first.patch_size,
         max_positions=(first.rope_max_seq_len,) * 3,
         boundary=None if settings.boundary_ratio is None else 1000.0 * settings.boundary_ratio,
-        boundary_ratio=settings.boundary_ratio,
         expand_timesteps=settings.expand_timesteps,
     )
 

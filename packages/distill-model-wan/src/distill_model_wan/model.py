@@ -1,144 +1,118 @@
-"""The Wan family at run time: loads a role's transformers, and lends the run its text encoder, its VAE, its adapter and its sampler."""
+"""The Wan family at run time: its transformers under folded text, sparse attention and a float32 time embedding."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from diffusers import WanTransformer3DModel
 from diffusers.models.embeddings import TimestepEmbedding
+from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 from torch import Tensor, nn
 
-from distill_core.errors import ConfigError, ModelFolderError, Problem
 from distill_core.plugins import ModelFacts
 from distill_core.protocols import ModelPlugin, ModelRequest, ValidationRequest
-from distill_diffusers.loading import load_part
-from distill_diffusers.quiet import without_norm_warning
+from distill_diffusers.captions import TextParts
+from distill_diffusers.conditions import TOKENS, CaptionTensors
+from distill_diffusers.export_record import RecordedVsa
+from distill_diffusers.facts import DiffusersFacts
+from distill_diffusers.model import DiffusersModel
+from distill_diffusers.model_card import PipelineCall
 from distill_model_wan.adapter import WanAdapter
 from distill_model_wan.attention import attend_sparsely, checkpoint_blocks, fold_text
 from distill_model_wan.config import WanOptions, settled
-from distill_model_wan.encoders import CaptionEncoder, VideoCodec
-from distill_model_wan.export import plan_export, write_export
-from distill_model_wan.folder import WanFolder, wan_folder
-from distill_model_wan.sampling import WanSampler
-from distill_model_wan.text import TextPacking
+from distill_model_wan.folder import TEXT_LENGTH
+from distill_model_wan.text import TextPacking, WanText
+from distill_model_wan.vsa import CUBE
 from distill_model_wan.vsa.engines import Engine, Work, choose_engine
 from distill_model_wan.vsa.gates import attach_gates, read_gates
 
 
-class WanModel:
-    """The :class:`distill_core.protocols.ModelPlugin` of Wan.
+class WanModel(DiffusersModel[WanOptions, WanText]):
+    """The :class:`distill_core.protocols.ModelPlugin` of Wan."""
 
-    Attributes:
-        adapter: the operations.
-        sampler: the sampler.
-    """
+    call: ClassVar[PipelineCall] = PipelineCall("wan", TEXT_LENGTH, fps=16)
+    float32: ClassVar[frozenset[str]] = frozenset({"time_embedder", "scale_shift_table", "norm1", "norm2", "norm3"})
 
-    def __init__(
-        self, facts: ModelFacts, options: WanOptions, device: torch.device, compute_dtype: torch.dtype
-    ) -> None:
-        """Load nothing yet. Raises ModelFolderError where the options contradict what the folder records."""
-        without_norm_warning()
-        folder = settled(facts, options)
-        assert folder.flow_shift is not None
-        self.device = device
-        self.compute_dtype = compute_dtype
-        self.flow_shift = folder.flow_shift
-        self.text_length = folder.text_length
-        self.vsa_engine = options.vsa_engine
-        self.captions = CaptionEncoder(folder, self.text_length, device, compute_dtype)
-        self.codec = VideoCodec(folder, device)
-        self.adapter = WanAdapter(
-            folder,
-            TextPacking(self.text_length, options.text_padding == "fold", compute_dtype, device),
-            self.flow_shift,
+    adapter: WanAdapter
+
+    def settled(self, facts: ModelFacts, options: WanOptions) -> DiffusersFacts:
+        """With the published shift where a folder records none."""
+        return settled(facts, options)
+
+    def cleaned(self, caption: str) -> str:
+        """As WanPipeline cleans it."""
+        return str(prompt_clean(caption))
+
+    def encode_prompt(self, parts: TextParts, caption: str, length: int) -> CaptionTensors:
+        """The caption through UMT5, its own tokens only, cut at the padded length."""
+        encoder = parts["text_encoder"]
+        tokens = parts["tokenizer"](
+            [self.cleaned(caption)],
+            padding="max_length",
+            max_length=length,
+            truncation=True,
+            return_attention_mask=True,
+            return_tensors="pt",
+        )
+        mask_1L = tokens.attention_mask.to(encoder.device)
+        embeds_1LD: Tensor = encoder(tokens.input_ids.to(encoder.device), mask_1L).last_hidden_state
+        return {TOKENS: embeds_1LD[0, : int(tokens.attention_mask.sum())]}
+
+    def make_adapter(self) -> WanAdapter:
+        """The operations."""
+        fold = self.options.text_padding == "fold"
+        return WanAdapter(
+            self.facts,
+            TextPacking(self.facts.text_length, fold, self.compute_dtype, self.device),
             self.captions,
             self.codec,
-            negative_prompt=options.negative_prompt,
-            compute_dtype=compute_dtype,
+            negative_prompt=self.options.negative_prompt,
+            compute_dtype=self.compute_dtype,
         )
-        self.sampler = WanSampler(self.adapter, options.sampler_kind)
 
     def load_modules(self, request: ModelRequest) -> Mapping[str, nn.Module]:
-        """The folder's transformer, or both experts, on the device.
-
-        Raises ModelFolderError for a folder that was trained with another text length than this run's, ConfigError for weights that
-        are narrower than the forward pass.
-        """
-        folder = wan_folder(request.facts)
-        if folder.recorded_text_length not in (None, self.text_length):
-            raise ModelFolderError(
-                f"{folder.path} was trained with a padded text length of {folder.recorded_text_length}, this run conditions on "
-                f"{self.text_length}; set pipeline_config.text_length to {folder.recorded_text_length} if every role was"
-            )
-        if request.weights_dtype.itemsize < self.compute_dtype.itemsize:
-            message = f"weights of {request.weights_dtype} do not fit a forward pass in {self.compute_dtype}; set training.precision: bf16"
-            raise ConfigError([Problem("roles", message)])
-        modules = {name: self._load_transformer(folder, name, request) for name in folder.experts}
+        """The folder's transformer, or both experts, and what computes their sparse attention."""
+        modules = super().load_modules(request)
         if "vsa" in request.attention:
             engine = self._engine(next(iter(modules.values())), request)
             self.adapter.engines.update(dict.fromkeys(modules.values(), engine))
-        if folder.boundary_ratio is not None:
-            self.adapter.boundaries[modules["transformer"]] = folder.boundary_ratio
         return modules
 
-    def _load_transformer(self, folder: WanFolder, name: str, request: ModelRequest) -> nn.Module:
-        transformer: WanTransformer3DModel = load_part(WanTransformer3DModel, folder, name, request.weights_dtype)
-        gates = read_gates(folder.path / name)
+    def prepare_denoiser(self, denoiser: Any, facts: DiffusersFacts, part: str, request: ModelRequest) -> None:
+        """Give a transformer its gates and its processors."""
+        assert isinstance(denoiser, WanTransformer3DModel)
+        place = facts.path / part
+        gates = read_gates(place)
         if "vsa" in request.attention:
-            attach_gates(transformer, gates, request.weights_dtype)
-            attend_sparsely(transformer)
+            attach_gates(denoiser, gates, request.weights_dtype)
+            attend_sparsely(denoiser)
         elif gates:
             request.tell(
-                f"{folder.path / name} was trained with video sparse attention; this role attends densely, without its gates"
+                f"{place} was trained with video sparse attention; this role attends densely, without its gates"
             )
-        transformer.to(self.device).train(request.trainable).requires_grad_(request.trainable)
-        fold_text(transformer)
-        embedder = transformer.condition_embedder
+        fold_text(denoiser)
+        embedder = denoiser.condition_embedder
         embedder.time_embedder = Float32TimeEmbedding(embedder.time_embedder)
-        if request.gradient_checkpointing:
-            checkpoint_blocks(transformer)
-        module: nn.Module = transformer
-        return module
+
+    def checkpoint_blocks(self, denoiser: Any) -> None:
+        """Recompute the blocks' activations under the call that they were first computed for."""
+        checkpoint_blocks(denoiser)
 
     def _engine(self, transformer: nn.Module, request: ModelRequest) -> Engine:
         """What computes the sparse attention of a role, told to the log. Raises ConfigError for one that cannot serve."""
         assert isinstance(transformer, WanTransformer3DModel)
         work = Work(self.device, self.compute_dtype, transformer.config.attention_head_dim)
-        engine = choose_engine(self.vsa_engine, work)
+        engine = choose_engine(self.options.vsa_engine, work)
         request.tell(f"video sparse attention by {engine.summary} (vsa_engine: {engine.name})")
         return engine
 
-    def encode_video(self, frames: Tensor) -> Tensor:
-        """uint8 frames [F, H, W, 3] as one raw latent [C, T, H, W], the posterior's mode, float32 on the CPU."""
-        return self.codec.encode(frames)
-
-    def encode_caption(self, captions: Sequence[str]) -> Sequence[Tensor]:
-        """Captions as float32 tensors [L, D] on the CPU, trimmed to their own number of tokens."""
-        return [self.captions(caption) for caption in captions]
-
-    def count_tokens(self, captions: Sequence[str]) -> Sequence[int]:
-        """How many tokens each caption has, its end included, before it is cut."""
-        return [self.captions.count(caption) for caption in captions]
-
-    def export(
-        self,
-        modules: Mapping[str, nn.Module],
-        base: ModelFacts,
-        sampling: ValidationRequest,
-        latent_shape: tuple[int, int, int, int],
-        output: Path,
-        dtype: torch.dtype,
-    ) -> None:
-        """Write a diffusers pipeline folder that WanPipeline samples as ``sampling`` says, at ``latent_shape`` [T, C, H, W].
-
-        Weights are stored in ``dtype``, those that diffusers always holds in float32 excepted. Raises ModelFolderError, before
-        anything is written, if no diffusers scheduler can; RunDirectoryError if ``output`` is taken.
-        """
-        folder, kind = wan_folder(base), self.sampler.kind(sampling)
-        plan = plan_export(folder, sampling, kind, latent_shape, self.text_length, self.flow_shift, dtype)
-        write_export(modules, plan, output)
+    def recorded_attention(self, request: ValidationRequest) -> RecordedVsa | None:
+        """The sparsity and the cubes."""
+        if request.attn_kind != "vsa":
+            return None
+        return RecordedVsa(sparsity=0.0 if request.sparsity is None else request.sparsity, cube=CUBE)
 
 
 class Float32TimeEmbedding(nn.Module):

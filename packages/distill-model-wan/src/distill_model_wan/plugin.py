@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from distill_core.plugins import ModelSpec, hookimpl
 from distill_core.plugins.registry import Registry
-from distill_model_wan.config import WanOptions, completed, settled
+from distill_diffusers.options import completed
+from distill_model_wan.config import WanOptions, settled
 
 PLUGIN_API = 2
 

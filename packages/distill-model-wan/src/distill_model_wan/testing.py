@@ -14,7 +14,7 @@ from transformers import T5TokenizerFast, UMT5Config, UMT5EncoderModel
 
 from distill_diffusers.export_record import RECORD
 from distill_diffusers.quiet import quietly
-from distill_model_wan.schedulers import published_scheduler
+from distill_model_wan.published import published_scheduler
 
 Variant = Literal["t2v", "a14b", "ti2v"]
 """Wan 2.1 T2V, Wan 2.2 T2V with two experts, Wan 2.2 TI2V."""

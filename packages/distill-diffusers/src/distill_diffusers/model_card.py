@@ -1,16 +1,19 @@
-"""The README.md of an export: what it is, and a snippet that samples it with nothing but diffusers."""
+"""The README.md of an export: what it is, and a snippet that samples it with nothing but diffusers. Imports no torch."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
 from distill_diffusers.export_record import ExportRecord
-from distill_model_wan.folder import TEXT_LENGTH, WanFolder
+from distill_diffusers.facts import DiffusersFacts
 
 _CARD = """---
 library_name: diffusers
 pipeline_tag: text-to-video
 {base_model}tags:
 - distill
-- wan
+- {family}
 ---
 
 # {title}
@@ -19,12 +22,12 @@ pipeline_tag: text-to-video
 
 ```python
 import torch
-from diffusers import AutoencoderKLWan, WanPipeline
+from diffusers import {vae}, {pipeline}
 from diffusers.utils import export_to_video
 
 folder = "."  # this folder, or its id on the Hub
-vae = AutoencoderKLWan.from_pretrained(folder, subfolder="vae", dtype=torch.float32)
-pipe = WanPipeline.from_pretrained(folder, vae=vae, dtype=torch.bfloat16).to("cuda")
+vae = {vae}.from_pretrained(folder, subfolder="vae", dtype=torch.float32)
+pipe = {pipeline}.from_pretrained(folder, vae=vae, dtype=torch.bfloat16).to("cuda")
 torch.manual_seed(0)  # {seeding}
 frames = pipe(
     "a cat walks through tall grass",
@@ -32,9 +35,9 @@ frames = pipe(
     width={width},
     num_frames={num_frames},
     num_inference_steps={steps},
-    guidance_scale={guidance:g},{text_length}
+    guidance_scale={guidance:g},{arguments}
 ).frames[0]
-export_to_video(frames, "video.mp4", fps=16)
+export_to_video(frames, "video.mp4", fps={fps})
 ```
 
 {attention}{grid}`distill.json` records how the model was sampled in training.
@@ -46,7 +49,7 @@ _MOVES = {
 }
 _ATTENTION = """It was trained with video sparse attention at a sparsity of {sparsity:g}, which diffusers does not have:
 `from_pretrained` warns that it leaves out `to_gate_compress`, and the pipeline above attends densely, which is not what was trained.
-`distill sample` (pip install distill-core distill-model-wan) attends as in training.
+`distill sample` (pip install distill-core distill-model-{family}) attends as in training.
 
 """
 
@@ -56,11 +59,27 @@ _SEEDING = {
 }
 
 
-def model_card(base: WanFolder, record: ExportRecord) -> str:
+@dataclass(frozen=True)
+class PipelineCall:
+    """What a card says of a family.
+
+    Attributes:
+        family: its name in distill, e.g. "wan".
+        text_length: the padded text length that its pipeline takes where a call says none.
+        fps: frames per second of its videos.
+        arguments: further arguments of a call.
+    """
+
+    family: str
+    text_length: int
+    fps: int
+    arguments: Mapping[str, object] = field(default_factory=dict)
+
+
+def model_card(base: DiffusersFacts, record: ExportRecord, call: PipelineCall) -> str:
     """The card of an export made from ``base``."""
-    sampling = record.sampling
+    sampling, folder = record.sampling, base.folder
     assert sampling is not None
-    hub_id = base.folder.hub_id
     assert record.latent_shape is not None
     num_frames, height, width = base.latent_space.pixels(record.latent_shape)
     grid = ""
@@ -68,12 +87,16 @@ def model_card(base: WanFolder, record: ExportRecord) -> str:
         listed = ", ".join(f"{timestep:.6g}" for timestep in sampling.timesteps)
         steps = f"`num_inference_steps` must stay {sampling.steps}"
         grid = f"The scheduler's config makes the timesteps {listed} of that number of steps, so {steps}. "
-    text_length = "" if record.text_length == TEXT_LENGTH else f"\n    max_sequence_length={record.text_length},"
+    length = {} if record.text_length == call.text_length else {"max_sequence_length": record.text_length}
+    arguments = {**length, **call.arguments}
     return _CARD.format(
-        base_model="" if hub_id is None else f"base_model: {hub_id}\n",
-        title=f"{base.path.name if hub_id is None else hub_id.split('/')[1]}, {sampling.steps} steps",
+        base_model="" if folder.hub_id is None else f"base_model: {folder.hub_id}\n",
+        family=call.family,
+        title=f"{base.path.name if folder.hub_id is None else folder.hub_id.split('/')[1]}, {sampling.steps} steps",
         summary=base.summary,
         version=record.distill_version,
+        vae=folder.parts["vae"].class_name,
+        pipeline=folder.kind.pipeline,
         steps=sampling.steps,
         height=height,
         width=width,
@@ -81,7 +104,8 @@ def model_card(base: WanFolder, record: ExportRecord) -> str:
         guidance=sampling.guidance_scale,
         moves=_MOVES[sampling.sampler],
         seeding=_SEEDING[sampling.sampler],
-        text_length=text_length,
-        attention="" if sampling.vsa is None else _ATTENTION.format(sparsity=sampling.vsa.sparsity),
+        arguments="".join(f"\n    {name}={value!r}," for name, value in arguments.items()),
+        fps=call.fps,
+        attention="" if sampling.vsa is None else _ATTENTION.format(sparsity=sampling.vsa.sparsity, family=call.family),
         grid=grid,
     )

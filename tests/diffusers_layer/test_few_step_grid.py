@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from distill_core.errors import ModelFolderError
 from distill_core.flow import shifted_uniform_grid
-from distill_model_wan.few_step_grid import TOLERANCE, GridParameters, scheduler_grid, solve_grid
-from distill_model_wan.schedulers import few_step_scheduler
+from distill_diffusers.few_step_grid import TOLERANCE, GridParameters, scheduler_grid, solve_grid
+from distill_diffusers.schedulers import few_step_scheduler
 
 
 def made(grid: tuple[float, ...]) -> list[float]:
-    scheduler = few_step_scheduler(grid, stochastic=True)
+    scheduler = few_step_scheduler(grid, "steps", stochastic=True)
     scheduler.set_timesteps(len(grid))
     timesteps: list[float] = scheduler.timesteps.tolist()
     return timesteps

@@ -1,4 +1,4 @@
-"""A trained role as a folder of the ecosystem: a diffusers pipeline that WanPipeline loads and samples as the role was sampled.
+"""A trained role as a folder of the ecosystem: a pipeline that plain diffusers loads and samples as the role was sampled.
 
 Writes beside the output and renames, so that there is a whole export or none. Copies the base folder's other parts; trains nothing.
 """
@@ -9,30 +9,25 @@ import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import WanTransformer3DModel
 from huggingface_hub import save_torch_state_dict
 from torch import Tensor, nn
 
-from distill_core import flow
+import distill_core
 from distill_core.errors import ModelFolderError, RunDirectoryError
+from distill_core.flow import denoising_grid, shifted_uniform_grid
 from distill_core.protocols import ValidationRequest
 from distill_core.protocols.validator import SamplerKind
 from distill_diffusers.copied_part import copy_licences, copy_part
 from distill_diffusers.export_record import RECORD, ExportRecord, RecordedSampling, RecordedVsa
+from distill_diffusers.facts import DiffusersFacts
 from distill_diffusers.json_files import INDEX, read_object, write_object
-from distill_model_wan.folder import WanFolder
-from distill_model_wan.model_card import model_card
-from distill_model_wan.schedulers import few_step_scheduler, many_step_scheduler
-from distill_model_wan.vsa import CUBE
-
-COPIED_PARTS = ("vae", "text_encoder", "tokenizer")
-FLOAT32 = frozenset({"time_embedder", "scale_shift_table", "norm1", "norm2", "norm3"})
-"""Parts of a transformer that diffusers holds in float32 whatever dtype it is loaded in, and saves so."""
+from distill_diffusers.model_card import PipelineCall, model_card
+from distill_diffusers.schedule import Schedule
+from distill_diffusers.schedulers import few_step_scheduler, flow_shift_of, many_step_scheduler
 
 
 @dataclass(frozen=True)
@@ -43,68 +38,81 @@ class ExportPlan:
         base: the folder that the role started from.
         scheduler: the diffusers scheduler that samples the export. ``Any``: diffusers' schedulers have no common type.
         record: what distill.json will say.
-        dtype: what the transformers' weights are stored in, but for :data:`FLOAT32`.
+        call: what the card says of the family.
+        dtype: what the denoisers' weights are stored in, but for ``float32``.
+        float32: names within a weight's name whose weights are stored in float32 whatever the dtype, as diffusers loads them.
     """
 
-    base: WanFolder
+    base: DiffusersFacts
     scheduler: Any
     record: ExportRecord
+    call: PipelineCall
     dtype: torch.dtype
+    float32: frozenset[str]
 
 
-def plan_export(
-    base: WanFolder,
-    request: ValidationRequest,
-    kind: SamplerKind,
-    latent_shape: tuple[int, int, int, int],
-    text_length: int,
-    flow_shift: float,
-    dtype: torch.dtype,
-) -> ExportPlan:
-    """Settle how the export is sampled. Raises ModelFolderError if diffusers cannot sample it so."""
+@dataclass(frozen=True)
+class Conditions:
+    """What an export was trained under.
+
+    Attributes:
+        latent_shape: [T, C, H, W].
+        text_length: the padded text length.
+        flow_shift: the run's, or None where it depends on the latents' size.
+        vsa: its sparse attention, if it has any.
+    """
+
+    latent_shape: tuple[int, int, int, int]
+    text_length: int
+    flow_shift: float | None
+    vsa: RecordedVsa | None = None
+
+
+def plan_sampling(
+    base: DiffusersFacts, request: ValidationRequest, kind: SamplerKind, schedule: Schedule, conditions: Conditions
+) -> tuple[Any, ExportRecord]:
+    """The scheduler that samples the export, and what its record says. Raises ModelFolderError if diffusers cannot sample it so."""
     guidance = 1.0 if request.guidance_scale is None else request.guidance_scale
     if guidance < 1.0:
         raise ModelFolderError(f"diffusers applies no guidance scale below 1, got {guidance}; export with 1 or more")
+    if request.parts:
+        raise ModelFolderError(
+            f"no pipeline of diffusers samples with {', '.join(sorted(request.parts))}, as this role is sampled; it cannot be exported"
+        )
     base_scheduler = base.folder.scheduler
     if request.timesteps is None and kind == "ode":
         assert request.steps is not None
         grid, steps = None, request.steps
-        scheduler = many_step_scheduler(base_scheduler, flow_shift)
+        scheduler = many_step_scheduler(base_scheduler, conditions.flow_shift)
     else:
-        grid = _grid(request, flow_shift)
+        grid = _grid(base, request, conditions)
         steps = len(grid)
-        scheduler = few_step_scheduler(grid, stochastic=kind == "sde")
+        scheduler = few_step_scheduler(grid, schedule.asks, stochastic=kind == "sde")
+    sampling = RecordedSampling(sampler=kind, steps=steps, timesteps=grid, guidance_scale=guidance, vsa=conditions.vsa)
     record = ExportRecord(
-        distill_version=version("distill-model-wan"),
-        text_length=text_length,
-        flow_shift=flow_shift,
-        sampling=RecordedSampling(
-            sampler=kind, steps=steps, timesteps=grid, guidance_scale=guidance, vsa=_recorded_vsa(request)
-        ),
-        latent_shape=latent_shape,
+        distill_version=distill_core.__version__,
+        text_length=conditions.text_length,
+        flow_shift=conditions.flow_shift,
+        sampling=sampling,
+        latent_shape=conditions.latent_shape,
         base_scheduler=base_scheduler,
     )
-    return ExportPlan(base, scheduler, record, dtype)
+    return scheduler, record
 
 
-def _recorded_vsa(request: ValidationRequest) -> RecordedVsa | None:
-    if request.attn_kind != "vsa":
-        return None
-    return RecordedVsa(sparsity=0.0 if request.sparsity is None else request.sparsity, cube=CUBE)
-
-
-def _grid(request: ValidationRequest, flow_shift: float) -> tuple[float, ...]:
+def _grid(base: DiffusersFacts, request: ValidationRequest, conditions: Conditions) -> tuple[float, ...]:
     if request.timesteps is not None:
-        return flow.denoising_grid(request.timesteps)
+        return denoising_grid(request.timesteps)
     assert request.steps is not None
-    return flow.shifted_uniform_grid(request.steps, flow_shift)
+    shift = conditions.flow_shift
+    return shifted_uniform_grid(request.steps, flow_shift_of(base, conditions.latent_shape) if shift is None else shift)
 
 
 def write_export(modules: Mapping[str, nn.Module], plan: ExportPlan, output: Path) -> None:
     """Write the pipeline folder. Raises RunDirectoryError if ``output`` is there and not empty."""
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         raise RunDirectoryError(f"{output} already holds something; name another folder for the export, or remove it")
-    for part in COPIED_PARTS:
+    for part in plan.base.folder.lent:
         plan.base.folder.fetch(part)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as beside:
@@ -114,18 +122,17 @@ def write_export(modules: Mapping[str, nn.Module], plan: ExportPlan, output: Pat
         os.replace(folder, output)
 
 
-def _write_parts(modules: Mapping[str, nn.Module], plan: ExportPlan, folder: Path) -> None:
+def _write_parts(modules: Mapping[str, Any], plan: ExportPlan, folder: Path) -> None:
     for name, module in modules.items():
-        assert isinstance(module, WanTransformer3DModel)
         module.save_config(folder / name)
         save_torch_state_dict(
-            stored_weights(module, plan.dtype),
+            stored_weights(module, plan.dtype, plan.float32),
             folder / name,
             filename_pattern="diffusion_pytorch_model{suffix}.safetensors",
             max_shard_size="10GB",
         )
         _forget_origin(folder / name / "config.json")
-    for part in COPIED_PARTS:
+    for part in plan.base.folder.lent:
         copy_part(plan.base.path / part, folder / part)
     copy_licences(plan.base.path, folder)
     plan.scheduler.save_pretrained(folder / "scheduler")
@@ -134,14 +141,14 @@ def _write_parts(modules: Mapping[str, nn.Module], plan: ExportPlan, folder: Pat
     index["scheduler"] = ["diffusers", type(plan.scheduler).__name__]
     write_object(folder / INDEX, index)
     write_object(folder / RECORD, plan.record.model_dump(mode="json"))
-    (folder / "README.md").write_text(model_card(plan.base, plan.record), encoding="utf-8")
+    (folder / "README.md").write_text(model_card(plan.base, plan.record, plan.call), encoding="utf-8")
 
 
-def stored_weights(transformer: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
-    """What diffusers would save of the transformer, had it loaded it in ``dtype``."""
+def stored_weights(denoiser: nn.Module, dtype: torch.dtype, float32: frozenset[str]) -> dict[str, Tensor]:
+    """What diffusers would save of the denoiser, had it loaded it in ``dtype``."""
     return {
-        name: tensor.to(torch.float32 if FLOAT32.intersection(name.split(".")) else dtype)
-        for name, tensor in transformer.state_dict().items()
+        name: tensor.to(torch.float32 if float32.intersection(name.split(".")) else dtype)
+        for name, tensor in denoiser.state_dict().items()
     }
 
 

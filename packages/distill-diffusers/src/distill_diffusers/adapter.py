@@ -1,0 +1,228 @@
+"""The operations of a family of diffusers pipelines, but for how its denoiser is called and its captions are packed.
+
+The one place where latents change between the core's layout [B, T, C, H, W] and diffusers' [B, C, T, H, W]. Knows no method, no rollout
+and no role name. B batch, T latent frames, C channels, H W latent rows and columns, L tokens, D text width.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Generic, TypeVar
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from distill_core.errors import ConfigError, DataError, Problem
+from distill_core.protocols import Ask, Condition, Prediction, Prompt, Row
+from distill_diffusers.captions import CaptionEncoder
+from distill_diffusers.codec import VideoCodec
+from distill_diffusers.conditions import TOKENS, CaptionCondition, CaptionPadding, CaptionTensors, NamedTensors
+from distill_diffusers.facts import DiffusersFacts
+from distill_diffusers.kept_captions import KeptCaptions
+from distill_diffusers.schedulers import flow_shift_of
+
+if TYPE_CHECKING:
+    from distill_core.protocols.adapter import Modules
+
+CAPTIONS_AT_ONCE = 64
+"""Captions that are encoded while the text encoder is loaded, of those that will be asked for again."""
+
+ConditionT = TypeVar("ConditionT", bound=CaptionCondition)
+
+Velocity = Callable[[nn.Module, Tensor, Tensor, NamedTensors], Tensor]
+"""(denoiser, x_t [B, C, T, H, W], t float32 [B] in [0, 1000], captions) to v ≈ ε - x0, [B, C, T, H, W]."""
+
+
+class DiffusersAdapter(ABC, Generic[ConditionT]):
+    """An :class:`distill_core.protocols.Adapter` with every operation of :data:`OPERATIONS`.
+
+    Attributes:
+        facts: the folder that lends text encoder and VAE; it fixes the latent space.
+        compute_dtype: the dtype of a forward pass; everything outside it is float32 or float64.
+        device: where batches live.
+        boundaries: of each role's first expert, the timestep from which on it denoises. By module, because members of a family that
+            share a latent space may meet in one run, with experts and without.
+    """
+
+    def __init__(
+        self,
+        facts: DiffusersFacts,
+        captions: CaptionEncoder,
+        codec: VideoCodec,
+        *,
+        negative_prompt: str,
+        compute_dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self.facts = facts
+        self.compute_dtype = compute_dtype
+        self.device = device
+        self.boundaries: WeakKeyDictionary[nn.Module, float] = WeakKeyDictionary()
+        self._captions = captions
+        self._kept_captions = KeptCaptions(captions, foreseen=(negative_prompt, ""))
+        self._codec = codec
+        self._negative_prompt = negative_prompt
+        statistics = torch.tensor([facts.latent_space.mean, facts.latent_space.std], device=device)
+        self._mean_C11, self._std_C11 = statistics.view(2, -1, 1, 1)
+
+    # What a family says
+
+    @abstractmethod
+    def pack(self, captions: Sequence[CaptionTensors]) -> ConditionT:
+        """Captions, none longer than the padded length, as one batch on the device."""
+        ...
+
+    @abstractmethod
+    def mixed(self, condition: Condition, other: ConditionT, mask_B: Tensor) -> ConditionT:
+        """``other`` (of size 1 or B) where the mask is true, ``condition`` elsewhere."""
+        ...
+
+    @abstractmethod
+    def velocity(
+        self, denoiser: nn.Module, noisy_BTCHW: Tensor, timestep_B: Tensor, condition: Condition, ask: Ask
+    ) -> Tensor:
+        """v ≈ ε - x0, float32 [B, T, C, H, W], by one denoiser."""
+        ...
+
+    # Conditions
+
+    def prepare_condition(self, rows: Sequence[Row]) -> ConditionT:
+        """The rows' text, packed, on the device. Raises DataError for rows that do not fit."""
+        return self.pack([{TOKENS: self._trimmed(row)} for row in rows])
+
+    def _trimmed(self, row: Row) -> Tensor:
+        """A row's text without padding that was stored with it."""
+        tokens, width = row.text_LD.shape
+        if width != self.facts.text_width:
+            raise DataError(
+                f"row {row.id}: its text has {width} features, the model takes {self.facts.text_width}; encode it anew"
+            )
+        filled = row.text_LD.ne(0).any(dim=1).nonzero()
+        tokens = int(filled[-1]) + 1 if len(filled) else 0
+        if tokens > self._captions.length:
+            raise DataError(
+                f"row {row.id}: its text has {tokens} tokens, the model attends {self._captions.length}; "
+                f"encode it anew with `distill data encode --text-length {self._captions.length}`"
+            )
+        return row.text_LD[:tokens]
+
+    def encode_condition(self, prompts: Sequence[Prompt]) -> ConditionT:
+        """Captions through the text encoder, which stays loaded for the next. Raises ConfigError for pictures."""
+        if any(prompt.first_frame is not None or prompt.last_frame is not None for prompt in prompts):
+            raise ConfigError([Problem("", "this model makes videos from text alone; leave the pictures out")])
+        return self.pack([self._captions(prompt.text) for prompt in prompts])
+
+    def kept_texts(self, captions: Sequence[str]) -> Iterator[ConditionT]:
+        """Captions that will be asked for again, each by itself: encoded once, then kept; the text encoder is let go."""
+        for start in range(0, len(captions), CAPTIONS_AT_ONCE):
+            for caption in self._kept_captions(captions[start : start + CAPTIONS_AT_ONCE]):
+                yield self.pack([caption])
+
+    def unconditional(self, condition: Condition) -> ConditionT:
+        """The negative prompt for a batch of the same size; encoded at the first call, then kept."""
+        return self._negative.repeated(len(condition))
+
+    def drop_condition(self, condition: Condition, dropped_B: Tensor) -> ConditionT:
+        """The empty caption where the mask is true; encoded at the first call, then kept."""
+        return self.mixed(condition, self._empty, dropped_B)
+
+    @cached_property
+    def _negative(self) -> ConditionT:
+        return next(self.kept_texts([self._negative_prompt]))
+
+    @cached_property
+    def _empty(self) -> ConditionT:
+        return next(self.kept_texts([""]))
+
+    # Predictions
+
+    def flow_shift(self, latent_shape: tuple[int, int, int, int]) -> float:
+        """The run's, or what the folder's scheduler says of latents of that size."""
+        return flow_shift_of(self.facts, latent_shape)
+
+    def predict(
+        self, modules: Modules, noisy_BTCHW: Tensor, timestep: Tensor, condition: Condition, ask: Ask
+    ) -> Prediction:
+        """v ≈ ε - x0, float32 [B, T, C, H, W]. Of two experts, each sample is predicted by the one that its timestep belongs to."""
+        first, *others = modules.values()
+        if not others:
+            return Prediction(self.velocity(first, noisy_BTCHW, timestep, condition, ask))
+        (second,) = others
+        high_B = timestep >= self.boundaries[first]
+        rows = {first: high_B.nonzero()[:, 0], second: (~high_B).nonzero()[:, 0]}
+        velocities = [
+            self.velocity(expert, noisy_BTCHW[own], timestep[own], condition.select(own), ask)
+            for expert, own in rows.items()
+            if len(own)
+        ]
+        return Prediction(torch.cat(velocities)[torch.cat(list(rows.values())).argsort()])
+
+    def precision(self) -> torch.autocast:
+        """Inside, a forward pass computes in the run's dtype."""
+        lower = self.compute_dtype in (torch.bfloat16, torch.float16)
+        return torch.autocast(self.device.type, dtype=self.compute_dtype if lower else None, enabled=lower)
+
+    # Pixels
+
+    def decode_latents(self, latents_BTCHW: Tensor) -> Tensor:
+        """Normalised latents as uint8 frames [B, F, H, W, 3] on the device."""
+        # Divided by 1/std rather than multiplied by std, as diffusers does: the last bit is the same as there.
+        raw_BTCHW = latents_BTCHW.to(self.device).float() / (1.0 / self._std_C11) + self._mean_C11
+        return torch.stack([self._codec.decode(raw_TCHW.transpose(0, 1)) for raw_TCHW in raw_BTCHW])
+
+
+class CaptionAdapter(DiffusersAdapter[NamedTensors]):
+    """The adapter of a family that says no more than how its denoiser is called.
+
+    ``padding`` is how captions become a batch, ``velocity`` the call.
+    """
+
+    def __init__(
+        self,
+        facts: DiffusersFacts,
+        captions: CaptionEncoder,
+        codec: VideoCodec,
+        padding: CaptionPadding,
+        velocity: Velocity,
+        *,
+        negative_prompt: str,
+        compute_dtype: torch.dtype,
+    ) -> None:
+        super().__init__(
+            facts,
+            captions,
+            codec,
+            negative_prompt=negative_prompt,
+            compute_dtype=compute_dtype,
+            device=padding.device,
+        )
+        self._padding = padding
+        self._velocity = velocity
+
+    def pack(self, captions: Sequence[CaptionTensors]) -> NamedTensors:
+        """Captions, padded."""
+        return self._padding.pack(captions)
+
+    def mixed(self, condition: Condition, other: NamedTensors, mask_B: Tensor) -> NamedTensors:
+        """``other`` where the mask is true."""
+        return self._padding.mixed(_named(condition), other, mask_B)
+
+    def velocity(
+        self, denoiser: nn.Module, noisy_BTCHW: Tensor, timestep_B: Tensor, condition: Condition, ask: Ask
+    ) -> Tensor:
+        """The family's call, in the run's precision. Raises ConfigError for attention that is not dense."""
+        if ask.attn_kind != "dense":
+            message = f"is {ask.attn_kind!r}, and this family attends densely; set attn_kind: dense"
+            raise ConfigError([Problem("method_config.attn_kind", message)])
+        timestep_B = timestep_B.to(noisy_BTCHW.device, torch.float32)
+        with self.precision():
+            velocity_BCTHW = self._velocity(denoiser, noisy_BTCHW.transpose(1, 2), timestep_B, _named(condition))
+        return velocity_BCTHW.to(noisy_BTCHW.dtype).transpose(1, 2)
+
+
+def _named(condition: Condition) -> NamedTensors:
+    assert isinstance(condition, NamedTensors), f"expected named tensors, got {type(condition).__name__}"
+    return condition

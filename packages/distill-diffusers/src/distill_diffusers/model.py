@@ -1,0 +1,168 @@
+"""A family of diffusers pipelines at run time: loads a role's denoisers, and lends the run its encoders, adapter and sampler.
+
+A family says how its pipeline encodes a prompt and calls its denoiser, and what else is its own. B batch, C latent channels, T latent
+frames, F pixel frames, H W rows and columns.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Generic
+
+import torch
+from torch import Tensor, nn
+
+from distill_core.errors import ConfigError, ModelFolderError, Problem
+from distill_core.plugins import ModelFacts
+from distill_core.protocols import ModelRequest, ValidationRequest
+from distill_diffusers.adapter import ConditionT, DiffusersAdapter
+from distill_diffusers.captions import CaptionEncoder, TextParts
+from distill_diffusers.codec import VideoCodec
+from distill_diffusers.conditions import TOKENS, CaptionTensors
+from distill_diffusers.export import Conditions, ExportPlan, plan_sampling, write_export
+from distill_diffusers.export_record import RecordedVsa
+from distill_diffusers.facts import DiffusersFacts, diffusers_facts
+from distill_diffusers.loading import load_part
+from distill_diffusers.model_card import PipelineCall
+from distill_diffusers.options import OptionsT, settled
+from distill_diffusers.quiet import without_norm_warning
+from distill_diffusers.sampling import FlowSampler
+from distill_diffusers.schedule import Schedule
+
+
+class DiffusersModel(ABC, Generic[OptionsT, ConditionT]):
+    """A :class:`distill_core.protocols.ModelPlugin`. Families of which :class:`CaptionModel` says enough begin with that.
+
+    Attributes:
+        call: what an export's card says of the family.
+        schedule: how its pipeline asks for timesteps and draws noise.
+        float32: names within a weight's name that diffusers holds in float32 whatever dtype a denoiser is loaded in.
+        adapter: the operations.
+        sampler: the sampler.
+    """
+
+    call: ClassVar[PipelineCall]
+    schedule: ClassVar[Schedule] = Schedule()
+    float32: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, facts: ModelFacts, options: OptionsT, device: torch.device, compute_dtype: torch.dtype) -> None:
+        """Load nothing yet. Raises ModelFolderError where the options contradict what the folder records."""
+        without_norm_warning()
+        self.facts: DiffusersFacts = self.settled(facts, options)
+        self.options = options
+        self.device = device
+        self.compute_dtype = compute_dtype
+        self.captions = CaptionEncoder(self.facts, self.encode_prompt, self.facts.text_length, device, compute_dtype)
+        self.codec = VideoCodec(self.facts, self.encode_pixels, self.decode_raw, device)
+        self.adapter: DiffusersAdapter[ConditionT] = self.make_adapter()
+        self.sampler = FlowSampler(self.adapter, self.schedule, options.sampler_kind)
+
+    # What a family says
+
+    @abstractmethod
+    def encode_prompt(self, parts: TextParts, caption: str, length: int) -> CaptionTensors:
+        """One caption by the pipeline's tokenizers and text encoders, as tensors without a batch dimension.
+
+        "tokens" [L, D] is one of them: the caption's own tokens, cut at ``length``, without padding.
+        """
+        ...
+
+    @abstractmethod
+    def make_adapter(self) -> DiffusersAdapter[ConditionT]:
+        """The operations."""
+        ...
+
+    def settled(self, facts: ModelFacts, options: OptionsT) -> DiffusersFacts:
+        """A folder's facts under the run's options."""
+        return settled(facts, options)
+
+    def cleaned(self, caption: str) -> str:
+        """A caption as it goes to the tokenizer."""
+        return caption
+
+    def encode_pixels(self, vae: Any, pixels_B3FHW: Tensor) -> Tensor:
+        """Pixels in [-1, 1] as raw latents [B, C, T, H, W]: the mode of the posterior."""
+        raw_BCTHW: Tensor = vae.encode(pixels_B3FHW).latent_dist.mode()
+        return raw_BCTHW
+
+    def decode_raw(self, vae: Any, raw_BCTHW: Tensor) -> Tensor:
+        """Raw latents as pixels [B, 3, F, H, W]."""
+        pixels_B3FHW: Tensor = vae.decode(raw_BCTHW, return_dict=False)[0]
+        return pixels_B3FHW
+
+    def prepare_denoiser(self, denoiser: Any, facts: DiffusersFacts, part: str, request: ModelRequest) -> None:
+        """A denoiser was loaded, and is on the CPU: a chance to change its layers."""
+
+    def checkpoint_blocks(self, denoiser: Any) -> None:
+        """Let the denoiser recompute its blocks' activations in backward."""
+        denoiser.enable_gradient_checkpointing()
+
+    def recorded_attention(self, request: ValidationRequest) -> RecordedVsa | None:
+        """What an export records of the attention that it was trained with."""
+        return None
+
+    # What every family does
+
+    def load_modules(self, request: ModelRequest) -> Mapping[str, nn.Module]:
+        """The folder's denoiser, or both experts, on the device.
+
+        Raises ModelFolderError for a folder that was trained with another text length than this run's, ConfigError for weights that
+        are narrower than the forward pass.
+        """
+        facts = diffusers_facts(request.facts)
+        if facts.recorded_text_length not in (None, self.facts.text_length):
+            raise ModelFolderError(
+                f"{facts.path} was trained with a padded text length of {facts.recorded_text_length}, this run conditions on "
+                f"{self.facts.text_length}; set pipeline_config.text_length to {facts.recorded_text_length} if every role was"
+            )
+        if request.weights_dtype.itemsize < self.compute_dtype.itemsize:
+            message = f"weights of {request.weights_dtype} do not fit a forward pass in {self.compute_dtype}; set training.precision: bf16"
+            raise ConfigError([Problem("roles", message)])
+        modules = {name: self._load_expert(facts, name, request) for name in facts.experts}
+        if facts.boundary is not None:
+            self.adapter.boundaries[next(iter(modules.values()))] = facts.boundary
+        return modules
+
+    def _load_expert(self, facts: DiffusersFacts, name: str, request: ModelRequest) -> nn.Module:
+        denoiser = load_part(facts, name, request.weights_dtype)
+        assert isinstance(denoiser, nn.Module)
+        self.prepare_denoiser(denoiser, facts, name, request)
+        denoiser.to(self.device).train(request.trainable).requires_grad_(request.trainable)
+        if request.gradient_checkpointing:
+            self.checkpoint_blocks(denoiser)
+        return denoiser
+
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """uint8 frames [F, H, W, 3] as one raw latent [C, T, H, W], the posterior's mode, float32 on the CPU."""
+        return self.codec.encode(frames)
+
+    def encode_caption(self, captions: Sequence[str]) -> Sequence[Tensor]:
+        """Captions as float32 tensors [L, D] on the CPU, trimmed to their own number of tokens."""
+        return [self.captions(caption)[TOKENS] for caption in captions]
+
+    def count_tokens(self, captions: Sequence[str]) -> Sequence[int]:
+        """How many tokens each caption has, its end included, before it is cut."""
+        return [self.captions.count(self.cleaned(caption)) for caption in captions]
+
+    def export(
+        self,
+        modules: Mapping[str, nn.Module],
+        base: ModelFacts,
+        sampling: ValidationRequest,
+        latent_shape: tuple[int, int, int, int],
+        output: Path,
+        dtype: torch.dtype,
+    ) -> None:
+        """Write a pipeline folder that plain diffusers samples as ``sampling`` says, at ``latent_shape`` [T, C, H, W].
+
+        Weights are stored in ``dtype``, those that diffusers always holds in float32 excepted. Raises ModelFolderError, before
+        anything is written, if no diffusers scheduler can; RunDirectoryError if ``output`` is taken.
+        """
+        facts, kind = diffusers_facts(base), self.sampler.kind(sampling)
+        trained = Conditions(
+            latent_shape, self.facts.text_length, self.facts.flow_shift, self.recorded_attention(sampling)
+        )
+        scheduler, record = plan_sampling(facts, sampling, kind, self.schedule, trained)
+        write_export(modules, ExportPlan(facts, scheduler, record, self.call, dtype, self.float32), output)

@@ -1,0 +1,55 @@
+"""What the ``pipeline_config`` of families of flow models has in common, and where what it leaves open comes from. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import ConfigDict, Field
+
+from distill_core.errors import ModelFolderError
+from distill_core.plugins import ModelFacts, Options
+from distill_diffusers.facts import DiffusersFacts, diffusers_facts
+
+
+class FlowOptions(Options):
+    """How a flow model is conditioned and sampled; a family may add to it."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    flow_shift: Annotated[float, Field(gt=0)] | None = None
+    """Timestep shift of training and sampling. null: what the folder's scheduler records, or makes of the size of the latents."""
+    sampler_kind: Literal["ode", "sde"] = "ode"
+    """The sampler of a validation request that names none."""
+    negative_prompt: str = ""
+    """The "unconditional" side of guidance, in training and in sampling."""
+    text_length: Annotated[int, Field(ge=1)] | None = None
+    """Text tokens that the model attends, padding included; this must be the length that it was trained with. null: what the folder
+    records, else what the family is published with."""
+
+
+OptionsT = TypeVar("OptionsT", bound=FlowOptions)
+
+
+def settled(facts: ModelFacts, options: FlowOptions) -> DiffusersFacts:
+    """A folder's facts under a run's options: its flow shift and its text length are the options', else what the folder records.
+
+    Raises ModelFolderError for a text length other than the one that the folder records to have been trained with.
+    """
+    known = diffusers_facts(facts)
+    recorded = known.recorded_text_length
+    if recorded is not None and options.text_length not in (None, recorded):
+        raise ModelFolderError(
+            f"a text length of {options.text_length} is asked for, but {known.path} was trained with a padded text length of "
+            f"{recorded}; leave out pipeline_config.text_length (or --text-length), or set it to {recorded}"
+        )
+    return replace(
+        known,
+        flow_shift=known.flow_shift if options.flow_shift is None else options.flow_shift,
+        text_length=known.text_length if options.text_length is None else options.text_length,
+    )
+
+
+def completed(facts: ModelFacts, options: OptionsT) -> OptionsT:
+    """The options with the flow shift and the text length that were settled on."""
+    return options.model_copy(update={"flow_shift": facts.flow_shift, "text_length": facts.text_length})

@@ -1,0 +1,106 @@
+"""Prompts to videos with one role's denoisers: the flow by the folder's own scheduler or by Euler steps, or stochastically.
+
+Every draw comes from a generator of the video's own, seeded on the CPU: no video depends on the device, on its neighbours or on the
+global random state, and drawing it advances none. The order of draws is that of a diffusers pipeline whose scheduler shares its
+generator. B = 1 batch, T latent frames, C channels, H W latent rows and columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distill_core.flow import denoising_grid, shifted_uniform_grid
+from distill_core.flow.guided import GuidedVelocity, evaluating
+from distill_core.flow.walks import Noise, Velocity, euler, sde
+from distill_core.protocols import Role, SampledVideo, ValidationRequest
+from distill_core.protocols.validator import SamplerKind
+from distill_diffusers.adapter import ConditionT, DiffusersAdapter
+from distill_diffusers.schedule import Schedule
+from distill_diffusers.schedulers import asked, many_step_scheduler
+
+LatentShape = tuple[int, int, int, int]
+"""[T, C, H, W] of a sample."""
+
+
+@dataclass
+class PipelineNoise:
+    """One video's draws, as the pipeline makes them.
+
+    Attributes:
+        shape_TCHW: of the latents.
+        generator: the video's own.
+        device: where draws go.
+        schedule: the pipeline's orders of dimensions.
+    """
+
+    shape_TCHW: LatentShape
+    generator: torch.Generator
+    device: torch.device
+    schedule: Schedule = field(default_factory=Schedule)
+    _drawn: bool = False
+
+    def draw(self) -> Tensor:
+        """The next standard normal float32 [1, T, C, H, W]."""
+        order = self.schedule.later_noise if self._drawn else self.schedule.first_noise
+        self._drawn = True
+        sizes = dict(zip("TCHW", self.shape_TCHW, strict=True))
+        noise = torch.randn([sizes[name] for name in order], generator=self.generator)
+        return noise.permute([order.index(name) for name in "TCHW"])[None].to(self.device)
+
+
+class FlowSampler:
+    """The :class:`distill_core.protocols.Sampler` of a diffusers family. Guided predictions take two passes, as in diffusers."""
+
+    def __init__(self, adapter: DiffusersAdapter[ConditionT], schedule: Schedule, default_kind: SamplerKind) -> None:
+        self.adapter = adapter
+        self.schedule = schedule
+        self.default_kind = default_kind
+
+    def kind(self, request: ValidationRequest) -> SamplerKind:
+        """The sampler that a request means."""
+        return self.default_kind if request.sampler is None else request.sampler
+
+    def sample(self, role: Role, request: ValidationRequest, latent_shape: LatentShape) -> Iterator[SampledVideo]:
+        """One video per prompt and seed, prompts outermost. Raises DistillError for timesteps that are no falling grid."""
+        assert request.prompts is not None
+        texts = self.adapter.kept_texts(request.prompts)
+        for index, (prompt, text) in enumerate(zip(request.prompts, texts, strict=True)):
+            for seed in request.seeds_of(index):
+                generator = torch.Generator("cpu").manual_seed(seed)
+                noise = PipelineNoise(latent_shape, generator, self.adapter.device, self.schedule)
+                velocity = GuidedVelocity(role, request, text)
+                yield SampledVideo(prompt, seed, self._frames(role, request, velocity, noise), velocity.evaluations)
+
+    @torch.no_grad()
+    def _frames(self, role: Role, request: ValidationRequest, velocity: Velocity, noise: PipelineNoise) -> Tensor:
+        """One video as uint8 frames [F, H, W, 3] on the CPU. A function of its own: no mode may outlast it into the caller's loop."""
+        with evaluating(role.modules):
+            latents_BTCHW = self._denoised(request, velocity, noise)
+            return self.adapter.decode_latents(latents_BTCHW)[0].cpu()
+
+    def _denoised(self, request: ValidationRequest, velocity: Velocity, noise: PipelineNoise) -> Tensor:
+        facts, shift = self.adapter.facts, self.adapter.flow_shift(noise.shape_TCHW)
+        if request.timesteps is not None:
+            grid = denoising_grid(request.timesteps)
+            return sde(velocity, grid, noise) if self.kind(request) == "sde" else euler(velocity, grid, noise)
+        assert request.steps is not None
+        if self.kind(request) == "sde":
+            return sde(velocity, shifted_uniform_grid(request.steps, shift), noise)
+        scheduler = many_step_scheduler(facts.folder.scheduler, facts.flow_shift)
+        asked(scheduler, self.schedule.asks, request.steps, shift, noise.device)
+        return scheduled(velocity, scheduler, noise)
+
+
+def scheduled(velocity: Velocity, scheduler: Any, noise: Noise) -> Tensor:
+    """The steps of a diffusers scheduler that has its timesteps. ``Any``: diffusers' schedulers have no common type."""
+    scheduler.set_begin_index(0)
+    x_BTCHW = noise.draw()
+    for timestep in scheduler.timesteps:
+        v_BTCHW = velocity(x_BTCHW, timestep.double().view(1))
+        x_BTCHW = scheduler.step(v_BTCHW, timestep, x_BTCHW, return_dict=False)[0]
+    return x_BTCHW

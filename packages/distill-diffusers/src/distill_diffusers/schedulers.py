@@ -1,0 +1,76 @@
+"""diffusers' schedulers as flow families use them: a folder's many-step one, and the one that repeats a few-step grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
+
+from distill_core.errors import ModelFolderError
+from distill_diffusers.facts import SHIFT_KEYS, DiffusersFacts
+from distill_diffusers.few_step_grid import TOLERANCE, solve_grid
+from distill_diffusers.schedule import Asks, shift_of_tokens
+
+# ``Any`` below: diffusers' schedulers have no common type, and are untyped.
+
+
+def flow_shift_of(facts: DiffusersFacts, latent_shape: tuple[int, int, int, int]) -> float:
+    """The run's flow shift, or what the folder's scheduler makes of latents of [T, C, H, W]."""
+    if facts.flow_shift is not None:
+        return facts.flow_shift
+    frames, _, rows, columns = latent_shape
+    return shift_of_tokens(facts.folder.scheduler, frames * rows * columns // prod(facts.patch))
+
+
+def many_step_scheduler(config: Mapping[str, Any], shift: float | None) -> Any:
+    """A fresh scheduler of the class that ``config`` names, deterministic, under the run's flow shift.
+
+    None: the shift that the scheduler itself makes of the number of tokens.
+    """
+    name = config["_class_name"]
+    options = dict(config)
+    if shift is not None:
+        options[SHIFT_KEYS[name]] = shift
+        if "use_dynamic_shifting" in options:
+            options["use_dynamic_shifting"] = False
+    if name == FlowMatchEulerDiscreteScheduler.__name__:
+        return FlowMatchEulerDiscreteScheduler.from_config({**options, "stochastic_sampling": False})
+    if name == DPMSolverMultistepScheduler.__name__:
+        return DPMSolverMultistepScheduler.from_config(options)
+    return UniPCMultistepScheduler.from_config(options)
+
+
+def asked(scheduler: Any, asks: Asks, steps: int, shift: float, device: torch.device) -> Any:
+    """The scheduler with its timesteps, asked for as the pipeline does; ``shift`` is for one that depends on the number of tokens."""
+    if asks == "steps":
+        scheduler.set_timesteps(steps, device=device)
+        return scheduler
+    dynamic = {"mu": math.log(shift)} if scheduler.config.get("use_dynamic_shifting") else {}
+    scheduler.set_timesteps(sigmas=np.linspace(1.0, 1.0 / steps, steps), device=device, **dynamic)
+    return scheduler
+
+
+def few_step_scheduler(grid: tuple[float, ...], asks: Asks, *, stochastic: bool) -> Any:
+    """The scheduler whose timesteps, asked for ``len(grid)`` steps, are ``grid``, to 1e-3 of a timestep in 1000.
+
+    ``stochastic``: every step predicts x0 and noises it anew; an Euler step along the flow otherwise. Raises ModelFolderError for a
+    grid that it cannot make.
+    """
+    parameters = solve_grid(grid, asks)
+    scheduler = FlowMatchEulerDiscreteScheduler(
+        num_train_timesteps=1000,
+        shift=parameters.shift,
+        shift_terminal=parameters.terminal,
+        stochastic_sampling=stochastic,
+    )
+    made = asked(scheduler, asks, len(grid), parameters.shift, torch.device("cpu")).timesteps.tolist()
+    if max(abs(one - other) for one, other in zip(made, grid, strict=True)) > TOLERANCE:
+        raise ModelFolderError(
+            f"diffusers makes the timesteps {made} of the grid {list(grid)}; train on one less extreme"
+        )
+    return scheduler

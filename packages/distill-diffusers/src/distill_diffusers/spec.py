@@ -1,0 +1,28 @@
+"""A family's spec in one call. Imports no torch."""
+
+from __future__ import annotations
+
+from distill_core.plugins import ModelSpec
+from distill_diffusers.options import FlowOptions, settled
+
+OPERATIONS = frozenset(
+    {"predict", "flow_shift", "unconditional", "drop_condition", "encode_condition", "decode_latents"}
+)
+"""What the layer's adapter offers."""
+
+
+def flow_family(
+    name: str, package: str, summary: str, options: type[FlowOptions], *, latent_spaces: tuple[str, ...]
+) -> ModelSpec:
+    """The spec of a family whose ``package`` has ``folder.py`` with ``inspect`` and ``model.py`` with ``Model``."""
+    return ModelSpec(
+        name=name,
+        summary=summary,
+        options=options,
+        inspect=f"{package}.folder:inspect",
+        build=f"{package}.model:Model",
+        operations=OPERATIONS,
+        latent_spaces=latent_spaces,
+        settle=settled,
+        complete=completed,
+    )

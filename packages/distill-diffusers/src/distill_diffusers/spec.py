@@ -12,15 +12,15 @@ OPERATIONS = frozenset(
 
 
 def flow_family(
-    name: str, package: str, summary: str, options: type[FlowOptions], *, latent_spaces: tuple[str, ...]
+    name: str, package: str, model: str, summary: str, options: type[FlowOptions], *, latent_spaces: tuple[str, ...]
 ) -> ModelSpec:
-    """The spec of a family whose ``package`` has ``folder.py`` with ``inspect`` and ``model.py`` with ``Model``."""
+    """The spec of a family whose ``package`` has ``folder.py`` with ``inspect``, and ``model.py`` with the class ``model``."""
     return ModelSpec(
         name=name,
         summary=summary,
         options=options,
         inspect=f"{package}.folder:inspect",
-        build=f"{package}.model:Model",
+        build=f"{package}.model:{model}",
         operations=OPERATIONS,
         latent_spaces=latent_spaces,
         settle=settled,

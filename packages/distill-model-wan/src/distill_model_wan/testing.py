@@ -9,21 +9,15 @@ from typing import Any, Literal
 
 import torch
 from diffusers import AutoencoderKLWan, WanPipeline, WanTransformer3DModel
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import T5TokenizerFast, UMT5Config, UMT5EncoderModel
+from transformers import UMT5Config, UMT5EncoderModel
 
 from distill_diffusers.export_record import RECORD
 from distill_diffusers.quiet import quietly
+from distill_diffusers.testing import CAPTIONS, TEXT_WIDTH, tiny_tokenizer
 from distill_model_wan.published import published_scheduler
 
 Variant = Literal["t2v", "a14b", "ti2v"]
 """Wan 2.1 T2V, Wan 2.2 T2V with two experts, Wan 2.2 TI2V."""
-
-CAPTIONS = (
-    "a red square moves left", "a green circle moves right", "a blue triangle moves up", "a yellow square moves down",
-    "a cat walks through tall grass", "low quality, blurred, static", "the quick brown fox jumps over the lazy dog",
-)  # fmt: skip
-TEXT_WIDTH = 32
 
 
 def make_tiny_pipeline(
@@ -42,7 +36,7 @@ def make_tiny_pipeline(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         channels = 48 if variant == "ti2v" else 16
-        tokenizer = _tokenizer(captions)
+        tokenizer = tiny_tokenizer(captions)
         pipeline = WanPipeline(
             tokenizer=tokenizer,
             text_encoder=_text_encoder(len(tokenizer)),
@@ -111,26 +105,3 @@ def _text_encoder(vocabulary: int) -> Any:
         eos_token_id=1,
     )
     return UMT5EncoderModel(config).eval()
-
-
-def _tokenizer(captions: Sequence[str]) -> Any:
-    """A Unigram tokenizer trained on ``captions``, in the form of T5's."""
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.normalizer = normalizers.NFKC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Metaspace()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=256, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False
-    )
-    tokenizer.train_from_iterator(captions, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", 1)]
-    )
-    return T5TokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        eos_token="</s>",
-        unk_token="<unk>",
-        extra_ids=0,
-        model_max_length=512,
-    )

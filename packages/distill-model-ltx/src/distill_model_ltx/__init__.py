@@ -1,0 +1,1 @@
+"""The LTX-Video family for distill."""

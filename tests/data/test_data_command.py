@@ -211,12 +211,12 @@ def test_the_help_of_captions_names_what_is_taken(toy: Path, videos: Path, tmp_p
 
 def test_the_family_need_be_named_only_where_there_is_a_choice() -> None:
     other = replace(TOY, name="other")
-    assert chosen_family(PluginIndex.of(models=[TOY]), None) is TOY
-    assert chosen_family(PluginIndex.of(models=[TOY, other]), "other") is other
+    assert chosen_family(PluginIndex.of(models=[TOY]), None, None) is TOY
+    assert chosen_family(PluginIndex.of(models=[TOY, other]), "other", None) is other
     with pytest.raises(PluginError, match="say which with --family: other, toy"):
-        chosen_family(PluginIndex.of(models=[TOY, other]), None)
+        chosen_family(PluginIndex.of(models=[TOY, other]), None, None)
     with pytest.raises(PluginError, match="no model family is installed"):
-        chosen_family(PluginIndex.of(), None)
+        chosen_family(PluginIndex.of(), None, None)
 
 
 def test_a_summary_says_how_many_more_were_skipped_and_what_shapes_there_are() -> None:

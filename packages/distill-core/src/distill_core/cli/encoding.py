@@ -166,7 +166,7 @@ class _Listener:
 def carry_out(request: EncodeRequest) -> None:
     """Encode, and print what became of the clips. What can be refused is refused before the encoders are loaded."""
     shard = Shard.of_process(os.environ) if request.shard is None else Shard.parse(request.shard)
-    model = ChosenModel.of(chosen_family(discover(), request.family), request.model, request.text_length)
+    model = ChosenModel.of(chosen_family(discover(), request.family, request.model), request.model, request.text_length)
     facts = model.facts
     folder = EncodingFolder(request.output, shard)
     with waiting(f"looking at {request.source}") as say:

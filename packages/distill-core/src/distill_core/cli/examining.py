@@ -18,7 +18,6 @@ from distill_core.data.reading.dataset import ParquetDataset, open_dataset
 from distill_core.data.reading.origin import Origin
 from distill_core.errors import DataError, ModelFolderError, PluginError, RunDirectoryError
 from distill_core.plugins.discovery import discover
-from distill_core.plugins.specs import ModelSpec
 from distill_core.protocols.adapter import DecodesLatents
 
 ROWS_BETWEEN_SIGNS = 100
@@ -29,7 +28,7 @@ def examine_for(path: Path, model: str | None, family: str | None, text_length: 
     """Every bad row of a data set, of those that do not fit ``model`` too, if there is one."""
     against: Against | None = None
     if model is not None:
-        chosen = ChosenModel.of(chosen_family(discover(), family), model, text_length)
+        chosen = ChosenModel.of(chosen_family(discover(), family, model), model, text_length)
         against = Against(chosen.facts, chosen.spec.name, model)
 
     def listen(rows: int) -> None:
@@ -47,13 +46,12 @@ def show_preview(path: Path, count: int, output: Path | None, model: str | None,
     with waiting("reading rows") as say:
         dataset = _with_latents(path)
         origin = Origin.of(dataset.files[0].metadata)
-        spec = chosen_family(discover(), origin.family if model is None and origin is not None else family)
-        chosen = _model(spec, path, model, origin)
+        chosen = _model(path, model, family, origin)
         say("loading the decoder")
         clips = []
         decoder = chosen.load().adapter
         if not isinstance(decoder, DecodesLatents):
-            raise PluginError(f"model {spec.name!r} offers no decode_latents: its latents cannot be shown")
+            raise PluginError(f"model {chosen.spec.name!r} offers no decode_latents: its latents cannot be shown")
         for clip in preview_clips(dataset, count, chosen.facts, decoder):
             clips.append(clip)
             say(f"decoded {len(clips)} of {count}")
@@ -69,14 +67,14 @@ def _with_latents(path: Path) -> ParquetDataset:
     return open_dataset(path, latents=True)
 
 
-def _model(spec: ModelSpec, path: Path, model: str | None, origin: Origin | None) -> ChosenModel:
+def _model(path: Path, model: str | None, family: str | None, origin: Origin | None) -> ChosenModel:
     """``model``, or the one that the data set at ``path`` was encoded with."""
     if model is not None:
-        return ChosenModel.of(spec, model)
+        return ChosenModel.of(chosen_family(discover(), family, model), model)
     if origin is None:
         raise DataError(f"{path} does not record the model that encoded it; name it with --model")
     try:
-        return ChosenModel.of(spec, origin.model)
+        return ChosenModel.of(discover().model(origin.family), origin.model)
     except ModelFolderError as error:
         raise ModelFolderError(f"{path} was encoded with {origin.model}: {error}; name it with --model") from error
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from distill_core.errors import PluginError
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.loading import load_target
+from distill_core.plugins.recognition import recognised
 from distill_core.plugins.specs import Inspect, ModelFacts, ModelSpec, Options
 from distill_core.protocols.model import ModelPlugin
 
@@ -27,17 +28,25 @@ def device_of_process(environment: Mapping[str, str]) -> torch.device:
     return torch.device("cuda", int(environment.get("LOCAL_RANK", "0")))
 
 
-def chosen_family(index: PluginIndex, name: str | None) -> ModelSpec:
-    """The family of that name, or the only one there is. Raises PluginError if there is none or the choice is open."""
+def chosen_family(index: PluginIndex, name: str | None, path: str | None) -> ModelSpec:
+    """The family of that name, or the only one there is, or the one that takes the model at ``path`` for its own.
+
+    Raises PluginError if there is none or the choice is open, ModelFolderError for a folder that no family takes.
+    """
     if name is not None:
         return index.model(name)
     if not index.models:
         raise PluginError("no model family is installed; install one, e.g. see `distill plugins list`")
-    if len(index.models) > 1:
-        raise PluginError(
-            f"several model families are installed; say which with --family: {', '.join(sorted(index.models))}"
-        )
-    return next(iter(index.models.values()))
+    if len(index.models) == 1:
+        return next(iter(index.models.values()))
+    if path is None:
+        names = sorted(index.models)
+    else:
+        takers = [spec for spec, _ in recognised(path, index, "is no pipeline of an installed family")]
+        if len(takers) == 1:
+            return takers[0]
+        names = sorted(spec.name for spec in takers)
+    raise PluginError(f"several model families may be meant; say which with --family: {', '.join(names)}")
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import torch
 
-from distill_core.errors import ConfigError, ModelFolderError, Problem
+from distill_core.errors import ConfigError, Problem
 from distill_core.finished.restore import restore_role
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.loading import load_target
-from distill_core.plugins.specs import LatentSpace, ModelFacts, ModelSpec
+from distill_core.plugins.recognition import recognised
+from distill_core.plugins.specs import LatentSpace, ModelFacts
 from distill_core.protocols.model import ModelPlugin, ModelRequest
 from distill_core.protocols.validator import ValidationRequest
 from distill_core.running.preparation import LatentShape, Placement
@@ -64,7 +65,7 @@ def open_source(
         restored = restore_role(Path(source), index, role, step=step, averaged=True, placement=placement, base=base)
         shape = sized(restored.latent_shape, size, restored.facts)
         return SamplingSource(restored.role, restored.model, restored.sampling, shape)
-    spec, facts = recognised(source, index)
+    spec, facts = recognised(source, index, "is neither a run directory nor a pipeline of an installed family")[0]
     refuse_of_a_folder(source, {"--role": role, "--step": step, "--base": base})
     options = spec.complete(facts, spec.options())
     model: ModelPlugin = load_target(spec.build)(facts, options, placement.device, placement.compute)
@@ -83,21 +84,6 @@ def refuse_of_a_folder(source: str, asked: Mapping[str, object]) -> None:
     if idle:
         message = f"{source} is no run directory, and only that has roles and checkpoints; leave this out"
         raise ConfigError([Problem(name, message) for name in idle], "distill sample")
-
-
-def recognised(source: str, index: PluginIndex) -> tuple[ModelSpec, ModelFacts]:
-    """The installed family that a folder is of. Raises ModelFolderError with what each family says of it if there is none."""
-    refusals = []
-    for spec in index.models.values():
-        try:
-            facts: ModelFacts = load_target(spec.inspect)(source)
-        except ModelFolderError as error:
-            refusals.append(f"{spec.name}: {error}")
-        else:
-            return spec, facts
-    raise ModelFolderError(
-        f"{source} is neither a run directory nor a pipeline of an installed family ({'; '.join(refusals) or 'none is installed'})"
-    )
 
 
 def sized(known: LatentShape | None, size: PixelSize, facts: ModelFacts) -> LatentShape:

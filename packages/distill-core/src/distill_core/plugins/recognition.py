@@ -1,0 +1,35 @@
+"""Which installed family a model's folder is of: each is asked, and what each says is kept."""
+
+from __future__ import annotations
+
+from distill_core.errors import ModelFolderError
+from distill_core.plugins.border import RefusedError, plugin_border
+from distill_core.plugins.index import PluginIndex
+from distill_core.plugins.loading import load_target
+from distill_core.plugins.specs import ModelFacts, ModelSpec
+
+
+def recognised(path: str, index: PluginIndex, what: str) -> list[tuple[ModelSpec, ModelFacts]]:
+    """The families that take a folder (or hub id) for theirs, with what they know of it; one at least.
+
+    ``what`` is said of a folder that none takes, e.g. "is no pipeline of an installed family"; it raises ModelFolderError with what each
+    family says. A family whose look at it fails is one that does not take it.
+    """
+    takers: list[tuple[ModelSpec, ModelFacts]] = []
+    refusals: dict[str, list[str]] = {}
+    for spec in index.models.values():
+        try:
+            with plugin_border(f"{spec.inspect} of {path}"):
+                takers.append((spec, _facts(spec, path)))
+        except RefusedError as refusal:
+            refused = refusal.__cause__ if isinstance(refusal.__cause__, ModelFolderError) else refusal
+            refusals.setdefault(str(refused), []).append(spec.name)
+    if not takers:
+        said = "; ".join(f"{', '.join(names)}: {refusal}" for refusal, names in refusals.items())
+        raise ModelFolderError(f"{path} {what} ({said or 'none is installed'})")
+    return takers
+
+
+def _facts(spec: ModelSpec, path: str) -> ModelFacts:
+    facts: ModelFacts = load_target(spec.inspect)(path)
+    return facts

@@ -1,0 +1,58 @@
+"""Which family a folder is of, where several are installed: it need not be said, unless it is open."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from distill_core.cli.family import chosen_family
+from distill_core.errors import ModelFolderError, PluginError
+from distill_core.plugins.index import PluginIndex
+from distill_core.plugins.recognition import recognised
+from distill_core.plugins.specs import ModelFacts
+from distill_core.testing.toy_spec import TOY, write_toy_model
+
+REFUSES = replace(TOY, name="refuses", inspect="test_recognition:refuse")
+FAILS = replace(TOY, name="fails", inspect="test_recognition:fail")
+
+
+def refuse(path: str) -> ModelFacts:
+    raise ModelFolderError(f"{path} is none of mine")
+
+
+def fail(path: str) -> ModelFacts:
+    raise KeyError("config")
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> str:
+    return str(write_toy_model(tmp_path / "toy"))
+
+
+def test_the_family_that_takes_a_folder_is_its_family(toy: str) -> None:
+    index = PluginIndex.of(models=[REFUSES, TOY])
+    assert chosen_family(index, None, toy) is TOY
+    ((spec, facts),) = recognised(toy, index, "is of no family")
+    assert (spec, facts.summary) == (TOY, "toy, 2 channels")
+
+
+def test_a_family_whose_look_fails_keeps_no_other_from_its_folder(toy: str) -> None:
+    assert chosen_family(PluginIndex.of(models=[FAILS, TOY]), None, toy) is TOY
+
+
+def test_of_a_folder_that_none_takes_each_familys_word_is_given(tmp_path: Path) -> None:
+    index = PluginIndex.of(models=[REFUSES, replace(REFUSES, name="alike"), FAILS, TOY])
+    with pytest.raises(ModelFolderError) as refusal:
+        chosen_family(index, None, str(tmp_path))
+    said = str(refusal.value)
+    assert f"{tmp_path} is no pipeline of an installed family (refuses, alike: {tmp_path} is none of mine; " in said
+    assert "fails: test_recognition:fail of " in said
+    assert "raised KeyError: 'config'" in said
+    assert "toy: " in said
+
+
+def test_a_folder_that_two_take_leaves_the_choice_open(toy: str) -> None:
+    with pytest.raises(PluginError, match="say which with --family: other, toy"):
+        chosen_family(PluginIndex.of(models=[TOY, replace(TOY, name="other"), REFUSES]), None, toy)

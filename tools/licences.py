@@ -79,7 +79,7 @@ def _all_permitted(choice: str) -> bool:
 def licence_of(found: Distribution) -> Licence:
     """What a distribution's metadata say: the expression, else the licence field if it is one line, else the classifiers."""
     name = canonicalize_name(found.name)
-    field = found.metadata.get("License-Expression") or found.metadata.get("License") or ""
+    field = "".join((found.metadata.get_all("License-Expression") or found.metadata.get_all("License") or [""])[:1])
     classifiers = [
         each.split("::")[-1].strip()
         for each in found.metadata.get_all("Classifier") or []

@@ -14,7 +14,7 @@ from tests.commands.conftest import Command, distill  # noqa: F401  the fixture
 
 from distill_core.cli import main
 from distill_core.config.document import write_yaml
-from distill_core.video.files import write_mp4
+from distill_core.video.writing import write_mp4
 
 
 @pytest.fixture(scope="module")

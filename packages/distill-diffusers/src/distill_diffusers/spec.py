@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from distill_core.plugins import ModelSpec
-from distill_diffusers.options import FlowOptions, settled
+from distill_diffusers.options import FlowOptions, completed, settled
 
 OPERATIONS = frozenset(
     {"predict", "flow_shift", "unconditional", "drop_condition", "encode_condition", "decode_latents"}

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from safetensors.torch import load_file, save_file
 
 from distill_core.errors import ModelFolderError
 from distill_diffusers.facts import DiffusersFacts
+from distill_diffusers.loading import load_part
+from distill_diffusers.pipeline_folder import Part
 from distill_model_ltx.folder import TransformerConfig, VaeConfig, inspect, transformer_shapes
 
 
@@ -115,3 +118,22 @@ def test_a_vae_without_statistics_is_refused(copy: Path) -> None:
     save_file({name: tensor for name, tensor in load_file(file).items() if name != "latents_std"}, file)
     with pytest.raises(ModelFolderError, match="vae lacks latents_std"):
         inspect(str(copy))
+
+
+def test_weights_that_nobody_wrote_down_are_checked_when_they_are_loaded(copy: Path) -> None:
+    file, name = copy / "vae" / "diffusion_pytorch_model.safetensors", "encoder.conv_in.conv.bias"
+    save_file({**load_file(file), name: torch.zeros(3)}, file)
+    with pytest.raises(
+        ModelFolderError, match=r"vae cannot be loaded as a AutoencoderKLLTXVideo: .*; fetch the folder"
+    ):
+        load_part(inspect(str(copy)), "vae", torch.float32)
+
+
+def test_a_class_that_the_installed_library_has_not_is_named(facts: DiffusersFacts) -> None:
+    later = replace(
+        facts.folder, parts={**facts.folder.parts, "vae": Part("vae", "diffusers", "AutoencoderOfTomorrow")}
+    )
+    with pytest.raises(
+        ModelFolderError, match="its vae is a AutoencoderOfTomorrow, which the installed diffusers has not"
+    ):
+        load_part(replace(facts, folder=later), "vae", torch.float32)

@@ -16,6 +16,7 @@ from distill_diffusers.quiet import quietly
 
 # ``Any`` below: the classes of diffusers and transformers have no common type.
 
+
 def load_tokenizer(facts: DiffusersFacts, part: str = "tokenizer") -> PreTrainedTokenizerBase:
     """A tokenizer of the folder, fetched first where it is a hub's; none of its own code is run. Raises ModelFolderError."""
     place = facts.path / part
@@ -28,7 +29,6 @@ def load_tokenizer(facts: DiffusersFacts, part: str = "tokenizer") -> PreTrained
         raise ModelFolderError(
             f"{place} cannot be loaded as a tokenizer: {refusal.reason}; fetch the folder again"
         ) from refusal
-
 
 
 def load_part(facts: DiffusersFacts, part: str, dtype: torch.dtype, kind: Any = None) -> Any:

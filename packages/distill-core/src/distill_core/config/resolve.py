@@ -21,6 +21,7 @@ from distill_core.config.schema import RoleConfig, RunConfig
 from distill_core.config.sparsity import SparsityRamp
 from distill_core.errors import Problem
 from distill_core.plugins.border import RefusedError, plugin_border
+from distill_core.plugins.columns import Column
 from distill_core.plugins.specs import Demands, MethodSpec, MetricSpec, ModelFacts, ModelSpec, Options, RoleNeed
 
 if TYPE_CHECKING:
@@ -60,6 +61,13 @@ class ResolvedRun:
     def lead(self) -> str:
         """The role whose folder lends the run its text encoder and decoder: the first in the method's order that the run has."""
         return next(iter(self.facts))
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """What the data must hold of each row besides latent and caption: for the first role's conditions, and for the method."""
+        of_method = self.demands.columns
+        of_family = next((facts.columns for facts in self.facts.values()), ())
+        return tuple({column.name: column for column in (*of_family, *of_method)}.values())
 
     @property
     def needs(self) -> Mapping[str, RoleNeed]:
@@ -107,6 +115,13 @@ class Findings:
     facts: Mapping[str, ModelFacts]
     demands: Demands | None
     problems: tuple[Problem, ...]
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """What the data must hold of each row besides latent and caption: for the first role's conditions, and for the method."""
+        of_method = () if self.demands is None else self.demands.columns
+        of_family = next((facts.columns for facts in self.facts.values()), ())
+        return tuple({column.name: column for column in (*of_family, *of_method)}.values())
 
     def resolved(self) -> ResolvedRun:
         """The run that can be built. Raises ConfigError with every problem, if there are any."""
@@ -256,8 +271,11 @@ def _demands(
         return None
     try:
         with plugin_border(f"the demands of method {method.name!r}"):
-            return method.demands(options)
+            demands = method.demands(options)
+            faults = [fault for column in demands.columns if (fault := column.fault()) is not None]
     except RefusedError as refused:
         problem = document.problem(("method_config",), refused.reason)
         problems.append(replace(problem, cause=refused.__cause__))
         return None
+    problems += [document.problem(("recipe", "method"), f"method {method.name!r}: {fault}") for fault in faults]
+    return None if faults else demands

@@ -1,5 +1,6 @@
 """Plugins: what they say of themselves (specs), how they are found (discovery) and what a run may choose from (registry)."""
 
+from distill_core.plugins.columns import Column
 from distill_core.plugins.hookspecs import hookimpl
 from distill_core.plugins.specs import (
     PLUGIN_API,
@@ -16,6 +17,7 @@ from distill_core.plugins.specs import (
 
 __all__ = [
     "PLUGIN_API",
+    "Column",
     "Demands",
     "ImporterSpec",
     "LatentSpace",

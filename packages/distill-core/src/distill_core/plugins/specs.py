@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel
 
+from distill_core.plugins.columns import Column
 from distill_core.protocols.validator import ValidationRequest
 
 PLUGIN_API = 2
@@ -107,6 +108,7 @@ class ModelFacts:
         boundary: the timestep in [0, 1000] from which on a second expert takes over, or None where there is one alone.
         embedded_guidance: whether guidance is an input of the model itself, so that predictions are guided already.
         max_frames: the most pixel frames of a sample; 1 for pictures, None where only positions limit it.
+        columns: what its conditions need of a row besides the encoded caption; its adapter finds them in ``Row.tensors``.
     """
 
     path: Path
@@ -125,6 +127,7 @@ class ModelFacts:
     boundary: float | None = None
     embedded_guidance: bool = False
     max_frames: int | None = None
+    columns: tuple[Column, ...] = ()
 
     def misfit(self, latent_CTHW: tuple[int, ...]) -> str | None:
         """Why latents of shape [C, T, H, W] do not fit this model, or None if they do."""
@@ -259,11 +262,13 @@ class Demands:
         latents: whether its batches must hold clean latents; captions alone do otherwise.
         attention: the kinds of attention that it will ask of each role; of a role that is not named here, dense alone.
         roles: the roles that it works with under these options, with what it needs of each; None: all of the spec's, as they stand there.
+        columns: what it needs of a row besides latent and caption; it finds them in ``Batch.tensors``.
     """
 
     latents: bool = True
     attention: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     roles: Mapping[str, RoleNeed] | None = None
+    columns: tuple[Column, ...] = ()
 
     def attention_of(self, role: str) -> tuple[str, ...]:
         """The kinds of attention that the predictions of ``role`` will be asked for."""

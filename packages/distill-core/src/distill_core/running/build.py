@@ -269,6 +269,7 @@ def build(
             {family: model.adapter for family, model in models.items()},
             run.facts[run.lead].latent_space,
             placement.device,
+            run.demands.columns,
         ),
         placement.device,
         start=start,

@@ -7,12 +7,14 @@ needs in order to train: where a clip was cut out, what was done to it, and the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 from torch import Tensor
 
 from distill_core.data.reading.tensors import tensor_columns
+from distill_core.plugins.columns import Column
 
 LATENT = "vae_latent"
 TEXT = "text_embedding"
@@ -55,6 +57,12 @@ TEXT_ONLY_SCHEMA = pa.schema(
         pa.field("text_key", pa.string()),
     ]
 )
+
+
+def with_columns(schema: pa.Schema, columns: Sequence[Column]) -> pa.Schema:
+    """A schema of training data with further tensors of each row, for whoever writes them (:class:`ParquetWriter`)."""
+    return pa.schema([*schema, *(field for column in columns for field in _tensor_fields(column.name))])
+
 
 LATENT_COLUMNS = tuple(field.name for field in _tensor_fields(LATENT))
 CAPTION_COLUMNS = ("id", *(field.name for field in _tensor_fields(TEXT)), "caption")

@@ -31,9 +31,13 @@ from distill_core.data.reading.footers import check_stretch, mark
 from distill_core.data.reading.kinds import DIMENSIONS, Kind, RowKinds, Shape, kinds_of
 from distill_core.data.reading.origin import Origin
 from distill_core.data.reading.tensors import tensor_of
-from distill_core.data.reading.usable import check_columns
+from distill_core.data.reading.usable import check_columns, check_declared
 from distill_core.errors import DataError
+from distill_core.plugins.columns import Column
 from distill_core.protocols import Row
+
+FPS = "fps"
+"""The column of frames per second, which not every data set has."""
 
 
 class NoRowsError(DataError):
@@ -84,12 +88,17 @@ class DatasetSummary:
 class ParquetDataset:
     """Rows by number, in the order of file names and of rows in them. Any number of threads may read it."""
 
-    def __init__(self, path: Path, files: Sequence[ParquetFacts], latents: bool) -> None:
+    def __init__(
+        self, path: Path, files: Sequence[ParquetFacts], latents: bool, declared: Sequence[Column] = ()
+    ) -> None:
         self.path = path
         self.latents = latents
+        self.declared = tuple(declared)
         self.files = tuple(files)
         self._file_ends = tuple(accumulate(file.rows for file in files))
-        self._reader = RowReader((*CAPTION_COLUMNS, *LATENT_COLUMNS) if latents else CAPTION_COLUMNS)
+        columns = (*CAPTION_COLUMNS, *LATENT_COLUMNS) if latents else CAPTION_COLUMNS
+        declared_columns = tuple(name for column in declared for name in column.stored)
+        self._reader = RowReader((*columns, *declared_columns), optional=(FPS,))
         self._verified = bytearray(len(self))
 
     def __len__(self) -> int:
@@ -111,11 +120,14 @@ class ParquetDataset:
             file.refuse_change()
         stored = self._reader.read_row(file, row, verify=verify)
         try:
+            latent_CTHW = _tensor(stored, LATENT, verify) if self.latents else None
             found = Row(
                 id=str(stored.values["id"]),
                 caption=stored.values["caption"],
                 text_LD=_tensor(stored, TEXT, verify),
-                latent_CTHW=_tensor(stored, LATENT, verify) if self.latents else None,
+                latent_CTHW=latent_CTHW,
+                fps=_rate(stored),
+                tensors={column.name: _declared(stored, column, latent_CTHW, verify) for column in self.declared},
             )
         except DataError as error:
             raise BadRowError(file.path, row, str(error)) from error
@@ -164,30 +176,52 @@ class ParquetDataset:
         return tuple(sorted(length for length in recorded if length is not None))
 
 
-def open_dataset(path: str | Path, latents: bool) -> ParquetDataset:
+def open_dataset(path: str | Path, latents: bool, declared: Sequence[Column] = ()) -> ParquetDataset:
     """The data set in a folder of parquet files, or in one file.
 
     With ``latents`` every file must have the T2V columns; without, either schema will do and stored latents are not
-    read. Raises DataError for a path, a file or columns that cannot be trained on.
+    read. ``declared`` are further columns that each row must have. Raises DataError for a path, a file or columns that cannot be
+    trained on.
     """
     path = Path(path)
-    files = [_usable(file, path, latents) for file in find_parquet(path)]
+    files = [_usable(file, path, latents, declared) for file in find_parquet(path)]
     if not any(file.rows for file in files):
         raise NoRowsError(f"{path} holds 0 rows; `distill data encode` makes them from videos or captions")
-    return ParquetDataset(path, files, latents)
+    return ParquetDataset(path, files, latents, declared)
 
 
 def _hash(parts: Iterable[str]) -> str:
     return blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 
 
-def _usable(path: Path, root: Path, latents: bool) -> ParquetFacts:
+def _usable(path: Path, root: Path, latents: bool, declared: Sequence[Column]) -> ParquetFacts:
     """What the footer of a file says, which can be trained on."""
     with open_parquet(path) as file:
         facts = facts_of(file, path, root)
         check_columns(facts, latents)
+        check_declared(facts, declared)
         check_stretch(path, file.metadata)
     return facts
+
+
+def _rate(stored: StoredRow) -> float | None:
+    """Frames per second, where the row says something that can be."""
+    fps = stored.values.get(FPS)
+    return float(fps) if isinstance(fps, int | float) and fps > 0 else None
+
+
+def _declared(stored: StoredRow, column: Column, latent_CTHW: Tensor | None, verify: bool) -> Tensor:
+    """A tensor that the run's family or method declared. Raises DataError for one of another shape or dtype."""
+    data, shape, dtype = (stored.values[name] for name in column.stored)
+    fault = column.misshape(shape, None if latent_CTHW is None else latent_CTHW.shape)
+    if fault is None and str(dtype).removeprefix("torch.") not in column.dtypes:
+        fault = f"has the dtype {dtype!r}; {' or '.join(column.dtypes)} is due"
+    if fault is not None:
+        raise DataError(f"{column.name} {fault}")
+    try:
+        return tensor_of(data, shape, dtype, "N" * len(shape), owned=stored.owned, verify=verify)
+    except DataError as error:
+        raise DataError(f"{column.name} {error}") from error
 
 
 def _tensor(stored: StoredRow, name: str, verify: bool) -> Tensor:

@@ -211,8 +211,10 @@ class _Handles(threading.local):
 class RowReader:
     """Reads single rows. Several threads may use one reader; each opens files for itself."""
 
-    def __init__(self, columns: Sequence[str]) -> None:
+    def __init__(self, columns: Sequence[str], optional: Sequence[str] = ()) -> None:
+        """``columns`` are in every file, each with a value; those of ``optional`` may be missing from a file, or null."""
         self._columns = list(columns)
+        self._optional = list(optional)
         self._handles = _Handles()
 
     def read_row(self, facts: ParquetFacts, row: int, *, verify: bool = True) -> StoredRow:
@@ -223,7 +225,7 @@ class RowReader:
         group = bisect_right(facts.group_ends, row)
         rows = facts.group_rows(group)
         try:
-            table = self._group(facts.path, group, len(rows), verify)
+            table = self._group(facts, group, len(rows), verify)
             check_rows(table, len(rows))
         except DAMAGE as error:
             raise BadRowError(facts.path, row, f"its row group is damaged: {error}") from error
@@ -234,16 +236,19 @@ class RowReader:
         for name, value in values.items():
             if value is None:
                 raise BadRowError(facts.path, row, f"{name} is null")
+        there = [name for name in self._optional if name in facts.columns]
+        values |= {name: _value(table.column(name), row - rows.start) for name in there}
         return StoredRow(values, owned=len(rows) == 1)
 
-    def _group(self, path: Path, group: int, rows: int, verify: bool) -> pa.Table:
+    def _group(self, facts: ParquetFacts, group: int, rows: int, verify: bool) -> pa.Table:
         """One decoded row group. A group of several rows is kept, for its other rows; one of a single row is given away."""
-        last = self._handles.last
+        path, last = facts.path, self._handles.last
+        columns = [*self._columns, *(name for name in self._optional if name in facts.columns)]
         if last is not None and (last.path, last.group) == (path, group) and (last.verified or not verify):
             return last.table
         file = self._file(path, verify)
         self._handles.last = last = None  # let the old group go before the new one takes memory
-        table = file.read_row_group(group, self._columns, use_threads=False)
+        table = file.read_row_group(group, columns, use_threads=False)
         if rows > 1:
             self._handles.last = _Group(path, group, verify, table)
         return table

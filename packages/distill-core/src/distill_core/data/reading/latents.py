@@ -34,7 +34,11 @@ class Normalizer:
         if len(latents_CTHW) < len(rows):
             bare = next(row.id for row in rows if row.latent_CTHW is None)
             raise DataError(f"row {bare} has no latent and others of its batch have one; use data sets of one kind")
-        frames = [_cut(row.id, latent, latent_shape) for row, latent in zip(rows, latents_CTHW, strict=True)]
+        return self.column(rows, latents_CTHW, latent_shape)
+
+    def column(self, rows: Sequence[Row], raw_CTHW: Sequence[Tensor], latent_shape: LatentShape) -> Tensor:
+        """Raw latents, one of each row, as [B, T, C, H, W]. Raises DataError for those of another shape."""
+        frames = [_cut(row.id, latent, latent_shape) for row, latent in zip(rows, raw_CTHW, strict=True)]
         raw_BCTHW = to_device(torch.stack(frames), self._device)
         normalised_BTCHW: Tensor = (raw_BCTHW.float().transpose(1, 2) - self._mean_C11) / self._std_C11
         return normalised_BTCHW

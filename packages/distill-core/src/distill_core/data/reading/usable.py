@@ -7,7 +7,7 @@ at once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import pyarrow as pa
 
@@ -15,9 +15,27 @@ from distill_core.data.reading.bad_rows import BadRowError
 from distill_core.data.reading.columns import CAPTION_COLUMNS, LATENT_COLUMNS, T2V_SCHEMA
 from distill_core.data.reading.files import ParquetFacts
 from distill_core.errors import DataError
+from distill_core.plugins.columns import Column
 
 BYTES, TEXT, ID, SHAPE = "bytes", "text", "text or a whole number", "a list of whole numbers"
 REMEDY = "`distill data encode` makes data that can be trained on"
+
+
+def check_declared(facts: ParquetFacts, columns: Sequence[Column]) -> None:
+    """Raise DataError if a file lacks a column that the run's family or method declares; BadRowError if one is of another type."""
+    if not facts.rows:
+        return
+    lacking = [column for column in columns if not set(column.stored) <= set(facts.columns)]
+    if lacking:
+        wanted = "; ".join(f"{column.described}: {column.made_by}" for column in lacking)
+        raise DataError(f"{facts.path} lacks what this run needs of each row: {wanted}")
+    for column in columns:
+        for name, due, fits in zip(column.stored, (BYTES, SHAPE, TEXT), (_is_bytes, _is_shape, _is_text), strict=True):
+            kind = facts.schema.field(name).type
+            if not fits(_stored(kind)):
+                raise BadRowError(
+                    facts.path, 0, f"{name} is {kind}, in every row; {due} {'are' if due == BYTES else 'is'} due"
+                )
 
 
 def check_columns(facts: ParquetFacts, latents: bool) -> None:

@@ -305,7 +305,7 @@ CASES = (
     VideoCase(
         "downloads that stopped",
         captioned(stopped_download),
-        r"half\.mp4: encoded, its file is cut off .*; skipped inside\.mp4: cannot be decoded after 10 frames",
+        r"half\.mp4: encoded, a part of its file is missing .*; skipped inside\.mp4: cannot be decoded after 10 frames",
     ),
     VideoCase(
         "a clip longer than memory allows",

@@ -12,6 +12,7 @@ import torch
 from tests.video.small_videos import (
     LOSSLESS,
     break_frames,
+    corners,
     deep_grey,
     grey,
     greys,
@@ -106,7 +107,18 @@ def test_a_download_that_stopped_inside_a_frame_is_refused(tmp_path: Path) -> No
 
 def test_a_download_that_stopped_between_two_frames_is_said_to(tmp_path: Path) -> None:
     shown, _, said = watched(cut_off(tmp_path / "a.mp4", 10, 0))
-    assert (shown, said) == (list(range(10)), ["its file is cut off (after 0.625 of 1.5 s)"])
+    assert (shown, said) == (list(range(10)), ["a part of its file is missing (0.625 of 1.5 s are there)"])
+
+
+def test_a_transport_stream_in_which_data_is_missing_is_refused(tmp_path: Path) -> None:
+    pictures = [np.roll(corners(64, 96), 3 * number, 1) for number in range(30)]
+    write_video(tmp_path / "a.ts", pictures, 25, pixels="yuv420p", options={"g": "100", "bf": "2"})
+    assert watched(tmp_path / "a.ts")[2] == []
+    content, packet = (tmp_path / "a.ts").read_bytes(), 188
+    hole = len(content) // packet // 2 * packet
+    (tmp_path / "a.ts").write_bytes(content[:hole] + content[hole + 3 * packet :])
+    with pytest.raises(DataError, match=r"data is missing in its file near frame \d+|its frame \d+ is damaged"):
+        read_video(tmp_path / "a.ts")
 
 
 # Pixels

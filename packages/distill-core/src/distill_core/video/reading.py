@@ -27,6 +27,8 @@ from distill_core.video.pictures import open_picture
 from distill_core.video.showing import developed
 
 BUFFER_BYTES = 1 << 20
+PARSED_AHEAD = 2
+"""Packets by which FFmpeg marks one as incomplete before the gap that it is before."""
 ENDS_EARLY = 0.1
 """The share of its stated length that a video may lack without a word, and as many seconds."""
 
@@ -63,11 +65,11 @@ def _open_video(path: Path) -> Iterator[Film]:
     """A video file as a film. Through a Python file, since FFmpeg takes % and other letters of a name for patterns."""
     with _opened(path) as file, _container(path, file) as container:
         stream = main_stream(container, path)
-        decoded = _decoded(path, container, stream)
+        changes = Changes()
+        decoded = _decoded(path, _complete(container.demux(stream)))
         first = next(decoded, None)
         if first is None:
             raise DataError(f"{path} holds no frame")
-        changes = Changes()
         look = look_at(container, stream, first)
         changes.say(*look.remarks)
         frames = deinterlaced(chain([first], decoded), stream, changes)
@@ -92,11 +94,31 @@ def _container(path: Path, file: BinaryIO) -> av.container.InputContainer:
         raise DataError(f"{path} cannot be read as a video: {error.strerror}") from error
 
 
-def _decoded(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
-    """The frames of a stream, in the order in which they are shown. Raises DataError at the first that is damaged."""
+def _complete(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+    """The coded frames. Raises DataError at one that is incomplete, unless another recording begins there."""
+    incomplete: int | None = None
+    before: int | None = None
+    for number, packet in enumerate(packets):
+        if before is not None and packet.dts is not None and packet.dts <= before:
+            incomplete = None
+        if incomplete is not None and number - incomplete >= PARSED_AHEAD:
+            break
+        if packet.is_corrupt:
+            incomplete = number
+        before = packet.dts
+        yield packet
+    if incomplete is not None:
+        raise DataError(
+            f"data is missing in its file near frame {incomplete} (frames count from 0); get the file again, or, if it plays well, "
+            "copy it into an mp4 (ffmpeg -i FILE -c copy FILE.mp4)"
+        )
+
+
+def _decoded(path: Path, packets: Iterator[av.Packet]) -> Iterator[av.VideoFrame]:
+    """The frames of packets, in the order in which they are shown. Raises DataError at the first that is damaged."""
     number = 0
     try:
-        for packet in container.demux(stream):
+        for packet in packets:
             for frame in packet.decode():
                 assert isinstance(frame, av.VideoFrame)
                 if frame.is_corrupt:
@@ -125,4 +147,4 @@ def _timed(
         yield TimedFrame(number, time, duration, partial(developed, frame, look, changes))
     stated = stated_end(stream)
     if stated is not None and end < stated - max(ENDS_EARLY, ENDS_EARLY * stated):
-        changes.say(f"its file is cut off (after {end:.3g} of {stated:.3g} s)")
+        changes.say(f"a part of its file is missing ({end:.3g} of {stated:.3g} s are there)")

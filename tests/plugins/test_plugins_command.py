@@ -21,8 +21,8 @@ class TurboOptions(Options):
 
 @hookimpl
 def distill_register_models(registry):
-    registry.add(ModelSpec("ltx", "a model", Options, "acme_pack:inspect", "acme_pack:Model",
-        frozenset({"predict"}), latent_spaces=("ltx-128",)))
+    registry.add(ModelSpec("acme", "a model", Options, "acme_pack:inspect", "acme_pack:Model",
+        frozenset({"predict"}), latent_spaces=("acme-128",)))
 
 @hookimpl
 def distill_register_methods(registry):
@@ -139,11 +139,11 @@ def test_show_of_a_method_has_its_roles_and_options(plugin_site: PluginSite, dis
 
 def test_show_of_a_model_has_its_operations_and_spaces(plugin_site: PluginSite, distill: Command) -> None:
     plugin_site.add("acme-pack", MODEL_AND_METHOD)
-    _, out, _ = distill("plugins", "show", "ltx")
+    _, out, _ = distill("plugins", "show", "acme")
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert "operations predict" in lines
     assert "attention dense" in lines
-    assert "latent spaces ltx-128" in lines
+    assert "latent spaces acme-128" in lines
     assert lines[-2:] == ["pipeline_config", "none"]
 
 
@@ -189,7 +189,7 @@ def test_show_takes_the_packages_name_too_and_any_case(plugin_site: PluginSite, 
 def test_show_of_a_name_that_two_have_is_both_and_no_schema(plugin_site: PluginSite, distill: Command) -> None:
     plugin_site.add("acme-pack", MODEL_AND_METHOD)
     cards = json.loads(distill("plugins", "show", "acme-pack", "--json")[1])
-    assert [card["name"] for card in cards] == ["ltx", "turbo"]
+    assert [card["name"] for card in cards] == ["acme", "turbo"]
     assert distill("plugins", "show", "acme-pack")[1].count("acme-pack 1.0") == 2
     status, out, err = distill("plugins", "show", "acme-pack", "--json-schema")
     assert (status, out) == (2, "")
@@ -206,7 +206,7 @@ def test_check_imports_targets_and_exits_1_on_a_failure(
     status, out, _ = distill("plugins", "check")
     lines = out.splitlines()
     assert status == 1
-    assert "model  ltx (acme-pack 1.0): ok" in lines
+    assert "model  acme (acme-pack 1.0): ok" in lines
     assert "method turbo (acme-pack 1.0): ok" in lines
     assert "-      broken (acme-broken 1.0): failed: RuntimeError" in lines
     (hollow,) = (line for line in lines if "hollow" in line)
@@ -283,14 +283,14 @@ def test_matrix_says_what_works_and_why_not(
     assert status == 0
     assert lines == [
         "METHOD MODEL WORKS",
-        "turbo ltx no: pupil needs flow_shift, which ltx does not offer",
+        "turbo acme no: pupil needs flow_shift, which acme does not offer",
         "",
         "LATENT SPACE MODELS",
-        "ltx-128 ltx",
+        "acme-128 acme",
     ]
     answer = json.loads(distill("plugins", "matrix", "--json")[1])
     assert answer["fits"][0]["works"] is False
-    assert answer["latent_spaces"] == {"ltx-128": ["ltx"]}
+    assert answer["latent_spaces"] == {"acme-128": ["acme"]}
 
 
 def test_matrix_and_list_without_plugins_say_so(

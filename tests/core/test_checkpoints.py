@@ -31,7 +31,7 @@ from distill_core.testing.contracts import toy_roles
 from distill_core.tracking.events import Events
 from distill_core.training.optimization import RoleOptimizer
 from distill_core.training.roles import RoleHandle
-from distill_core.training.state import TrainingState
+from distill_core.training.state import TrainingState, not_finite
 
 
 def toy_state(buffer: float = 0.0) -> TrainingState:
@@ -217,3 +217,12 @@ def test_a_save_that_cannot_write_raises_what_stopped_it_and_leaves_nothing(
         saved(tmp_path, toy_state())
     assert list(tmp_path.iterdir()) == []
     assert ctrl_c or f"{tmp_path}: no room for the checkpoint of step 1 (No space left on device)" in str(raised.value)
+
+
+def test_one_flag_tells_whether_all_is_finite_and_names_what_is_not() -> None:
+    tensors = {name: torch.ones(3, dtype=dtype) for name, dtype in (("a", torch.float32), ("b", torch.bfloat16))}
+    tensors |= {"c": torch.tensor(1), "d": torch.zeros(0), "e": torch.ones(2)}
+    assert not_finite(tensors) == not_finite({}) == []
+    tensors["b"][1] = float("nan")
+    tensors["e"][0] = float("-inf")
+    assert not_finite(tensors) == ["b", "e"]

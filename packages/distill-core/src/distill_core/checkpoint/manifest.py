@@ -4,35 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from distill_core.checkpoint.blocks import FileRecord, record_of
 from distill_core.checkpoint.identity import Identity
-from distill_core.durable import sealed, sha256, unsealed, write_text
+from distill_core.durable import sealed, unsealed, write_text
 
 SCHEMA: Final = 2
 """Rises when checkpoints come to be written in another way."""
 MANIFEST = "manifest.json"
 STATE = "state.json"
 _LARGEST = 100_000_000
-
-
-class FileRecord(BaseModel):
-    """One file of a checkpoint."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    size: Annotated[int, Field(ge=0)]
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-    def fault(self, file: Path) -> str | None:
-        """How a file differs from this record, or None. Raises OSError for one that cannot be read."""
-        if file.is_symlink() or not file.is_file():
-            return "missing"
-        whole = file.stat().st_size == self.size and sha256(file) == self.sha256
-        return None if whole else "not what was written"
 
 
 class Manifest(BaseModel):
@@ -74,13 +60,16 @@ class Manifest(BaseModel):
         """Write it, last of all: a folder without it is no checkpoint."""
         write_text(folder / MANIFEST, sealed(self.model_dump(mode="json", by_alias=True)))
 
-    def faults(self, folder: Path) -> list[str]:
-        """How the folder's files differ from this record: each that is missing, is not what was written, or is one too many."""
+    def faults(self, folder: Path, only: Mapping[str, Sequence[range]] | None = None) -> list[str]:
+        """How the folder's files differ from this record: each that is missing, is not what was written, or is one too many.
+
+        ``only``: by file, the bytes that are read; None reads all of all files.
+        """
         faults = []
         for name, record in self.files.items():
             if not _inside(name):
                 faults.append(f"{name!r} is no path of a checkpoint")
-            elif (fault := record.fault(folder / name)) is not None:
+            elif (fault := record.fault(folder / name, None if only is None else only.get(name, ()))) is not None:
                 faults.append(f"{name}: {fault}")
         extra = sorted(set(_names(folder)) - self.files.keys() - {MANIFEST})
         if STATE not in self.files:
@@ -88,13 +77,12 @@ class Manifest(BaseModel):
         return faults + [f"{name}: not recorded" for name in extra]
 
 
-def recorded(folder: Path, step: int, distill: str, identity: Identity) -> Manifest:
-    """The manifest of a folder as it is now."""
-    files = {
-        name: FileRecord(size=(folder / name).stat().st_size, sha256=sha256(folder / name))
-        for name in _names(folder)
-        if name != MANIFEST
-    }
+def recorded(
+    folder: Path, step: int, distill: str, identity: Identity, known: Mapping[str, FileRecord] | None = None
+) -> Manifest:
+    """The manifest of a folder as it is now. ``known``: files whose hash was taken while they were written."""
+    names = [name for name in _names(folder) if name != MANIFEST]
+    files = {name: (known or {}).get(name) or record_of(folder / name) for name in names}
     return Manifest(version=SCHEMA, step=step, distill=distill, identity=identity, files=files)
 
 

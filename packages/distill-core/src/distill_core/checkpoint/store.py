@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,9 +21,10 @@ from typing import Any, Protocol
 from pydantic import TypeAdapter
 from torch import Tensor
 
+from distill_core.checkpoint.blocks import FileRecord
 from distill_core.checkpoint.identity import Consent, Differences, Identity
 from distill_core.checkpoint.manifest import MANIFEST, STATE, Manifest, recorded
-from distill_core.checkpoint.tensors import load_tensors, save_tensors
+from distill_core.checkpoint.tensors import INDEX, load_tensors, places, save_tensors
 from distill_core.durable import sync, write_json
 from distill_core.errors import CheckpointError, DiskFullError
 from distill_core.plugins.border import describe
@@ -33,6 +34,11 @@ from distill_core.tracking.events import Events
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _AROUND = 1_000_000
 """Bytes of a checkpoint beside its tensors, and of the records of the run that must be written too."""
+DCP = "dcp"
+"""The folder of the tensors."""
+_READ_FIRST = (STATE, f"{DCP}/{INDEX}")
+"""What has to be verified before it can be known where the tensors lie."""
+_ALL = 2**62
 _PUBLISHED = re.compile(r"step-([0-9]{8,18})")
 
 
@@ -64,16 +70,26 @@ class Checkpoint:
     path: Path
     step: int
 
-    def faults(self) -> list[str]:
-        """What is wrong with it: empty only if every file is what was written, and is of this step. Raises nothing."""
+    def faults(self, needed: Needed | None = None) -> list[str]:
+        """What is wrong with it: empty only if every byte that is read is what was written, and is of this step. Raises nothing.
+
+        ``needed``: which tensors will be read; the others are left unread. None reads all.
+        """
         try:
             manifest = Manifest.read(self.path)
-            faults = manifest.faults(self.path)
-            if not faults and (manifest.step, self.state()["step"]) != (self.step, self.step):
-                faults.append(f"it is of step {manifest.step}, renamed or copied")
-        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+            faults = manifest.faults(
+                self.path, None if needed is None else {name: (range(_ALL),) for name in _READ_FIRST}
+            )
+            if faults:
+                return faults
+            if (manifest.step, self.state()["step"]) != (self.step, self.step):
+                return [f"it is of step {manifest.step}, renamed or copied"]
+            if needed is None:
+                return []
+            found = places(self.path / DCP, needed(self))
+            return manifest.faults(self.path, {f"{DCP}/{name}": ranges for name, ranges in found.items()})
+        except (OSError, ValueError, LookupError, TypeError, RecursionError, CheckpointError) as error:
             return [f"{MANIFEST}: {describe(error)}"]
-        return faults
 
     def manifest(self) -> Manifest:
         """Which checkpoint it is. Raises CheckpointError for one that is damaged."""
@@ -108,7 +124,11 @@ class Checkpoint:
                 raise CheckpointError(
                     f"{self.path}: {name} has shape {stored[name]}, this run's has {list(tensor.shape)}"
                 )
-        load_tensors(self.path / "dcp", tensors)
+        load_tensors(self.path / DCP, tensors)
+
+
+Needed = Callable[[Checkpoint], Callable[[str], bool]]
+"""Which tensors of a checkpoint will be read, by their names."""
 
 
 class Checkpoints:
@@ -145,14 +165,14 @@ class Checkpoints:
         """The newest published checkpoint's directory."""
         return next((checkpoint.path for checkpoint in self.published()), None)
 
-    def newest_good(self) -> Checkpoint | None:
-        """The newest checkpoint whose files are what was written; None if there is none at all.
+    def newest_good(self, needed: Needed | None = None) -> Checkpoint | None:
+        """The newest checkpoint whose files are what was written; None if there is none at all. ``needed``: as for its faults.
 
         Falling back to an older one is a loud event. Raises CheckpointError if there are checkpoints and none is good.
         """
         reasons = []
         for checkpoint in self.published():
-            faults = checkpoint.faults()
+            faults = checkpoint.faults(needed)
             if not faults:
                 return checkpoint
             self._damaged.add(checkpoint.path)
@@ -211,8 +231,8 @@ class Checkpoints:
         beside.mkdir()
         try:
             self._refuse_full(state, step, None)
-            _write(beside, state, step, sampling)
-            recorded(beside, step, version("distill-core"), self.identity).write(beside)
+            written = _write(beside, state, step, sampling)
+            recorded(beside, step, version("distill-core"), self.identity, written).write(beside)
             os.rename(beside, final)
         except BaseException as error:
             shutil.rmtree(beside, ignore_errors=True)
@@ -263,9 +283,10 @@ class Checkpoints:
                 self.events.warn("checkpoint_not_deleted", f"{checkpoint.path} could not be deleted: {error}")
 
 
-def _write(folder: Path, state: State, step: int, sampling: ValidationRequest | None) -> None:
+def _write(folder: Path, state: State, step: int, sampling: ValidationRequest | None) -> dict[str, FileRecord]:
+    """Everything but the manifest. Returns the files whose hashes were taken on the way."""
     tensors = state.tensors()
-    save_tensors(folder / "dcp", tensors)
+    written = save_tensors(folder / DCP, tensors)
     write_json(
         folder / STATE,
         {
@@ -275,3 +296,4 @@ def _write(folder: Path, state: State, step: int, sampling: ValidationRequest | 
             "tensors": {name: list(tensor.shape) for name, tensor in tensors.items()},
         },
     )
+    return {f"{DCP}/{name}": record for name, record in written.items()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PosixPath
 from typing import Any
@@ -20,11 +20,16 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load as dcp_load
 from torch.distributed.checkpoint.state_dict_saver import save as dcp_save
+from torch.serialization import get_crc32_options, set_crc32_options
 
+from distill_core.checkpoint.blocks import FileRecord
+from distill_core.checkpoint.hashed_files import HashingWriter
 from distill_core.durable import sync
 from distill_core.errors import CheckpointError
 from distill_core.plugins.border import describe
 
+INDEX = ".metadata"
+"""The file of a folder that says where its tensors lie."""
 _DCP = "torch.distributed.checkpoint"
 _DTYPES = frozenset(("torch", name) for name, value in vars(torch).items() if isinstance(value, torch.dtype))
 NAMES_IN_AN_INDEX = _DTYPES | {
@@ -55,7 +60,7 @@ class _IndexUnpickler(pickle.Unpickler):
 class _Reader(FileSystemReader):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self._index = folder / ".metadata"
+        self._index = folder / INDEX
 
     def read_metadata(self, *_: Any, **__: Any) -> Metadata:
         """The index. torch passes arguments of its own choice, for checkpoints of a kind that is not written here."""
@@ -67,15 +72,17 @@ class _Reader(FileSystemReader):
         return index
 
 
-def save_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write the tensors into a folder; when it returns, all of it is on disk. Raises OSError."""
+def save_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, FileRecord]:
+    """Write the tensors into a folder; when it returns, all of it is on disk. Raises OSError. Returns what was written, by file name."""
+    writer = HashingWriter(folder)
     try:
-        with _one_process():
-            dcp_save(_detached(tensors), checkpoint_id=folder, no_dist=True)
+        with _one_process(), _without_crc():
+            dcp_save(_detached(tensors), storage_writer=writer, no_dist=True)
     except CheckpointException as wrapped:
         raised = _reason(wrapped)
         raise raised from raised.__cause__
     sync(folder)  # its files have been brought to disk by torch, their names not
+    return {path.name: record for path, record in writer.files.records.items()}
 
 
 def load_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -88,6 +95,19 @@ def load_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
         if not isinstance(raised, Exception):
             raise raised from raised.__cause__
         raise CheckpointError(f"{folder} cannot be read: {describe(raised)}") from raised
+
+
+def places(folder: Path, names: Callable[[str], bool]) -> dict[str, list[range]]:
+    """Where the tensors of some names lie: by file, their bytes. Raises CheckpointError for an index that is not one that torch wrote."""
+    try:
+        index = _Reader(folder).read_metadata()
+    except (OSError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{folder} cannot be read: {describe(error)}") from error
+    found: dict[str, list[range]] = {}
+    for piece, place in index.storage_data.items():
+        if names(piece.fqn):
+            found.setdefault(place.relative_path, []).append(range(place.offset, place.offset + place.length))
+    return found
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
@@ -115,6 +135,17 @@ def _one_process() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
         yield
+
+
+@contextmanager
+def _without_crc() -> Iterator[None]:
+    """torch's own checksums are left out: it never compares them, and every byte has a better one in the manifest."""
+    before = get_crc32_options()
+    set_crc32_options(False)
+    try:
+        yield
+    finally:
+        set_crc32_options(before)
 
 
 def _reason(wrapped: CheckpointException) -> BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from distill_core.sampling.validator import completed
 from distill_core.tracking.events import Events
 from distill_core.training.averages import WeightAverage
 from distill_core.training.roles import RoleHandle
-from distill_core.training.state import average_tensors, weight_tensors
+from distill_core.training.state import average_tensors, of_weights, weight_tensors
 
 
 @dataclass(frozen=True)
@@ -81,17 +82,27 @@ def _run_directory(root: Path) -> RunDirectory:
     return directory
 
 
-def choose_checkpoint(directory: RunDirectory, step: int | None) -> Checkpoint:
-    """The checkpoint of ``step``, or the newest good one. Raises CheckpointError if there is none."""
+def choose_checkpoint(directory: RunDirectory, step: int | None, role: str | None = None) -> Checkpoint:
+    """The checkpoint of ``step``, or the newest good one. Raises CheckpointError if there is none.
+
+    What has to be good are the weights of ``role``; None is the role that the method samples, or all if it samples none.
+    """
     store = Checkpoints(directory.checkpoints, Events(None), keep_last=1)
+
+    def needed(checkpoint: Checkpoint) -> Callable[[str], bool]:
+        """The role's weights and averages."""
+        request = checkpoint.sampling()
+        name = role if role is not None or request is None else request.role
+        return (lambda _: True) if name is None else of_weights(name)
+
     if step is None:
-        newest = store.newest_good()
+        newest = store.newest_good(needed)
         if newest is None:
             raise CheckpointError(f"{directory.root} has no checkpoint yet; train it first")
         return newest
     for checkpoint in store.published():
         if checkpoint.step == step:
-            faults = checkpoint.faults()
+            faults = checkpoint.faults(needed)
             if faults:
                 raise CheckpointError(f"{checkpoint.path} is damaged: {'; '.join(faults)}")
             return checkpoint
@@ -114,7 +125,7 @@ def restore_role(
     ``base``: the folder that the role started from, if the run has moved. Raises RunDirectoryError and CheckpointError for what is not
     there, and CheckpointError for a role that the run did not train, or a folder that it did not start from.
     """
-    checkpoint = choose_checkpoint(_run_directory(root), step)
+    checkpoint = choose_checkpoint(_run_directory(root), step, name)
     request = checkpoint.sampling()
     asked = name if request is None else name or request.role
     run, directory = open_finished(root, index, asked, base)

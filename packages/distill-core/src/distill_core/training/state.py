@@ -6,10 +6,11 @@ Randomness and schedules are functions of the step and of each role's updates, s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from distill_core.checkpoint import Checkpoint
@@ -29,6 +30,12 @@ def average_tensors(role: RoleHandle) -> dict[str, Tensor]:
     if role.average is None:
         return {}
     return {f"roles.{role.name}.average.{name}": tensor for name, tensor in role.average.shadow.items()}
+
+
+def of_weights(role: str) -> Callable[[str], bool]:
+    """Whether a tensor of a checkpoint is of a role's weights, trained or averaged, by its name."""
+    prefixes = (f"roles.{role}.modules.", f"roles.{role}.average.")
+    return lambda name: name.startswith(prefixes)
 
 
 def optimizer_tensors(role: str, optimizer: RoleOptimizer) -> dict[str, Tensor]:
@@ -96,3 +103,15 @@ class TrainingState:
             if "schedules" in numbers:  # a checkpoint of before they were kept leaves the schedule as the run has it
                 optimizer.span = Span(**numbers["schedules"][name])
         self.stream.load_state_dict(numbers["data"])
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """The names of the tensors that hold a NaN or an infinity. The host waits once for each device, not for each tensor."""
+    by_device: dict[torch.device, list[str]] = {}
+    for name, tensor in tensors.items():
+        by_device.setdefault(tensor.device, []).append(name)
+    broken: list[str] = []
+    for names in by_device.values():
+        finite = torch.stack([tensors[name].isfinite().all() for name in names])
+        broken += [name for name, good in zip(names, finite.tolist(), strict=True) if not good]
+    return [name for name in tensors if name in set(broken)] if broken else []

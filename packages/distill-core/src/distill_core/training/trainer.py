@@ -28,7 +28,7 @@ from distill_core.training.guard import FiniteGuard
 from distill_core.training.metrics import MetricWindow
 from distill_core.training.optimization import RoleOptimizer
 from distill_core.training.roles import RoleHandle
-from distill_core.training.state import TrainingState
+from distill_core.training.state import TrainingState, not_finite
 
 MOST_SKIPPED = 10
 """So many broken steps one after another are no accident of the data."""
@@ -277,7 +277,7 @@ class DistillTrainer:
     def _refuse_broken(self, step: int) -> None:
         """Raise NonFiniteError where a checkpoint or a validation would be of weights that an update broke."""
         self._settle()
-        broken = [name for name, tensor in self.state.tensors().items() if not tensor.isfinite().all()]
+        broken = not_finite(self.state.tensors())
         if broken:
             raise NonFiniteError(f"{', '.join(broken[:3])} not finite after the update of step {step}")
 

@@ -1,0 +1,114 @@
+"""Files as blocks: hashed while they are written, verified all or in part."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.core.conftest import INDEX, ToyWorld
+from tests.core.test_checkpoints import saved, toy_state
+
+from distill_core.checkpoint import Checkpoint, Checkpoints, blocks
+from distill_core.checkpoint.blocks import BlockHashes, record_of
+from distill_core.checkpoint.hashed_files import HashingWriter
+from distill_core.checkpoint.tensors import INDEX as TENSOR_INDEX
+from distill_core.checkpoint.tensors import places
+from distill_core.finished.restore import restore_role
+from distill_core.running.preparation import Placement
+from distill_core.tracking.events import Events
+
+CPU = Placement(torch.device("cpu"), torch.float32)
+
+
+@given(sizes=st.lists(st.integers(0, 40), max_size=8))
+def test_bytes_in_pieces_of_any_size_come_to_what_a_file_of_them_does(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "BLOCK", 16)
+        hashes, file = BlockHashes(), tmp_path_factory.mktemp("file") / "f"
+        content = bytes(range(256)) * 2
+        place = 0
+        for size in sizes:
+            hashes.update(content[place : place + size])
+            place += size
+        file.write_bytes(content[:place])
+        record = hashes.record()
+        assert record == record_of(file)
+        assert record.sha256 == [
+            hashlib.sha256(content[:place][at : at + 16]).hexdigest() for at in range(0, place, 16)
+        ]
+        assert record.fault(file) is None
+
+
+def test_what_torch_writes_is_hashed_on_its_way_and_is_what_lies_on_disk(tmp_path: Path) -> None:
+    checkpoint = saved(tmp_path, toy_state())
+    for name, record in checkpoint.manifest().files.items():
+        assert record == record_of(checkpoint.path / name), name
+    assert HashingWriter(tmp_path / "other").files.records == {}
+
+
+def test_a_part_of_a_file_is_verified_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "BLOCK", 16)
+    file = tmp_path / "f"
+    file.write_bytes(bytes(100))
+    record = record_of(file)
+    file.write_bytes(bytes(40) + b"x" + bytes(59))
+    assert record.fault(file) == "not what was written"
+    assert record.fault(file, [range(32), range(48, 2**60)]) is None
+    assert record.fault(file, [range(1), range(47, 48)]) == "not what was written"
+    assert record.fault(file, []) is None
+    file.write_bytes(bytes(101))
+    assert record.fault(file, []) == "not what was written", "its size is always known"
+
+
+def flip(checkpoint: Checkpoint, of: Callable[[str], bool]) -> None:
+    """A bit of every tensor of these names."""
+    for name, found in places(checkpoint.path / "dcp", of).items():
+        path = checkpoint.path / "dcp" / name
+        content = bytearray(path.read_bytes())
+        for place in found:
+            content[(place.start + place.stop) // 2] ^= 1
+        path.write_bytes(content)
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So small that the toy's tensors do not share one."""
+    monkeypatch.setattr(blocks, "BLOCK", 64)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_restoring_a_role_reads_and_verifies_its_weights_and_nothing_else(world: ToyWorld) -> None:
+    root = world.train(world.mapping("dmd2", training={"max_train_steps": 5})).root
+    newest = Checkpoints(root / "checkpoints", Events(None), keep_last=1).published()[0]
+    flip(newest, lambda name: name.startswith("roles.critic.") or ".optimizer." in name)
+    assert newest.faults() != [], "a resume needs them all"
+    assert restore_role(root, INDEX, "student", step=None, averaged=True, placement=CPU).step == 5
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_a_role_whose_weights_are_damaged_is_restored_from_the_next_checkpoint(
+    world: ToyWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = world.train(world.mapping("dmd2", training={"max_train_steps": 6}, checkpoint={"interval": 3})).root
+    newest = Checkpoints(root / "checkpoints", Events(None), keep_last=1).published()[0]
+    flip(newest, lambda name: name.startswith("roles.student.modules."))
+    assert restore_role(root, INDEX, None, step=None, averaged=True, placement=CPU).step == 3
+    assert "is damaged and passed over" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_the_index_is_verified_before_it_is_believed(world: ToyWorld) -> None:
+    root = world.train(world.mapping("finetune", training={"max_train_steps": 1})).root
+    (newest,) = Checkpoints(root / "checkpoints", Events(None), keep_last=1).published()
+    index = newest.path / "dcp" / TENSOR_INDEX
+    content = bytearray(index.read_bytes())
+    content[len(content) // 2] ^= 1
+    index.write_bytes(content)
+    assert newest.faults(lambda _: lambda _: False) == ["dcp/.metadata: not what was written"]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from distill_core.errors import ModelFolderError
 from distill_core.flow import shifted_uniform_grid
-from distill_diffusers.few_step_grid import TOLERANCE, GridParameters, scheduler_grid, solve_grid
-from distill_diffusers.schedulers import few_step_scheduler
+from distill_diffusers.few_step_grid import TOLERANCE, GridParameters, few_step_scheduler, nearest_grid, solve_grid
+from distill_diffusers.schedule import Asks
 
 
 def made(grid: tuple[float, ...]) -> list[float]:
@@ -59,19 +61,32 @@ def test_every_shifted_uniform_grid_is_solved(shift: float, steps: int) -> None:
     assert made(grid) == pytest.approx(grid, abs=TOLERANCE)
 
 
-@pytest.mark.parametrize("shift", [0.3, 1.0, 3.0, 20.0])
-def test_the_arithmetic_is_the_schedulers(shift: float) -> None:
-    from diffusers import FlowMatchEulerDiscreteScheduler
-
-    scheduler = FlowMatchEulerDiscreteScheduler(shift=shift, shift_terminal=0.2)
-    scheduler.set_timesteps(5)
-    assert scheduler_grid(GridParameters(shift, 0.2), 5) == pytest.approx(scheduler.timesteps.tolist(), abs=1e-3)
+@pytest.mark.parametrize("asks", ["steps", "sigmas"])
+@pytest.mark.parametrize(
+    "grid",
+    [
+        (999.0, 750.0, 500.0, 250.0),
+        (999.0, 937.0, 833.0, 624.0),
+        (1000.0, 750.0, 500.0, 250.0, 125.0),
+        (1000.0, 850.0, 700.0, 550.0, 350.0, 275.0, 200.0, 125.0),
+        (1000.0, 900.0, 600.0, 100.0),
+    ],
+    ids=["rfc", "fastgen", "self-forcing", "fastvideo-8-step", "any"],
+)
+def test_the_grid_that_is_advised_is_accepted_as_it_is_printed(grid: tuple[float, ...], asks: Asks) -> None:
+    with pytest.raises(ModelFolderError) as refused:
+        solve_grid(grid, asks)
+    (advised,) = re.findall(r"--timesteps (\S+)\)", str(refused.value))
+    near = tuple(float(timestep) for timestep in advised.split(","))
+    assert near == nearest_grid(grid, asks)
+    solve_grid(near, asks)
+    assert max(abs(one - other) for one, other in zip(near, grid, strict=True)) < 150
 
 
 @pytest.mark.parametrize(
     ("grid", "nearest"),
     [
-        ((999.0, 750.0, 500.0, 250.0), "1000, 750, 500, 250, up to 1 away"),
+        ((999.0, 750.0, 500.0, 250.0), "1000, 750, 500, 250, up to 1 away; export with that one"),
         ((999.0,), "1000"),
         ((1000.0, 900.0, 600.0, 100.0), "1000, "),
         ((1000.0, 999.0, 100.0), "1000, "),

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from distill_core.flow.walks import Velocity
+from distill_diffusers.few_step_grid import few_step_scheduler
 from distill_diffusers.sampling import PipelineNoise, scheduled
 from distill_diffusers.schedule import Schedule, shift_of_tokens
-from distill_diffusers.schedulers import asked, few_step_scheduler, many_step_scheduler
+from distill_diffusers.schedulers import asked, many_step_scheduler
 
 CPU = torch.device("cpu")
 SHAPE = (2, 16, 4, 4)

@@ -71,6 +71,8 @@ def test_a_folder_is_what_its_index_says(acme: Path) -> None:
         "text_length": 64,
         "recorded_text_length": None,
         "flow_shift": 2.0,
+        "negative_prompt": "",
+        "sampling_shift": None,
         "sampling": None,
         "latent_shape": None,
         "encoders": ("vae", "tokenizer"),

@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.commands.conftest import clips, distill, encoded, run_yaml
+from tests.wan.conftest import folders, make_model, make_role, pipelines
 
 from distill_core.config.document import write_yaml
 from distill_core.config.resolve import ResolvedRun, open_run
 from distill_core.plugins.discovery import discover
 
 Resolve = Callable[..., ResolvedRun]
+
+__all__ = ["clips", "distill", "encoded", "folders", "make_model", "make_role", "pipelines", "run_yaml"]
+"""Fixtures of other folders' tests."""
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +58,11 @@ def resolve(tiny: Path, tmp_path: Path) -> Resolve:
         return open_run(path, overrides, discover())
 
     return resolved
+
+
+@pytest.fixture(scope="session")
+def experts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Wan pipeline folder of two experts, whose boundary is 875."""
+    from distill_model_wan.testing import make_tiny_pipeline
+
+    return make_tiny_pipeline(tmp_path_factory.mktemp("models") / "experts", "a14b")

@@ -258,7 +258,7 @@ STUDENT = ValidationRequest("student", "sde", timesteps=(1000.0, 937.5, 833.0, 6
 
 
 def order(**asked: Any) -> SampleOrder:
-    plain = SampleOrder("run", Path("out"), ("a",), (0,), None, None, None, None, None, None, None, 16.0, None, None)
+    plain = SampleOrder("run", Path("out"), ("a",), (0,), *(None,) * 9, 16.0, None, None)
     return replace(plain, **asked)
 
 

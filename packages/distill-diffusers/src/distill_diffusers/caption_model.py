@@ -37,6 +37,6 @@ class CaptionModel(DiffusersModel[OptionsT, NamedTensors]):
             self.codec,
             padding,
             self.velocity,
-            negative_prompt=self.options.negative_prompt,
+            negative_prompt=self.facts.negative_prompt,
             compute_dtype=self.compute_dtype,
         )

@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,11 @@ from distill_core.protocols.validator import SamplerKind
 from distill_diffusers.copied_part import copy_licences, copy_part
 from distill_diffusers.export_record import RECORD, ExportRecord, RecordedSampling, RecordedVsa
 from distill_diffusers.facts import DiffusersFacts
+from distill_diffusers.few_step_grid import few_step_scheduler
 from distill_diffusers.json_files import INDEX, read_object, write_object
 from distill_diffusers.model_card import PipelineCall, model_card
 from distill_diffusers.schedule import Schedule
-from distill_diffusers.schedulers import few_step_scheduler, flow_shift_of, many_step_scheduler
+from distill_diffusers.schedulers import flow_shift_of, many_step_scheduler
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,22 @@ class Conditions:
         latent_shape: [T, C, H, W].
         text_length: the padded text length.
         flow_shift: the run's, or None where it depends on the latents' size.
+        sampling_shift: that of sampling in a number of steps, where it is another.
+        negative_prompt: what guidance leads away from, where the request does not say.
         vsa: its sparse attention, if it has any.
     """
 
     latent_shape: tuple[int, int, int, int]
     text_length: int
     flow_shift: float | None
+    sampling_shift: float | None = None
+    negative_prompt: str = ""
     vsa: RecordedVsa | None = None
+
+    @property
+    def shift(self) -> float | None:
+        """Of sampling in a number of steps."""
+        return self.flow_shift if self.sampling_shift is None else self.sampling_shift
 
 
 def plan_sampling(
@@ -73,8 +84,16 @@ def plan_sampling(
 ) -> tuple[Any, ExportRecord]:
     """The scheduler that samples the export, and what its record says. Raises ModelFolderError if diffusers cannot sample it so."""
     guidance = 1.0 if request.guidance_scale is None else request.guidance_scale
-    if guidance < 1.0:
-        raise ModelFolderError(f"diffusers applies no guidance scale below 1, got {guidance}; export with 1 or more")
+    low_noise = None if base.boundary is None else request.low_noise_guidance_scale
+    if min(guidance, guidance if low_noise is None else low_noise) < 1.0:
+        raise ModelFolderError(
+            f"diffusers applies no guidance scale below 1, got {guidance if low_noise is None else (guidance, low_noise)}; "
+            "export with 1 or more"
+        )
+    if guidance == 1.0 and low_noise not in (None, 1.0):
+        raise ModelFolderError(
+            f"diffusers guides no expert where the first has a guidance scale of 1, and the second has {low_noise}; give the first more"
+        )
     if request.parts:
         raise ModelFolderError(
             f"no pipeline of diffusers samples with {', '.join(sorted(request.parts))}, as this role is sampled; it cannot be exported"
@@ -83,16 +102,27 @@ def plan_sampling(
     if request.timesteps is None and kind == "ode":
         assert request.steps is not None
         grid, steps = None, request.steps
-        scheduler = many_step_scheduler(base_scheduler, conditions.flow_shift)
+        scheduler = many_step_scheduler(base_scheduler, conditions.shift)
     else:
         grid = _grid(base, request, conditions)
         steps = len(grid)
         scheduler = few_step_scheduler(grid, schedule.asks, stochastic=kind == "sde")
-    sampling = RecordedSampling(sampler=kind, steps=steps, timesteps=grid, guidance_scale=guidance, vsa=conditions.vsa)
+    negative = conditions.negative_prompt if request.negative_prompt is None else request.negative_prompt
+    sampling = RecordedSampling(
+        sampler=kind,
+        steps=steps,
+        timesteps=grid,
+        guidance_scale=guidance,
+        low_noise_guidance_scale=low_noise,
+        negative_prompt=negative,
+        vsa=conditions.vsa,
+    )
     record = ExportRecord(
         distill_version=distill_core.__version__,
+        diffusers_version=version("diffusers"),
         text_length=conditions.text_length,
         flow_shift=conditions.flow_shift,
+        sampling_shift=conditions.sampling_shift,
         sampling=sampling,
         latent_shape=conditions.latent_shape,
         base_scheduler=base_scheduler,
@@ -104,7 +134,7 @@ def _grid(base: DiffusersFacts, request: ValidationRequest, conditions: Conditio
     if request.timesteps is not None:
         return denoising_grid(request.timesteps)
     assert request.steps is not None
-    shift = conditions.flow_shift
+    shift = conditions.shift
     return shifted_uniform_grid(request.steps, flow_shift_of(base, conditions.latent_shape) if shift is None else shift)
 
 

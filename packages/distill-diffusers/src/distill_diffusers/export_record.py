@@ -27,7 +27,14 @@ class RecordedSampling(Json):
     steps: int
     timesteps: tuple[float, ...] | None = None
     guidance_scale: float = 1.0
+    low_noise_guidance_scale: float | None = None
+    negative_prompt: str = ""
     vsa: RecordedVsa | None = None
+
+    @property
+    def guided(self) -> bool:
+        """Whether guidance leads away from anything."""
+        return {self.guidance_scale, self.low_noise_guidance_scale} - {1.0, None} != set()
 
     @property
     def request(self) -> ValidationRequest:
@@ -38,6 +45,7 @@ class RecordedSampling(Json):
             steps=self.steps if self.timesteps is None else None,
             timesteps=self.timesteps,
             guidance_scale=self.guidance_scale,
+            low_noise_guidance_scale=self.low_noise_guidance_scale,
             attn_kind="dense" if self.vsa is None else "vsa",
             sparsity=None if self.vsa is None else self.vsa.sparsity,
         )
@@ -47,8 +55,12 @@ class ExportRecord(Json):
     """The file."""
 
     distill_version: str | None = None
+    diffusers_version: str | None = None
+    """The diffusers whose scheduler the export was made for."""
     text_length: int | None = None
     flow_shift: float | None = None
+    sampling_shift: float | None = None
+    """The shift of sampling in a number of steps, where it is not ``flow_shift``."""
     sampling: RecordedSampling | None = None
     latent_shape: tuple[int, int, int, int] | None = None
     """[T, C, H, W] that the model was trained at."""

@@ -29,10 +29,14 @@ class DiffusersFacts(ModelFacts):
     Attributes:
         folder: the folder itself.
         recorded_text_length: the padded text length that an export records, or None.
+        negative_prompt: what guidance leads away from, which an export records.
+        sampling_shift: the shift of sampling in so many steps, where it is not the flow shift; an export records it.
     """
 
     folder: PipelineFolder
     recorded_text_length: int | None = None
+    negative_prompt: str = ""
+    sampling_shift: float | None = None
 
     @property
     def experts(self) -> tuple[str, ...]:
@@ -54,6 +58,8 @@ class CommonFacts(TypedDict):
     text_length: int
     recorded_text_length: int | None
     flow_shift: float | None
+    negative_prompt: str
+    sampling_shift: float | None
     sampling: ValidationRequest | None
     latent_shape: tuple[int, int, int, int] | None
     encoders: tuple[str, ...]
@@ -81,6 +87,8 @@ def common_facts(folder: PipelineFolder, *, text_length: int) -> CommonFacts:
         text_length=text_length if record.text_length is None else record.text_length,
         recorded_text_length=record.text_length,
         flow_shift=_flow_shift(folder),
+        negative_prompt="" if record.sampling is None else record.sampling.negative_prompt,
+        sampling_shift=record.sampling_shift,
         sampling=None if record.sampling is None else record.sampling.request,
         latent_shape=record.latent_shape,
         encoders=folder.lent,

@@ -162,7 +162,12 @@ class DiffusersModel(ABC, Generic[OptionsT, ConditionT]):
         """
         facts, kind = diffusers_facts(base), self.sampler.kind(sampling)
         trained = Conditions(
-            latent_shape, self.facts.text_length, self.facts.flow_shift, self.recorded_attention(sampling)
+            latent_shape=latent_shape,
+            text_length=self.facts.text_length,
+            flow_shift=self.facts.flow_shift,
+            sampling_shift=self.facts.sampling_shift,
+            negative_prompt=self.facts.negative_prompt,
+            vsa=self.recorded_attention(sampling),
         )
         scheduler, record = plan_sampling(facts, sampling, kind, self.schedule, trained)
         write_export(modules, ExportPlan(facts, scheduler, record, self.call, dtype, self.float32), output)

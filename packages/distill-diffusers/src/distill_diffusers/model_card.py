@@ -20,6 +20,12 @@ pipeline_tag: text-to-video
 
 {summary}, trained with distill {version}. It is sampled in **{steps} steps** with a guidance scale of {guidance:g} ({moves}).
 
+It takes diffusers {oldest} or newer, and was made and checked with {diffusers}.{older}
+
+```
+pip install "diffusers>={oldest}" torch transformers accelerate ftfy imageio imageio-ffmpeg
+```
+
 ```python
 import torch
 from diffusers import {vae}, {pipeline}
@@ -52,6 +58,14 @@ _ATTENTION = """It was trained with video sparse attention at a sparsity of {spa
 `distill sample` (pip install distill-core distill-model-{family}) attends as in training.
 
 """
+
+OLDEST = "0.40"
+"""The oldest diffusers that exports are made for and tested with."""
+
+_OLDER = {
+    "sde": " diffusers 0.33 and older sample it deterministically instead, which is wrong, and say nothing.",
+    "ode": "",
+}
 
 _SEEDING = {
     "sde": "the noise between steps comes from the global generator, whatever `generator` is passed",
@@ -86,15 +100,25 @@ def model_card(base: DiffusersFacts, record: ExportRecord, call: PipelineCall) -
     if sampling.timesteps is not None:
         listed = ", ".join(f"{timestep:.6g}" for timestep in sampling.timesteps)
         steps = f"`num_inference_steps` must stay {sampling.steps}"
-        grid = f"The scheduler's config makes the timesteps {listed} of that number of steps, so {steps}. "
+        grid = (
+            f"The scheduler's config makes the timesteps {listed} of that number of steps, so {steps}; a diffusers that makes others of "
+            "it, which `pipe.scheduler.timesteps` shows afterwards, does not sample it as it was trained. "
+        )
     length = {} if record.text_length == call.text_length else {"max_sequence_length": record.text_length}
-    arguments = {**length, **call.arguments}
+    negative = {"negative_prompt": sampling.negative_prompt} if sampling.guided and sampling.negative_prompt else {}
+    second = (
+        {} if sampling.low_noise_guidance_scale is None else {"guidance_scale_2": sampling.low_noise_guidance_scale}
+    )
+    arguments = {**second, **negative, **length, **call.arguments}
     return _CARD.format(
         base_model="" if folder.hub_id is None else f"base_model: {folder.hub_id}\n",
         family=call.family,
         title=f"{base.path.name if folder.hub_id is None else folder.hub_id.split('/')[1]}, {sampling.steps} steps",
         summary=base.summary,
         version=record.distill_version,
+        oldest=OLDEST,
+        diffusers=record.diffusers_version,
+        older=_OLDER[sampling.sampler],
         vae=folder.parts["vae"].class_name,
         pipeline=folder.kind.pipeline,
         steps=sampling.steps,

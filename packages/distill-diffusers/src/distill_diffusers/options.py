@@ -19,10 +19,12 @@ class FlowOptions(Options):
 
     flow_shift: Annotated[float, Field(gt=0)] | None = None
     """Timestep shift of training and sampling. null: what the folder's scheduler records, or makes of the size of the latents."""
+    sampling_shift: Annotated[float, Field(gt=0)] | None = None
+    """The shift of sampling in a number of steps alone, where it is another than training's; null: `flow_shift`."""
     sampler_kind: Literal["ode", "sde"] = "ode"
     """The sampler of a validation request that names none."""
-    negative_prompt: str = ""
-    """The "unconditional" side of guidance, in training and in sampling."""
+    negative_prompt: str | None = None
+    """The "unconditional" side of guidance, in training and in sampling. null: what an export records, else the empty caption."""
     text_length: Annotated[int, Field(ge=1)] | None = None
     """Text tokens that the model attends, padding included; this must be the length that it was trained with. null: what the folder
     records, else what the family is published with."""
@@ -47,9 +49,19 @@ def settled(facts: ModelFacts, options: FlowOptions) -> DiffusersFacts:
         known,
         flow_shift=known.flow_shift if options.flow_shift is None else options.flow_shift,
         text_length=known.text_length if options.text_length is None else options.text_length,
+        negative_prompt=known.negative_prompt if options.negative_prompt is None else options.negative_prompt,
+        sampling_shift=known.sampling_shift if options.sampling_shift is None else options.sampling_shift,
     )
 
 
 def completed(facts: ModelFacts, options: OptionsT) -> OptionsT:
-    """The options with the flow shift and the text length that were settled on."""
-    return options.model_copy(update={"flow_shift": facts.flow_shift, "text_length": facts.text_length})
+    """The options with what was settled on."""
+    known = diffusers_facts(facts)
+    return options.model_copy(
+        update={
+            "flow_shift": known.flow_shift,
+            "sampling_shift": known.sampling_shift,
+            "negative_prompt": known.negative_prompt,
+            "text_length": known.text_length,
+        }
+    )

@@ -21,7 +21,7 @@ from distill_core.protocols import Role, SampledVideo, ValidationRequest
 from distill_core.protocols.validator import SamplerKind
 from distill_diffusers.adapter import ConditionT, DiffusersAdapter
 from distill_diffusers.schedule import Schedule
-from distill_diffusers.schedulers import asked, many_step_scheduler
+from distill_diffusers.schedulers import asked, fixed_sampling_shift, many_step_scheduler, sampling_shift_of
 
 LatentShape = tuple[int, int, int, int]
 """[T, C, H, W] of a sample."""
@@ -68,12 +68,13 @@ class FlowSampler:
     def sample(self, role: Role, request: ValidationRequest, latent_shape: LatentShape) -> Iterator[SampledVideo]:
         """One video per prompt and seed, prompts outermost. Raises DistillError for timesteps that are no falling grid."""
         assert request.prompts is not None
+        negative = None if request.negative_prompt is None else next(self.adapter.kept_texts([request.negative_prompt]))
         texts = self.adapter.kept_texts(request.prompts)
         for index, (prompt, text) in enumerate(zip(request.prompts, texts, strict=True)):
             for seed in request.seeds_of(index):
                 generator = torch.Generator("cpu").manual_seed(seed)
                 noise = PipelineNoise(latent_shape, generator, self.adapter.device, self.schedule)
-                velocity = GuidedVelocity(role, request, text)
+                velocity = GuidedVelocity(role, request, text, negative, boundary_of(role, self.adapter))
                 yield SampledVideo(prompt, seed, self._frames(role, request, velocity, noise), velocity.evaluations)
 
     @torch.no_grad()
@@ -84,16 +85,23 @@ class FlowSampler:
             return self.adapter.decode_latents(latents_BTCHW)[0].cpu()
 
     def _denoised(self, request: ValidationRequest, velocity: Velocity, noise: PipelineNoise) -> Tensor:
-        facts, shift = self.adapter.facts, self.adapter.flow_shift(noise.shape_TCHW)
+        facts = self.adapter.facts
+        shift = sampling_shift_of(facts, noise.shape_TCHW)
         if request.timesteps is not None:
             grid = denoising_grid(request.timesteps)
             return sde(velocity, grid, noise) if self.kind(request) == "sde" else euler(velocity, grid, noise)
         assert request.steps is not None
         if self.kind(request) == "sde":
             return sde(velocity, shifted_uniform_grid(request.steps, shift), noise)
-        scheduler = many_step_scheduler(facts.folder.scheduler, facts.flow_shift)
+        scheduler = many_step_scheduler(facts.folder.scheduler, fixed_sampling_shift(facts))
         asked(scheduler, self.schedule.asks, request.steps, shift, noise.device)
         return scheduled(velocity, scheduler, noise)
+
+
+def boundary_of(role: Role, adapter: DiffusersAdapter[ConditionT]) -> float | None:
+    """The timestep from which on a role's first expert denoises; None for a role without a second."""
+    first = next(iter(role.modules.values()))
+    return adapter.boundaries.get(first)
 
 
 def scheduled(velocity: Velocity, scheduler: Any, noise: Noise) -> Tensor:

@@ -1,4 +1,4 @@
-"""diffusers' schedulers as flow families use them: a folder's many-step one, and the one that repeats a few-step grid."""
+"""diffusers' schedulers as flow families use them: a folder's many-step one, asked for its timesteps as the pipeline does."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ import numpy as np
 import torch
 from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
 
-from distill_core.errors import ModelFolderError
 from distill_diffusers.facts import SHIFT_KEYS, DiffusersFacts
-from distill_diffusers.few_step_grid import TOLERANCE, solve_grid
 from distill_diffusers.schedule import Asks, shift_of_tokens
 
 # ``Any`` below: diffusers' schedulers have no common type, and are untyped.
@@ -25,6 +23,16 @@ def flow_shift_of(facts: DiffusersFacts, latent_shape: tuple[int, int, int, int]
         return facts.flow_shift
     frames, _, rows, columns = latent_shape
     return shift_of_tokens(facts.folder.scheduler, frames * rows * columns // prod(facts.patch))
+
+
+def sampling_shift_of(facts: DiffusersFacts, latent_shape: tuple[int, int, int, int]) -> float:
+    """The shift of sampling in a number of steps: its own, or the flow shift."""
+    return flow_shift_of(facts, latent_shape) if facts.sampling_shift is None else facts.sampling_shift
+
+
+def fixed_sampling_shift(facts: DiffusersFacts) -> float | None:
+    """The same, or None where it depends on the size of the latents."""
+    return facts.flow_shift if facts.sampling_shift is None else facts.sampling_shift
 
 
 def many_step_scheduler(config: Mapping[str, Any], shift: float | None) -> Any:
@@ -52,25 +60,4 @@ def asked(scheduler: Any, asks: Asks, steps: int, shift: float, device: torch.de
         return scheduler
     dynamic = {"mu": math.log(shift)} if scheduler.config.get("use_dynamic_shifting") else {}
     scheduler.set_timesteps(sigmas=np.linspace(1.0, 1.0 / steps, steps), device=device, **dynamic)
-    return scheduler
-
-
-def few_step_scheduler(grid: tuple[float, ...], asks: Asks, *, stochastic: bool) -> Any:
-    """The scheduler whose timesteps, asked for ``len(grid)`` steps, are ``grid``, to 1e-3 of a timestep in 1000.
-
-    ``stochastic``: every step predicts x0 and noises it anew; an Euler step along the flow otherwise. Raises ModelFolderError for a
-    grid that it cannot make.
-    """
-    parameters = solve_grid(grid, asks)
-    scheduler = FlowMatchEulerDiscreteScheduler(
-        num_train_timesteps=1000,
-        shift=parameters.shift,
-        shift_terminal=parameters.terminal,
-        stochastic_sampling=stochastic,
-    )
-    made = asked(scheduler, asks, len(grid), parameters.shift, torch.device("cpu")).timesteps.tolist()
-    if max(abs(one - other) for one, other in zip(made, grid, strict=True)) > TOLERANCE:
-        raise ModelFolderError(
-            f"diffusers makes the timesteps {made} of the grid {list(grid)}; train on one less extreme"
-        )
     return scheduler

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from distill_core.plugins import ModelSpec
 from distill_diffusers.options import FlowOptions, completed, settled
+from distill_diffusers.schedule import Asks
 
 OPERATIONS = frozenset(
     {"predict", "flow_shift", "unconditional", "drop_condition", "encode_condition", "decode_latents"}
@@ -11,8 +12,22 @@ OPERATIONS = frozenset(
 """What the layer's adapter offers."""
 
 
+NOTES: dict[Asks, str] = {
+    "steps": "distill_diffusers.notes:of_steps",
+    "sigmas": "distill_diffusers.notes:of_sigmas",
+}
+"""What the layer has to say of a role before it is trained, by how the pipeline asks its scheduler for timesteps."""
+
+
 def flow_family(
-    name: str, package: str, model: str, summary: str, options: type[FlowOptions], *, latent_spaces: tuple[str, ...]
+    name: str,
+    package: str,
+    model: str,
+    summary: str,
+    options: type[FlowOptions],
+    *,
+    latent_spaces: tuple[str, ...],
+    asks: Asks = "steps",
 ) -> ModelSpec:
     """The spec of a family whose ``package`` has ``folder.py`` with ``inspect``, and ``model.py`` with the class ``model``."""
     return ModelSpec(
@@ -25,4 +40,5 @@ def flow_family(
         latent_spaces=latent_spaces,
         settle=settled,
         complete=completed,
+        notes=NOTES[asks],
     )

@@ -115,10 +115,8 @@ KEYS = (
     Key("models.*._target_", ("roles.*.family",), value=_family),
     Key("models.*.init_from", ("roles.*.path",)),
     Key("models.*.trainable", ("roles.*.trainable",)),
-    Key(
-        "models.*.flow_shift", (),
-        "one flow shift for the whole run here, pipeline_config.flow_shift; there this one makes the table of σ",
-    ),
+    Key("models.student.flow_shift", ("pipeline_config.sampling_shift",), "of the table of σ there, which its samples follow"),
+    Key("models.*.flow_shift", (), "the roles share pipeline_config.flow_shift here; there it makes the table of σ"),
     Key("models.*.enable_gradient_checkpointing_type", ("training.enable_gradient_checkpointing_type",)),
     Key("models.*.lora.**", (), "roles are trained whole here"),
     Key("models.*.**", (), _ITS_OWN),
@@ -197,10 +195,7 @@ KEYS = (
     Key("callbacks.validation.**", (), _ITS_OWN),
     Key("callbacks.*._target_", (), "", matters=lambda value, _: False),
     Key("callbacks.**", (), "there are no callbacks here"),
-    Key(
-        "pipeline.flow_shift", ("pipeline_config.flow_shift",),
-        "training, scores and sampling share it here; that trainer's models sample by a shift of their own",
-    ),
+    Key("pipeline.flow_shift", ("pipeline_config.flow_shift",)),
     Key("pipeline.**", (), _ITS_OWN),
 )  # fmt: skip
 
@@ -270,6 +265,11 @@ def _betas(value: Any) -> list[float]:
     return [float(each) for each in (value.split(",") if isinstance(value, str) else value)]
 
 
+def _table_shift(config: Config) -> Any:
+    """The shift of their table of σ, where it is not that of training."""
+    return 3.0 if config.get("pipeline.flow_shift") not in (None, 3, 3.0) else NOTHING
+
+
 def _tracks(config: Config) -> Any:
     return ["wandb"] if config.get("training.tracker.project_name") else NOTHING
 
@@ -288,6 +288,7 @@ FASTVIDEO = Trainer(
     lambda config: "method._target_" in config and any(name.startswith("models.") for name in config),
     (
         Default("recipe.family", "wan", "the family of its roles"),
+        Default("pipeline_config.sampling_shift", _table_shift, "their models sample by 3 where they do not say otherwise"),
         Default("tracking.trackers", _tracks, "a project turns W&B on there"),
         Default("method_config.min_timestep_ratio", _of_dmd(0.0), "their default; the recipes of before say 0.02"),
         Default("method_config.max_timestep_ratio", _of_dmd(1.0), "their default; the recipes of before say 0.98"),

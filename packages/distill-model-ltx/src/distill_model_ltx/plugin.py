@@ -31,4 +31,7 @@ class LtxOptions(FlowOptions):
 def distill_register_models(registry: Registry[ModelSpec]) -> None:
     """Add LTX-Video."""
     summary = "LTX-Video text to video, from diffusers pipeline folders"
-    registry.add(flow_family("ltx", "distill_model_ltx", "LtxModel", summary, LtxOptions, latent_spaces=("ltx-128ch",)))
+    spaces = ("ltx-128ch",)
+    registry.add(
+        flow_family("ltx", "distill_model_ltx", "LtxModel", summary, LtxOptions, latent_spaces=spaces, asks="sigmas")
+    )

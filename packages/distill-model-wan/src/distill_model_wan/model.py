@@ -68,7 +68,7 @@ class WanModel(DiffusersModel[WanOptions, WanText]):
             TextPacking(self.facts.text_length, fold, self.compute_dtype, self.device),
             self.captions,
             self.codec,
-            negative_prompt=self.options.negative_prompt,
+            negative_prompt=self.facts.negative_prompt,
             compute_dtype=self.compute_dtype,
         )
 

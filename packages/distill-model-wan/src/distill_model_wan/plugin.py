@@ -5,6 +5,7 @@ from __future__ import annotations
 from distill_core.plugins import ModelSpec, hookimpl
 from distill_core.plugins.registry import Registry
 from distill_diffusers.options import completed
+from distill_diffusers.spec import NOTES
 from distill_model_wan.config import WanOptions, settled
 
 PLUGIN_API = 2
@@ -30,5 +31,6 @@ def distill_register_models(registry: Registry[ModelSpec]) -> None:
             latent_spaces=("wan2.1-16ch", "wan2.2-48ch"),
             settle=settled,
             complete=completed,
+            notes=NOTES["steps"],
         )
     )

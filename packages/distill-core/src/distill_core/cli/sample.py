@@ -81,6 +81,15 @@ def sample(
             "--timesteps", metavar="T,T,…", help="Sample at these, e.g. 1000,750,500,250. Default: as recorded."
         ),
     ] = None,
+    negative_prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--negative-prompt",
+            metavar="TEXT",
+            callback=_text,
+            help="What guidance leads away from. Default: as recorded, else the empty caption.",
+        ),
+    ] = None,
     guidance: Annotated[
         float | None,
         typer.Option(
@@ -89,6 +98,16 @@ def sample(
             min=0,
             callback=_finite,
             help="uncond + S·(cond - uncond); 1 is none. Default: as recorded, else 5.",
+        ),
+    ] = None,
+    low_noise_guidance: Annotated[
+        float | None,
+        typer.Option(
+            "--guidance-2",
+            metavar="S",
+            min=0,
+            callback=_finite,
+            help="The same of the expert for low noise, where a model has two. Default: as recorded, else --guidance.",
         ),
     ] = None,
     sampler: Annotated[
@@ -144,7 +163,9 @@ def sample(
             seeds=tuple(dict.fromkeys(seed or [0])),
             steps=steps,
             timesteps=grid,
+            negative_prompt=negative_prompt,
             guidance_scale=guidance,
+            low_noise_guidance_scale=low_noise_guidance,
             sampler=sampler,
             num_frames=num_frames,
             height=height,

@@ -30,6 +30,8 @@ def request_of(row: ComparedRow, own: ValidationRequest | None) -> ValidationReq
         request = replace(request, steps=row.steps, timesteps=row.timesteps)
     if row.guidance_scale is not None:
         request = replace(request, guidance_scale=row.guidance_scale)
+    if row.low_noise_guidance_scale is not None:
+        request = replace(request, low_noise_guidance_scale=row.low_noise_guidance_scale)
     if row.attn_kind is not None:
         request = replace(request, attn_kind=row.attn_kind)
     if row.sparsity is not None:

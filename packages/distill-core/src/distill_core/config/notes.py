@@ -16,7 +16,7 @@ from distill_core.plugins.timesteps import shifted
 
 if TYPE_CHECKING:
     from distill_core.config.resolve import ResolvedRun
-    from distill_core.config.schema import Ema
+    from distill_core.config.schema import ComparedRow, Ema, Validation
     from distill_core.plugins.specs import RoleNotes
     from distill_core.protocols.validator import ValidationRequest
 
@@ -28,6 +28,7 @@ def notes_of(run: ResolvedRun) -> Iterator[str]:
     """All notes, in no order of weight."""
     yield from _of_sparsity(run)
     yield from _of_shifts(run)
+    yield from _of_experts(run)
     yield from _of_averages(run)
     try:
         with plugin_border(f"the notes of method {run.method.name!r}"):
@@ -63,6 +64,17 @@ def _of_shifts(run: ResolvedRun) -> Iterator[str]:
             f"the run's flow shift is {used:g}, which the folder of {run.lead} records; others record {listed}; "
             "pipeline_config.flow_shift says which is meant"
         )
+
+
+def _of_experts(run: ResolvedRun) -> Iterator[str]:
+    """A guidance of a second expert, where no role has one."""
+    rows = {} if run.config.comparison is None else run.config.comparison.rows
+    given: dict[str, Validation | ComparedRow] = {"validation": run.config.validation}
+    given |= {f"comparison.rows.{name}": row for name, row in rows.items()}
+    if all(facts.boundary is None for facts in run.facts.values()):
+        for section, settings in given.items():
+            if settings.low_noise_guidance_scale is not None:
+                yield f"{section}.low_noise_guidance_scale has no effect: no role has a second expert"
 
 
 def _of_averages(run: ResolvedRun) -> Iterator[str]:

@@ -25,6 +25,9 @@ Positive = Annotated[int, Field(ge=1)]
 PathText = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(min_length=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
+LowNoiseScale = Annotated[
+    Annotated[float, Field(ge=0)] | None, Field(json_schema_extra={"known_as": ["guidance_scale_2"]})
+]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What a generator on the CPU tells apart: of a larger number it uses the low 32 bits."""
 
@@ -48,7 +51,8 @@ class Ema(Section):
     """An exponential moving average of a role's weights; validation and export use it."""
 
     decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    """Share of the old average that each of the role's optimizer steps keeps."""
+    """Share of the old average that each of the role's optimizer steps keeps. Others often count training steps: of a role that steps on
+    every fifth, 0.98 there is 0.98^5 here."""
     start_step: Annotated[int, Field(ge=0)] = 0
     """Training step up to which the average follows the weights exactly."""
 
@@ -225,6 +229,8 @@ class Validation(Section):
     """Steps of the family's own schedule, where the method leaves them open."""
     guidance_scale: Annotated[float, Field(ge=0)] = 5.0
     """s of uncond + s · (cond - uncond), where the method leaves it open; 1 is no guidance."""
+    low_noise_guidance_scale: LowNoiseScale = None
+    """s of the expert for low noise, where a model has two; null: `guidance_scale`."""
     fps: Annotated[float, Field(gt=0)] = 16.0
     """Frames per second of the written mp4 files."""
 
@@ -249,6 +255,8 @@ class ComparedRow(Section):
     """ode follows the flow; sde noises each prediction anew."""
     guidance_scale: Annotated[float, Field(ge=0)] | None = None
     """s of uncond + s · (cond - uncond); 1 is no guidance."""
+    low_noise_guidance_scale: LowNoiseScale = None
+    """s of the expert for low noise, where a model has two; null: `guidance_scale`."""
     attn_kind: Literal["dense", "vsa"] | None = None
     """Attention of the row; only a role that the method asks for vsa has it."""
     sparsity: Annotated[float, Field(ge=0, lt=1)] | None = None

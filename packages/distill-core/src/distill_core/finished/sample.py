@@ -28,7 +28,9 @@ class SampleOrder:
     seeds: tuple[int, ...]
     steps: int | None
     timesteps: tuple[float, ...] | None
+    negative_prompt: str | None
     guidance_scale: float | None
+    low_noise_guidance_scale: float | None
     sampler: Literal["ode", "sde"] | None
     num_frames: int | None
     height: int | None
@@ -50,19 +52,27 @@ class SampleOrder:
             asked = replace(asked, steps=None, timesteps=self.timesteps)
         elif self.steps is not None and self.steps != number_of_steps(recorded):
             asked = replace(asked, steps=self.steps, timesteps=None)
+        if self.negative_prompt is not None:
+            asked = replace(asked, negative_prompt=self.negative_prompt)
         if self.guidance_scale is not None:
-            asked = replace(asked, guidance_scale=self.guidance_scale)
+            asked = replace(asked, guidance_scale=self.guidance_scale, low_noise_guidance_scale=None)
+        if self.low_noise_guidance_scale is not None:
+            asked = replace(asked, low_noise_guidance_scale=self.low_noise_guidance_scale)
         if self.sampler is not None:
             asked = replace(asked, sampler=self.sampler)
         return completed(asked, Validation(), (), sparsity=0.0)
 
-    def remarks(self, recorded: ValidationRequest) -> Iterator[str]:
+    def remarks(self, recorded: ValidationRequest, *, experts: bool = False) -> Iterator[str]:
         """What of the order is other than the model was trained for, or without effect."""
         full = self.applied_to(recorded)
         if recorded.timesteps is not None and full.timesteps != recorded.timesteps:
             listed = ", ".join(f"{timestep:g}" for timestep in recorded.timesteps)
             how = f"{full.steps} steps of the family's own schedule" if full.timesteps is None else "other timesteps"
             yield f"it was trained for the {len(recorded.timesteps)} timesteps {listed}, and is sampled in {how}"
+        if self.low_noise_guidance_scale is not None and not experts:
+            yield "--guidance-2 does nothing: the model has no second expert"
+        if self.negative_prompt is not None and {full.guidance_scale, full.low_noise_guidance_scale} <= {1.0, None}:
+            yield "--negative-prompt does nothing without guidance; a --guidance other than 1 gives it something to do"
 
 
 def number_of_steps(recorded: ValidationRequest) -> int | None:
@@ -87,7 +97,7 @@ class Sampling:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What a person should know of the order before it is carried out."""
-        return tuple(self.order.remarks(self.source.request))
+        return tuple(self.order.remarks(self.source.request, experts=self.source.experts))
 
     def write_videos(self) -> Iterator[Path]:
         """Sample, and yield every mp4 file once it is written; captions.jsonl grows beside them."""

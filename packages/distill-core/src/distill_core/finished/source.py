@@ -42,12 +42,14 @@ class SamplingSource:
         model: its family.
         request: how it is to be sampled, where nothing else is asked for.
         latent_shape: [T, C, H, W].
+        experts: whether it has a second expert, for low noise.
     """
 
     role: RoleHandle
     model: ModelPlugin
     request: ValidationRequest
     latent_shape: LatentShape
+    experts: bool = False
 
 
 def open_source(
@@ -64,7 +66,8 @@ def open_source(
     if RunDirectory(Path(source)).resolved_yaml.is_file():
         restored = restore_role(Path(source), index, role, step=step, averaged=True, placement=placement, base=base)
         shape = sized(restored.latent_shape, size, restored.facts)
-        return SamplingSource(restored.role, restored.model, restored.sampling, shape)
+        experts = restored.facts.boundary is not None
+        return SamplingSource(restored.role, restored.model, restored.sampling, shape, experts)
     spec, facts = recognised(source, index, "is neither a run directory nor a pipeline of an installed family")[0]
     refuse_of_a_folder(source, {"--role": role, "--step": step, "--base": base})
     options = spec.complete(facts, spec.options())
@@ -75,7 +78,7 @@ def open_source(
     )
     shape = sized(facts.latent_shape, size, facts)
     handle = RoleHandle(DENOISER, modules, model.adapter, trainable=False, family=spec.name, latent_shape=shape)
-    return SamplingSource(handle, model, request, shape)
+    return SamplingSource(handle, model, request, shape, experts=facts.boundary is not None)
 
 
 def refuse_of_a_folder(source: str, asked: Mapping[str, object]) -> None:

@@ -14,23 +14,41 @@ from distill_core.protocols.validator import ValidationRequest
 
 
 class GuidedVelocity:
-    """uncond + s · (cond - uncond), as a request says; counts the denoiser's evaluations."""
+    """uncond + s · (cond - uncond), as a request says; counts the denoiser's evaluations. Timesteps are of one sample, [1]."""
 
-    def __init__(self, role: Role, request: ValidationRequest, condition: Condition) -> None:
+    def __init__(
+        self,
+        role: Role,
+        request: ValidationRequest,
+        condition: Condition,
+        negative: Condition | None = None,
+        boundary: float | None = None,
+    ) -> None:
+        """``negative``: the request's negative prompt; None for the role's own. ``boundary``: below it denoises a second expert."""
         self.role = role
         self.request = request
         self.condition = condition
+        self.negative = negative
+        self.boundary = boundary
         self.evaluations = 0
 
     def __call__(self, noisy_BTCHW: Tensor, timestep_B: Tensor) -> Tensor:
         """The guided velocity, [B, T, C, H, W]; s = 1 takes one evaluation, any other two."""
-        scale = self.request.guidance_scale
-        assert scale is not None
+        scale = self._scale(timestep_B)
         cond = self._predicted(noisy_BTCHW, timestep_B, self.condition)
         if scale == 1.0:
             return cond
-        uncond = self._predicted(noisy_BTCHW, timestep_B, self.role.unconditional(self.condition))
+        negative = self.role.unconditional(self.condition) if self.negative is None else self.negative
+        uncond = self._predicted(noisy_BTCHW, timestep_B, negative)
         return uncond + scale * (cond - uncond)
+
+    def _scale(self, timestep_B: Tensor) -> float:
+        """s of the expert that denoises here."""
+        scale, low_noise = self.request.guidance_scale, self.request.low_noise_guidance_scale
+        assert scale is not None
+        if self.boundary is None or low_noise is None:
+            return scale
+        return scale if float(timestep_B.max()) >= self.boundary else low_noise
 
     def _predicted(self, noisy_BTCHW: Tensor, timestep_B: Tensor, condition: Condition) -> Tensor:
         self.evaluations += 1

@@ -28,6 +28,7 @@ class ValidationRequest:
         prompts: what the videos should show.
         attn_kind: the kind of attention of the predictions.
         sparsity: of a sparse kind. None: the sparsity that the run ends with.
+        negative_prompt: what guidance leads away from. None: the family's own, ``unconditional`` of the role.
         noise: "shared" gives every prompt the same seeds; "own" gives each video a seed of its own, as a set that is measured needs.
         low_noise_guidance_scale: s of the expert for low noise, where a model has two; None: ``guidance_scale``.
         blocks: sample block by block of so many latent frames, each on a stream of those before; needs "blocks" and "stream".
@@ -47,6 +48,7 @@ class ValidationRequest:
     prompts: tuple[str, ...] | None = None
     attn_kind: str = "dense"
     sparsity: float | None = None
+    negative_prompt: str | None = None
     noise: NoiseOf = "shared"
     low_noise_guidance_scale: float | None = None
     blocks: int | None = None

@@ -35,6 +35,11 @@ def completed(
         request,
         steps=settings.sampling_steps if open_steps else request.steps,
         guidance_scale=settings.guidance_scale if request.guidance_scale is None else request.guidance_scale,
+        low_noise_guidance_scale=(
+            settings.low_noise_guidance_scale
+            if request.guidance_scale is None and request.low_noise_guidance_scale is None
+            else request.low_noise_guidance_scale
+        ),
         seeds=settings.seeds if request.seeds is None else request.seeds,
         prompts=prompts if request.prompts is None else request.prompts,
         sparsity=sparsity if request.sparsity is None else request.sparsity,

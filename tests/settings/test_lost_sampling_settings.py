@@ -298,3 +298,36 @@ def test_exports_are_sampled_right_by_the_oldest_and_by_the_newest_diffusers(
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("sampled") == len(PUBLISHED)
+
+
+# where all this is told
+
+
+@pytest.mark.parametrize("command", [("config", "check"), ("run", "--dry-run")])
+def test_notes_are_shown_before_training(
+    distill: Command, run_yaml: Callable[..., Path], command: tuple[str, ...]
+) -> None:
+    method_config = {"dmd_denoising_steps": [999, 750, 500, 250], "real_score_guidance_scale": 4.5}
+    told = distill(*command, run_yaml("dmd2", method_config=method_config, training={"max_train_steps": 5}))
+    assert told.code == 0, told.err
+    assert "note: `distill export` will refuse the timesteps 999, 750, 500, 250" in told.err
+    assert "s = 5.5 of uncond + s·(cond - uncond)" in told.err
+
+
+@pytest.mark.parametrize(
+    ("timesteps", "said"),
+    [
+        ("0.999,0.937", "did you mean × 1000, [999, 937]?"),
+        ("500,1000", "is no falling list of numbers in (0, 1000]"),
+        ("1000,x", "is no falling list of numbers in (0, 1000]"),
+    ],
+)
+def test_timesteps_on_the_command_line_are_in_the_unit_of_a_run(
+    distill: Command, tiny: Path, tmp_path: Path, timesteps: str, said: str
+) -> None:
+    told = distill("sample", tiny, "--prompt", "red", "--timesteps", timesteps, "--output", tmp_path / "out")
+    assert (told.code, said in told.err) == (2, True), told.err
+    both = distill(
+        "sample", tiny, "--prompt", "red", "--timesteps", "1000", "--steps", "2", "--output", tmp_path / "out"
+    )
+    assert "the timesteps say how many; leave out --steps" in both.err

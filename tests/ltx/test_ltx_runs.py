@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from distill_core.video.files import write_mp4
 from tests.commands.conftest import Command, distill  # noqa: F401  the fixture
 
 from distill_core.cli import main

@@ -30,7 +30,7 @@ def spec() -> MethodSpec:
     ],
 )
 def test_student_gets_gradient_on_every_step(options: FinetuneOptions) -> None:
-    stepped = check_method(spec(), options, steps=3)
+    stepped = check_method(spec(), options, steps=3).steps
     assert set(stepped.values()) == {("student",)}
 
 

@@ -1,118 +1,21 @@
-"""The contract that every method keeps, as one call: :func:`check_method`. It trains nothing; it looks at gradients on the toy model."""
+"""The contracts as calls, :func:`check_method` and :func:`check_model`, and the toy parts that tests of a method's mathematics use."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from distill_core.testing.findings import ContractError, Fault
+from distill_core.testing.methods.kit import MethodReport, check_method
+from distill_core.testing.toy_parts import CPU, FAMILY, LATENT_SHAPE, gradients, toy_batch, toy_draw, toy_roles
 
-import torch
-from torch import Tensor
-
-from distill_core.plugins.loading import load_target
-from distill_core.plugins.specs import MethodSpec, Options
-from distill_core.protocols.batch import Batch, RowKey
-from distill_core.protocols.method import Method
-from distill_core.protocols.model import ModelRequest
-from distill_core.testing.toy import ToyModel, ToyText
-from distill_core.testing.toy_spec import TEXT_WIDTH, ToyOptions, inspect, write_toy_model
-from distill_core.training.asking import AskedMethod
-from distill_core.training.declared import declared
-from distill_core.training.draws import KeyedDraw
-from distill_core.training.roles import OWN_MODULE, RoleHandle
-
-FAMILY = "toy"
-LATENT_SHAPE = (4, 2, 4, 4)
-CPU = torch.device("cpu")
-
-
-def toy_roles(spec: MethodSpec, options: Options | None = None) -> dict[str, RoleHandle]:
-    """A toy role for each of the method's under these options, or its defaults, each with other weights."""
-    options = spec.options() if options is None else options
-    needs = spec.needs(spec.demands(options))
-    roles: dict[str, RoleHandle] = {}
-    with TemporaryDirectory() as folder:
-        facts = {
-            name: inspect(str(write_toy_model(Path(folder) / name, seed=seed)))
-            for seed, (name, need) in enumerate(needs.items())
-            if not need.sourceless
-        }
-        lead = next(iter(facts))
-        for name, need in needs.items():
-            source = lead if need.module is not None else need.follows or name
-            model = ToyModel(facts[source], ToyOptions(), CPU, torch.float32)
-            if need.module is not None:
-                with torch.random.fork_rng(devices=[]):
-                    torch.manual_seed(0)
-                    modules = {OWN_MODULE: load_target(need.module)(facts, options)}
-            else:
-                modules = model.load_modules(ModelRequest(facts[source], need.trainable, torch.float32))
-            roles[name] = RoleHandle(
-                name,
-                modules,
-                model.adapter,
-                trainable=need.trainable,
-                family=FAMILY,
-                latent_shape=LATENT_SHAPE,
-                follows=need.follows,
-            )
-    return roles
-
-
-def toy_batch(size: int = 3, *, latents: bool = True) -> Batch:
-    """A batch of fixed numbers; with ``latents=False`` captions alone."""
-    generator = torch.Generator().manual_seed(1)
-    text = ToyText(torch.randn(size, TEXT_WIDTH, generator=generator))
-    clean = torch.randn(size, *LATENT_SHAPE, generator=generator) if latents else None
-    rows = tuple(RowKey(f"row {index}", f"a caption {index}", 16.0) for index in range(size))
-    return Batch(rows, {FAMILY: text}, LATENT_SHAPE, clean)
-
-
-def toy_draw(step: int, size: int = 3) -> KeyedDraw:
-    """The randomness of the first micro-step of ``step``."""
-    return KeyedDraw(seed=0, step=step, micro_step=0, rows=tuple(range(size)), device=CPU)
-
-
-def gradients(roles: Mapping[str, RoleHandle]) -> dict[str, Tensor]:
-    """The gradient of every role that has one that is not zero, flattened; and forget it."""
-    found: dict[str, Tensor] = {}
-    for name, role in roles.items():
-        flat = [p.grad.flatten() for p in role.container.parameters() if p.grad is not None]
-        role.container.zero_grad(set_to_none=True)
-        if flat and torch.cat(flat).any():
-            found[name] = torch.cat(flat)
-    return found
-
-
-def check_method(spec: MethodSpec, options: Options, steps: int = 12) -> dict[int, tuple[str, ...]]:
-    """Raise AssertionError if the method breaks the contract on any of the first ``steps`` steps; return who stepped when.
-
-    A loss gives gradients to the role that it names and to no other; a role that steps has got some; a frozen role gets none and does
-    not step; cadence and losses are functions of their arguments alone; the validation request names a role of the method.
-    """
-    roles = toy_roles(spec, options)
-    needs = spec.needs(spec.demands(options))
-    made: Method = load_target(spec.build)(declared(roles, needs), options)
-    method = AskedMethod(made, spec.name, roles)
-    batch = toy_batch(latents=spec.demands(options).latents)
-    stepped: dict[int, tuple[str, ...]] = {}
-    for step in range(1, steps + 1):
-        due = method.roles_to_step(step)
-        assert due == method.roles_to_step(step), f"roles_to_step({step}) answers differently when asked again"
-        trained: set[str] = set()
-        for loss in method.losses(batch, toy_draw(step)):
-            loss.value.backward()
-            reached = set(gradients(roles))
-            assert reached >= set(loss.roles), (
-                f"step {step}: {loss.name} of {loss.roles} gives gradients to {sorted(reached)}"
-            )
-            trained |= set(loss.roles)
-        assert trained == set(due), f"step {step}: {sorted(due)} step, {sorted(trained)} have gradients"
-        again = [loss.value.item() for loss in method.losses(batch, toy_draw(step))]
-        assert again == [loss.value.item() for loss in method.losses(batch, toy_draw(step))], (
-            f"step {step}: losses draw unkeyed numbers"
-        )
-        request = method.validation(step)
-        assert request is None or request.role in roles, f"validation of step {step} asks for a role that is not there"
-        stepped[step] = due
-    return stepped
+__all__ = [
+    "CPU",
+    "FAMILY",
+    "LATENT_SHAPE",
+    "ContractError",
+    "Fault",
+    "MethodReport",
+    "check_method",
+    "gradients",
+    "toy_batch",
+    "toy_draw",
+    "toy_roles",
+]

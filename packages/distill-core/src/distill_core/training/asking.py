@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from torch import Tensor
+
 from distill_core.errors import DistillError, MethodError, PluginError
 from distill_core.plugins.border import describe
 from distill_core.protocols.batch import Batch
@@ -53,6 +55,8 @@ class AskedMethod(Method):
         for name in due:
             if name not in self.trained:
                 raise self._fault(step, f"it steps {name!r}, which is {self._no_trained_role(name)}")
+        if len(set(due)) < len(due):
+            raise self._fault(step, f"roles_to_step gives {due!r}; a role steps once a step, so name each once")
         return due
 
     def _no_trained_role(self, name: str) -> str:
@@ -66,16 +70,20 @@ class AskedMethod(Method):
             staged = iter(self.method.losses(batch, draw))
         while True:
             with self._border(f"making the losses of step {draw.step}"):
-                loss = next(staged, None)
-            if loss is None:
-                break
+                try:
+                    loss = next(staged)
+                except StopIteration:
+                    break
             count += 1
             self._check(loss, due, draw.step)
             yield loss
         if not count:
             raise self._fault(draw.step, "it yields no loss, so nothing would be trained")
 
-    def _check(self, loss: StagedLoss, due: tuple[str, ...], step: int) -> None:
+    def _check(self, loss: object, due: tuple[str, ...], step: int) -> None:
+        if not isinstance(loss, StagedLoss) or not isinstance(loss.value, Tensor):
+            given = type(loss.value if isinstance(loss, StagedLoss) else loss).__name__
+            raise self._fault(step, f"losses gives a {given}; yield StagedLoss(role, name, value) with a tensor")
         for name in loss.roles:
             if name not in self.trained:
                 raise self._fault(step, f"{loss.name!r} trains {name!r}, which is {self._no_trained_role(name)}")
@@ -121,7 +129,12 @@ class AskedMethod(Method):
     def validation(self, step: int) -> ValidationRequest | None:
         """How its result is to be sampled, by a role of the run that is a model."""
         with self._border(f"asked what to validate at step {step}"):
-            request = self.method.validation(step)
-        if request is not None and request.role not in self.roles:
+            request: object = self.method.validation(step)
+        if request is None:
+            return None
+        if not isinstance(request, ValidationRequest):
+            given = type(request).__name__
+            raise self._fault(step, f"validation gives a {given}; return a ValidationRequest, or None")
+        if request.role not in self.roles:
             raise self._fault(step, f"it validates {request.role!r}, which is no role; roles: {', '.join(self.roles)}")
         return request

@@ -1,0 +1,1 @@
+"""The conformance kit for methods; :func:`distill_core.testing.contracts.check_method` is its door."""

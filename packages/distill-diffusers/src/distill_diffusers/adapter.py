@@ -17,12 +17,14 @@ from torch import Tensor, nn
 
 from distill_core.errors import ConfigError, DataError, Problem
 from distill_core.protocols import Ask, Condition, Prediction, Prompt, Row
+from distill_core.protocols.adapter import refuse_undeclared
 from distill_diffusers.captions import CaptionEncoder
 from distill_diffusers.codec import VideoCodec
 from distill_diffusers.conditions import TOKENS, CaptionCondition, CaptionPadding, CaptionTensors, NamedTensors
 from distill_diffusers.facts import DiffusersFacts
 from distill_diffusers.kept_captions import KeptCaptions
 from distill_diffusers.schedulers import flow_shift_of
+from distill_diffusers.spec import OPERATIONS
 
 if TYPE_CHECKING:
     from distill_core.protocols.adapter import Modules
@@ -146,7 +148,11 @@ class DiffusersAdapter(ABC, Generic[ConditionT]):
     def predict(
         self, modules: Modules, noisy_BTCHW: Tensor, timestep: Tensor, condition: Condition, ask: Ask
     ) -> Prediction:
-        """v ≈ ε - x0, float32 [B, T, C, H, W]. Of two experts, each sample is predicted by the one that its timestep belongs to."""
+        """v ≈ ε - x0, float32 [B, T, C, H, W]. Of two experts, each sample is predicted by the one that its timestep belongs to.
+
+        Raises PluginError if anything beyond the velocity is asked for.
+        """
+        refuse_undeclared(ask, timestep, OPERATIONS)
         first, *others = modules.values()
         if not others:
             return Prediction(self.velocity(first, noisy_BTCHW, timestep, condition, ask))

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from distill_core.errors import PluginError
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -120,6 +122,20 @@ PARTS: Mapping[str, str] = {
     "stream": "a memory of the frames before",
 }
 """What a prediction can be asked for beyond the velocity (:class:`distill_core.protocols.prediction.Ask`), each a name of its own."""
+
+
+def refuse_undeclared(ask: Ask, timestep: Tensor, operations: frozenset[str]) -> None:
+    """Raise PluginError if a prediction is asked for a part that the family, which declares ``operations``, does not offer.
+
+    A run is refused earlier; an adapter that begins with this never passes over what it was asked for.
+    """
+    by_frame = {"frame_timesteps"} if timestep.ndim == 2 else set()
+    missing = sorted((ask.parts | by_frame) - operations)
+    if missing:
+        raise PluginError(
+            f"a prediction is asked for {', '.join(f'{name} ({PARTS[name]})' for name in missing)}, which its model does not offer"
+        )
+
 
 OPERATIONS: Mapping[str, type] = {
     "predict": Adapter,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from distill_core.testing.findings import ContractError, Fault
 from distill_core.testing.methods.kit import MethodReport, check_method
+from distill_core.testing.models.kit import ModelReport, check_model
 from distill_core.testing.toy_parts import CPU, FAMILY, LATENT_SHAPE, gradients, toy_batch, toy_draw, toy_roles
 
 __all__ = [
@@ -13,7 +14,9 @@ __all__ = [
     "ContractError",
     "Fault",
     "MethodReport",
+    "ModelReport",
     "check_method",
+    "check_model",
     "gradients",
     "toy_batch",
     "toy_draw",

@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from distill_core.errors import StreamError
+from distill_core.errors import PluginError, StreamError
 from distill_core.flow.derivative import derivative_along
+from distill_core.flow.grids import denoising_grid
 from distill_core.plugins.specs import ModelFacts
 from distill_core.protocols.condition import Condition, Prompt
 from distill_core.protocols.data import Row
@@ -19,7 +20,12 @@ from distill_core.protocols.model import ModelPlugin, ModelRequest
 from distill_core.protocols.prediction import Ask, Prediction, Stream
 from distill_core.protocols.role import Role
 from distill_core.protocols.validator import SampledVideo, ValidationRequest
-from distill_core.testing.toy_spec import HIDDEN, TEXT_WIDTH, ToyOptions
+from distill_core.testing.toy_spec import HIDDEN, TEXT_WIDTH, TOY, ToyOptions
+
+RECORDED = ("sampler", "steps", "timesteps", "guidance_scale")
+"""What an export says of how it is to be sampled."""
+EXPORTED = "denoiser.pt"
+"""The weights of an export; another folder's follow from its seed."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +65,13 @@ class ToyDenoiser(nn.Module):
         self, x_BTCHW: Tensor, seen_BTCHW: Tensor, sigma_BT: Tensor, until_BT: Tensor, text_BD: Tensor
     ) -> tuple[Tensor, Tensor]:
         """v [B, T, C, H, W], and the hidden layer [B, T, D, H, W]."""
-        sites = torch.cat([x_BTCHW, seen_BTCHW], dim=2).movedim(2, -1)
+        sites = torch.cat([x_BTCHW, seen_BTCHW], dim=2).movedim(2, -1).to(next(self.parameters()).dtype)
         times_BT2 = torch.stack([sigma_BT, until_BT], dim=-1).to(sites)
         text_BTD = text_BD[:, None].expand(-1, times_BT2.shape[1], -1).to(sites)
         condition = torch.cat([times_BT2, text_BTD], dim=-1)[:, :, None, None, :]
         hidden = self.layers[:2](torch.cat([sites, condition.expand(*sites.shape[:-1], -1)], dim=-1))
         velocity_BTCHW: Tensor = self.layers[2](hidden).movedim(-1, 2)
-        return velocity_BTCHW, hidden.movedim(-1, 2)
+        return velocity_BTCHW.to(x_BTCHW), hidden.movedim(-1, 2).to(x_BTCHW)
 
 
 class ToyAdapter:
@@ -108,6 +114,8 @@ class ToyAdapter:
     ) -> Prediction:
         """v and whatever else is asked for."""
         assert isinstance(condition, ToyText)
+        if ask.attn_kind not in TOY.attention:
+            raise PluginError(f"the toy has no {ask.attn_kind!r} attention; it has {', '.join(TOY.attention)}")
         condition_BD = condition.mean_BD
 
         def velocity_at(x: Tensor, sigma: Tensor, until: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -207,7 +215,9 @@ class ToySampler:
         self, role: Role, request: ValidationRequest, latent_shape: tuple[int, int, int, int]
     ) -> Iterator[SampledVideo]:
         """One video per prompt and seed."""
-        steps = request.timesteps or tuple(1000.0 * (1 - k / (request.steps or 1)) for k in range(request.steps or 1))
+        steps = tuple(1000.0 * (1 - k / (request.steps or 1)) for k in range(request.steps or 1))
+        if request.timesteps is not None:
+            steps = denoising_grid(request.timesteps)
         for index, prompt in enumerate(request.prompts or ()):
             for seed in request.seeds_of(index):
                 generator = torch.Generator().manual_seed(seed)
@@ -240,6 +250,9 @@ class ToyModel:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             denoiser = ToyDenoiser(request.facts.latent_space.channels)
+        trained = request.facts.path / EXPORTED
+        if trained.is_file():
+            denoiser.load_state_dict(torch.load(trained, weights_only=True))
         return {"denoiser": denoiser.to(self.adapter.device, request.weights_dtype)}
 
     def encode_video(self, frames: Tensor) -> Tensor:
@@ -266,9 +279,12 @@ class ToyModel:
     ) -> None:
         """The weights beside the folder's JSON."""
         output.mkdir(parents=True)
-        (output / "toy.json").write_text((base.path / "toy.json").read_text(encoding="utf-8"), encoding="utf-8")
+        content = json.loads((base.path / "toy.json").read_text(encoding="utf-8"))
+        content["latent_shape"] = list(latent_shape)
+        content["sampling"] = {key: getattr(sampling, key) for key in RECORDED}
+        (output / "toy.json").write_text(json.dumps(content), encoding="utf-8")
         weights = {name: tensor.to(dtype) for name, tensor in modules["denoiser"].state_dict().items()}
-        torch.save(weights, output / "denoiser.pt")
+        torch.save(weights, output / EXPORTED)
 
 
 def _keeps_the_contract(model: ToyModel) -> ModelPlugin:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ConfigDict
 
 from distill_core.errors import ModelFolderError
 from distill_core.plugins.specs import LatentSpace, ModelFacts, ModelSpec, Options
 from distill_core.protocols.adapter import OPERATIONS
+from distill_core.protocols.validator import ValidationRequest
 
 HIDDEN = 16
 """Features of the denoiser's one hidden layer."""
@@ -41,7 +43,11 @@ def inspect(path: str) -> ModelFacts:
     file = Path(path) / "toy.json"
     if not file.is_file():
         raise ModelFolderError(f"{path} is no toy model: {file} is missing")
-    channels = int(json.loads(file.read_text(encoding="utf-8"))["channels"])
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelFolderError(f"{file} is no JSON: {error}") from error
+    channels, record = int(content["channels"]), content.get("sampling")
     space = LatentSpace(channels, temporal_stride=4, spatial_stride=4, mean=(0.5,) * channels, std=(2.0,) * channels)
     return ModelFacts(
         path=Path(path),
@@ -51,9 +57,16 @@ def inspect(path: str) -> ModelFacts:
         text_length=TEXT_LENGTH,
         patch=(1, 1, 1),
         max_positions=(64, 64, 64),
+        sampling=None if record is None else _recorded(record),
+        latent_shape=None if record is None else tuple(content["latent_shape"]),
         feature_width=HIDDEN,
         layers=1,
     )
+
+
+def _recorded(record: Mapping[str, Any]) -> ValidationRequest:
+    timesteps = record["timesteps"]
+    return ValidationRequest("", **{**record, "timesteps": None if timesteps is None else tuple(timesteps)})
 
 
 TOY = ModelSpec(

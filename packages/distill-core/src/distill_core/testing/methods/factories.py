@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from distill_core.testing.findings import Findings
 from distill_core.testing.methods.bench import SEED, Bench
-from distill_core.testing.methods.watched_method import random_streams
+from distill_core.testing.streams import random_streams
 
 RULE = "own module"
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Mapping
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +12,7 @@ from distill_core.protocols.draw import Draw
 from distill_core.protocols.method import Method, StagedLoss
 from distill_core.testing.findings import Findings
 from distill_core.testing.methods.graphs import GraphLedger
+from distill_core.testing.streams import random_streams
 from distill_core.training.asking import AskedMethod
 from distill_core.training.roles import RoleHandle
 
@@ -109,13 +108,3 @@ class WatchedMethod(AskedMethod):
                 f"{loss.name!r} of {', '.join(loss.roles)} would reach {name!r} too: the trainer keeps that out. If {name!r} should learn "
                 f"from it, name both; if not, torch.no_grad() or .detach() spares its graph"
             )
-
-
-def random_streams() -> dict[str, object]:
-    """The states of the global random streams, comparable, by the name of each."""
-    kind, keys, position, *_ = np.random.get_state(legacy=True)
-    return {
-        "torch's global stream": torch.get_rng_state().numpy().tobytes(),
-        "Python's random": random.getstate(),
-        "numpy's global stream": (kind, np.asarray(keys).tobytes(), position),
-    }

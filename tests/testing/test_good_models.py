@@ -1,0 +1,32 @@
+"""The kit passes the toy family and every member of Wan, with real diffusers classes at tiny size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from distill_core.plugins.registry import Registry
+from distill_core.plugins.specs import ModelSpec
+from distill_core.testing.contracts import check_model
+from distill_core.testing.toy_spec import TOY, write_toy_model
+from distill_model_wan.config import WanOptions
+from distill_model_wan.plugin import distill_register_models
+from distill_model_wan.testing import Variant, make_tiny_pipeline
+
+
+def wan() -> ModelSpec:
+    registry: Registry[ModelSpec] = Registry(ModelSpec)
+    distill_register_models(registry)
+    return registry.specs[0]
+
+
+def test_the_toy_family_keeps_the_contract(tmp_path: Path) -> None:
+    report = check_model(TOY, str(write_toy_model(tmp_path / "toy")), frames=(13, 16, 16))
+    assert not report.notes
+
+
+@pytest.mark.parametrize("variant", ["t2v", "a14b", "ti2v"])
+def test_wan_keeps_the_contract(variant: Variant, tmp_path: Path) -> None:
+    size = (9, 64, 64) if variant == "ti2v" else (9, 32, 32)
+    check_model(wan(), str(make_tiny_pipeline(tmp_path / variant, variant)), WanOptions(text_length=24), frames=size)

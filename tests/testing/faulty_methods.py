@@ -316,6 +316,14 @@ class Sparse(Regression):
         return role.predict_x0(noisy, t_B, batch.condition_of(role), Ask("vsa"))
 
 
+class Depth(Regression):
+    """Asks an operation of one family's own."""
+
+    def value(self, batch: Batch, draw: Draw) -> Tensor:
+        depth: Any = self.teacher.extension("acme.depth")(batch.latents)
+        return super().value(batch, draw) + depth
+
+
 class Averaged(Regression):
     def value(self, batch: Batch, draw: Draw) -> Tensor:
         noisy, t_B = self.noisy(batch, draw)

@@ -60,6 +60,11 @@ class HalfLatents(Family):
         return super().encode_video(frames).half()
 
 
+class CountsLetters(Family):
+    def count_tokens(self, captions: Sequence[str]) -> list[int]:
+        return [len(caption) for caption in captions]
+
+
 # Conditions
 
 

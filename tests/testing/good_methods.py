@@ -93,6 +93,15 @@ class Target(Regression):
         return {"target": 0.5}
 
 
+class Preferring(Regression):
+    """Onto the ends of a teacher's trajectories that somebody liked, which the data hold."""
+
+    def value(self, batch: Batch, draw: Draw) -> Tensor:
+        noisy, t_B = self.noisy(batch, draw)
+        error_B = ((self.guess(self.student, batch, noisy, t_B) - batch.tensors["end"]) ** 2).flatten(1).mean(1)
+        return (error_B * batch.tensors["liked"]).mean()
+
+
 class Statistic(nn.Module):
     """A running mean, as a buffer."""
 

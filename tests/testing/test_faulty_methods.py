@@ -20,6 +20,7 @@ from tests.testing.good_methods import (
 )
 
 from distill_core.plugins.specs import Demands, RoleNeed
+from distill_core.protocols import ValidationRequest
 from distill_core.testing.contracts import ContractError, check_method
 
 FAULTS: list[tuple[type, type, str, str]] = [
@@ -51,12 +52,12 @@ FAULTS: list[tuple[type, type, str, str]] = [
     (faulty.KeepsTooMuch, Target, "refused", "a share of 1.5, which is not in [0, 1]"),
     (faulty.KeepsByCalls, Target, "keeps", "make it a function of `step` and the options alone"),
     (faulty.SaysNotWhatItKeeps, Target, "refused", "it has no keeps(step) that says how"),
-    (faulty.ValidatesNobody, Regression, "refused", "validates 'generator', which is no role"),
+    (faulty.ValidatesNobody, Regression, "validation", "validates 'generator', which is no role"),
     (faulty.ValidatesAHead, Adversarial, "validation", "name a role that is a model"),
     (faulty.ValidatesUphill, Regression, "validation", "must fall strictly within (0, 1000]"),
     (faulty.ValidatesBlocks, Regression, "validation", "blocks, frame_timesteps, stream, which its need does not"),
     (faulty.ValidatesSparsely, Regression, "validation", "with 'vsa' attention, its demands say dense"),
-    (faulty.ValidatesADict, Regression, "refused", "validation gives a dict; return a ValidationRequest"),
+    (faulty.ValidatesADict, Regression, "validation", "validation gives a dict; return a ValidationRequest"),
     (faulty.Undeclared, Regression, "refused", "asks features of role 'student', which its spec does not declare"),
     (faulty.Sparse, Regression, "refused", "Demands(attention={'student': ('vsa',)})"),
     (faulty.Averaged, Regression, "refused", "wants the averaged weights of role 'student', which keeps no average"),
@@ -142,3 +143,24 @@ def test_several_faults_are_told_at_once() -> None:
         spec_of(faulty.MetricWithGraph, Regression, roles_to_step=lambda _, step: ("teacher",)), KitOptions()
     )
     assert {"metrics", "cadence"} <= set(faults)
+
+
+def test_what_the_spec_says_of_sampling_is_what_the_method_validates() -> None:
+    wrong = ValidationRequest("student", steps=50)
+    faults = found(spec_of(Regression, sampling=lambda options, shift: wrong), KitOptions())
+    assert "let both call one function of the options" in faults["validation"]
+
+
+def test_a_role_that_the_spec_calls_optional_is_one_that_the_method_can_do_without() -> None:
+    optional = {**ROLES["TwoRoles"], "critic": RoleNeed(True, STUDENT.operations, optional=True)}
+    faults = found(spec_of(TwoRoles, roles=optional), KitOptions())
+    assert faults["optional roles"].startswith(
+        "in a run without critic, which the spec says is optional, it raised Key"
+    )
+
+
+def test_an_operation_of_a_familys_own_needs_a_stand_in() -> None:
+    needs = {"student": STUDENT, "teacher": RoleNeed(False, TEACHER.operations | {"acme.depth"})}
+    spec = spec_of(faulty.Depth, Regression, roles=needs)
+    assert "extensions={'acme.depth': ...}" in found(spec, KitOptions())["refused"]
+    check_method(spec, KitOptions(), steps=2, extensions={"acme.depth": lambda modules, latents: latents.mean() * 0.0})

@@ -15,6 +15,7 @@ FAULTS = [
     ("DrawsLatents", "global randomness", "draw from a torch.Generator of its own"),
     ("HalfLatents", "encode_video", "give float32 on the CPU"),
     ("PadsCaptions", "encode_caption", "mask the padding, or encode one by one"),
+    ("CountsLetters", "count_tokens", "count as the encoder does"),
     ("KeepingAdapterFamily", "encoders released", "let the encoder go"),
     ("EveryStepAdapterFamily", "unconditional", "encode the negative prompt once, and keep it"),
     ("OneNegativeAdapterFamily", "unconditional", "len() is 1 instead of 2"),
@@ -100,3 +101,8 @@ def test_an_operation_that_is_declared_is_there(folder: str) -> None:
 def test_settling_twice_is_settling_once(folder: str) -> None:
     faults = found(folder, settle=lambda facts, _: replace(facts, text_length=facts.text_length + 1))
     assert "settle changes facts that are settled already" in faults["inspect twice"]
+
+
+def test_completing_the_options_changes_no_facts(folder: str) -> None:
+    faults = found(folder, complete=lambda facts, options: {"flow_shift": 1.0})
+    assert "complete fills in what the folder says, no more" in faults["inspect twice"]

@@ -12,12 +12,15 @@ from tests.testing.good_methods import (
     Causal,
     KitOptions,
     Normalised,
+    Preferring,
     Regression,
     Target,
     TwoRoles,
     spec_of,
 )
 
+from distill_core.plugins.columns import Column
+from distill_core.plugins.specs import Demands
 from distill_core.testing.contracts import check_method
 
 
@@ -30,6 +33,14 @@ def test_a_method_that_keeps_the_contract_passes(method: type) -> None:
 def test_a_method_that_means_to_couple_rows_says_so() -> None:
     report = check_method(spec_of(Normalised), KitOptions(), steps=6, couples_rows=True)
     assert not report.notes
+
+
+def test_a_column_that_a_method_declares_is_in_its_batches() -> None:
+    columns = (
+        Column("liked", (), "whether a person liked the clip", "make.py", dtypes=("int64",)),
+        Column("end", ("C", "T", "H", "W"), "where a teacher ends", "make.py", latent=True),
+    )
+    check_method(spec_of(Preferring, Regression, demands=lambda _: Demands(columns=columns)), KitOptions(), steps=3)
 
 
 def test_a_loss_that_leans_on_another_trained_role_is_a_note_for_the_trainer_keeps_the_leak_out() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.wan.conftest import encoded as packed
 
 from distill_core.cli.encoding import EncodeRequest, carry_out
 from distill_core.cli.examining import show_preview

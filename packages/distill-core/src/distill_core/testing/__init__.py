@@ -1,4 +1,4 @@
-"""For authors of plugins: a toy model that trains in milliseconds, and the contract that every method keeps.
+"""For authors of plugins: a toy family that trains in milliseconds, and the contracts that methods and families keep.
 
-Tests of a method package use ``pytest_plugins = ["distill_core.testing.fixtures"]``, or call :mod:`distill_core.testing.contracts`.
+Tests call :mod:`distill_core.testing.contracts`; ``pytest_plugins = ["distill_core.testing.fixtures"]`` has the same as fixtures.
 """

@@ -66,14 +66,14 @@ class Findings:
             self.fault(rule, message)
 
     @contextmanager
-    def border(self, rule: str) -> Iterator[None]:
+    def border(self, rule: str, where: str = "") -> Iterator[None]:
         """Whatever is raised inside is a fault: a refusal in its own words, anything else with the name of its type."""
         try:
             with plugin_border():
                 yield
         except RefusedError as refusal:
             cause = refusal.__cause__
-            self.fault(rule, str(cause) if isinstance(cause, DistillError) else f"it raised {refusal.reason}")
+            self.fault(rule, where + (str(cause) if isinstance(cause, DistillError) else f"it raised {refusal.reason}"))
 
     def raise_faults(self) -> None:
         """Raise ContractError if anything was found."""

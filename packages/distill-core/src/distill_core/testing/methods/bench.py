@@ -5,7 +5,7 @@ Each role of the kit is of a family of its own, so that a condition that was mad
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,12 @@ from distill_core.protocols.method import Method
 from distill_core.protocols.model import ModelRequest
 from distill_core.protocols.prediction import Ask, Prediction
 from distill_core.randomness import key_bits
+from distill_core.stopping import Stopping
 from distill_core.testing.findings import Findings
+from distill_core.testing.methods.kit_rows import ROWS, KitRows
 from distill_core.testing.methods.watched_method import WatchedMethod
 from distill_core.testing.methods.watched_role import watched
-from distill_core.testing.toy import ToyAdapter, ToyModel, ToyText, encode_caption
+from distill_core.testing.toy import ToyAdapter, ToyModel, ToyText
 from distill_core.testing.toy_parts import CPU, LATENT_SHAPE
 from distill_core.testing.toy_spec import ToyOptions, inspect, write_toy_model
 from distill_core.tracking.events import Events
@@ -44,7 +46,6 @@ from distill_core.training.roles import OWN_MODULE, RoleHandle
 from distill_core.training.state import TrainingState
 from distill_core.training.trainer import DistillTrainer, Schedule
 
-ROWS = 6
 BATCH = 3
 SEED = 0
 FAST = Optimization(learning_rate=1e-2)
@@ -69,9 +70,18 @@ class FamilyText(ToyText):
 class FamilyAdapter(ToyAdapter):
     """The toy's operations, with conditions that only this family takes."""
 
-    def __init__(self, facts: ModelFacts, family: str) -> None:
+    def __init__(self, facts: ModelFacts, family: str, extensions: Mapping[str, Callable[..., object]]) -> None:
         super().__init__(facts, ToyOptions(), CPU)
         self.family = family
+        self.extensions = extensions
+
+    def extension(self, name: str) -> Callable[..., object]:
+        """A stand-in for an operation of a family's own. Raises PluginError where none is given."""
+        if name not in self.extensions:
+            raise PluginError(
+                f"toy models have no {name!r}; give check_method a stand-in: extensions={{{name!r}: ...}}"
+            )
+        return self.extensions[name]
 
     def prepare_condition(self, rows: Sequence[Row]) -> FamilyText:
         """The rows' captions as they are stored."""
@@ -111,30 +121,6 @@ class FamilyAdapter(ToyAdapter):
         return condition
 
 
-class KitRows:
-    """A data set of a few clips, or captions."""
-
-    def __init__(self, *, latents: bool) -> None:
-        generator = torch.Generator().manual_seed(1)
-        frames, channels, height, width = LATENT_SHAPE
-        drawn = torch.randn(ROWS, channels, frames, height, width, generator=generator) * 2.0 + 0.5
-        captions = [f"{'ab'[index % 2] * (index + 1)} caption" for index in range(ROWS)]
-        self.rows = tuple(
-            Row(f"row {index}", caption, encode_caption(caption), drawn[index] if latents else None, 16.0)
-            for index, caption in enumerate(captions)
-        )
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> Row:
-        return self.rows[index]
-
-    def fingerprint(self) -> str:
-        """It never changes."""
-        return "kit"
-
-
 class Silence:
     """A tracker that nobody reads."""
 
@@ -145,6 +131,9 @@ class Silence:
         """Nothing."""
 
     def file(self, path: Path, name: str) -> None:
+        """Nothing."""
+
+    def go_back(self, step: int) -> None:
         """Nothing."""
 
     def finish(self) -> None:
@@ -170,14 +159,16 @@ class Bench:
         findings: Findings,
         needs: Mapping[str, RoleNeed],
         steps: int,
+        extensions: Mapping[str, Callable[..., object]],
     ) -> None:
         self.spec = spec
+        self.extensions = extensions
         self.options = options
         self.findings = findings
         self.demands: Demands = spec.demands(options)
         self.needs = needs
         self.steps = steps
-        self.rows = KitRows(latents=self.demands.latents)
+        self.rows = KitRows(latents=self.demands.latents, columns=self.demands.columns)
         self.facts = {
             name: inspect(str(write_toy_model(folder / name, seed=seed)))
             for seed, (name, need) in enumerate(needs.items())
@@ -210,7 +201,7 @@ class Bench:
 
     def roles(self) -> dict[str, RoleHandle]:
         """The roles with their first weights."""
-        adapters = {name: FamilyAdapter(facts, name) for name, facts in self.facts.items()}
+        adapters = {name: FamilyAdapter(facts, name, self.extensions) for name, facts in self.facts.items()}
         roles: dict[str, RoleHandle] = {}
         for name, need in self.needs.items():
             family = self.family_of(name)
@@ -267,7 +258,9 @@ class ToyRun:
         self.state = TrainingState(self.roles, stream, LATENT_SHAPE)
         adapters = {role.family: role.adapter for role in self.roles.values()}
         lead = bench.facts[bench.lead]
-        self.batches = Batches({bench.lead: adapters[bench.lead], **adapters}, lead.latent_space, CPU)
+        self.batches = Batches(
+            {bench.lead: adapters[bench.lead], **adapters}, lead.latent_space, CPU, bench.demands.columns
+        )
         events = Events(None)
         self.trainer = DistillTrainer(
             Schedule(bench.steps, accumulation, SEED, bench.steps, None, None, False),
@@ -276,11 +269,13 @@ class ToyRun:
             self.batches,
             CPU,
             start=0,
+            validated=True,
             checkpoints=Checkpoints(lead.path / "none", events, keep_last=1),
             tracker=Silence(),
             events=events,
             progress=Progress(Console(quiet=True)),
             validator=None,
+            stopping=Stopping(),
         )
 
     def snapshot(self) -> Snapshot:

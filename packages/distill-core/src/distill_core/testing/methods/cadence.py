@@ -72,6 +72,12 @@ def check_validation(bench: Bench, findings: Findings) -> None:
     for step, request in requests.items():
         if request is not None:
             _check_request(bench, request, step, findings)
+    told = bench.spec.sampling(bench.options, lambda timestep: timestep)  # the toy's flow shift is 1
+    findings.expect(
+        told is None or told == requests[bench.steps],
+        "validation",
+        f"the spec's sampling says {told!r}, the method's validation {requests[bench.steps]!r}; let both call one function of the options",
+    )
     models = [name for name in run.method.trained if bench.needs[name].module is None]
     if models and all(request is None for request in requests.values()):
         findings.note(

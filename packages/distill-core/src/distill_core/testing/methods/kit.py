@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 
 import torch
 
-from distill_core.plugins.specs import MethodSpec, Options, RoleNeed
+from distill_core.plugins.specs import MethodSpec, Options
 from distill_core.testing.findings import Findings
 from distill_core.testing.methods.bench import Bench
 from distill_core.testing.methods.cadence import check_cadence, check_keeps, check_validation
@@ -19,6 +20,7 @@ from distill_core.testing.methods.resume import check_resume
 from distill_core.testing.methods.rows import check_rows
 from distill_core.testing.methods.walk import walk
 
+NO_EXTENSIONS: Mapping[str, Callable[..., object]] = MappingProxyType({})
 CLOSELY = 4
 """Of each set of roles that step together, so many steps are asked about rows and repetition."""
 
@@ -36,52 +38,54 @@ class MethodReport:
     notes: tuple[str, ...]
 
 
-def check_method(spec: MethodSpec, options: Options, steps: int = 12, *, couples_rows: bool = False) -> MethodReport:
+def check_method(
+    spec: MethodSpec,
+    options: Options,
+    steps: int = 12,
+    *,
+    couples_rows: bool = False,
+    extensions: Mapping[str, Callable[..., object]] = NO_EXTENSIONS,
+) -> MethodReport:
     """Try a method under ``options`` on toy models. Raises ContractError with every fault found, each with its remedy.
 
     It trains ``steps`` steps by the real trainer, stops and goes on after each, asks again, and asks with other batches; what the method
     does seldom (every hundredth step) is seen where ``options`` or ``steps`` let it happen. ``couples_rows``: the method means to compare
-    the rows of a batch (a reward within its group), so that a batch is not the mean of its rows. The global random state is left alone.
+    the rows of a batch (a reward within its group), so that a batch is not the mean of its rows. ``extensions``: stand-ins for the
+    operations of a family's own (a name with a dot) that the method asks for. The global random state is left alone.
     """
     findings = Findings(f"method {spec.name!r}")
-    with torch.random.fork_rng(devices=[]):
-        needs = spec.needs(spec.demands(options))
-        due = _check(spec, options, steps, needs, findings, couples_rows=couples_rows)
-        required = {name: need for name, need in needs.items() if not need.optional}
+    needs = spec.needs(spec.demands(options))
+    required = {name: need for name, need in needs.items() if not need.optional}
+    due: Mapping[int, tuple[str, ...]] = {}
+    with torch.random.fork_rng(devices=[]), TemporaryDirectory() as folder:
+        with findings.border("refused"):
+            due = _check(Bench(spec, options, Path(folder), findings, needs, steps, extensions), couples_rows)
         if len(required) < len(needs) and not findings.faults:
-            with TemporaryDirectory() as folder, findings.border("optional roles"):
-                walk(Bench(spec, options, Path(folder), findings, required, steps), findings)
+            left_out = ", ".join(sorted(set(needs) - set(required)))
+            with findings.border("optional roles", f"in a run without {left_out}, which the spec says is optional, "):
+                walk(Bench(spec, options, Path(folder), findings, required, steps, extensions), findings)
     findings.raise_faults()
     return MethodReport(due, findings.notes)
 
 
-def _check(
-    spec: MethodSpec,
-    options: Options,
-    steps: int,
-    needs: Mapping[str, RoleNeed],
-    findings: Findings,
-    *,
-    couples_rows: bool,
-) -> Mapping[int, tuple[str, ...]]:
+def _check(bench: Bench, couples_rows: bool) -> Mapping[int, tuple[str, ...]]:
     """Every rule, as far as the method can be asked at all; returns who steps when."""
-    due: Mapping[int, tuple[str, ...]] = {}
-    with TemporaryDirectory() as folder, findings.border("refused"):
-        bench = Bench(spec, options, Path(folder), findings, needs, steps)
-        check_factories(bench, findings)
-        if findings.faults:
-            return due
-        due = check_cadence(bench, findings)
-        walked = walk(bench, findings)
+    findings = bench.findings
+    check_factories(bench, findings)
+    if findings.faults:
+        return {}
+    due = check_cadence(bench, findings)
+    walked = walk(bench, findings)
+    with findings.border("validation"):
         check_validation(bench, findings)
-        if walked is None:
-            return due
-        check_keeps(bench, findings)
-        late, closely = walked.snapshot(), _representatives(due)
-        check_repetition(bench, late, closely, findings)
-        if not findings.faults:
-            check_rows(bench, late, closely, findings, couples_rows=couples_rows)
-        check_resume(bench, findings)
+    if walked is None:
+        return due
+    check_keeps(bench, findings)
+    late, closely = walked.snapshot(), _representatives(due)
+    check_repetition(bench, late, closely, findings)
+    if not findings.faults:
+        check_rows(bench, late, closely, findings, couples_rows=couples_rows)
+    check_resume(bench, findings)
     return due
 
 

@@ -22,6 +22,8 @@ def check_encoding(subject: Subject, tried: Tried) -> None:
         _check_latents(subject, tried)
     with tried.rule("encode_caption"):
         _check_captions(subject, tried)
+    with tried.rule("count_tokens"):
+        _check_tokens(subject, tried)
 
 
 def _check_latents(subject: Subject, tried: Tried) -> None:
@@ -62,6 +64,15 @@ def _check_captions(subject: Subject, tried: Tried) -> None:
         alone,
         subject.texts[1],
         1e-5,
+    )
+
+
+def _check_tokens(subject: Subject, tried: Tried) -> None:
+    counted, lengths = list(subject.model.count_tokens(CAPTIONS)), [len(text) for text in subject.texts]
+    tried.expect(
+        counted == lengths,
+        "count_tokens",
+        f"captions that are not cut are counted as {counted} tokens and encoded as {lengths}; count as the encoder does",
     )
 
 

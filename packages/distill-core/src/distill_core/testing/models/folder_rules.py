@@ -56,6 +56,13 @@ def _check_facts(subject: Subject, tried: Tried) -> None:
         rule,
         "settle changes facts that are settled already; what the options say is said once, whoever settles again",
     )
+    complete = subject.spec.complete(facts, subject.options)
+    tried.expect(
+        isinstance(complete, subject.spec.options)
+        and subject.spec.settle(subject.inspect(subject.folder), complete) == facts,
+        rule,
+        "under the options as `complete` gives them, the folder's facts are others; complete fills in what the folder says, no more",
+    )
     counts = {len(space.mean), len(space.std), space.channels}
     tried.expect(
         len(counts) == 1 and all(std > 0 for std in space.std),

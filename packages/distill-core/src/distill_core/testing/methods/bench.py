@@ -133,6 +133,9 @@ class Silence:
     def file(self, path: Path, name: str) -> None:
         """Nothing."""
 
+    def saved(self, step: int) -> None:
+        """Nothing."""
+
     def go_back(self, step: int) -> None:
         """Nothing."""
 

@@ -29,7 +29,7 @@ def spec() -> MethodSpec:
 
 
 def test_a_resting_critic_takes_turns_with_the_student() -> None:
-    stepped = check_method(spec(), Dmd2Options(critic_rests=True), steps=10)
+    stepped = check_method(spec(), Dmd2Options(critic_rests=True), steps=10).steps
     assert [step for step, roles in stepped.items() if "student" in roles] == [5, 10]
     assert [step for step, roles in stepped.items() if "critic" in roles] == [1, 2, 3, 4, 6, 7, 8, 9]
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from distill_core.errors import ModelFolderError
 from distill_core.plugins.specs import ModelFacts
-from distill_core.protocols import Ask, Prediction, Prompt, Row, SampledVideo
+from distill_core.protocols import Ask, Prediction, Prompt, Row
 from distill_core.testing.toy import ToyAdapter, ToyModel, ToySampler, ToyText
 from distill_core.testing.toy_spec import TEXT_WIDTH
 from distill_core.testing.toy_spec import inspect as look
@@ -301,106 +298,8 @@ class GraphlessAdapter(ToyAdapter):
         return super().encode_pixels(pixels_BFCHW)
 
 
-# Sampling and export
-
-
-class LeavesEvalMode(ToySampler):
-    def sample(self, role: Any, request: Any, latent_shape: Any) -> Iterator[SampledVideo]:
-        for module in role.modules.values():
-            module.eval()
-        yield from super().sample(role, request, latent_shape)
-
-
-class OneSeedForAll(ToySampler):
-    def sample(self, role: Any, request: Any, latent_shape: Any) -> Iterator[SampledVideo]:
-        for video, seed in zip(
-            super().sample(role, replace(request, seeds=(0,) * len(request.seeds)), latent_shape),
-            request.seeds * len(request.prompts),
-            strict=True,
-        ):
-            yield replace(video, seed=seed)
-
-
-class OneGenerator(ToySampler):
-    """What a video shows depends on how many went before."""
-
-    def sample(self, role: Any, request: Any, latent_shape: Any) -> Iterator[SampledVideo]:
-        for count, video in enumerate(super().sample(role, request, latent_shape)):
-            yield replace(video, frames=video.frames.roll(count, dims=1))
-
-
-class NoGradForTheCaller(ToySampler):
-    def sample(self, role: Any, request: Any, latent_shape: Any) -> Iterator[SampledVideo]:
-        with torch.no_grad():
-            yield from list(super().sample(role, request, latent_shape))
-
-
-class Uphill(ToySampler):
-    def sample(self, role: Any, request: Any, latent_shape: Any) -> Iterator[SampledVideo]:
-        falling = None if request.timesteps is None else tuple(sorted(request.timesteps, reverse=True))
-        return super().sample(role, replace(request, timesteps=falling), latent_shape)
-
-
-class ExportsInPlace(Family):
-    """Casts the role itself."""
-
-    def export(self, modules: Any, base: Any, sampling: Any, latent_shape: Any, output: Path, dtype: Any) -> None:
-        super().export(modules, base, sampling, latent_shape, output, dtype)
-        with torch.no_grad():
-            for parameter in modules["denoiser"].parameters():
-                parameter.mul_(0.5)
-
-
-class ForgetsHow(Family):
-    """An export that does not say how it is sampled."""
-
-    def export(self, modules: Any, base: Any, sampling: Any, latent_shape: Any, output: Path, dtype: Any) -> None:
-        super().export(modules, base, sampling, latent_shape, output, dtype)
-        content = json.loads((output / "toy.json").read_text())
-        (output / "toy.json").write_text(json.dumps({key: content[key] for key in ("seed", "channels")}))
-
-
-class ExportsTheBase(Family):
-    """The weights that training began with."""
-
-    def export(self, modules: Any, base: Any, sampling: Any, latent_shape: Any, output: Path, dtype: Any) -> None:
-        super().export(modules, base, sampling, latent_shape, output, dtype)
-        (output / "denoiser.pt").unlink()
-
-
-class RaisesAnything(Family):
-    def export(self, modules: Any, base: Any, sampling: Any, latent_shape: Any, output: Path, dtype: Any) -> None:
-        raise NotImplementedError("not yet")
-
-
-class RefusesLate(Family):
-    """Refuses, and leaves half an export."""
-
-    def export(self, modules: Any, base: Any, sampling: Any, latent_shape: Any, output: Path, dtype: Any) -> None:
-        super().export(modules, base, sampling, latent_shape, output, dtype)
-        raise ModelFolderError("no pipeline samples so")
-
-
-def with_adapter(adapter: type[ToyAdapter]) -> type[Family]:
-    """The family of that adapter."""
-    return type(adapter.__name__, (Family,), {"adapter_type": adapter})
-
-
-def with_sampler(sampler: type[ToySampler]) -> type[Family]:
-    """The family of that sampler."""
-    return type(sampler.__name__, (Family,), {"sampler_type": sampler})
-
-
-ADAPTERS = (
-    KeepingAdapter, EveryStepAdapter, OneNegativeAdapter, DropsAllAdapter, OtherWordsAdapter, NeedsLatentsAdapter, StuckAdapter,
-    Bfloat16Adapter, BatchNormAdapter, DetachingAdapter, FlatFeaturesAdapter, PerTimestepAdapter, NoStreamAdapter, FirstFrameAdapter,
-    BothWaysAdapter, NoisyContextAdapter, WritingAdapter, ForgivingAdapter, NoGradientAdapter, AnyStreamAdapter, SmallFramesAdapter,
-    OtherPicturesAdapter, GraphlessAdapter,
-)  # fmt: skip
-SAMPLERS = (LeavesEvalMode, OneSeedForAll, OneGenerator, NoGradForTheCaller, Uphill)
-FAMILIES = {
-    **{each.__name__: with_adapter(each) for each in ADAPTERS},
-    **{each.__name__: with_sampler(each) for each in SAMPLERS},
-}
-"""The families that differ in their adapter or sampler alone; a spec names them as the attributes of this module that follow."""
-globals().update({f"{name}Family": family for name, family in FAMILIES.items()})
+def __getattr__(name: str) -> type[Family]:
+    """``NameOfAnAdapterFamily``: the toy family with that adapter."""
+    if not name.endswith("AdapterFamily"):
+        raise AttributeError(name)
+    return type(name, (Family,), {"adapter_type": globals()[name.removesuffix("Family")]})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.testing import faulty_memory
 from tests.testing import faulty_methods as faulty
 from tests.testing.good_methods import (
     ROLES,
@@ -24,11 +25,11 @@ from distill_core.protocols import ValidationRequest
 from distill_core.testing.contracts import ContractError, check_method
 
 FAULTS: list[tuple[type, type, str, str]] = [
-    (faulty.HiddenTarget, Regression, "resume", "role with RoleNeed(follows=...)"),
-    (faulty.OldPolicy, Regression, "resume", "gone on from its checkpoint"),
-    (faulty.RunningMean, Regression, "memory", "a buffer of a role with RoleNeed(module=...)"),
-    (faulty.Counter, Regression, "memory", "a counter follows from draw.step"),
-    (faulty.MovesTheTeacher, Regression, "unsaved weights", "changed teacher: denoiser.layers.0.weight"),
+    (faulty_memory.HiddenTarget, Regression, "resume", "role with RoleNeed(follows=...)"),
+    (faulty_memory.OldPolicy, Regression, "resume", "gone on from its checkpoint"),
+    (faulty_memory.RunningMean, Regression, "memory", "a buffer of a role with RoleNeed(module=...)"),
+    (faulty_memory.Counter, Regression, "memory", "a counter follows from draw.step"),
+    (faulty_memory.MovesTheTeacher, Regression, "unsaved weights", "changed teacher: denoiser.layers.0.weight"),
     (faulty.Misspelt, Regression, "refused", "trains 'studnet', which is no role; the trained roles are student"),
     (faulty.TrainsTheFrozen, Regression, "refused", "trains 'teacher', which is frozen"),
     (faulty.WrongRole, TwoRoles, "gradients", "no weight of 'critic' is in its graph"),
@@ -92,11 +93,11 @@ def test_a_statistic_of_a_module_that_is_no_buffer_is_lost_by_a_resume() -> None
     roles = {
         "student": STUDENT,
         "teacher": TEACHER,
-        "statistic": RoleNeed(False, module="tests.testing.faulty_methods:plain_attribute"),
+        "statistic": RoleNeed(False, module="tests.testing.faulty_memory:plain_attribute"),
     }
     assert (
         "persistent buffer of one with RoleNeed(module=...)"
-        in found(spec_of(faulty.MeanInAModule, Regression, roles=roles), KitOptions())["resume"]
+        in found(spec_of(faulty_memory.MeanInAModule, Regression, roles=roles), KitOptions())["resume"]
     )
 
 
@@ -128,7 +129,7 @@ def test_a_second_time_after_the_first_is_no_mean_velocity() -> None:
     ],
 )
 def test_a_module_of_the_methods_own_follows_from_the_runs_seed(factory: str, message: str) -> None:
-    head = RoleNeed(True, module=f"tests.testing.faulty_methods:{factory}")
+    head = RoleNeed(True, module=f"tests.testing.faulty_memory:{factory}")
     faults = found(spec_of(Adversarial, roles={**ROLES["Adversarial"], "head": head}), KitOptions())
     assert message in faults["own module"]
 

@@ -41,6 +41,8 @@ FAULTS = [
     ("SmallFramesAdapterFamily", "decode_latents", "give uint8 [2, 13, 16, 16, 3]"),
     ("OtherPicturesAdapterFamily", "decode_pixels", "both show one picture in [0, 1]"),
     ("GraphlessAdapterFamily", "encode_pixels", "a perceptual loss trains through them"),
+]
+OF_SAMPLING = [
     ("LeavesEvalModeFamily", "eval mode restored", "put each back into the mode in which it was"),
     ("OneSeedForAllFamily", "sample (one step)", "draw its noise from its own seed"),
     ("OneGeneratorFamily", "sample (one step)", "a generator of its own"),
@@ -70,6 +72,12 @@ def found(folder: str, **changes: Any) -> dict[str, str]:
 @pytest.mark.parametrize(("family", "rule", "message"), FAULTS, ids=[family for family, *_ in FAULTS])
 def test_a_planted_fault_is_found_by_its_rule(folder: str, family: str, rule: str, message: str) -> None:
     faults = found(folder, build=f"tests.testing.faulty_models:{family}")
+    assert message in faults[rule], faults
+
+
+@pytest.mark.parametrize(("family", "rule", "message"), OF_SAMPLING, ids=[family for family, *_ in OF_SAMPLING])
+def test_a_planted_fault_of_a_sampler_or_an_export_is_found(folder: str, family: str, rule: str, message: str) -> None:
+    faults = found(folder, build=f"tests.testing.faulty_sampling:{family}")
     assert message in faults[rule], faults
 
 

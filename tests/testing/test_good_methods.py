@@ -37,7 +37,7 @@ def test_a_method_that_means_to_couple_rows_says_so() -> None:
 
 def test_a_column_that_a_method_declares_is_in_its_batches() -> None:
     columns = (
-        Column("liked", (), "whether a person liked the clip", "make.py", dtypes=("int64",)),
+        Column("liked", (), "whether a person liked the clip", "make.py"),
         Column("end", ("C", "T", "H", "W"), "where a teacher ends", "make.py", latent=True),
     )
     check_method(spec_of(Preferring, Regression, demands=lambda _: Demands(columns=columns)), KitOptions(), steps=3)

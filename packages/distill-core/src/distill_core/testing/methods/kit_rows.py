@@ -50,9 +50,8 @@ class KitRows:
 
 
 def _tensor(column: Column, generator: torch.Generator) -> Tensor:
-    """A tensor that the column may hold: normal numbers, or zeros and ones for a dtype that holds none."""
+    """Normal numbers that the column may hold."""
     frames, channels, height, width = LATENT_SHAPE
     sizes = dict(zip(LATENT_DIMENSIONS, (channels, frames, height, width), strict=True))
     shape = [each if isinstance(each, int) else sizes.get(each, FREE) for each in column.dimensions]
-    drawn, dtype = torch.randn(shape, generator=generator), DTYPES[column.dtypes[0]]
-    return (drawn if dtype.is_floating_point else drawn > 0.0).to(dtype)
+    return torch.randn(shape, generator=generator).to(DTYPES[column.dtypes[0]])

@@ -81,3 +81,21 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     touch(tmp_path, "a.mp4")
     os.mkfifo(tmp_path / "b.mp4")
     assert found(tmp_path) == (["a.mp4"], {"b.mp4": "it is no file, but a device, a pipe or a socket"})
+
+
+def test_a_link_that_leads_to_itself_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4")
+    (tmp_path / "b.mp4").symlink_to("b.mp4")
+    assert found(tmp_path) == (["a.mp4"], {"b.mp4": "it cannot be looked at: Too many levels of symbolic links"})
+
+
+def test_an_entry_that_cannot_be_looked_at_is_named_and_the_others_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "a.mp4", ".locked/b.mp4")
+
+    def locked(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("distill_core.data.encoding.walking.holds_clips", locked)
+    assert found(tmp_path) == (["a.mp4"], {".locked": "it cannot be looked at: Permission denied"})

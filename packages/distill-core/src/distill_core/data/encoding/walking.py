@@ -40,42 +40,50 @@ def walk(folder: Path) -> Walk:
     return found
 
 
-def is_hidden(path: Path) -> bool:
-    """Whether a file or a folder is hidden, by its name."""
-    return path.name.startswith((".", "_"))
-
-
 def _walk(folder: Path, above: tuple[tuple[int, int], ...], found: Walk) -> None:
     """Add what lies in a folder; ``above`` are the folders that it lies in, itself included."""
     try:
-        entries = sorted(folder.iterdir())
+        with os.scandir(folder) as listed:  # it knows of most entries what they are, without a look at each
+            entries = sorted(listed, key=lambda entry: entry.name)
     except OSError as error:
         found.passed_over.append(PassedOver(folder, f"the folder cannot be read: {error.strerror}"))
         return
-    for path in entries:
-        if path.name.startswith("._"):
+    for entry in entries:
+        if entry.name.startswith("._"):
             continue  # what a Mac leaves beside a file on a foreign disk
-        if reason := _passed_over(path, above):
+        path = folder / entry.name
+        try:
+            reason = _passed_over(entry, path, above)
+        except OSError as error:
+            reason = f"it cannot be looked at: {error.strerror}"
+        if reason:
             found.passed_over.append(PassedOver(path, reason))
-        elif is_hidden(path):
+        elif _is_hidden(entry):
             continue
-        elif path.is_dir():
+        elif entry.is_dir():
             _walk(path, (*above, _identity(path)), found)
         else:
             found.files.append(path)
 
 
-def _passed_over(path: Path, above: tuple[tuple[int, int], ...]) -> str:
+def _is_hidden(entry: os.DirEntry[str]) -> bool:
+    """Whether a file or a folder is hidden, by its name."""
+    return entry.name.startswith((".", "_"))
+
+
+def _passed_over(entry: os.DirEntry[str], path: Path, above: tuple[tuple[int, int], ...]) -> str:
     """Why something is not looked into, though it may hold clips; "" otherwise."""
-    if is_hidden(path):
+    if _is_hidden(entry):
         return HIDDEN if holds_clips(path) else ""
-    if path.is_symlink() and not path.exists():
-        return f"it is a link to {os.readlink(path)}, which is not there"
-    if path.is_dir():
-        if _identity(path) in above:
+    if entry.is_dir():
+        if entry.is_symlink() and _identity(path) in above:
             return "it is a link to a folder that it lies in"
         return "it is a folder, and holds no clip" if kind_of(path) and not holds_clips(path) else ""
-    return "" if path.is_file() else "it is no file, but a device, a pipe or a socket"
+    if entry.is_file():
+        return ""
+    if entry.is_symlink() and not path.exists():
+        return f"it is a link to {os.readlink(path)}, which is not there"
+    return "it is no file, but a device, a pipe or a socket"
 
 
 def holds_clips(path: Path) -> bool:

@@ -33,10 +33,6 @@ def test_both_guidance_conventions_at_once_are_refused() -> None:
         Dmd2Options(guidance_scale=3.0, real_score_guidance_scale=3.0)
 
 
-def test_gan_is_refused_by_name() -> None:
-    with pytest.raises(ValidationError, match="not there yet"):
-        Dmd2Options(gan_weight=0.1)
-
 
 def test_exchanged_timestep_ratios_are_refused() -> None:
     with pytest.raises(ValidationError, match="exchange"):

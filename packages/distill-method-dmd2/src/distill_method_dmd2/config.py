@@ -89,7 +89,15 @@ class Dmd2Options(Options):
     attn_kind: Literal["dense", "vsa"] = "dense"
     """Attention of the student; teacher and critic are dense."""
     gan_weight: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of a GAN loss on teacher features (DMD2 section 4.3). Not there yet: anything but 0 is refused."""
+    """Weight of a GAN loss on teacher features (DMD2 section 4.3), 0.001 to 0.03 elsewhere. Needs latents; 0: none."""
+    gan_layers: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    """The teacher's hidden layers that the discriminator sees, from 0; null: at half, at three quarters, and the last."""
+    gan_same_noise: bool = True
+    """Real clips are noised to the timestep, and with the noise, of the sample that they stand beside."""
+    gan_r1_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of approximate R1: the discriminator should answer a real clip alike when it is moved a little. 0: none; 0.1 elsewhere."""
+    gan_r1_scale: Annotated[float, Field(ge=0)] = 0.1
+    """Standard deviation of that move, in normalised latents."""
 
     @field_validator("dmd_denoising_steps")
     @classmethod
@@ -107,13 +115,6 @@ class Dmd2Options(Options):
     @classmethod
     def _of_a_thousand(cls, within: tuple[float, float]) -> tuple[float, float]:
         return in_thousand(within)
-
-    @field_validator("gan_weight")
-    @classmethod
-    def _no_gan_yet(cls, weight: float) -> float:
-        if weight:
-            raise ValueError("the GAN head on teacher features is not there yet; set gan_weight: 0")
-        return weight
 
     @model_validator(mode="after")
     def _consistent(self) -> Dmd2Options:
@@ -149,10 +150,14 @@ class Dmd2Options(Options):
         return steps[:-1] if len(steps) > 1 and steps[-1] == 0 else steps
 
     def roles_to_step(self, step: int) -> tuple[str, ...]:
-        """The critic on every step, the student too on every ``generator_update_interval``-th, or there in its stead."""
+        """The critic on every step, the student too on every ``generator_update_interval``-th, or there in its stead.
+
+        The discriminator, where there is one, steps with the critic.
+        """
+        learners = ("critic", "discriminator") if self.gan_weight else ("critic",)
         if step % self.generator_update_interval:
-            return ("critic",)
-        return ("student",) if self.critic_rests else ("student", "critic")
+            return learners
+        return ("student",) if self.critic_rests else ("student", *learners)
 
     def warped(self, shift: Callable[[float], float]) -> tuple[float, ...]:
         """The student's timesteps, warped by the run's flow shift of a timestep if ``warp_denoising_steps`` says so."""

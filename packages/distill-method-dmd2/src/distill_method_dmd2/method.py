@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from distill_core import flow
-from distill_core.protocols import Ask, Batch, Draw, Method, Role, StagedLoss, ValidationRequest
+from distill_core.protocols import Ask, Batch, Draw, Method, Prediction, Role, StagedLoss, ValidationRequest
 from distill_method_dmd2.config import Dmd2Options
+from distill_method_dmd2.discriminator import Discriminator, approximate_r1, discriminator_loss, generator_loss
 from distill_method_dmd2.losses import (
     critic_noise_loss,
     critic_velocity_loss,
@@ -33,6 +34,7 @@ class Dmd2(Method):
 
     def __init__(self, roles: Mapping[str, Role], options: Dmd2Options) -> None:
         self.student, self.teacher, self.critic = roles["student"], roles["teacher"], roles["critic"]
+        self.discriminator = _discriminator(roles["discriminator"]) if options.gan_weight else None
         self.options = options
         self.steps = options.warped(self._shift)
 
@@ -52,6 +54,8 @@ class Dmd2(Method):
             with torch.no_grad():
                 sample = self._sample(batch, draw.within("critic"))
         yield self._critic_loss(sample, batch, draw.within("critic"))
+        if "discriminator" in due:
+            yield self._discriminator_loss(sample, batch, draw.within("discriminator"))
 
     def _sample(self, batch: Batch, draw: Draw) -> StudentSample:
         return student_sample(
@@ -66,12 +70,13 @@ class Dmd2(Method):
 
     def _student_loss(self, sample: StudentSample, batch: Batch, draw: Draw) -> StagedLoss:
         """Noise the sample, let critic and teacher denoise it, and move it along their difference."""
-        x_BTCHW = sample.x_BTCHW
-        with torch.no_grad():
-            t_B = self._score_timestep(sample.next_B, batch, draw)
+        x_BTCHW, t_B = sample.x_BTCHW, self._score_timestep(sample.next_B, batch, draw)
+        with torch.set_grad_enabled(self.discriminator is not None):
             noisy_BTCHW = self.student.add_noise(x_BTCHW, draw.normal_like("score", x_BTCHW), t_B)
+            teachers = self._teacher(noisy_BTCHW, t_B, batch)
+        with torch.no_grad():
             fake_BTCHW = self.critic.predict_x0(noisy_BTCHW, t_B, batch.condition_of(self.critic))
-            real_BTCHW = self._guided_teacher(noisy_BTCHW, t_B, batch)
+            real_BTCHW = self._guided_teacher(noisy_BTCHW, t_B, batch, teachers.velocity)
             gradient_BTCHW = dmd_gradient(
                 x_BTCHW,
                 fake_BTCHW,
@@ -80,11 +85,20 @@ class Dmd2(Method):
                 self.options.normalizer_floor,
                 self.options.normalizer_floor_as,
             )
-        return StagedLoss(
-            role="student",
-            name="student_loss",
-            value=dmd_loss(x_BTCHW, gradient_BTCHW),
-            metrics={"dmd_gradient_norm": gradient_BTCHW.flatten(1).norm(dim=1).mean()},
+        value, metrics = (
+            dmd_loss(x_BTCHW, gradient_BTCHW),
+            {"dmd_gradient_norm": gradient_BTCHW.flatten(1).norm(dim=1).mean()},
+        )
+        if self.discriminator is not None:
+            gan_loss = generator_loss(self.discriminator(teachers.features))
+            value, metrics = value + self.options.gan_weight * gan_loss, {**metrics, "gan_loss": gan_loss.detach()}
+        return StagedLoss(role="student", name="student_loss", value=value, metrics=metrics)
+
+    def _teacher(self, noisy_BTCHW: Tensor, t_B: Tensor, batch: Batch) -> Prediction:
+        """The teacher on noised samples. With a discriminator its features keep the graph: one forward serves score and GAN."""
+        layers = () if self.discriminator is None else self.discriminator.layers
+        return self.teacher.predict(
+            noisy_BTCHW, t_B, batch.condition_of(self.teacher), Ask(features=layers), input_gradients=bool(layers)
         )
 
     def _regresses(self, step: int) -> bool:
@@ -112,9 +126,9 @@ class Dmd2(Method):
             metrics={"regression_error": loss.detach()},
         )
 
-    def _guided_teacher(self, noisy_BTCHW: Tensor, t_B: Tensor, batch: Batch) -> Tensor:
+    def _guided_teacher(self, noisy_BTCHW: Tensor, t_B: Tensor, batch: Batch, velocity_BTCHW: Tensor) -> Tensor:
         condition = batch.condition_of(self.teacher)
-        cond_BTCHW = self.teacher.predict_x0(noisy_BTCHW, t_B, condition)
+        cond_BTCHW = flow.x0_of(noisy_BTCHW, velocity_BTCHW, t_B)
         if self.options.scale == 1.0:
             return cond_BTCHW
         uncond_BTCHW = self.teacher.predict_x0(noisy_BTCHW, t_B, self.teacher.unconditional(condition))
@@ -136,6 +150,32 @@ class Dmd2(Method):
                 value = critic_noise_loss(flow.noise_of(noisy_BTCHW, velocity_BTCHW, t_B), noise_BTCHW)
         return StagedLoss(role="critic", name="critic_loss", value=value)
 
+    def _discriminator_loss(self, sample: StudentSample, batch: Batch, draw: Draw) -> StagedLoss:
+        """Real clips against the student's samples, both noised, by what the teacher sees in them."""
+        judge = self.discriminator
+        assert judge is not None
+        fake_BTCHW, real_BTCHW = sample.x_BTCHW, batch.latents
+        t_B, noise_BTCHW = self._score_timestep(sample.next_B, batch, draw), draw.normal_like("score", fake_BTCHW)
+        real_t_B, real_noise_BTCHW = t_B, noise_BTCHW
+        if not self.options.gan_same_noise:
+            real_t_B = self._score_timestep(sample.next_B, batch, draw.within("real"))
+            real_noise_BTCHW = draw.within("real").normal_like("score", fake_BTCHW)
+
+        def judged(clean_BTCHW: Tensor, noise: Tensor, timestep_B: Tensor) -> Tensor:
+            noisy_BTCHW = self.teacher.add_noise(clean_BTCHW, noise, timestep_B)
+            logit_B: Tensor = judge(self._teacher(noisy_BTCHW, timestep_B, batch).features)
+            return logit_B
+
+        fake_B, real_B = judged(fake_BTCHW, noise_BTCHW, t_B), judged(real_BTCHW, real_noise_BTCHW, real_t_B)
+        value = discriminator_loss(fake_B, real_B)
+        right = (fake_B < 0).float().mean() + (real_B > 0).float().mean()
+        metrics = {"discriminator_accuracy": right.detach() / 2.0}
+        if self.options.gan_r1_weight:
+            moved_BTCHW = real_BTCHW + self.options.gan_r1_scale * draw.normal_like("r1", real_BTCHW)
+            r1 = approximate_r1(real_B, judged(moved_BTCHW, real_noise_BTCHW, real_t_B))
+            value, metrics = value + self.options.gan_r1_weight * r1, {**metrics, "r1": r1.detach()}
+        return StagedLoss(role="discriminator", name="discriminator_loss", value=value, metrics=metrics)
+
     def _score_timestep(self, next_B: Tensor, batch: Batch, draw: Draw) -> Tensor:
         """Where the scores of samples are compared, [B]."""
         return score_timestep(
@@ -153,3 +193,9 @@ class Dmd2(Method):
     def _shift(self, timestep: float) -> float:
         """The run's flow shift of a timestep."""
         return self.student.shift_timestep(torch.tensor([timestep], dtype=torch.float64)).item()
+
+
+def _discriminator(role: Role) -> Discriminator:
+    module = role.module
+    assert isinstance(module, Discriminator)
+    return module

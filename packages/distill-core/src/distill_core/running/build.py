@@ -126,7 +126,7 @@ class RoleBuilder:
             facts=self.run.facts[source],
             trainable=need.trainable,
             weights_dtype=held.get(settings.weights, torch.float32 if exact else self.placement.compute),
-            gradient_checkpointing=training.enable_gradient_checkpointing_type == "full" and need.trainable,
+            gradient_checkpointing=training.enable_gradient_checkpointing_type == "full",
             attention=self.run.demands.attention_of(source),
             # A follower takes its leader's weights over, so it has the layers that the leader was loaded with.
             operations=need.operations | self.run.needs[source].operations,

@@ -266,9 +266,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that are opened, as they are."""
     names: list[str] = []
 
-    def open_and_note(path: Path, *, verify: bool = True) -> pq.ParquetFile:
+    def open_and_note(path: Path, **how: Any) -> pq.ParquetFile:
         names.append(path.name)
-        return open_file(path, verify=verify)
+        return open_file(path, **how)
 
     open_file = files.open_parquet
     monkeypatch.setattr(files, "open_parquet", open_and_note)
@@ -387,6 +387,29 @@ def test_a_damaged_page_of_shapes_is_a_fault_of_its_row_group_and_no_other(tmp_p
     assert [dataset[0].id, dataset[2].id] == ["clip-0", "clip-2"]
     with pytest.raises(BadRowError, match=r"data-00000\.parquet:1: its row group is damaged"):
         dataset[1]
+
+
+@pytest.fixture
+def pool() -> Iterator[pa.MemoryPool]:
+    """What Arrow takes its memory from, counted from here on."""
+    before = pa.default_memory_pool()
+    counted = pa.proxy_memory_pool(before)
+    pa.set_memory_pool(counted)
+    yield counted
+    pa.set_memory_pool(before)
+
+
+def test_a_long_text_that_many_rows_share_is_in_memory_once(tmp_path: Path, pool: pa.MemoryPool) -> None:
+    text, rows = "x" * (1 << 20), 100
+    table = pa.Table.from_pylist([clip(0).columns()] * rows, schema=T2V_SCHEMA)
+    shared = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([text]))
+    table = table.set_column(table.schema.get_field_index("caption"), "caption", shared)
+    pq.write_table(table, tmp_path / "a.parquet", compression="zstd", store_schema=False)
+    dataset = open_dataset(tmp_path, latents=True)
+    assert dataset[rows - 1].caption == text
+    assert dataset.captions(3) == (text,)
+    assert not dataset.kinds.faults
+    assert pool.max_memory() < 30 << 20
 
 
 def test_no_rows_are_refused(tmp_path: Path) -> None:

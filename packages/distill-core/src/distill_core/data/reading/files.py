@@ -29,6 +29,8 @@ MAX_OPEN_FILES = 64
 SUFFIXES = frozenset({".parquet", ".pq", ".parq"})
 """What parquet files are called, in small letters or capitals."""
 OTHERS_SHOWN = 5
+REPEATED_TEXTS = ("id", "caption")
+"""Columns that are read as dictionaries."""
 TEXTS_AT_ONCE = 256
 """Rows whose texts are in memory at once."""
 
@@ -78,6 +80,12 @@ class ParquetFacts:
     def rows(self) -> int:
         """Rows of the file."""
         return self.group_ends[-1] if self.group_ends else 0
+
+    @property
+    def repeated(self) -> tuple[str, ...]:
+        """Its columns of texts that may be the same in many rows."""
+        there = (self.schema.field(name) for name in REPEATED_TEXTS if self.columns.count(name) == 1)
+        return tuple(field.name for field in there if pa.types.is_string(field.type))
 
     def group_rows(self, group: int) -> range:
         """The rows of one row group."""
@@ -140,13 +148,15 @@ def facts_of(file: pq.ParquetFile, path: Path, root: Path) -> ParquetFacts:
     return ParquetFacts(path, name, now.st_size, file.schema_arrow, tuple(accumulate(sizes)), now.st_mtime_ns)
 
 
-def open_parquet(path: Path, *, verify: bool = True) -> pq.ParquetFile:
+def open_parquet(path: Path, *, verify: bool = True, repeated: Sequence[str] = ()) -> pq.ParquetFile:
     """Open a file. With ``verify`` its pages, where they carry checksums, are compared with them when they are read.
 
     Without, it is mapped into memory, which reads half as fast again but ends the process where a disk fails; what has been read
-    once by system calls, which report that, is not likely to fail.
+    once by system calls, which report that, is not likely to fail. Columns of ``repeated`` texts are read as dictionaries: a long text
+    that stands there once for many rows is in memory once.
     """
-    return guarded(path, lambda: pq.ParquetFile(path, memory_map=not verify, page_checksum_verification=verify))
+    read = {"page_checksum_verification": verify, "memory_map": not verify, "read_dictionary": list(repeated)}
+    return guarded(path, lambda: pq.ParquetFile(path, **read))
 
 
 def guarded(path: Path, work: Callable[[], ResultT]) -> ResultT:
@@ -170,11 +180,11 @@ def read_columns(facts: ParquetFacts, columns: Sequence[str]) -> pa.Table:
 
 
 def texts_of(facts: ParquetFacts, column: str) -> Iterator[str]:
-    """The values of a column of texts, nulls left out; no more than some of them are in memory."""
-    with open_parquet(facts.path) as file:
+    """The different values of a column of texts, some more than once, nulls left out; no more than some rows are in memory."""
+    with open_parquet(facts.path, repeated=facts.repeated) as file:
         batches = file.iter_batches(TEXTS_AT_ONCE, columns=[column], use_threads=False)
         while (batch := guarded(facts.path, lambda: next(batches, None))) is not None:
-            yield from guarded(facts.path, batch.column(0).drop_null().to_pylist)
+            yield from guarded(facts.path, batch.column(0).drop_null().unique().to_pylist)
 
 
 @dataclass(frozen=True)
@@ -246,20 +256,20 @@ class RowReader:
         columns = [*self._columns, *(name for name in self._optional if name in facts.columns)]
         if last is not None and (last.path, last.group) == (path, group) and (last.verified or not verify):
             return last.table
-        file = self._file(path, verify)
+        file = self._file(facts, verify)
         self._handles.last = last = None  # let the old group go before the new one takes memory
         table = file.read_row_group(group, columns, use_threads=False)
         if rows > 1:
             self._handles.last = _Group(path, group, verify, table)
         return table
 
-    def _file(self, path: Path, verify: bool) -> pq.ParquetFile:
+    def _file(self, facts: ParquetFacts, verify: bool) -> pq.ParquetFile:
         """The open file, the least recently used ones being closed."""
-        files, key = self._handles.files, (path, verify)
+        files, key = self._handles.files, (facts.path, verify)
         if key not in files:
             if len(files) >= MAX_OPEN_FILES:
                 files.popitem(last=False)[1].close()
-            files[key] = open_parquet(path, verify=verify)
+            files[key] = open_parquet(facts.path, verify=verify, repeated=facts.repeated)
         files.move_to_end(key)
         return files[key]
 

@@ -84,7 +84,7 @@ def _of_file(facts: ParquetFacts) -> list[Kind | str]:
     if not facts.rows:
         return []
     groups = range(len(facts.group_ends))
-    with open_parquet(facts.path) as file:
+    with open_parquet(facts.path, repeated=facts.repeated) as file:
         look = _Look(facts, file, (TEXT, LATENT) if has_latents(facts) else (TEXT,))
         try:
             return look.at(groups)
@@ -177,11 +177,10 @@ class _Look:
 def _unusable(column: str, values: pa.Array) -> Iterator[tuple[int, str]]:
     """The rows whose value of a column is null, no text, or the name of no dtype, each with why."""
     if not pa.types.is_integer(values.type):
-        decoded = values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
         try:
-            decoded.validate(full=True)
+            (values.dictionary if pa.types.is_dictionary(values.type) else values).validate(full=True)
         except pa.ArrowInvalid:
-            yield from ((row, fault) for row, value in enumerate(decoded) if (fault := _not_text(column, value)))
+            yield from ((row, fault) for row, value in enumerate(values) if (fault := _not_text(column, value)))
             return
     if values.null_count:
         yield from ((row, f"{column} is null") for row, value in enumerate(values) if not value.is_valid)

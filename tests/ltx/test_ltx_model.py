@@ -14,7 +14,7 @@ from diffusers import LTXPipeline
 from tests.ltx.conftest import CPU, SHAPE
 from torch import Tensor
 
-from distill_core.errors import ConfigError, DataError
+from distill_core.errors import ConfigError, DataError, ModelFolderError
 from distill_core.protocols import Ask, Prompt, Row, ValidationRequest
 from distill_core.protocols.adapter import OPERATIONS
 from distill_core.training.roles import RoleHandle
@@ -215,3 +215,12 @@ def test_an_export_says_how_it_is_sampled(
     card = (tmp_path / "out" / "README.md").read_text()
     assert "from diffusers import AutoencoderKLLTXVideo, LTXPipeline" in card
     assert "num_inference_steps=3" in card
+
+
+def test_one_step_of_the_folders_own_schedule_is_refused_not_divided_by_zero(
+    make_model: MakeModel, make_role: MakeRole
+) -> None:
+    model = make_model()
+    request = ValidationRequest("role", prompts=("a cat",), seeds=(0,), steps=1, guidance_scale=1.0)
+    with pytest.raises(ModelFolderError, match="ask for 2 steps or more, or name the timestep"):
+        next(iter(model.sampler.sample(make_role(model), request, (2, 8, 2, 2))))

@@ -1,7 +1,8 @@
-"""The kit passes the toy family and every member of Wan, with real diffusers classes at tiny size."""
+"""The kit passes the toy family, LTX-Video and every member of Wan, with real diffusers classes at tiny size."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,14 +11,16 @@ from distill_core.plugins.registry import Registry
 from distill_core.plugins.specs import ModelSpec
 from distill_core.testing.contracts import check_model
 from distill_core.testing.toy_spec import TOY, write_toy_model
+from distill_model_ltx import plugin as ltx
+from distill_model_ltx import testing as tiny_ltx
+from distill_model_wan import plugin as wan
 from distill_model_wan.config import WanOptions
-from distill_model_wan.plugin import distill_register_models
 from distill_model_wan.testing import Variant, make_tiny_pipeline
 
 
-def wan() -> ModelSpec:
+def spec_of(register: Callable[[Registry[ModelSpec]], None]) -> ModelSpec:
     registry: Registry[ModelSpec] = Registry(ModelSpec)
-    distill_register_models(registry)
+    register(registry)
     return registry.specs[0]
 
 
@@ -29,4 +32,10 @@ def test_the_toy_family_keeps_the_contract(tmp_path: Path) -> None:
 @pytest.mark.parametrize("variant", ["t2v", "a14b", "ti2v"])
 def test_wan_keeps_the_contract(variant: Variant, tmp_path: Path) -> None:
     size = (9, 64, 64) if variant == "ti2v" else (9, 32, 32)
-    check_model(wan(), str(make_tiny_pipeline(tmp_path / variant, variant)), WanOptions(text_length=24), frames=size)
+    folder, options = make_tiny_pipeline(tmp_path / variant, variant), WanOptions(text_length=24)
+    check_model(spec_of(wan.distill_register_models), str(folder), options, frames=size)
+
+
+def test_ltx_keeps_the_contract(tmp_path: Path) -> None:
+    folder = tiny_ltx.make_tiny_pipeline(tmp_path / "ltx")
+    check_model(spec_of(ltx.distill_register_models), str(folder), frames=(9, 64, 64))

@@ -29,7 +29,7 @@ from distill_diffusers.few_step_grid import few_step_scheduler
 from distill_diffusers.json_files import INDEX, read_object, write_object
 from distill_diffusers.model_card import PipelineCall, model_card
 from distill_diffusers.schedule import Schedule
-from distill_diffusers.schedulers import flow_shift_of, many_step_scheduler
+from distill_diffusers.schedulers import flow_shift_of, many_step_scheduler, refuse_one_step
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,7 @@ def plan_sampling(
         assert request.steps is not None
         grid, steps = None, request.steps
         scheduler = many_step_scheduler(base_scheduler, conditions.shift)
+        refuse_one_step(scheduler, steps)
     else:
         grid = _grid(base, request, conditions)
         steps = len(grid)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
 
+from distill_core.errors import ModelFolderError
 from distill_diffusers.facts import SHIFT_KEYS, DiffusersFacts
 from distill_diffusers.schedule import Asks, shift_of_tokens
 
@@ -53,8 +54,18 @@ def many_step_scheduler(config: Mapping[str, Any], shift: float | None) -> Any:
     return UniPCMultistepScheduler.from_config(options)
 
 
+def refuse_one_step(scheduler: Any, steps: int) -> None:
+    """Raise ModelFolderError for one step of a schedule that is stretched to a last σ: diffusers divides 0 by 0 there."""
+    if steps == 1 and scheduler.config.get("shift_terminal"):
+        raise ModelFolderError(
+            "one step of the folder's own schedule is undefined: its shift_terminal says where the last of several steps is; ask for "
+            "2 steps or more, or name the timestep, e.g. timesteps: [1000]"
+        )
+
+
 def asked(scheduler: Any, asks: Asks, steps: int, shift: float, device: torch.device) -> Any:
     """The scheduler with its timesteps, asked for as the pipeline does; ``shift`` is for one that depends on the number of tokens."""
+    refuse_one_step(scheduler, steps)
     if asks == "steps":
         scheduler.set_timesteps(steps, device=device)
         return scheduler

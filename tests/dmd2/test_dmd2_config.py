@@ -33,7 +33,6 @@ def test_both_guidance_conventions_at_once_are_refused() -> None:
         Dmd2Options(guidance_scale=3.0, real_score_guidance_scale=3.0)
 
 
-
 def test_exchanged_timestep_ratios_are_refused() -> None:
     with pytest.raises(ValidationError, match="exchange"):
         Dmd2Options(min_timestep_ratio=0.9, max_timestep_ratio=0.1)

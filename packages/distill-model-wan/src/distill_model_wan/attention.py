@@ -1,13 +1,14 @@
 """What one call of the transformer asks of its attention layers, and the layers' answer.
 
-The state of a call (the bias that folds text padding; the grid and the sparsity of sparse self-attention) lives in a context variable:
-it is set for the duration of one forward pass, and set again when gradient checkpointing runs a block a second time during backward,
-when other calls have come and gone. Nothing of it outlives the call. Dense attention is diffusers' own.
+The state of a call (the bias that folds text padding; the grid and the sparsity of sparse self-attention; who sees whom in causal
+self-attention) lives in a context variable: it is set for the duration of one forward pass, and set again when gradient checkpointing
+runs a block a second time during backward, when other calls have come and gone. Nothing of it outlives the call. Dense attention is
+diffusers' own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from diffusers.models.transformers.transformer_wan import WanAttention, WanAttnP
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from distill_model_wan.causal.attend import CausalCall, causal_attention
 from distill_model_wan.vsa.attend import SparseCall, sparse_attention
 from distill_model_wan.vsa.gates import GATE
 
@@ -29,11 +31,16 @@ class AttentionCall:
     Attributes:
         pad_bias_L: added to the logits of cross-attention, one value per text token; None adds nothing.
         sparse: what self-attention leaves out; None attends densely.
+        causal: who sees whom in self-attention, and what went before; None, all of this call's tokens see all.
     """
 
     pad_bias_L: Tensor | None = None
     sparse: SparseCall | None = None
+    causal: CausalCall | None = None
 
+
+Processor = Callable[..., Tensor]
+"""How an attention layer computes; called as diffusers calls it."""
 
 _PLAIN = AttentionCall()
 _current: ContextVar[AttentionCall] = ContextVar("attention_call", default=_PLAIN)
@@ -103,6 +110,37 @@ class SparseSelfProcessor:
         return out
 
 
+class CausalSelfProcessor:
+    """Causal self-attention where the current call is causal, what the layer did before where it is not.
+
+    Attributes:
+        layer: the layer's number: its place in a stream.
+        plain: the processor of calls that are not causal.
+    """
+
+    def __init__(self, layer: int, plain: Processor) -> None:
+        self.layer = layer
+        self.plain = plain
+
+    def __call__(
+        self,
+        attn: WanAttention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        rotary_emb: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Self-attention of [B, N, width]; the signature is diffusers'."""
+        call = _current.get().causal
+        if call is None:
+            return self.plain(attn, hidden_states, encoder_hidden_states, attention_mask, rotary_emb)
+        q, k = attn.norm_q(attn.to_q(hidden_states)), attn.norm_k(attn.to_k(hidden_states))
+        q, k, v = (each.unflatten(2, (attn.heads, -1)) for each in (q, k, attn.to_v(hidden_states)))
+        out_BNHD = causal_attention(rotated(q, *call.rotary), rotated(k, *call.rotary), v, self.layer, call)
+        out: Tensor = attn.to_out[1](attn.to_out[0](out_BNHD.flatten(2).type_as(q)))
+        return out
+
+
 def rotated(x_BNHD: Tensor, cos_1N1D: Tensor, sin_1N1D: Tensor) -> Tensor:
     """Rotary position embedding: each pair of neighbouring numbers turned by its token's angle. Pairs repeat their cosine and sine."""
     real, imaginary = x_BNHD.unflatten(-1, (-1, 2)).unbind(-1)
@@ -115,6 +153,12 @@ def attend_sparsely(transformer: WanTransformer3DModel) -> None:
     """Let the self-attention layers of a transformer that has gates follow the current call."""
     for block in transformer.blocks:
         block.attn1.set_processor(SparseSelfProcessor(block.get_submodule(GATE)))
+
+
+def attend_causally(transformer: WanTransformer3DModel) -> None:
+    """Let the self-attention layers of a transformer follow the current call where it is causal; else they do as before."""
+    for layer, block in enumerate(transformer.blocks):
+        block.attn1.set_processor(CausalSelfProcessor(layer, block.attn1.processor))
 
 
 def fold_text(transformer: WanTransformer3DModel) -> None:

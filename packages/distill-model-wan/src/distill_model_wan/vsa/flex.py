@@ -28,7 +28,7 @@ def fine(q_BHnSD: Tensor, k_BHnSD: Tensor, v_BHnSD: Tensor, selected_BHnK: Tenso
     q, k, v = (each.flatten(2, 3).contiguous() for each in (q_BHnSD, k_BHnSD, v_BHnSD))
     mask = block_mask(selected_BHnK, cubes, gradients=torch.is_grad_enabled() and q.requires_grad)
     options = _TILES if q.is_cuda else None
-    attended: Tensor = _compiled()(q, k, v, block_mask=mask, kernel_options=options)
+    attended: Tensor = compiled_attention()(q, k, v, block_mask=mask, kernel_options=options)
     return attended.view(q_BHnSD.shape)
 
 
@@ -61,6 +61,6 @@ def _listed(chosen_BHnn: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @lru_cache(maxsize=1)
-def _compiled() -> Callable[..., Any]:
+def compiled_attention() -> Callable[..., Any]:
     """flex_attention, compiled for each shape that it meets; ``Any`` because it can return more than the output."""
     return torch.compile(flex_attention, dynamic=False)

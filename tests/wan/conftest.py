@@ -63,8 +63,11 @@ def make_role(folders: dict[Variant, WanFolder]) -> MakeRole:
         gradient_checkpointing: bool = False,
         weights_dtype: torch.dtype = torch.float32,
         attention: tuple[str, ...] = ("dense",),
+        operations: frozenset[str] = frozenset(),
     ) -> RoleHandle:
-        request = ModelRequest(folders[variant], trainable, weights_dtype, gradient_checkpointing, attention)
+        request = ModelRequest(
+            folders[variant], trainable, weights_dtype, gradient_checkpointing, attention, operations
+        )
         return RoleHandle("student", model.load_modules(request), model.adapter, trainable=trainable)
 
     return make

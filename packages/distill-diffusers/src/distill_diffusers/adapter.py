@@ -175,9 +175,18 @@ class DiffusersAdapter(ABC, Generic[ConditionT]):
 
     def decode_latents(self, latents_BTCHW: Tensor) -> Tensor:
         """Normalised latents as uint8 frames [B, F, H, W, 3] on the device."""
+        return torch.stack([self._codec.decode(raw_TCHW.transpose(0, 1)) for raw_TCHW in self.raw(latents_BTCHW)])
+
+    def raw(self, latents_BTCHW: Tensor) -> Tensor:
+        """Normalised latents as the VAE has them, float32 on the device."""
         # Divided by 1/std rather than multiplied by std, as diffusers does: the last bit is the same as there.
-        raw_BTCHW = latents_BTCHW.to(self.device).float() / (1.0 / self._std_C11) + self._mean_C11
-        return torch.stack([self._codec.decode(raw_TCHW.transpose(0, 1)) for raw_TCHW in raw_BTCHW])
+        raw_BTCHW: Tensor = latents_BTCHW.to(self.device).float() / (1.0 / self._std_C11) + self._mean_C11
+        return raw_BTCHW
+
+    def normalised(self, raw_BTCHW: Tensor) -> Tensor:
+        """The VAE's latents with mean 0 and standard deviation 1 per channel."""
+        latents_BTCHW: Tensor = (raw_BTCHW - self._mean_C11) / self._std_C11
+        return latents_BTCHW
 
 
 class CaptionAdapter(DiffusersAdapter[NamedTensors]):

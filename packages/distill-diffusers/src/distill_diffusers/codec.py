@@ -37,7 +37,7 @@ class VideoCodec:
     @torch.no_grad()
     def encode(self, frames_FHW3: Tensor) -> Tensor:
         """uint8 frames as a raw latent, float32 [C, T, H, W] on the CPU. Raises DataError for a size that does not fit."""
-        self._refuse_misfit(*frames_FHW3.shape[:3])
+        self.refuse_misfit(*frames_FHW3.shape[:3])
         pixels_3FHW = frames_FHW3.to(self.device).permute(3, 0, 1, 2).float() / 255.0 * 2.0 - 1.0
         return self._encode(self.vae, pixels_3FHW[None])[0].cpu()
 
@@ -48,7 +48,8 @@ class VideoCodec:
         frames_3FHW = (pixels_13FHW[0] / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0
         return frames_3FHW.round().to(torch.uint8).permute(1, 2, 3, 0)
 
-    def _refuse_misfit(self, frames: int, height: int, width: int) -> None:
+    def refuse_misfit(self, frames: int, height: int, width: int) -> None:
+        """Raise DataError for a video's size that makes no whole latent, naming the nearest that does."""
         space, (_, vertical, horizontal) = self.facts.latent_space, self.facts.patch
         if space.latent_frames(frames) is None:
             raise DataError(

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from distill_core import flow
 from distill_core.errors import PluginError
 from distill_core.protocols import Ask
 from distill_core.protocols.prediction import Tangents
@@ -29,9 +28,11 @@ HIGH, LOW = "transformer", "transformer_2"
 """The experts for high and for low noise."""
 
 
-def rows_of_experts(timestep: Tensor, boundary_ratio: float) -> dict[str, list[int]]:
-    """The rows of each expert, of [B] or [B, T] timesteps. Raises PluginError for a sample whose frames belong to both."""
-    boundary = boundary_ratio * flow.TRAIN_TIMESTEPS
+def rows_of_experts(timestep: Tensor, boundary: float) -> dict[str, list[int]]:
+    """The rows of each expert, of [B] or [B, T] timesteps; those of the first are at ``boundary`` and above.
+
+    Raises PluginError for a sample whose frames belong to both.
+    """
     times_BT = timestep.view(len(timestep), -1).tolist()
     rows: dict[str, list[int]] = {HIGH: [], LOW: []}
     for row, times in enumerate(times_BT):

@@ -101,6 +101,8 @@ def inspect(path: str) -> WanFolder:
         text_width=first.text_dim,
         patch=first.patch_size,
         max_positions=(first.rope_max_seq_len,) * 3,
+        feature_width=first.num_attention_heads * first.attention_head_dim,
+        layers=first.num_layers,
         boundary=None if settings.boundary_ratio is None else 1000.0 * settings.boundary_ratio,
         expand_timesteps=settings.expand_timesteps,
     )

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import torch
 from diffusers import WanTransformer3DModel
-from diffusers.models.embeddings import TimestepEmbedding
 from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 from torch import Tensor, nn
 
+from distill_core.errors import ModelFolderError
 from distill_core.plugins import ModelFacts
 from distill_core.protocols import ModelPlugin, ModelRequest, ValidationRequest
 from distill_diffusers.captions import TextParts
@@ -20,10 +19,12 @@ from distill_diffusers.facts import DiffusersFacts
 from distill_diffusers.model import DiffusersModel
 from distill_diffusers.model_card import PipelineCall
 from distill_model_wan.adapter import WanAdapter
-from distill_model_wan.attention import attend_sparsely, checkpoint_blocks, fold_text
+from distill_model_wan.attention import attend_causally, attend_sparsely, checkpoint_blocks, fold_text
 from distill_model_wan.config import WanOptions, settled
 from distill_model_wan.folder import TEXT_LENGTH
+from distill_model_wan.passes import CAUSAL, FRAMEWISE
 from distill_model_wan.text import TextPacking, WanText
+from distill_model_wan.time_embedding import Float32TimeEmbedding
 from distill_model_wan.vsa import CUBE
 from distill_model_wan.vsa.engines import Engine, Work, choose_engine
 from distill_model_wan.vsa.gates import attach_gates, read_gates
@@ -74,10 +75,16 @@ class WanModel(DiffusersModel[WanOptions, WanText]):
 
     def load_modules(self, request: ModelRequest) -> Mapping[str, nn.Module]:
         """The folder's transformer, or both experts, and what computes their sparse attention."""
+        framewise, temporal = sorted(request.operations & FRAMEWISE), request.facts.patch[0]
+        if framewise and temporal != 1:
+            raise ModelFolderError(
+                f"{request.facts.path}: its tokens span {temporal} latent frames, and {', '.join(framewise)} tell single frames apart; "
+                "choose a model with a temporal patch of 1, or a method that asks for none of it"
+            )
         modules = super().load_modules(request)
         if "vsa" in request.attention:
             engine = self._engine(next(iter(modules.values())), request)
-            self.adapter.engines.update(dict.fromkeys(modules.values(), engine))
+            self.adapter.passes.engines.update(dict.fromkeys(modules.values(), engine))
         return modules
 
     def prepare_denoiser(self, denoiser: Any, facts: DiffusersFacts, part: str, request: ModelRequest) -> None:
@@ -93,8 +100,11 @@ class WanModel(DiffusersModel[WanOptions, WanText]):
                 f"{place} was trained with video sparse attention; this role attends densely, without its gates"
             )
         fold_text(denoiser)
+        if request.operations & CAUSAL:
+            attend_causally(denoiser)
+            self.adapter.passes.causal.add(denoiser)
         embedder = denoiser.condition_embedder
-        embedder.time_embedder = Float32TimeEmbedding(embedder.time_embedder)
+        embedder.time_embedder = Float32TimeEmbedding(embedder.time_embedder, second_time="until" in request.operations)
 
     def checkpoint_blocks(self, denoiser: Any) -> None:
         """Recompute the blocks' activations under the call that they were first computed for."""
@@ -113,23 +123,6 @@ class WanModel(DiffusersModel[WanOptions, WanText]):
         if request.attn_kind != "vsa":
             return None
         return RecordedVsa(sparsity=0.0 if request.sparsity is None else request.sparsity, cube=CUBE)
-
-
-class Float32TimeEmbedding(nn.Module):
-    """The transformer's time embedding, in float32 under autocast too: Wan keeps these weights in float32 whatever its other dtype.
-
-    Takes over the layers of diffusers' TimestepEmbedding under their own names.
-    """
-
-    def __init__(self, plain: TimestepEmbedding) -> None:
-        super().__init__()
-        self.linear_1, self.act, self.linear_2 = plain.linear_1, plain.act, plain.linear_2
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Sinusoidal features [N, freq_dim] to [N, width]."""
-        with torch.autocast(features.device.type, enabled=False):
-            embedded: Tensor = self.linear_2(self.act(self.linear_1(features)))
-        return embedded
 
 
 def _keeps_the_contract(model: WanModel) -> ModelPlugin:

@@ -17,12 +17,12 @@ from distill_core import flow
 from distill_core.errors import ConfigError, PluginError, Problem, StreamError
 from distill_core.flow.derivative import derivative_along
 from distill_core.protocols import Ask
+from distill_diffusers.facts import DiffusersFacts
 from distill_model_wan.attention import AttentionCall, attention_call
 from distill_model_wan.causal.attend import CausalCall
 from distill_model_wan.causal.sight import Arrangement, sight_of
 from distill_model_wan.causal.streams import Past, Recorder, Segment, frames_of
 from distill_model_wan.features import layers_seen, on_grid
-from distill_model_wan.folder import WanFolder
 from distill_model_wan.text import WanText
 from distill_model_wan.time_embedding import has_second_time, of_frames, second_time
 from distill_model_wan.vsa.attend import SparseCall
@@ -58,9 +58,9 @@ class Passes:
         causal: the transformers whose self-attention was loaded for causal predictions.
     """
 
-    def __init__(self, folder: WanFolder, device: torch.device, compute_dtype: torch.dtype) -> None:
-        self.patch = folder.patch
-        self.positions = folder.max_positions[0]
+    def __init__(self, facts: DiffusersFacts, device: torch.device, compute_dtype: torch.dtype) -> None:
+        self.patch = facts.patch
+        self.positions = facts.max_positions[0]
         self.device = device
         self.compute_dtype = compute_dtype
         self.engines: WeakKeyDictionary[nn.Module, Engine] = WeakKeyDictionary()
@@ -154,7 +154,11 @@ class Passes:
         if ask.clean is not None:
             cos, sin = torch.cat([cos, cos], dim=1), torch.cat([sin, sin], dim=1)
         arrangement = Arrangement(
-            frames, ask.blocks or frames, per_frame, ask.clean is not None, frames_of(past.memory)
+            frames,
+            frames if ask.blocks is None else ask.blocks,
+            per_frame,
+            ask.clean is not None,
+            frames_of(past.memory),
         )
         sight = sight_of(arrangement, noisy_BCTHW.device)
         return CausalCall((cos, sin), sight, past.memory, recorder, forward_mode=ask.along is not None)
@@ -187,7 +191,7 @@ class Passes:
             raise PluginError("it gives clean frames and no blocks, so that no frame would see them; set Ask.blocks")
         if ask.clean is not None and ask.store:
             raise PluginError("it stores a stream beside clean frames; store one in a pass of the clean frames alone")
-        if (ask.blocks or 1) < 1 or ask.sink < 0 or (ask.window is not None and ask.window < 1):
+        if ask.sink < 0 or any(each is not None and each < 1 for each in (ask.blocks, ask.window)):
             raise PluginError(
                 f"blocks ({ask.blocks}) and window ({ask.window}) count latent frames from 1, sink ({ask.sink}) from 0"
             )

@@ -10,9 +10,24 @@ from distill_model_wan.config import WanOptions, settled
 
 PLUGIN_API = 2
 
-
 OPERATIONS = frozenset(
-    {"predict", "flow_shift", "unconditional", "drop_condition", "encode_condition", "decode_latents"}
+    {
+        "predict",
+        "frame_timesteps",
+        "until",
+        "along",
+        "features",
+        "blocks",
+        "clean",
+        "stream",
+        "flow_shift",
+        "unconditional",
+        "drop_condition",
+        "encode_condition",
+        "decode_latents",
+        "decode_pixels",
+        "encode_pixels",
+    }
 )
 
 

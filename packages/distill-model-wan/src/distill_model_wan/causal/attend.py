@@ -48,8 +48,13 @@ def causal_attention(q_BNHD: Tensor, k_BNHD: Tensor, v_BNHD: Tensor, layer: int,
     q, k, v = (each.transpose(1, 2) for each in (q, k, v))
     if call.sight is None:
         attended = scaled_dot_product_attention(q, k, v)
-    elif v.is_cuda and v.shape[-1] >= FLEX_WIDTH and not call.forward_mode:
+    elif flexible(v, call):
         attended = compiled_attention()(q, k, v, block_mask=call.sight.block_mask)
     else:
         attended = scaled_dot_product_attention(q, k, v, attn_mask=call.sight.dense)
     return attended.transpose(1, 2)
+
+
+def flexible(v: Tensor, call: CausalCall) -> bool:
+    """Whether flex_attention can do the work."""
+    return v.is_cuda and v.shape[-1] >= FLEX_WIDTH and not call.forward_mode

@@ -96,7 +96,8 @@ def plan_sampling(
         )
     if request.parts:
         raise ModelFolderError(
-            f"no pipeline of diffusers samples with {', '.join(sorted(request.parts))}, as this role is sampled; it cannot be exported"
+            f"no pipeline of diffusers samples with {', '.join(sorted(request.parts))}, as this role is sampled, so it has no export; "
+            "`distill sample` samples it from the run's directory"
         )
     base_scheduler = base.folder.scheduler
     if request.timesteps is None and kind == "ode":

@@ -8,7 +8,7 @@ generator. B = 1 batch, T latent frames, C channels, H W latent rows and columns
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from distill_core.flow import denoising_grid, shifted_uniform_grid
 from distill_core.flow.guided import GuidedVelocity, evaluating
-from distill_core.flow.walks import Noise, Velocity, euler, sde
+from distill_core.flow.walks import Noise, Velocity, by_blocks, euler, flow_map, sde, to_clean
 from distill_core.protocols import Role, SampledVideo, ValidationRequest
 from distill_core.protocols.validator import SamplerKind
 from distill_diffusers.adapter import ConditionT, DiffusersAdapter
@@ -78,23 +78,44 @@ class FlowSampler:
                 yield SampledVideo(prompt, seed, self._frames(role, request, velocity, noise), velocity.evaluations)
 
     @torch.no_grad()
-    def _frames(self, role: Role, request: ValidationRequest, velocity: Velocity, noise: PipelineNoise) -> Tensor:
+    def _frames(self, role: Role, request: ValidationRequest, velocity: GuidedVelocity, noise: PipelineNoise) -> Tensor:
         """One video as uint8 frames [F, H, W, 3] on the CPU. A function of its own: no mode may outlast it into the caller's loop."""
         with evaluating(role.modules):
-            latents_BTCHW = self._denoised(request, velocity, noise)
+            latents_BTCHW = self._latents(request, velocity, noise)
             return self.adapter.decode_latents(latents_BTCHW)[0].cpu()
 
-    def _denoised(self, request: ValidationRequest, velocity: Velocity, noise: PipelineNoise) -> Tensor:
-        facts = self.adapter.facts
-        shift = sampling_shift_of(facts, noise.shape_TCHW)
+    def _latents(self, request: ValidationRequest, velocity: GuidedVelocity, noise: PipelineNoise) -> Tensor:
+        """The whole of a sample: at once, or block by block, each on a stream of those before."""
+        frames, channels, height, width = noise.shape_TCHW
+        shift = sampling_shift_of(self.adapter.facts, noise.shape_TCHW)
+        if request.blocks is None:
+            return self._denoised(request, velocity, noise, shift)
+
+        def walk(size: int) -> Tensor:
+            """One block."""
+            own = replace(noise, shape_TCHW=(size, channels, height, width))
+            return self._denoised(request, velocity, own, shift)
+
+        return by_blocks(frames, request.blocks, walk, velocity.remember)
+
+    def _denoised(
+        self, request: ValidationRequest, velocity: GuidedVelocity, noise: PipelineNoise, shift: float
+    ) -> Tensor:
+        """From noise to what is clean, in the request's steps under a flow shift."""
+        facts, kind = self.adapter.facts, self.kind(request)
         if request.timesteps is not None:
             grid = denoising_grid(request.timesteps)
-            return sde(velocity, grid, noise) if self.kind(request) == "sde" else euler(velocity, grid, noise)
-        assert request.steps is not None
-        if self.kind(request) == "sde":
-            return sde(velocity, shifted_uniform_grid(request.steps, shift), noise)
+        else:
+            assert request.steps is not None
+            grid = shifted_uniform_grid(request.steps, shift)
+        if kind == "sde":
+            return sde(to_clean(velocity) if request.until else velocity, grid, noise)
+        if request.until:
+            return flow_map(velocity, grid, noise)
+        if request.timesteps is not None:
+            return euler(velocity, grid, noise)
         scheduler = many_step_scheduler(facts.folder.scheduler, fixed_sampling_shift(facts))
-        asked(scheduler, self.schedule.asks, request.steps, shift, noise.device)
+        asked(scheduler, self.schedule.asks, len(grid), shift, noise.device)
         return scheduled(velocity, scheduler, noise)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from diffusers import WanTransformer3DModel
 from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 from torch import Tensor, nn
@@ -24,7 +26,7 @@ from distill_model_wan.config import WanOptions, settled
 from distill_model_wan.folder import TEXT_LENGTH
 from distill_model_wan.passes import CAUSAL, FRAMEWISE
 from distill_model_wan.text import TextPacking, WanText
-from distill_model_wan.time_embedding import Float32TimeEmbedding
+from distill_model_wan.time_embedding import Float32TimeEmbedding, has_second_time
 from distill_model_wan.vsa import CUBE
 from distill_model_wan.vsa.engines import Engine, Work, choose_engine
 from distill_model_wan.vsa.gates import attach_gates, read_gates
@@ -105,6 +107,23 @@ class WanModel(DiffusersModel[WanOptions, WanText]):
             self.adapter.passes.causal.add(denoiser)
         embedder = denoiser.condition_embedder
         embedder.time_embedder = Float32TimeEmbedding(embedder.time_embedder, second_time="until" in request.operations)
+
+    def export(
+        self,
+        modules: Mapping[str, nn.Module],
+        base: ModelFacts,
+        sampling: ValidationRequest,
+        latent_shape: tuple[int, int, int, int],
+        output: Path,
+        dtype: torch.dtype,
+    ) -> None:
+        """Write a pipeline folder, as every family does. Raises ModelFolderError for transformers that have a second time."""
+        if any(has_second_time(module) for module in modules.values()):
+            raise ModelFolderError(
+                "the role's transformer takes a second time (until), which WanPipeline cannot give it, so it has no export; "
+                "`distill sample` samples it from the run's directory"
+            )
+        super().export(modules, base, sampling, latent_shape, output, dtype)
 
     def checkpoint_blocks(self, denoiser: Any) -> None:
         """Recompute the blocks' activations under the call that they were first computed for."""

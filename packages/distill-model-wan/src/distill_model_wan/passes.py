@@ -23,6 +23,7 @@ from distill_model_wan.causal.attend import CausalCall
 from distill_model_wan.causal.sight import Arrangement, sight_of
 from distill_model_wan.causal.streams import Past, Recorder, Segment, frames_of
 from distill_model_wan.features import layers_seen, on_grid
+from distill_model_wan.plugin import DENSE_ONLY
 from distill_model_wan.text import WanText
 from distill_model_wan.time_embedding import has_second_time, of_frames, second_time
 from distill_model_wan.vsa.attend import SparseCall
@@ -32,8 +33,6 @@ CAUSAL = frozenset({"blocks", "clean", "stream"})
 """What causal self-attention is for."""
 FRAMEWISE = CAUSAL | {"frame_timesteps"}
 """What tells one latent frame from the next."""
-DENSE_ONLY = CAUSAL | {"along"}
-"""What sparse attention does not go with: its cubes reach over blocks, and what it selects has no derivative."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,6 +30,9 @@ OPERATIONS = frozenset(
     }
 )
 
+DENSE_ONLY = frozenset({"blocks", "clean", "stream", "along"})
+"""What sparse attention does not go with: its cubes reach over blocks, and what it selects has no derivative."""
+
 
 @hookimpl
 def distill_register_models(registry: Registry[ModelSpec]) -> None:
@@ -43,6 +46,7 @@ def distill_register_models(registry: Registry[ModelSpec]) -> None:
             build="distill_model_wan.model:WanModel",
             operations=OPERATIONS,
             attention=("dense", "vsa"),
+            dense_only=DENSE_ONLY,
             latent_spaces=("wan2.1-16ch", "wan2.2-48ch"),
             settle=settled,
             complete=completed,

@@ -108,6 +108,32 @@ def operations(
             yield document.problem(key, f"{message}; `distill plugins matrix` shows what works with what")
 
 
+def dense_operations(
+    needs: Needs,
+    demands: Demands,
+    options: Options,
+    config: RunConfig,
+    models: Mapping[str, ModelSpec],
+    document: Document,
+) -> Iterator[Problem]:
+    """Operations that the method asks of a role whose attention is never dense, and that the role's family offers under dense attention
+    alone."""
+    for name, need in needs.items():
+        source = name if need.follows is None else need.follows
+        kinds = demands.attention_of(source)
+        if source not in config.roles or (family := family_of(config, source)) not in models or "dense" in kinds:
+            continue
+        torn = sorted(need.operations & models[family].dense_only)
+        if torn:
+            option = next((key for key, value in options.model_dump().items() if value in kinds), None)
+            at: KeyPath = ("recipe", "method") if option is None else ("method_config", option)
+            remedy = "choose another method" if option is None else f"set method_config.{option}: dense"
+            message = (
+                f"role {name!r} is asked for {', '.join(torn)}, which model {family!r} has under dense attention alone"
+            )
+            yield document.problem(at, f"{message}; {remedy}")
+
+
 def attention(
     demands: Demands, options: Options, config: RunConfig, models: Mapping[str, ModelSpec], document: Document
 ) -> Iterator[Problem]:

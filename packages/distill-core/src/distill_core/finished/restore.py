@@ -24,6 +24,7 @@ from distill_core.running.content import ContentHashes
 from distill_core.running.identity import role_identity
 from distill_core.running.preparation import LatentShape, Placement
 from distill_core.running.run_directory import RunDirectory
+from distill_core.sampling.requests import misfit
 from distill_core.sampling.validator import completed
 from distill_core.tracking.events import Events
 from distill_core.training.averages import WeightAverage
@@ -144,6 +145,10 @@ def restore_role(
         attention=run.demands.attention_of(name),
         operations=run.needs[name].operations,
     )
+    own = request if request is not None and request.role == name else ValidationRequest(role=name)
+    fault = misfit(own, run.models[family], run.needs[name].operations)
+    if fault is not None:
+        raise CheckpointError(f"{checkpoint.path} says how its role is sampled, and it cannot be: {fault}")
     modules = model.load_modules(request_of_modules)
     shape = checkpoint.latent_shape()
     role = RoleHandle(name, modules, model.adapter, trainable=True, family=family, latent_shape=shape)
@@ -152,7 +157,6 @@ def restore_role(
     if averaged and run.config.roles[name].ema is not None:
         _take_average(role, checkpoint)
     frozen = RoleHandle(name, modules, model.adapter, trainable=False, family=family, latent_shape=shape)
-    own = request if request is not None and request.role == name else ValidationRequest(role=name)
     sampling = replace(
         completed(own, run.config.validation, (), run.config.training.VSA_sparsity), prompts=None, seeds=None
     )

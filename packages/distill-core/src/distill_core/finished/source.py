@@ -18,6 +18,7 @@ from distill_core.protocols.model import ModelPlugin, ModelRequest
 from distill_core.protocols.validator import ValidationRequest
 from distill_core.running.preparation import LatentShape, Placement
 from distill_core.running.run_directory import RunDirectory
+from distill_core.sampling.requests import misfit
 from distill_core.training.roles import RoleHandle
 
 DENOISER = "denoiser"
@@ -73,8 +74,17 @@ def open_source(
     options = spec.complete(facts, spec.options())
     model: ModelPlugin = load_target(spec.build)(facts, options, placement.device, placement.compute)
     request = ValidationRequest(role=DENOISER) if facts.sampling is None else replace(facts.sampling, role=DENOISER)
+    fault = misfit(request, spec, request.parts)
+    if fault is not None:
+        raise ModelFolderError(f"{source} records how it is to be sampled, and cannot be: {fault}")
     modules = model.load_modules(
-        ModelRequest(facts, trainable=False, weights_dtype=placement.compute, attention=(request.attn_kind,))
+        ModelRequest(
+            facts,
+            trainable=False,
+            weights_dtype=placement.compute,
+            attention=(request.attn_kind,),
+            operations=request.parts,
+        )
     )
     shape = sized(facts.latent_shape, size, facts)
     handle = RoleHandle(DENOISER, modules, model.adapter, trainable=False, family=spec.name, latent_shape=shape)

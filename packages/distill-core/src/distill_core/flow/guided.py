@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
+import torch
 from torch import Tensor, nn
 
 from distill_core.protocols.condition import Condition
-from distill_core.protocols.prediction import Ask
+from distill_core.protocols.prediction import Ask, Stream
 from distill_core.protocols.role import Role
 from distill_core.protocols.validator import ValidationRequest
 
 
 class GuidedVelocity:
-    """uncond + s · (cond - uncond), as a request says; counts the denoiser's evaluations. Timesteps are of one sample, [1]."""
+    """uncond + s · (cond - uncond), as a request says, on the stream of what it remembers; counts the denoiser's evaluations.
+
+    Timesteps are of one sample, [1].
+    """
 
     def __init__(
         self,
@@ -27,20 +32,35 @@ class GuidedVelocity:
         """``negative``: the request's negative prompt; None for the role's own. ``boundary``: below it denoises a second expert."""
         self.role = role
         self.request = request
-        self.condition = condition
         self.negative = negative
         self.boundary = boundary
         self.evaluations = 0
+        self._conditions = [condition]
+        self._streams: list[Stream | None] = [None, None]
 
-    def __call__(self, noisy_BTCHW: Tensor, timestep_B: Tensor) -> Tensor:
-        """The guided velocity, [B, T, C, H, W]; s = 1 takes one evaluation, any other two."""
+    def __call__(self, noisy_BTCHW: Tensor, timestep_B: Tensor, until_B: Tensor | None = None) -> Tensor:
+        """The guided velocity, [B, T, C, H, W], with ``until_B`` the mean velocity to that timestep; s = 1 takes one evaluation, any
+        other two."""
         scale = self._scale(timestep_B)
-        cond = self._predicted(noisy_BTCHW, timestep_B, self.condition)
+        cond = self._predicted(0, noisy_BTCHW, timestep_B, until_B)
         if scale == 1.0:
             return cond
-        negative = self.role.unconditional(self.condition) if self.negative is None else self.negative
-        uncond = self._predicted(noisy_BTCHW, timestep_B, negative)
+        uncond = self._predicted(1, noisy_BTCHW, timestep_B, until_B)
         return uncond + scale * (cond - uncond)
+
+    def remember(self, x0_BTCHW: Tensor) -> None:
+        """Go on from these frames, which are clean: under each condition that is predicted under, by each expert."""
+        timestep_B = torch.zeros(len(x0_BTCHW), dtype=torch.float64)
+        for side in (0, 1) if self._guided else (0,):
+            self.evaluations += len(self.role.modules)
+            ask = replace(self._ask(side), store=True, window=self.request.window, sink=self.request.sink)
+            self._streams[side] = self.role.predict(x0_BTCHW, timestep_B, self._condition(side), ask).stream
+
+    @property
+    def _guided(self) -> bool:
+        """Whether any expert is led away from the negative condition."""
+        low_noise = None if self.boundary is None else self.request.low_noise_guidance_scale
+        return bool({self.request.guidance_scale, low_noise} - {1.0, None})
 
     def _scale(self, timestep_B: Tensor) -> float:
         """s of the expert that denoises here."""
@@ -50,10 +70,20 @@ class GuidedVelocity:
             return scale
         return scale if float(timestep_B.max()) >= self.boundary else low_noise
 
-    def _predicted(self, noisy_BTCHW: Tensor, timestep_B: Tensor, condition: Condition) -> Tensor:
+    def _condition(self, side: int) -> Condition:
+        """What is shown, or what guidance leads away from."""
+        if side == len(self._conditions):
+            negative = self.role.unconditional(self._conditions[0]) if self.negative is None else self.negative
+            self._conditions.append(negative)
+        return self._conditions[side]
+
+    def _ask(self, side: int) -> Ask:
+        return Ask(self.request.attn_kind, self.request.sparsity, stream=self._streams[side])
+
+    def _predicted(self, side: int, noisy_BTCHW: Tensor, timestep_B: Tensor, until_B: Tensor | None) -> Tensor:
         self.evaluations += 1
-        ask = Ask(self.request.attn_kind, self.request.sparsity)
-        return self.role.predict_velocity(noisy_BTCHW, timestep_B, condition, ask)
+        ask = replace(self._ask(side), until=until_B)
+        return self.role.predict_velocity(noisy_BTCHW, timestep_B, self._condition(side), ask)
 
 
 @contextmanager

@@ -195,6 +195,7 @@ class ModelSpec:
         build: ``"module:Class"``, a :class:`distill_core.protocols.ModelPlugin`.
         operations: the names of the adapter operations it offers (see :mod:`distill_core.protocols.adapter`).
         attention: the kinds of attention that its predictions can be asked for.
+        dense_only: the operations among them that predictions offer under dense attention alone.
         latent_spaces: names of the latent spaces its members use; families that share one can share a run, if they share a
             condition too.
         settle: what a folder's facts are under given options; a function of the facts and an instance of ``options``, that raises
@@ -213,6 +214,7 @@ class ModelSpec:
     build: str
     operations: frozenset[str]
     attention: tuple[str, ...] = ("dense",)
+    dense_only: frozenset[str] = frozenset()
     latent_spaces: tuple[str, ...] = ()
     settle: Callable[[ModelFacts, Any], ModelFacts] = field(default=_as_found)
     complete: Callable[[ModelFacts, Any], Any] = field(default=_as_given)

@@ -32,6 +32,7 @@ from distill_core.redaction import redact_mapping
 from distill_core.running.content import ContentHashes
 from distill_core.running.identity import consent_of, identity_of
 from distill_core.running.preparation import LatentShape, Placement, Prepared, comparison_prompts, validation_prompts
+from distill_core.running.requests import refuse_misfits
 from distill_core.running.run_directory import RunDirectory
 from distill_core.running.trackers import open_trackers
 from distill_core.sampling.validator import VALIDATION, VideoValidator
@@ -231,6 +232,7 @@ def build(
     roles = RoleBuilder(run, models, placement, latent_shape, tell).build()
     method = build_method(run, roles)
     refuse_idle(config, method, roles)
+    refuse_misfits(run, method)
     attach_optimizers(config, method, roles)
     stream = open_stream(prepared, directory, events)
     checkpoints = Checkpoints(

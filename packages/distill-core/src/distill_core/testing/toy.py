@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from distill_core.errors import PluginError, StreamError
 from distill_core.flow.derivative import derivative_along
 from distill_core.flow.grids import denoising_grid
+from distill_core.flow.guided import GuidedVelocity
+from distill_core.flow.walks import by_blocks, euler, flow_map, sde, to_clean
 from distill_core.plugins.specs import ModelFacts
 from distill_core.protocols.condition import Condition, Prompt
 from distill_core.protocols.data import Row
@@ -204,8 +206,20 @@ def encode_caption(caption: str) -> Tensor:
     return torch.tensor([[len(word) / 8, *(ord(c) / 128 for c in (word + "   ")[:3])] for word in words])
 
 
+@dataclass(frozen=True)
+class ToyNoise:
+    """Draws of one video."""
+
+    shape: tuple[int, ...]
+    generator: torch.Generator
+
+    def draw(self) -> Tensor:
+        """The next, [1, T, C, H, W]."""
+        return torch.randn((1, *self.shape), generator=self.generator)
+
+
 class ToySampler:
-    """Renoising (sde) or Euler (ode) over the request's timesteps."""
+    """Renoising (sde) or Euler (ode) over the request's timesteps, at once or by blocks. Without guidance."""
 
     def __init__(self, adapter: ToyAdapter) -> None:
         self.adapter = adapter
@@ -222,17 +236,19 @@ class ToySampler:
             for seed in request.seeds_of(index):
                 generator = torch.Generator().manual_seed(seed)
                 text = self.adapter.encode_condition([Prompt(prompt)])
-                x = torch.randn((1, *latent_shape), generator=generator)
-                for here, there in zip(steps, (*steps[1:], 0.0), strict=True):
-                    t_B, next_B = (torch.full((1,), t, dtype=torch.float64) for t in (here, there))
-                    ask = Ask(request.attn_kind, request.sparsity, until=next_B if request.until else None)
-                    velocity = role.predict_velocity(x, t_B, text, ask)
+                velocity = GuidedVelocity(role, replace(request, guidance_scale=1.0), text)
+
+                def walk(frames: int, velocity: GuidedVelocity = velocity, g: torch.Generator = generator) -> Tensor:
+                    """So many frames."""
+                    noise = ToyNoise((frames, *latent_shape[1:]), g)
                     if request.sampler == "sde":
-                        x0 = x - here / 1000.0 * velocity
-                        x = role.add_noise(x0, torch.randn(x.shape, generator=generator), next_B)
-                    else:
-                        x = x + (there - here) / 1000.0 * velocity
-                yield SampledVideo(prompt, seed, self.adapter.decode_latents(x)[0], evaluations=len(steps))
+                        return sde(to_clean(velocity) if request.until else velocity, steps, noise)
+                    return flow_map(velocity, steps, noise) if request.until else euler(velocity, steps, noise)
+
+                frames = latent_shape[0]
+                size = frames if request.blocks is None else request.blocks
+                x = by_blocks(frames, size, walk, velocity.remember)
+                yield SampledVideo(prompt, seed, self.adapter.decode_latents(x)[0], velocity.evaluations)
 
 
 class ToyModel:

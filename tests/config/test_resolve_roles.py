@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from run_yaml_specs import CALLS, PICTURE, TURBO
 from tests.config.conftest import RUN, Write
 from tests.config.resolving import problems_of, resolved, the_problem_of
 
-from distill_core.errors import Problem
+from distill_core.config.load import load_run
+from distill_core.config.resolve import resolve
+from distill_core.errors import ConfigError, Problem
+from distill_core.plugins.index import PluginIndex
 
 
 def test_a_missing_role_says_how_to_add_it(write: Write) -> None:
@@ -75,6 +81,24 @@ def test_operations_that_a_family_does_not_offer_are_named(write: Write) -> None
     assert "asks predict of role 'student', which model 'sketch' does not offer" in problems[0].message
     (asked, _) = problems_of(write(RUN), "roles.teacher.family=sketch")
     assert asked.key == "roles.teacher.family"
+
+
+def test_operations_of_dense_attention_alone_are_refused_under_another(write: Write) -> None:
+    """A spec of a family that has vsa, but predicts by blocks under dense attention alone."""
+    film = replace(PICTURE, attention=("dense", "vsa"), operations=CALLS | {"blocks"}, dense_only=frozenset({"blocks"}))
+    need = replace(TURBO.roles["student"], operations=CALLS | {"blocks"})
+    index = PluginIndex.of(models=(film,), methods=(replace(TURBO, roles={**TURBO.roles, "student": need}),))
+    path = write(RUN + "method_config:\n  attn_kind: vsa\n")
+    with pytest.raises(ConfigError) as caught:
+        resolve(load_run(path, ()), index)
+    assert caught.value.problems == (
+        Problem(
+            "method_config.attn_kind",
+            "role 'student' is asked for blocks, which model 'picture' has under dense attention alone; set method_config.attn_kind: dense",
+            11,
+        ),
+    )
+    assert resolve(load_run(path, ("method_config.attn_kind=dense",)), index).method.name == "turbo"
 
 
 def test_attention_that_a_family_does_not_have_is_refused_with_the_remedy(write: Write) -> None:

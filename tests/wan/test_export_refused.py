@@ -33,6 +33,13 @@ FEW = ValidationRequest(
             "no diffusers scheduler follows the timesteps 1000, 900",
         ),
         (replace(FEW, guidance_scale=0.5), "no guidance scale below 1"),
+        (replace(FEW, low_noise_guidance_scale=0.5), "no guidance scale below 1, got 0.5"),
+        (replace(FEW, low_noise_guidance_scale=3.0), r"here it is the second alone \(3.0\)"),
+        (
+            replace(FEW, blocks=1),
+            "samples with blocks, frame_timesteps, stream, .* no export; `distill sample` samples it",
+        ),
+        (replace(FEW, until=True), "samples with until, .* no export; `distill sample` samples it"),
     ],
 )
 def test_what_diffusers_cannot_follow_is_refused_before_anything_is_written(
@@ -46,6 +53,17 @@ def test_what_diffusers_cannot_follow_is_refused_before_anything_is_written(
     model = make_model()
     with pytest.raises(ModelFolderError, match=words):
         model.export(make_role(model).modules, folders["t2v"], request_, SHAPE, tmp_path / "out", torch.float32)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_time_is_refused_however_it_is_sampled(
+    make_model: MakeModel, make_role: MakeRole, folders: dict[Variant, WanFolder], tmp_path: Path
+) -> None:
+    """Its predictions are those of a network that diffusers does not have, also where they go until the time itself."""
+    model = make_model()
+    role = make_role(model, operations=frozenset({"predict", "until"}))
+    with pytest.raises(ModelFolderError, match=r"takes a second time \(until\), which WanPipeline cannot give it"):
+        model.export(role.modules, folders["t2v"], FEW, SHAPE, tmp_path / "out", torch.float32)
     assert list(tmp_path.iterdir()) == []
 
 

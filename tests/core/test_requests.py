@@ -30,21 +30,20 @@ BLOCKS = replace(PLAIN, blocks=2)
 ALL = TOY.operations
 
 
-def fault(request: ValidationRequest, operations: frozenset[str] = ALL, boundary: float | None = None) -> str:
-    found = misfit(request, replace(TOY, dense_only=frozenset({"stream"})), operations, boundary)
+def fault(request: ValidationRequest, operations: frozenset[str] = ALL) -> str:
+    found = misfit(request, replace(TOY, dense_only=frozenset({"stream"})), operations)
     assert found is not None
     return found
 
 
 def test_what_a_role_can_do_is_no_fault() -> None:
     for request in (PLAIN, BLOCKS, replace(BLOCKS, window=3, sink=1), replace(PLAIN, until=True, attn_kind="vsa")):
-        assert misfit(request, TOY, ALL, None) is None
-    assert misfit(replace(PLAIN, low_noise_guidance_scale=2.0), TOY, ALL, 875.0) is None
+        assert misfit(request, TOY, ALL) is None
 
 
 def test_what_the_family_does_not_offer_is_named() -> None:
     bare = replace(TOY, operations=frozenset({"predict"}))
-    found = misfit(replace(BLOCKS, until=True), bare, ALL, None)
+    found = misfit(replace(BLOCKS, until=True), bare, ALL)
     assert found is not None
     assert "asks blocks, frame_timesteps, stream, until of role 'student', which model 'toy' does not offer" in found
 
@@ -66,12 +65,6 @@ def test_counts_of_frames_are_counts() -> None:
     assert "window counts latent frames, and is less than 1" in fault(replace(BLOCKS, window=0))
     assert "sink counts latent frames, and is less than 0" in fault(replace(BLOCKS, sink=-1))
     assert "it samples by no blocks; set blocks too" in fault(replace(PLAIN, window=4))
-
-
-def test_a_second_experts_guidance_needs_a_second_expert() -> None:
-    assert "has one expert, and low_noise_guidance_scale is for a second" in fault(
-        replace(PLAIN, low_noise_guidance_scale=2.0)
-    )
 
 
 # Before a run trains

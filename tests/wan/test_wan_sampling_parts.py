@@ -11,7 +11,6 @@ import torch
 from tests.wan.conftest import MakeModel, MakeRole, encoded
 from torch import Tensor
 
-from distill_core.errors import ConfigError
 from distill_core.protocols import Ask, Prediction, SampledVideo, ValidationRequest
 from distill_core.training.roles import RoleHandle
 from distill_model_wan.model import WanModel
@@ -138,9 +137,12 @@ def test_each_expert_has_a_guidance_of_its_own(made: Callable[..., tuple[WanMode
     assert same.frames.equal(alike.frames)
 
 
-def test_a_guidance_of_an_expert_that_is_not_there_is_refused(
+def test_blocks_are_remembered_under_each_condition_that_an_expert_is_guided_by(
     made: Callable[..., tuple[WanModel, RoleHandle]],
 ) -> None:
-    model, role = made()
-    with pytest.raises(ConfigError, match="this model has one expert"):
-        only(model.sampler.sample(role, replace(SDE, low_noise_guidance_scale=2.0), SHAPE))
+    """Two blocks are remembered, by two experts, under the caption; and under the negative prompt where either expert is guided."""
+    model, role = made("a14b", negative_prompt="low quality")
+    one_each = replace(BLOCKS, timesteps=(1000.0, 500.0))
+    guided = replace(one_each, low_noise_guidance_scale=3.0)
+    assert only(model.sampler.sample(role, one_each, SHAPE)).evaluations == 3 * 2 + 2 * 2
+    assert only(model.sampler.sample(role, guided, SHAPE)).evaluations == 3 * (1 + 2) + 2 * 2 * 2

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from distill_core.errors import ConfigError, Problem
+from distill_core.errors import ConfigError, ModelFolderError, Problem
 from distill_core.finished.restore import restore_role
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.loading import load_target

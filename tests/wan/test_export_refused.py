@@ -88,7 +88,7 @@ def test_a_failed_export_leaves_nothing(
 
     model = make_model()
     modules = make_role(model).modules
-    monkeypatch.setattr("distill_diffusers.export.shutil.copytree", full_disk)
+    monkeypatch.setattr("distill_diffusers.copied_part.shutil.copyfile", full_disk)
     with pytest.raises(OSError, match="No space left"):
         model.export(modules, folders["t2v"], FEW, SHAPE, tmp_path / "out", torch.float32)
     assert list(tmp_path.iterdir()) == []

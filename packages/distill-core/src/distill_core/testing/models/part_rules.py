@@ -11,8 +11,8 @@ from distill_core.errors import StreamError
 from distill_core.protocols.prediction import Ask, Prediction, Tangents
 from distill_core.testing.models.subject import Subject, Tried
 
-STEP = 2e-3
-"""σ by which a derivative is looked for: rounding and curvature both are well below :data:`SLACK`."""
+STEP = 2e-4
+"""σ by which a derivative is looked for: a time embedding turns by up to 1000 rad per unit; rounding is well below :data:`SLACK`."""
 SLACK = 0.05
 """The share by which finite differences may miss a derivative."""
 

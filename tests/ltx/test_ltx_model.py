@@ -15,6 +15,7 @@ from tests.ltx.conftest import CPU, SHAPE
 from torch import Tensor
 
 from distill_core.errors import ConfigError, DataError, ModelFolderError
+from distill_core.plugins import Column
 from distill_core.protocols import Ask, Prompt, Row, ValidationRequest
 from distill_core.protocols.adapter import OPERATIONS
 from distill_core.training.roles import RoleHandle
@@ -106,6 +107,15 @@ def test_rows_of_data_give_the_condition_of_their_caption(make_model: MakeModel)
     assert model.adapter.prepare_condition([row])["tokens"].equal(
         model.adapter.encode_condition([Prompt("a cat")])["tokens"]
     )
+
+
+def test_columns_that_a_family_declares_come_with_the_caption(facts: DiffusersFacts) -> None:
+    column = Column("pooled", ("P",), "the caption as one vector", "a script")
+    model = LtxModel(replace(facts, columns=(column,)), LtxOptions(), CPU, torch.float32)
+    row = Row("a", "a cat", torch.ones(2, 32), tensors={"pooled": torch.tensor([1.0, 2.0])})
+    condition = model.adapter.prepare_condition([row, row])
+    assert condition["pooled"].tolist() == [[1.0, 2.0]] * 2
+    assert condition["tokens"].shape == (2, 2, 32)
 
 
 def test_dropped_captions_become_the_empty_one(make_model: MakeModel) -> None:

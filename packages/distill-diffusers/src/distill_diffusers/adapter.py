@@ -92,8 +92,12 @@ class DiffusersAdapter(ABC, Generic[ConditionT]):
     # Conditions
 
     def prepare_condition(self, rows: Sequence[Row]) -> ConditionT:
-        """The rows' text, packed, on the device. Raises DataError for rows that do not fit."""
-        return self.pack([{TOKENS: self._trimmed(row)} for row in rows])
+        """The rows' text, and what the family declares besides (``ModelFacts.columns``), packed, on the device.
+
+        Raises DataError for rows that do not fit.
+        """
+        names = [column.name for column in self.facts.columns]
+        return self.pack([{TOKENS: self._trimmed(row), **{name: row.tensors[name] for name in names}} for row in rows])
 
     def _trimmed(self, row: Row) -> Tensor:
         """A row's text without padding that was stored with it."""

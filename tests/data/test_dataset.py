@@ -412,6 +412,13 @@ def test_a_long_text_that_many_rows_share_is_in_memory_once(tmp_path: Path, pool
     assert pool.max_memory() < 30 << 20
 
 
+def test_texts_are_read_as_dictionaries_only_where_rows_share_a_group(tmp_path: Path) -> None:
+    for size, due in ((1, ()), (3, ("id", "caption"))):
+        table = pa.Table.from_pylist([clip(n).columns() for n in range(3)], schema=T2V_SCHEMA)
+        pq.write_table(table, tmp_path / "a.parquet", row_group_size=size)
+        assert files.read_facts(tmp_path / "a.parquet", tmp_path).repeated == due
+
+
 def test_no_rows_are_refused(tmp_path: Path) -> None:
     pq.write_table(T2V_SCHEMA.empty_table(), tmp_path / "a.parquet")
     with pytest.raises(DataError, match="holds 0 rows"):

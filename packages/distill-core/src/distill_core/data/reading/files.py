@@ -83,7 +83,9 @@ class ParquetFacts:
 
     @property
     def repeated(self) -> tuple[str, ...]:
-        """Its columns of texts that may be the same in many rows."""
+        """Its columns of texts that may be the same in many rows of a row group."""
+        if self.rows <= len(self.group_ends):
+            return ()
         there = (self.schema.field(name) for name in REPEATED_TEXTS if self.columns.count(name) == 1)
         return tuple(field.name for field in there if pa.types.is_string(field.type))
 

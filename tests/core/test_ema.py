@@ -50,14 +50,15 @@ def test_average_of_half_precision_weights_is_kept_in_single() -> None:
 
 
 def test_a_broken_step_leaves_the_average_bitwise() -> None:
-    weight = nn.Parameter(torch.tensor([-0.0, 3.0e38, 1.0]))
-    average = WeightAverage({"w": weight}, decay=0.5)
-    before = average.shadow["w"].numpy().tobytes()
-    weight.data = torch.tensor([float("nan"), -3.0e38, 2.0])
-    average.update({"w": weight}, 1, torch.ones(()))
-    assert average.shadow["w"].numpy().tobytes() == before
-    average.update({"w": weight}, 2, torch.zeros(()))
-    assert average.shadow["w"][2].item() == 1.5
+    """Zeros of either sign and the smallest and largest numbers too, at the start and up to the step that the average begins at."""
+    values = torch.tensor([-0.0, 0.0, 1e-45, -1e-45, 1.7e38, 1.0])
+    weight = nn.Parameter(values.clone())
+    average = WeightAverage({"w": weight}, decay=0.9, start_step=1)
+    for step, broken in ((1, 1.0), (1, 0.0), (2, 1.0), (2, 0.0), (3, 1.0)):
+        before = average.shadow["w"].numpy().tobytes()
+        weight.data = values.flip(0) if step == 2 else -values
+        average.update({"w": weight}, step, torch.tensor(broken))
+        assert (average.shadow["w"].numpy().tobytes() == before) == bool(broken), (step, broken)
 
 
 def test_an_average_is_the_same_whether_steps_are_judged_or_not() -> None:

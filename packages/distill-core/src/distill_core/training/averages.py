@@ -20,6 +20,7 @@ class WeightAverage:
         self.decay = decay
         self.start_step = start_step
         self.shadow = {name: parameter.detach().float().clone() for name, parameter in parameters.items()}
+        self._without_negative_zeros()
 
     @torch.no_grad()
     def update(self, parameters: Mapping[str, Tensor], step: int, broken: Tensor | None = None) -> None:
@@ -29,9 +30,15 @@ class WeightAverage:
             current = [parameters[name].detach().float() for name in self.shadow]
             torch._foreach_lerp_(list(self.shadow.values()), current, weight)
             return
+        share = weight * (1.0 - broken)
         for name, shadow in self.shadow.items():
-            moved = torch.lerp(shadow, parameters[name].detach().float(), weight)
-            torch.where(broken > 0, shadow, moved, out=shadow)
+            shadow.lerp_(parameters[name].detach().float(), share)
+        if weight >= 0.5:
+            self._without_negative_zeros()
+
+    def _without_negative_zeros(self) -> None:
+        """A share of 0 leaves every number as it is to the bit, but -0, which would become 0."""
+        torch._foreach_add_(list(self.shadow.values()), 0.0)
 
     @contextmanager
     def applied(self, parameters: Mapping[str, Tensor]) -> Iterator[None]:

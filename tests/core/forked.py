@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -9,7 +10,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tests.core.conftest import INDEX
 
@@ -25,12 +26,13 @@ from distill_core.training.optimization import RoleOptimizer
 
 @dataclass(frozen=True)
 class Point:
-    """A point of a run: the ``nth`` call of a function, before or after it has done its work."""
+    """A point of a run: the ``nth`` call of a function, and the later ones too, before or after it has done its work."""
 
     owner: Any
     name: str
     nth: int = 1
     after: bool = False
+    again: bool = False
 
 
 POINTS: Mapping[str, Point] = {
@@ -83,6 +85,11 @@ class Ended:
 
 def forked(work: Callable[[], None], log: Path) -> Ended:
     """Do ``work`` in a child, whose stdout and stderr go to ``log``."""
+    return ending(begun(work, log), log)
+
+
+def begun(work: Callable[[], None], log: Path) -> int:
+    """The child that does ``work``."""
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
@@ -90,34 +97,46 @@ def forked(work: Callable[[], None], log: Path) -> Ended:
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
-        sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        status = 70
-        try:
-            work()
-            status = 0
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        except BaseException:  # noqa: BLE001  shown, and seen by the test as a traceback
-            traceback.print_exc()
-        finally:
+        as_child(work)
+    return child
+
+
+def as_child(work: Callable[[], None]) -> NoReturn:
+    """Do ``work`` as a process of its own does, in one that has been forked."""
+    sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    status = 70
+    try:
+        work()
+        status = 0
+    except SystemExit as stop:
+        status = int(stop.code or 0)
+    except BaseException:  # noqa: BLE001  shown, and seen by the test as a traceback
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(OSError):  # a terminal that is gone
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(status)
+        os._exit(status)
+
+
+def ending(child: int, log: Path) -> Ended:
+    """How a child ends, once it has."""
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return Ended(status, log.read_text(encoding="utf-8"))
 
 
 def distill_run(path: Path, at: Point | None, act: Callable[[], None]) -> Ended:
     """``distill run`` with the toy plugins in a child, which does ``act`` when it gets to a point."""
+    return forked(lambda: toy_run(path, at, act), path.with_suffix(".log"))
 
-    def work() -> None:
-        discovery.discover = lambda: INDEX
-        if at is not None:
-            _interpose(at, act)
-        main(["run", str(path)])
 
-    return forked(work, path.with_suffix(".log"))
+def toy_run(path: Path, at: Point | None, act: Callable[[], None]) -> None:
+    """``distill run`` with the toy plugins, in a process that is to end with it."""
+    discovery.discover = lambda: INDEX
+    if at is not None:
+        _interpose(at, act)
+    main(["run", str(path)])
 
 
 def signalled(number: signal.Signals, times: int = 1) -> Callable[[], None]:
@@ -131,21 +150,36 @@ def signalled(number: signal.Signals, times: int = 1) -> Callable[[], None]:
 
 
 def _interpose(point: Point, act: Callable[[], None]) -> None:
-    """Let a function of the code do something more, once."""
+    """Let a function of the code do something more."""
     original = getattr(point.owner, point.name)
     calls = 0
 
     def instead(*arguments: Any, **named: Any) -> Any:
         nonlocal calls
         calls += 1
-        if calls == point.nth and not point.after:
+        here = calls == point.nth or (point.again and calls > point.nth)
+        if here and not point.after:
             act()
         result = original(*arguments, **named)
-        if calls == point.nth and point.after:
+        if here and point.after:
             act()
         return result
 
     setattr(point.owner, point.name, instead)
 
 
-__all__ = ["BEFORE_THE_LOCK", "DONE", "POINTS", "Ended", "Point", "distill_run", "eventful", "forked", "signalled"]
+__all__ = [
+    "BEFORE_THE_LOCK",
+    "DONE",
+    "POINTS",
+    "Ended",
+    "Point",
+    "as_child",
+    "begun",
+    "distill_run",
+    "ending",
+    "eventful",
+    "forked",
+    "signalled",
+    "toy_run",
+]

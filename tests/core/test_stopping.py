@@ -7,75 +7,62 @@ import os
 import pty
 import select
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.core.conftest import ToyWorld
+from tests.core.forked import Point, as_child, begun, ending, toy_run
 
-from distill_core.checkpoint import Checkpoint
+from distill_core.checkpoint import Checkpoint, store
 from distill_core.config.document import write_yaml
 from distill_core.errors import StoppedError
 from distill_core.stopping import PASSED_ON, Stopping, StopSignal
 
-REPOSITORY = Path(__file__).parents[2]
-
-COMMAND = """
-import sys, time
-from pathlib import Path
-from tests.core.conftest import INDEX
-from distill_core.checkpoint import store
-from distill_core.cli import main
-from distill_core.plugins import discovery
-
-here, go_on = map(Path, sys.argv[1:3])
-save_tensors = store.save_tensors
-
-def held_up(folder, tensors):
-    save_tensors(folder, tensors)
-    here.touch()
-    while not go_on.exists():
-        time.sleep(0.01)
-
-store.save_tensors = held_up
-discovery.discover = lambda: INDEX
-main(sys.argv[3:])
-"""
-"""``distill`` with the toy plugins; every save waits for a file to appear, having made another."""
+AFTER_THE_TENSORS = Point(store, "save_tensors", after=True, again=True)
+"""In each save, when most of it is done."""
 
 
 class Run:
-    """A run of the toy world in a process of its own, which waits in its first save."""
+    """A run of the toy world in a process of its own, which waits in each save for a file to appear, having made another."""
 
     def __init__(self, world: ToyWorld, steps: int = 5000) -> None:
         self.root = world.root / "run"
         self.here, self.go_on = world.root / "here", world.root / "go_on"
         self.path = world.root / "run.yaml"
+        self.log = world.root / "log"
         self.path.write_text(write_yaml(world.mapping("finetune", training={"max_train_steps": steps})))
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", COMMAND, self.here, self.go_on, "run", self.path],
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=REPOSITORY,
-        )
+        self.child = begun(self.work, self.log)
         self.wait_until(self.here.exists)
+
+    def work(self) -> None:
+        """What the child does."""
+        toy_run(self.path, AFTER_THE_TENSORS, self.hold_up)
+
+    def hold_up(self) -> None:
+        """Wait, in the child."""
+        self.here.touch()
+        while not self.go_on.exists():
+            time.sleep(0.01)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send the child a signal."""
+        os.kill(self.child, number)
 
     def wait_until(self, holds: Callable[[], object]) -> None:
         """Return once it holds; fail if the process ends before, or takes too long."""
         deadline = time.monotonic() + 120
         while not holds():
             assert time.monotonic() < deadline
-            assert self.process.poll() is None, self.process.communicate()
+            assert os.waitpid(self.child, os.WNOHANG) == (0, 0), self.log.read_text()
             time.sleep(0.02)
 
     def ended(self) -> tuple[int, str]:
         """The exit status and stderr; it has ended in words of its own, not in a traceback."""
-        _, err = self.process.communicate(timeout=120)
-        assert "Traceback" not in err
-        return self.process.returncode, err
+        found = ending(self.child, self.log)
+        assert "Traceback" not in found.err
+        return found.status, found.err
 
     def checkpoints(self) -> list[Path]:
         """What lies among the checkpoints, published or not, oldest first."""
@@ -91,7 +78,7 @@ def test_a_signal_between_saves_ends_the_run_with_its_own_status(world: ToyWorld
     run = Run(world)
     run.go_on.touch()
     run.wait_until(lambda: len(run.checkpoints()) > 1)
-    run.process.send_signal(signal.SIGUSR1)
+    run.send(signal.SIGUSR1)
     status, err = run.ended()
     assert status == 128 + signal.SIGUSR1
     newest = run.checkpoints()[-1]
@@ -103,10 +90,10 @@ def test_a_signal_between_saves_ends_the_run_with_its_own_status(world: ToyWorld
 @pytest.mark.parametrize("insist", [False, True])
 def test_ctrl_c_in_a_save_lets_it_finish_and_a_second_one_does_not(world: ToyWorld, insist: bool) -> None:
     run = Run(world)
-    run.process.send_signal(signal.SIGINT)
+    run.send(signal.SIGINT)
     time.sleep(0.3)  # two signals at once would be one
     if insist:
-        run.process.send_signal(signal.SIGINT)
+        run.send(signal.SIGINT)
     else:
         run.go_on.touch()
     status, err = run.ended()
@@ -121,7 +108,7 @@ def test_ctrl_c_in_a_save_lets_it_finish_and_a_second_one_does_not(world: ToyWor
 def test_a_cluster_that_sends_its_signal_twice_still_gets_a_checkpoint(world: ToyWorld) -> None:
     run = Run(world)
     for _ in range(2):  # from the scheduler, and passed on by a parent
-        run.process.send_signal(signal.SIGTERM)
+        run.send(signal.SIGTERM)
         time.sleep(0.2)
     run.go_on.touch()
     status, err = run.ended()
@@ -132,14 +119,11 @@ def test_a_cluster_that_sends_its_signal_twice_still_gets_a_checkpoint(world: To
 
 def test_a_terminal_that_is_closed_ends_the_run_with_a_checkpoint(world: ToyWorld) -> None:
     """What is written to it fails from then on, and costs nothing."""
-    path = world.root / "run.yaml"
+    path, here = world.root / "run.yaml", world.root / "here"
     path.write_text(write_yaml(world.mapping("finetune", training={"max_train_steps": 5000})))
-    here, go_on = world.root / "here", world.root / "go_on"
-    go_on.touch()
     child, terminal = pty.fork()
     if child == 0:
-        os.chdir(REPOSITORY)
-        os.execv(sys.executable, [sys.executable, "-c", COMMAND, str(here), str(go_on), "run", str(path)])
+        as_child(lambda: toy_run(path, AFTER_THE_TENSORS, here.touch))
     deadline = time.monotonic() + 120
     while not here.exists():
         assert time.monotonic() < deadline
@@ -151,12 +135,12 @@ def test_a_terminal_that_is_closed_ends_the_run_with_a_checkpoint(world: ToyWorl
     newest = max((world.root / "run" / "checkpoints").iterdir())
     assert (ended["reason"], ended["signal"]) == ("stopped", "SIGHUP")
     assert str(newest) in ended["message"]
-    assert Checkpoint(newest, 0).faults() == []
+    assert Checkpoint(newest, int(newest.name.removeprefix("step-"))).faults() == []
 
 
 def test_a_kill_in_a_save_leaves_nothing_that_counts_and_a_resume_clears_it_away(world: ToyWorld) -> None:
     run = Run(world, steps=12)
-    run.process.kill()
+    run.send(signal.SIGKILL)
     assert run.ended()[0] == -signal.SIGKILL
     (leftover,) = run.checkpoints()
     assert leftover.name.startswith(".tmp-")

@@ -16,7 +16,7 @@ from torch import Tensor
 from distill_core.checkpoint import Checkpoint
 from distill_core.data.encoding.writer import ParquetWriter
 from distill_core.data.reading.columns import T2V_SCHEMA, ClipRecord
-from distill_core.errors import NonFiniteError
+from distill_core.errors import DataError, NonFiniteError
 from distill_core.running.run_directory import RunDirectory
 from distill_core.testing.toy import ToyDenoiser, encode_caption
 from distill_core.training.guard import FiniteGuard
@@ -26,7 +26,23 @@ from distill_core.training.trainer import MOST_ROLLBACKS, MOST_SKIPPED, DistillT
 CPU = torch.device("cpu")
 
 
-def huge_row(world: ToyWorld, value: float = 1e38) -> None:
+LARGEST = 1e7
+"""As large as the reader lets a latent be; a model may overflow at less."""
+
+
+@pytest.fixture(autouse=True)
+def overflows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A denoiser that overflows where its input is large, as one in a narrow dtype does."""
+    original = ToyDenoiser.forward
+
+    def forward(self: ToyDenoiser, x_BTCHW: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
+        velocity_BTCHW, hidden = original(self, x_BTCHW, *others)
+        return velocity_BTCHW.where(x_BTCHW.abs() < 100.0, math.inf), hidden
+
+    monkeypatch.setattr(ToyDenoiser, "forward", forward)
+
+
+def huge_row(world: ToyWorld, value: float = LARGEST) -> None:
     """Let one of the world's five rows, clip3, have finite latents that no loss of it is finite with."""
     for file in (world.root / "data").iterdir():
         file.unlink()
@@ -66,7 +82,7 @@ def saved(directory: RunDirectory, step: int) -> dict[str, Tensor]:
 def test_a_finite_row_that_breaks_its_loss_is_named(world: ToyWorld) -> None:
     huge_row(world)
     with pytest.raises(
-        NonFiniteError, match=r"loss, grad_norm/student not finite at step \d+, made from rows 'clip3';"
+        NonFiniteError, match=r"loss not finite at step \d+, made from rows 'clip3'; nothing of it was applied"
     ):
         world.train(finetuned(world, "stop"))
 
@@ -172,7 +188,7 @@ def test_whichever_role_breaks_no_weight_changes(
         hook = None
         if step == 5:
             denoiser = trainer.state.roles[role].container["denoiser"]
-            hook = denoiser.register_forward_hook(lambda *arguments: arguments[2] * value)
+            hook = denoiser.register_forward_hook(lambda _, __, out: (out[0] * value, out[1]))
         train_step(trainer, step)
         if hook is not None:
             hook.remove()
@@ -231,3 +247,10 @@ def test_means_leave_out_what_is_not_finite_and_count_it() -> None:
     assert window.left_out == {"loss": 1, "odd": 1}
     assert window.means() == {}
     assert window.left_out == {}
+
+
+def test_a_row_of_1e38_is_named_before_anything_is_trained(world: ToyWorld) -> None:
+    huge_row(world, 1e38)
+    with pytest.raises(DataError, match=r"data-00000\.parquet:3: vae_latent holds values beyond"):
+        world.train(finetuned(world, "skip"))
+    assert not (world.root / "run").exists()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -119,6 +121,16 @@ def test_the_command_says_equal_and_leaves_by_0_or_names_the_difference_and_leav
         main(["verify-resume", str(path), "--json"])
     assert left.value.code == 1
     assert json.loads(capsys.readouterr().out)["difference"] == "after step 2: x"
+
+
+def test_what_a_killed_one_left_is_swept_and_what_a_living_one_works_in_is_not(tmp_path: Path) -> None:
+    done = subprocess.Popen(["true"])
+    done.wait()
+    kept = [tmp_path / f".verify-resume-{os.getpid()}-abc", tmp_path / ".verify-resume-mine", tmp_path / "run"]
+    for folder in (tmp_path / f".verify-resume-{done.pid}-abc", *kept):
+        (folder / "whole").mkdir(parents=True)
+    work.sweep(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
 
 
 @pytest.mark.slow

@@ -7,6 +7,8 @@ tells a machine that computes the same steps differently from a resume that lose
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +28,8 @@ Rehearse = Callable[[Path, int, Sequence[str]], None]
 """Trains a run.yaml up to and with a step, under overrides."""
 Say = Callable[[str], None]
 
+LEFTOVER = ".verify-resume-"
+"""How the folder that the command works in begins; the number of its process follows."""
 BARE = (
     "checkpoint.resume=auto",
     "checkpoint.accept=[]",
@@ -77,7 +81,8 @@ def verify_resume(
     train = in_a_process if rehearse is None else rehearse
     place = Path(config.output_dir).expanduser().absolute().parent
     place.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".verify-resume-", dir=place) as folder:
+    sweep(place)
+    with TemporaryDirectory(prefix=f"{LEFTOVER}{os.getpid()}-", dir=place) as folder:
         whole, cut = Path(folder, "whole"), Path(folder, "cut")
         for root, until, doing in (
             (whole, 2 * steps, f"training {2 * steps} steps without a stop"),
@@ -88,6 +93,24 @@ def verify_resume(
             here = (f"output_dir={json.dumps(str(root))}", f"checkpoint.interval={steps}", *BARE)
             train(path, until, (*overrides, *here))
         return _compared(whole, cut, steps)
+
+
+def sweep(place: Path) -> None:
+    """Remove what killed processes of this command left in a folder; what a living one works in stays."""
+    for folder in place.glob(f"{LEFTOVER}*"):
+        number = folder.name.removeprefix(LEFTOVER).partition("-")[0]
+        if number.isdecimal() and not folder.is_symlink() and not _lives(int(number)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def in_a_process(path: Path, until: int, overrides: Sequence[str]) -> None:

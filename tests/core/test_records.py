@@ -13,6 +13,7 @@ import pytest
 from tests.core.conftest import ToyWorld
 
 from distill_core.comparison import ComparedLine, ComparisonTable
+from distill_core.config.schema import Tracking
 from distill_core.data.reading.bad_rows import BadRow, Quarantine
 from distill_core.errors import RunDirectoryError
 from distill_core.running.run_directory import RunDirectory
@@ -148,3 +149,29 @@ def test_a_run_that_saved_nothing_starts_over_says_so_and_keeps_its_figures(
     world.train(mapping)
     assert "nothing was saved, and the run starts over" in capsys.readouterr().err
     assert len(moved(directory.metrics)) == 1
+
+
+def test_a_flipped_bit_in_what_waits_for_wandb_costs_that_line_alone_and_its_id_is_made_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from distill_core.tracking.wandb import identity_in
+    from distill_core.tracking.wandb_offline import OfflineWandbTracker
+
+    def opened() -> OfflineWandbTracker:
+        return OfflineWandbTracker(Tracking(), tmp_path, "run", {}, resumed_step=9)
+
+    tracker, first = opened(), identity_in(tmp_path)
+    for step in (1, 2):
+        tracker.log({"loss": float(step)}, step)
+    content = (tmp_path / "waiting.jsonl").read_bytes()
+    for changed in flips(content, 60):
+        (tmp_path / "waiting.jsonl").write_bytes(changed)
+        left = [entry["step"] for entry in opened()._entries()]
+        assert left in ([1], [2], []), "none that was not told"
+    assert "W&B does not get them" in capsys.readouterr().err
+    assert identity_in(tmp_path) == first
+    identity = (tmp_path / "id").read_bytes()
+    for changed in flips(identity, 60):
+        (tmp_path / "id").write_bytes(changed)
+        assert identity_in(tmp_path) != first
+    assert len(moved(tmp_path / "id")) == 60

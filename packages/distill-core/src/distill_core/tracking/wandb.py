@@ -11,8 +11,9 @@ from typing import Any
 import wandb
 
 from distill_core.config.schema import Tracking
-from distill_core.durable import write_text
+from distill_core.durable import aside, read_signed, signed, write_text
 from distill_core.errors import ConfigError, Problem
+from distill_core.terminal import remark
 
 INIT_TIMEOUT = 30.0
 """Seconds that W&B may take to answer before the run is refused."""
@@ -51,9 +52,14 @@ class WandbTracker:
 def identity_in(folder: Path) -> str:
     """The id of the W&B run of a run directory, made where there is none."""
     identity = folder / "id"
-    if not identity.exists():
-        write_text(identity, secrets.token_hex(4))
-    return identity.read_text(encoding="utf-8")
+    if identity.exists():
+        try:
+            return read_signed(identity).rstrip("\n")
+        except ValueError:
+            remark(f"warning: {identity} is damaged, and is now {aside(identity)}; W&B gets a new run")
+    made = secrets.token_hex(4)
+    write_text(identity, signed(f"{made}\n"))
+    return made
 
 
 def keep_file(run: wandb.sdk.wandb_run.Run, path: Path, name: str) -> None:

@@ -6,7 +6,6 @@ So what it is told waits in a file of ours, and becomes an offline run of W&B's 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -19,7 +18,8 @@ from typing import Any
 import wandb
 
 from distill_core.config.schema import Tracking
-from distill_core.durable import appending, write_json, write_text
+from distill_core.durable import appending, aside, sealed, unsealed, write_text
+from distill_core.terminal import remark
 from distill_core.tracking.wandb import identity_in, keep_file, started
 
 _PART = "distill.json"
@@ -52,9 +52,7 @@ class OfflineWandbTracker:
         if not resumed_step:
             self.waiting.unlink(missing_ok=True)
             (self.folder / "id").unlink(missing_ok=True)
-        parts = [
-            json.loads(path.read_text())["last"] for path in (self.folder / "wandb").glob(f"offline-run-*/{_PART}")
-        ]
+        parts = [_last(path) for path in (self.folder / "wandb").glob(f"offline-run-*/{_PART}")]
         self._told = max(parts, default=0)
         kept = [entry for entry in self._entries() if entry["number"] > self._told and entry["step"] <= resumed_step]
         self._keep(kept)
@@ -88,15 +86,22 @@ class OfflineWandbTracker:
     def _wait(self, step: int, told: Mapping[str, Any]) -> None:
         self._told += 1
         with appending(self.waiting) as file:
-            file.write(json.dumps({"number": self._told, "step": step, "time": time.time(), **told}) + "\n")
+            file.write(sealed({"number": self._told, "step": step, "time": time.time(), **told}, indent=None) + "\n")
 
     def _entries(self) -> list[dict[str, Any]]:
-        """What waits; a last line that was cut short does not count."""
-        text = self.waiting.read_text(encoding="utf-8") if self.waiting.exists() else ""
-        return [json.loads(line) for line in text.split("\n")[:-1]]
+        """What waits; a last line that was cut short does not count. Lines that are damaged are left out, which is said, and kept aside."""
+        lines = self.waiting.read_bytes().split(b"\n")[:-1] if self.waiting.exists() else []
+        whole = [entry for line in lines if (entry := _entry(line)) is not None]
+        if len(whole) < len(lines):
+            lost = len(lines) - len(whole)
+            remark(
+                f"warning: {lost} lines of {self.waiting} are damaged, and W&B does not get them; the file is now {aside(self.waiting)}"
+            )
+            self._keep(whole)
+        return whole
 
     def _keep(self, entries: Sequence[Mapping[str, Any]]) -> None:
-        write_text(self.waiting, "".join(json.dumps(entry) + "\n" for entry in entries))
+        write_text(self.waiting, "".join(sealed(entry, indent=None) + "\n" for entry in entries))
 
     def _publish(self, last_step: int) -> None:
         """Make an offline run beside, and rename it into place: a kill leaves it whole or not at all."""
@@ -110,7 +115,7 @@ class OfflineWandbTracker:
         self._tell(run, ready)
         run.finish()
         (made,) = (beside / "wandb").glob("offline-run-*")
-        write_json(made / _PART, {"last": max(entry["number"] for entry in ready)})
+        write_text(made / _PART, sealed({"last": max(entry["number"] for entry in ready)}))
         (self.folder / "wandb").mkdir(exist_ok=True)
         os.rename(made, self._free_name(made.name))
         self._keep([entry for entry in entries if entry["step"] > last_step])
@@ -141,3 +146,21 @@ class OfflineWandbTracker:
             later = datetime.strptime(latest, _NAME_OF_START) + timedelta(seconds=1)
             start = later.strftime(_NAME_OF_START)
         return places / f"offline-run-{start}-{identity}"
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    """A line as it was written; None for one that is not."""
+    try:
+        return unsealed(line, indent=None)
+    except ValueError:
+        return None
+
+
+def _last(part: Path) -> int:
+    """The number of the last entry of an offline run; 0 for a record that is damaged: what waits is what was not published."""
+    try:
+        last: int = unsealed(part.read_bytes())["last"]
+    except ValueError:
+        remark(f"warning: {part} is damaged, and is now {aside(part)}")
+        return 0
+    return last

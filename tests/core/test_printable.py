@@ -64,7 +64,10 @@ def test_one_module_writes_to_the_terminal() -> None:
     """`print` is also what a console's method is called: one line on it goes through :func:`terminal.line`."""
     writing = {"print", "echo", "secho", "Console", "from_markup"}
     writers = {path.relative_to(SOURCES).as_posix() for path in SOURCES.rglob("*.py") if calls_of(path) & writing}
-    assert writers == {"terminal.py", "cli/failure.py", "cli/table.py"}
+    kit = {
+        name for name in writers if name.startswith("testing/")
+    }  # what plugin authors test with: a console that is quiet
+    assert writers - kit == {"terminal.py", "cli/failure.py", "cli/table.py"}
 
 
 def test_a_run_full_of_hostile_names_ends_as_any_other(world: ToyWorld) -> None:

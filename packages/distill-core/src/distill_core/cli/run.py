@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from distill_core.config.resolve import ResolvedRun
     from distill_core.plugins.index import PluginIndex
+    from distill_core.plugins.specs import RoleNeed
     from distill_core.running.preparation import Prepared
     from distill_core.running.run_directory import RunDirectory
     from distill_core.running.session import Outcome
@@ -106,19 +107,24 @@ def _print_plan(prepared: Prepared) -> None:
 
     run = prepared.run
     answer(f"# method {run.method.name}: {run.method.summary}")
-    for role in run.facts:
-        answer(f"# {_described(run, role)}")
+    for role, need in run.needs.items():
+        answer(f"# {_described(run, role, need)}")
     answer(f"# data: {len(prepared.dataset)} rows, latents [T, C, H, W] = {list(prepared.latent_shape)}")
     answer(f"# device: {prepared.placement.device}, forward passes in {prepared.placement.compute}")
     document(write_yaml(redact_mapping(run.to_mapping())))
 
 
-def _described(run: ResolvedRun, role: str) -> str:
+def _described(run: ResolvedRun, role: str, need: RoleNeed) -> str:
     """A role in a line: whether and how it is trained, and what it starts from."""
     from distill_core.config.checks import family_of
 
     settings = run.config.optimization(role)
     state = f"trained, learning_rate {settings.learning_rate:g} ({settings.lr_scheduler})"
-    facts = run.facts[role]
-    found = f"{family_of(run.config, role)}, {facts.summary} ({facts.path})"
-    return f"{role}: {state if run.config.roles[role].trainable else 'frozen'}, {found}"
+    if need.module is not None:
+        found = "a module of the method's own"
+    elif need.follows is not None:
+        found = f"follows {need.follows}"
+    else:
+        facts = run.facts[role]
+        found = f"{family_of(run.config, role)}, {facts.summary} ({facts.path})"
+    return f"{role}: {state if need.trainable else 'frozen'}, {found}"

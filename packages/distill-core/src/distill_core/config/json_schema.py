@@ -75,7 +75,8 @@ def _roles(method: MethodSpec) -> dict[str, Any]:
     roles: dict[str, Any] = {}
     for name, need in method.roles.items():
         roles[name] = {"properties": {"trainable": {"const": need.trainable}}}
-        if not need.trainable:
-            roles[name]["required"] = ["trainable"]
-    required = [name for name, need in method.roles.items() if not need.optional]
+        required = [*(() if need.sourceless else ("path",)), *(() if need.trainable else ("trainable",))]
+        if required:
+            roles[name]["required"] = required
+    required = [name for name, need in method.roles.items() if not (need.optional or need.sourceless)]
     return {"properties": roles, "required": required, "propertyNames": {"enum": list(method.roles)}}

@@ -28,7 +28,7 @@ def relocated(resolved: Mapping[str, Any], root: Path) -> list[str]:
     overrides = ["training.device=auto"]
     for name, role in resolved["roles"].items():
         path = role["path"]
-        if os.path.isabs(path) and not os.path.exists(path):
+        if path is not None and os.path.isabs(path) and not os.path.exists(path):
             moved = Path(os.path.abspath(root / os.path.relpath(path, resolved["output_dir"])))
             if moved.exists():
                 overrides.append(path_override(name, str(moved)))

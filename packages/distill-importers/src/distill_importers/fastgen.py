@@ -14,7 +14,7 @@ _NETWORKS = {
     "Wan22_T2V_5B_Config": "Wan-AI/Wan2.2-TI2V-5B-Diffusers",
 }
 _SPACES = {"x0": "x0", "eps": "noise", "v": "velocity", "flow": "velocity"}
-_NO_GAN = "there is no GAN term here: the run trains without one"
+_OWN_HEAD = "the discriminator here is its own: on the teacher's hidden layers at half, three quarters and the end"
 _ITS_OWN = "is the trainer's own, and has no counterpart here"
 
 
@@ -40,6 +40,15 @@ def _roles(place: str) -> Any:
         return _NETWORKS.get(str(network), NOTHING) if _method(config) == "dmd2" or place == "student" else NOTHING
 
     return path
+
+
+def _has_gan(_: Any, config: Config) -> bool:
+    return bool(config.get("model.gan_loss_weight_gen"))
+
+
+def _with_gan(value: Any, config: Config) -> Any:
+    """What the discriminator is trained with, where there is one."""
+    return (list(value) if isinstance(value, tuple) else value) if _has_gan(value, config) else NOTHING
 
 
 def _of_dmd(value: Any) -> Any:
@@ -115,10 +124,16 @@ KEYS = (
     Key("model.fake_score_optimizer.betas", ("roles.critic.betas",), "", lambda value, _: list(value)),
     Key("model.fake_score_optimizer.weight_decay", ("roles.critic.weight_decay",)),
     Key("model.fake_score_optimizer.**", (), _ITS_OWN),
-    Key("model.discriminator.**", (), _NO_GAN),
-    Key("model.discriminator_optimizer.**", (), _NO_GAN),
-    Key("model.gan_loss_weight_gen", (), _NO_GAN, matters=lambda value, _: bool(value)),
-    Key("model.gan_*", (), _NO_GAN),
+    Key("model.discriminator.**", (), _OWN_HEAD, matters=_has_gan),
+    Key("model.discriminator_optimizer.lr", ("roles.discriminator.learning_rate",), value=_with_gan),
+    Key("model.discriminator_optimizer.betas", ("roles.discriminator.betas",), value=_with_gan),
+    Key("model.discriminator_optimizer.weight_decay", ("roles.discriminator.weight_decay",), value=_with_gan),
+    Key("model.discriminator_optimizer.**", (), _ITS_OWN, matters=_has_gan),
+    Key("model.gan_loss_weight_gen", ("method_config.gan_weight",)),
+    Key("model.gan_use_same_t_noise", ("method_config.gan_same_noise",)),
+    Key("model.gan_r1_reg_weight", ("method_config.gan_r1_weight",)),
+    Key("model.gan_r1_reg_alpha", ("method_config.gan_r1_scale",)),
+    Key("model.gan_*", (), "has no counterpart here"),
     Key(
         "model.precision", ("training.precision",),
         "of forward passes here; trained weights and AdamW's state stay fp32, and do not there", precision,

@@ -16,9 +16,10 @@ from torch import Tensor
 from distill_core.checkpoint import Checkpoint
 from distill_core.config.document import write_yaml
 from distill_core.config.resolve import open_run
-from distill_core.errors import ConfigError, MethodError
+from distill_core.errors import ConfigError, DistillError, MethodError
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.specs import MethodSpec
+from distill_core.running.build import RoleBuilder, build_models
 from distill_core.running.preparation import prepare
 from distill_core.running.run_directory import RunDirectory
 from distill_core.running.session import train
@@ -158,3 +159,42 @@ def test_a_role_that_the_options_rule_out_is_no_role(run: Run) -> None:
 def test_a_method_that_breaks_its_contract_is_refused_by_name(run: Run, fault: str, words: str) -> None:
     with pytest.raises(MethodError, match=rf"method 'small'.*{words}"):
         run("run", spec=faulty(fault))
+
+
+def test_a_role_starts_from_a_checkpoint_of_another_run(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path)
+    first = world.train(world.mapping("finetune", training={"max_train_steps": 4}))
+    trained = of_role(saved(first, 4), "student")
+    second = world.mapping("dmd2", training={"precision": "bf16"})
+    second |= {"output_dir": str(tmp_path / "second"), "validation": {"interval": None}}
+    second["roles"]["teacher"]["checkpoint"] = {"run": str(first.root)}
+    resolved = world.resolved(second)
+    prepared = prepare(resolved)
+    told: list[str] = []
+    models = build_models(prepared.run, prepared.placement)
+    roles = RoleBuilder(prepared.run, models, prepared.placement, prepared.latent_shape, told.append).build()
+    teacher = roles["teacher"]
+    assert not any(parameter.requires_grad for parameter in teacher.container.parameters())
+    for name, tensor in teacher.container.state_dict().items():
+        assert tensor.dtype == torch.bfloat16
+        assert tensor.equal(trained[name].to(torch.bfloat16))
+    assert any("starts from role 'student'" in line for line in told)
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        ({"run": "nowhere"}, "nowhere is no run directory"),
+        ({"run": "run", "role": "critic"}, "holds no role 'critic'; name as `role` one of student"),
+        ({"run": "run", "step": 3}, "has no checkpoint of step 3; it has 4"),
+    ],
+)
+def test_a_first_stage_that_is_not_there_is_refused_before_weights_load(
+    tmp_path: Path, stage: dict[str, Any], words: str
+) -> None:
+    world = ToyWorld(tmp_path)
+    world.train(world.mapping("finetune", training={"max_train_steps": 4}))
+    second = world.mapping("dmd2") | {"output_dir": str(tmp_path / "second")}
+    second["roles"]["teacher"]["checkpoint"] = stage | {"run": str(tmp_path / stage["run"])}
+    with pytest.raises(DistillError, match=words):
+        prepare(world.resolved(second))

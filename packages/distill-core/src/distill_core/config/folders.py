@@ -11,7 +11,7 @@ from distill_core.config.checks import family_of
 from distill_core.config.chosen import ChosenPlugins
 from distill_core.config.data_sets import hub_data
 from distill_core.config.document import Document
-from distill_core.config.schema import RunConfig
+from distill_core.config.schema import RoleConfig, RunConfig
 from distill_core.errors import ModelFolderError, PluginError, Problem
 from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.plugins.loading import load_target
@@ -20,13 +20,17 @@ from distill_core.plugins.specs import ModelFacts, ModelSpec, Options
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:
     """The same run with every local path absolute, so that export and sampling work from any directory; hub ids stay as they are."""
-    roles = {
-        name: role.model_copy(update={"path": _absolute(role.path)}) if _is_local(role.path) else role
-        for name, role in config.roles.items()
-    }
+    roles = {name: _with_absolute_paths(role) for name, role in config.roles.items()}
     mix = tuple(more.model_copy(update={"path": _data_path(more.path)}) for more in config.data.mix)
     data = config.data.model_copy(update={"path": _data_path(config.data.path), "mix": mix})
     return config.model_copy(update={"roles": roles, "data": data, "output_dir": _absolute(config.output_dir)})
+
+
+def _with_absolute_paths(role: RoleConfig) -> RoleConfig:
+    paths: dict[str, object] = {"path": _absolute(role.path)} if _is_local(role.path) else {}
+    if role.checkpoint is not None:
+        paths["checkpoint"] = role.checkpoint.model_copy(update={"run": _absolute(role.checkpoint.run)})
+    return role.model_copy(update=paths)
 
 
 def _is_local(path: str | None) -> TypeGuard[str]:

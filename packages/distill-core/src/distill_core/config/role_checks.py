@@ -61,7 +61,7 @@ def _contradictions(
             yield document.problem(("roles", name, "path"), message)
         return
     kind = "is a module of the method's own" if need.module is not None else f"follows role {need.follows!r}"
-    for key in ("path", "family", "weights"):
+    for key in ("path", "family", "weights", "checkpoint"):
         if role.get(key) not in (None, "auto"):
             message = f"this role of method {method.name!r} {kind} and has no {key}; remove it"
             yield document.problem(("roles", name, key), message)

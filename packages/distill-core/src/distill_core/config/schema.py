@@ -86,6 +86,19 @@ NULL_IS_SAID = frozenset({"max_grad_norm"})
 """Keys of an optimizer whose null is a setting of its own."""
 
 
+class FirstStage(Section):
+    """A checkpoint of another run that a role starts from."""
+
+    run: PathText
+    """The run directory."""
+    role: Name | None = None
+    """The role there; null: the one that its method samples."""
+    step: Positive | None = None
+    """The checkpoint's step; null: the newest good one."""
+    averaged: bool = True
+    """Take the role's average, where the run kept one."""
+
+
 class RoleConfig(Section):
     """One role. The names are the method's: `distill plugins show METHOD` lists those it needs."""
 
@@ -93,6 +106,8 @@ class RoleConfig(Section):
     """The role's model family; null means `recipe.family`."""
     path: PathText | None = None
     """A pipeline folder, or a hub id, `organisation/name`; left out for a role that is a module of the method's own or follows another."""
+    checkpoint: FirstStage | None = None
+    """Start from a checkpoint of another run of the folder at `path`, instead of from its own weights; null: from its own."""
     trainable: bool = True
     """Whether the run trains the role; must be what the method says."""
     weights: Literal["auto", "fp32", "bf16"] = "auto"

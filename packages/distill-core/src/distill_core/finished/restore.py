@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from distill_core.checkpoint import Checkpoint, Checkpoints
+from distill_core.checkpoint import Checkpoint
 from distill_core.config.checks import family_of
 from distill_core.config.document import read_document
 from distill_core.config.resolve import ResolvedRun, open_run
@@ -20,16 +19,16 @@ from distill_core.plugins.loading import load_target
 from distill_core.plugins.specs import ModelFacts
 from distill_core.protocols.model import ModelPlugin, ModelRequest
 from distill_core.protocols.validator import ValidationRequest
+from distill_core.running.chosen_checkpoint import choose_checkpoint
 from distill_core.running.content import ContentHashes
 from distill_core.running.identity import role_identity
 from distill_core.running.preparation import LatentShape, Placement
 from distill_core.running.run_directory import RunDirectory
 from distill_core.sampling.requests import misfit
 from distill_core.sampling.validator import completed
-from distill_core.tracking.events import Events
 from distill_core.training.averages import WeightAverage
 from distill_core.training.roles import RoleHandle
-from distill_core.training.state import average_tensors, of_weights, weight_tensors
+from distill_core.training.state import average_tensors, weight_tensors
 
 
 @dataclass(frozen=True)
@@ -81,34 +80,6 @@ def _run_directory(root: Path) -> RunDirectory:
     if not directory.resolved_yaml.is_file():
         raise RunDirectoryError(f"{root} is no run directory: it has no {directory.resolved_yaml.name}")
     return directory
-
-
-def choose_checkpoint(directory: RunDirectory, step: int | None, role: str | None = None) -> Checkpoint:
-    """The checkpoint of ``step``, or the newest good one. Raises CheckpointError if there is none.
-
-    What has to be good are the weights of ``role``; None is the role that the method samples, or all if it samples none.
-    """
-    store = Checkpoints(directory.checkpoints, Events(None), keep_last=1)
-
-    def needed(checkpoint: Checkpoint) -> Callable[[str], bool]:
-        """The role's weights and averages."""
-        request = checkpoint.sampling()
-        name = role if role is not None or request is None else request.role
-        return (lambda _: True) if name is None else of_weights(name)
-
-    if step is None:
-        newest = store.newest_good(needed)
-        if newest is None:
-            raise CheckpointError(f"{directory.root} has no checkpoint yet; train it first")
-        return newest
-    for checkpoint in store.published():
-        if checkpoint.step == step:
-            faults = checkpoint.faults(needed)
-            if faults:
-                raise CheckpointError(f"{checkpoint.path} is damaged: {'; '.join(faults)}")
-            return checkpoint
-    steps = ", ".join(str(checkpoint.step) for checkpoint in store.published())
-    raise CheckpointError(f"{directory.root} has no checkpoint of step {step}; it has {steps or 'none'}")
 
 
 def restore_role(

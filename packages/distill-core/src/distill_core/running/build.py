@@ -30,6 +30,7 @@ from distill_core.protocols.trainer import Trainer
 from distill_core.randomness import key_bits
 from distill_core.redaction import redact_mapping
 from distill_core.running.content import ContentHashes
+from distill_core.running.first_stage import find_stage, take_weights
 from distill_core.running.identity import consent_of, identity_of
 from distill_core.running.preparation import LatentShape, Placement, Prepared, comparison_prompts, validation_prompts
 from distill_core.running.requests import refuse_misfits
@@ -94,7 +95,7 @@ class RoleBuilder:
     def _role(self, name: str, need: RoleNeed) -> RoleHandle:
         family = family_of(self.run.config, self._source(name, need))
         modules = self._own_module(name, need.module) if need.module is not None else self._model(name, need, family)
-        return RoleHandle(
+        role = RoleHandle(
             name,
             modules,
             self.models[family].adapter,
@@ -103,6 +104,13 @@ class RoleBuilder:
             latent_shape=self.latent_shape,
             follows=need.follows,
         )
+        stage = self.run.config.roles[name].checkpoint
+        if stage is not None:
+            with about("roles", name, "checkpoint"):
+                found = find_stage(stage)
+                take_weights(role, found)
+            self.tell(f"role {name!r} starts from role {found.role!r} of {found.checkpoint.path}")
+        return role
 
     def _source(self, name: str, need: RoleNeed) -> str:
         """The role whose folder says what this one is: itself, the role that it follows, or the run's first for a module of no family."""

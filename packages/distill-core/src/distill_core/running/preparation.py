@@ -25,6 +25,7 @@ from distill_core.data.reading.plan import DataPlan, plan_data
 from distill_core.errors import ConfigError, Problem
 from distill_core.plugins.specs import LatentSpace, ModelFacts
 from distill_core.running.data_notes import data_notes
+from distill_core.running.first_stage import find_stage
 from distill_core.running.run_directory import RunDirectory
 from distill_core.sampling.measures import Measures
 
@@ -182,6 +183,10 @@ def _surveyed(run: ResolvedRun | Findings, faults: Faults) -> _Survey:
         with faults.at("training", "device"):
             placement = place(config.training.device, config.training.precision)
             refuse_narrow_weights(config, placement.compute)
+    for name, role in config.roles.items():
+        if role.checkpoint is not None:
+            with faults.at("roles", name, "checkpoint"):
+                find_stage(role.checkpoint)
     dataset = _opened(run, faults)
     plan = None if dataset is None else _planned(run, dataset, faults)
     measures = _built(run, faults)

@@ -7,7 +7,7 @@ from distill_core.protocols.data import Row
 from distill_core.protocols.draw import Draw
 from distill_core.protocols.method import Follows, Method, StagedLoss
 from distill_core.protocols.metric import Metric
-from distill_core.protocols.model import ModelPlugin, ModelRequest, Sampler
+from distill_core.protocols.model import EncodesColumns, ModelPlugin, ModelRequest, Sampler
 from distill_core.protocols.prediction import Ask, Prediction, Stream, Tangents
 from distill_core.protocols.role import Role
 from distill_core.protocols.tracker import Tracker
@@ -20,6 +20,7 @@ __all__ = [
     "Batch",
     "Condition",
     "Draw",
+    "EncodesColumns",
     "Follows",
     "Method",
     "Metric",

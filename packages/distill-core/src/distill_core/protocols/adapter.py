@@ -72,7 +72,10 @@ class EncodesCondition(Protocol):
     """Operation "encode_condition"."""
 
     def encode_condition(self, prompts: Sequence[Prompt]) -> Condition:
-        """What a person says and shows, through the family's encoders. A family may stand beside another's data by it."""
+        """What a person says and shows, through the family's encoders. A family may stand beside another's data by it.
+
+        Prompts have pictures where the family declares "first_frame" and "last_frame".
+        """
         ...
 
 
@@ -144,6 +147,8 @@ OPERATIONS: Mapping[str, type] = {
     "unconditional": HasUnconditional,
     "drop_condition": DropsCondition,
     "encode_condition": EncodesCondition,
+    "first_frame": EncodesCondition,
+    "last_frame": EncodesCondition,
     "decode_latents": DecodesLatents,
     "decode_pixels": DecodesPixels,
     "encode_pixels": EncodesPixels,

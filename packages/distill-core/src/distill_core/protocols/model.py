@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -55,6 +55,15 @@ class Sampler(Protocol):
 
         ``latent_shape`` is [T, C, H, W]. Uses generators of its own: the global random state is left alone.
         """
+        ...
+
+
+@runtime_checkable
+class EncodesColumns(Protocol):
+    """What a family whose conditions need more of a clip than its caption has besides (``ModelFacts.columns``)."""
+
+    def encode_columns(self, frames: Tensor, caption: str) -> Mapping[str, Tensor]:
+        """Each declared column of a clip of uint8 frames [F, H, W, 3], by name, float32 on the CPU: what ``data encode`` writes."""
         ...
 
 

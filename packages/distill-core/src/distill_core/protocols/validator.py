@@ -66,7 +66,9 @@ class ValidationRequest:
     def parts(self) -> frozenset[str]:
         """What sampling asks of predictions beyond the velocity, by the names of operations."""
         causal = {"blocks", "stream", "frame_timesteps"} if self.blocks is not None else set()
-        return frozenset(causal | ({"until"} if self.until else set()))
+        pictures = {"first_frame": self.first_frames is not None, "last_frame": self.last_frames is not None}
+        shown = {name for name, given in pictures.items() if given}
+        return frozenset(causal | shown | ({"until"} if self.until else set()))
 
     def seeds_of(self, index: int) -> tuple[int, ...]:
         """The seeds of the prompt at ``index``. Own ones go on where those of the prompt before end: S, S+1, … for the whole request."""

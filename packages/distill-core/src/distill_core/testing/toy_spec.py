@@ -75,7 +75,7 @@ TOY = ModelSpec(
     options=ToyOptions,
     inspect="distill_core.testing.toy_spec:inspect",
     build="distill_core.testing.toy:ToyModel",
-    operations=frozenset(OPERATIONS),
+    operations=frozenset(OPERATIONS) - {"first_frame", "last_frame"},
     attention=("dense", "vsa"),
     latent_spaces=("toy",),
 )

@@ -5,9 +5,10 @@ No clip is dropped without a reason on record, and none is encoded that has been
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from types import MappingProxyType
 
 from torch import Tensor
 
@@ -22,8 +23,12 @@ from distill_core.data.encoding.sources import Source
 from distill_core.data.encoding.store import ClipOrigin, Store, StoredClip
 from distill_core.data.encoding.wall import Wall
 from distill_core.data.encoding.writer import ParquetWriter
-from distill_core.data.reading.columns import T2V_SCHEMA, ClipRecord
+from distill_core.data.reading.columns import T2V_SCHEMA, ClipRecord, with_columns
 from distill_core.errors import DataError
+from distill_core.protocols.model import EncodesColumns
+
+NOTHING_MORE: Mapping[str, Tensor] = MappingProxyType({})
+"""The further tensors of a clip whose family declares none."""
 
 CLIPS_AHEAD = 2
 """Clips that are decoded while others are encoded."""
@@ -32,9 +37,16 @@ CLIPS_AHEAD = 2
 def encode_videos(
     sources: Sequence[Source], folder: EncodingFolder, encoding: Encoding, rules: ClipRules
 ) -> tuple[Fate, ...]:
-    """Encode this shard's sources into T2V rows, as far as the claimed ``folder`` has none of them."""
-    schema = T2V_SCHEMA.with_metadata(encoding.origin.metadata())
-    store = Store(folder.work, T2V_SCHEMA.names)
+    """Encode this shard's sources into T2V rows, as far as the claimed ``folder`` has none of them.
+
+    Raises DataError for a model whose family declares columns and does not make them.
+    """
+    columns = encoding.facts.columns
+    if columns and not isinstance(encoding.encoder, EncodesColumns):
+        wanted = "; ".join(f"{column.described}: {column.made_by}" for column in columns)
+        raise DataError(f"data for {encoding.facts.path} hold what `distill data encode` does not make: {wanted}")
+    schema = with_columns(T2V_SCHEMA, columns).with_metadata(encoding.origin.metadata())
+    store = Store(folder.work, schema.names)
     with ParquetWriter(folder.work, schema, name=f"data{folder.shard.suffix}") as writer:
         work = _Videos(encoding, rules, store, writer, CaptionEncoder(encoding, store))
         return heard(work.encode(folder.shard.part(sources)), encoding.listener)
@@ -100,7 +112,9 @@ class _Videos:
         return [(_clip_id(source, number), latent_key, text_key) for number in range(clips)]
 
     def _latents(self, stored: Sequence[StoredClip]) -> tuple[tuple[StoredClip, Tensor], ...]:
-        """All stored clips of a video with their latents; nothing if one of them is damaged."""
+        """All stored clips of a video with their latents; nothing if one of them is damaged, or if columns are due that need its frames."""
+        if self.encoding.facts.columns:
+            return ()
         latents = [(clip, self.store.latent(clip)) for clip in stored]
         found = tuple((clip, latent_CTHW) for clip, latent_CTHW in latents if latent_CTHW is not None)
         return found if len(found) == len(stored) else ()
@@ -128,9 +142,30 @@ class _Videos:
         if misfit := self.encoding.facts.misfit(tuple(latent_CTHW.shape)):
             raise DataError(f"its latents do not fit the model: {misfit}")
         origin = ClipOrigin(width, height, frames, clip.fps, clip.start, clip.changes)
-        return self._record(look, number, latent_CTHW, origin)
+        return self._record(look, number, latent_CTHW, origin, self._declared(look, clip, latent_CTHW))
 
-    def _record(self, look: _Look, number: int, latent_CTHW: Tensor, origin: ClipOrigin) -> ClipRecord:
+    def _declared(self, look: _Look, clip: Clip, latent_CTHW: Tensor) -> Mapping[str, Tensor]:
+        """The columns that the family declares. Raises DataError for one that it did not make, or made of another shape."""
+        encoder, found = self.encoding.encoder, dict[str, Tensor]()
+        if not isinstance(encoder, EncodesColumns):
+            return found
+        made = encoder.encode_columns(clip.frames, look.source.caption)
+        for column in self.encoding.facts.columns:
+            if column.name not in made:
+                raise DataError(f"its family made no {column.described}")
+            if misfit := column.misshape(made[column.name].shape, latent_CTHW.shape):
+                raise DataError(f"{column.name} {misfit}")
+            found[column.name] = storable(made[column.name], self.encoding.dtype, column.name)
+        return found
+
+    def _record(
+        self,
+        look: _Look,
+        number: int,
+        latent_CTHW: Tensor,
+        origin: ClipOrigin,
+        tensors: Mapping[str, Tensor] = NOTHING_MORE,
+    ) -> ClipRecord:
         """The row of a clip. Raises DataError if its caption cannot be stored."""
         caption = self.caption(look.source.caption)
         return ClipRecord(
@@ -147,6 +182,7 @@ class _Videos:
             changes=(*origin.changes, *caption.changes),
             latent_key=look.latent_key,
             text_key=self.encoding.keys.text(look.source.caption),
+            tensors=tensors,
         )
 
 

@@ -7,8 +7,8 @@ needs in order to train: where a clip was cut out, what was done to it, and the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 from torch import Tensor
@@ -90,7 +90,8 @@ class CaptionRecord:
 class ClipRecord:
     """A row of the T2V schema. Width, height (pixels), ``num_frames`` and ``fps`` are those of what was encoded.
 
-    ``start_sec`` is where in its video the clip begins, ``changes`` what was done to it, in words.
+    ``start_sec`` is where in its video the clip begins, ``changes`` what was done to it, in words; ``tensors`` are the columns that the
+    model's family declares (:func:`with_columns`).
     """
 
     id: str
@@ -106,10 +107,13 @@ class ClipRecord:
     changes: tuple[str, ...] = ()
     latent_key: str = ""
     text_key: str = ""
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
 
     def columns(self) -> dict[str, object]:
         """The row, by column."""
+        declared = [tensor_columns(name, tensor) for name, tensor in self.tensors.items()]
         return {
+            **{name: value for columns in declared for name, value in columns.items()},
             **CaptionRecord(self.id, self.caption, self.text_LD, self.text_key, self.changes).columns(),
             **tensor_columns(LATENT, self.latent_CTHW),
             "file_name": self.file_name,

@@ -22,8 +22,9 @@ from distill_core.errors import ConfigError, RunDirectoryError
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.specs import MethodSpec, Options, RoleNeed
 from distill_core.protocols import Batch, Draw, Role, StagedLoss, ValidationRequest
-from distill_core.running.build import RoleBuilder, Runtime, build, build_models
+from distill_core.running.build import Runtime, build
 from distill_core.running.preparation import prepare, prepare_found
+from distill_core.running.roles import RoleBuilder, build_models
 from distill_core.running.run_directory import RunDirectory
 from distill_core.running.session import train
 from distill_core.stopping import Stopping

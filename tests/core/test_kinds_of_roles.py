@@ -19,8 +19,8 @@ from distill_core.config.resolve import open_run
 from distill_core.errors import ConfigError, DistillError, MethodError
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.specs import MethodSpec
-from distill_core.running.build import RoleBuilder, build_models
 from distill_core.running.preparation import prepare
+from distill_core.running.roles import RoleBuilder, build_models
 from distill_core.running.run_directory import RunDirectory
 from distill_core.running.session import train
 from distill_core.testing.toy_spec import TOY

@@ -162,6 +162,7 @@ class Dmd2(Method):
             real_noise_BTCHW = draw.within("real").normal_like("score", fake_BTCHW)
 
         def judged(clean_BTCHW: Tensor, noise: Tensor, timestep_B: Tensor) -> Tensor:
+            """The logit of clips, noised."""
             noisy_BTCHW = self.teacher.add_noise(clean_BTCHW, noise, timestep_B)
             logit_B: Tensor = judge(self._teacher(noisy_BTCHW, timestep_B, batch).features)
             return logit_B

@@ -62,6 +62,7 @@ def transformer_shapes(config: TransformerConfig) -> dict[str, Shape]:
     width = config.num_attention_heads * config.attention_head_dim
 
     def attention(source: int) -> Modules:
+        """The layers of attention to tokens of ``source`` features."""
         norms: Modules = {name: {"weight": (width,)} for name in ("norm_q", "norm_k")}
         layers = {"to_q": width, "to_k": source, "to_v": source, "to_out.0": width}
         return {**norms, **{name: linear(inputs, width) for name, inputs in layers.items()}}

@@ -77,17 +77,21 @@ class _HashedStream(io.RawIOBase):
         return len(piece)
 
     def tell(self) -> int:
+        """Bytes written so far."""
         return self._size
 
     def fileno(self) -> int:
+        """The descriptor of the file beneath."""
         number: int = self._stream.fileno()
         return number
 
     def flush(self) -> None:
+        """Hand everything to the system."""
         if not self.closed:
             self._stream.flush()
 
     def writable(self) -> bool:
+        """Always."""
         return True
 
     def finish(self) -> FileRecord:

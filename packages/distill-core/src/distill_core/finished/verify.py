@@ -22,10 +22,10 @@ from distill_core.errors import DataError, DistillError
 from distill_core.finished.restore import open_finished
 from distill_core.plugins.border import describe
 from distill_core.plugins.index import PluginIndex
-from distill_core.running.build import RoleBuilder, build_models
 from distill_core.running.content import ContentHashes
 from distill_core.running.identity import identity_of
 from distill_core.running.preparation import prepare
+from distill_core.running.roles import RoleBuilder, build_models
 from distill_core.running.run_directory import RunDirectory
 from distill_core.tracking.events import Events
 from distill_core.tracking.jsonl import broken_lines

@@ -121,7 +121,7 @@ PARTS: Mapping[str, str] = {
     "along": "the derivative in a direction",
     "features": "outputs of hidden layers",
     "blocks": "block-causal attention",
-    "clean": "clean frames as context (teacher forcing)",
+    "clean": "clean frames as context",
     "stream": "a memory of the frames before",
 }
 """What a prediction can be asked for beyond the velocity (:class:`distill_core.protocols.prediction.Ask`), each a name of its own."""

@@ -121,6 +121,7 @@ class ToyAdapter:
         condition_BD = condition.mean_BD
 
         def velocity_at(x: Tensor, sigma: Tensor, until: Tensor | None = None) -> tuple[Tensor, Tensor]:
+            """The velocity, and the hidden layer."""
             sigma_BT = _of_frames(sigma, x)
             until_BT = torch.zeros_like(sigma_BT) if until is None else _of_frames(sigma - until, x)
             output: tuple[Tensor, Tensor] = modules["denoiser"](x, self._seen(x, ask), sigma_BT, until_BT, condition_BD)

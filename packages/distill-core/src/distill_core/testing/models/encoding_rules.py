@@ -175,6 +175,7 @@ def modules_that_run() -> Iterator[dict[str, weakref.ref[nn.Module]]]:
     ran: dict[str, weakref.ref[nn.Module]] = {}
 
     def note(module: nn.Module, _: object) -> None:
+        """Remember a module that runs."""
         ran[f"{type(module).__name__} {len(ran)}"] = weakref.ref(module)
 
     hook = register_module_forward_pre_hook(note)

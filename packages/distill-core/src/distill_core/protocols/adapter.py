@@ -74,7 +74,7 @@ class EncodesCondition(Protocol):
     def encode_condition(self, prompts: Sequence[Prompt]) -> Condition:
         """What a person says and shows, through the family's encoders. A family may stand beside another's data by it.
 
-        Prompts have pictures where the family declares "first_frame" and "last_frame".
+        Prompts have pictures where the family declares :data:`PICTURES`.
         """
         ...
 
@@ -140,15 +140,16 @@ def refuse_undeclared(ask: Ask, timestep: Tensor, operations: frozenset[str]) ->
         )
 
 
+PICTURES = ("first_frame", "last_frame")
+"""What a condition can show besides a caption: pictures in the prompts of "encode_condition", and in validation requests."""
+
 OPERATIONS: Mapping[str, type] = {
     "predict": Adapter,
-    **dict.fromkeys(PARTS, Adapter),
+    **dict.fromkeys((*PARTS, *PICTURES), Adapter),
     "flow_shift": ShiftsFlow,
     "unconditional": HasUnconditional,
     "drop_condition": DropsCondition,
     "encode_condition": EncodesCondition,
-    "first_frame": EncodesCondition,
-    "last_frame": EncodesCondition,
     "decode_latents": DecodesLatents,
     "decode_pixels": DecodesPixels,
     "encode_pixels": EncodesPixels,

@@ -11,7 +11,7 @@ from pydantic import ConfigDict
 
 from distill_core.errors import ModelFolderError
 from distill_core.plugins.specs import LatentSpace, ModelFacts, ModelSpec, Options
-from distill_core.protocols.adapter import OPERATIONS
+from distill_core.protocols.adapter import OPERATIONS, PICTURES
 from distill_core.protocols.validator import ValidationRequest
 
 HIDDEN = 16
@@ -75,7 +75,7 @@ TOY = ModelSpec(
     options=ToyOptions,
     inspect="distill_core.testing.toy_spec:inspect",
     build="distill_core.testing.toy:ToyModel",
-    operations=frozenset(OPERATIONS) - {"first_frame", "last_frame"},
+    operations=frozenset(OPERATIONS) - frozenset(PICTURES),
     attention=("dense", "vsa"),
     latent_spaces=("toy",),
 )

@@ -218,7 +218,7 @@ class Training(Optimization):
     cpu_threads: Positive | None = None
     """Threads of a run on the CPU; null leaves it to torch. Small models are quickest with 1."""
     enable_gradient_checkpointing_type: Literal["full"] | None = None
-    """full: recompute activations of trained roles in backward instead of keeping them (less memory, about a third more time)."""
+    """full: recompute activations in backward instead of keeping them (less memory, about a third more time)."""
     VSA_sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the cubes of tokens that video sparse attention leaves out; has effect where `method_config.attn_kind` is vsa."""
     VSA_decay_rate: Annotated[float, Field(gt=0, lt=1)] | None = None

@@ -26,13 +26,12 @@ class WeightAverage:
     def update(self, parameters: Mapping[str, Tensor], step: int, broken: Tensor | None = None) -> None:
         """Take in the weights after training step ``step``. ``broken``: a scalar on the device; 1 leaves the average bitwise as it is."""
         weight = 1.0 if step <= self.start_step else 1.0 - self.decay
+        current = [parameters[name].detach().float() for name in self.shadow]
         if broken is None:
-            current = [parameters[name].detach().float() for name in self.shadow]
             torch._foreach_lerp_(list(self.shadow.values()), current, weight)
             return
         share = weight * (1.0 - broken)
-        for name, shadow in self.shadow.items():
-            shadow.lerp_(parameters[name].detach().float(), share)
+        torch._foreach_lerp_(list(self.shadow.values()), current, [share] * len(current))
         if weight >= 0.5:
             self._without_negative_zeros()
 

@@ -14,9 +14,11 @@ from tests.core.small_methods import KEEPS, SMALL, faulty
 from torch import Tensor
 
 from distill_core.checkpoint import Checkpoint
+from distill_core.cli.export import export
 from distill_core.config.document import write_yaml
 from distill_core.config.resolve import open_run
-from distill_core.errors import ConfigError, DistillError, MethodError
+from distill_core.errors import CheckpointError, ConfigError, DistillError, MethodError
+from distill_core.plugins import discovery
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.specs import MethodSpec
 from distill_core.running.preparation import prepare
@@ -198,3 +200,15 @@ def test_a_first_stage_that_is_not_there_is_refused_before_weights_load(
     second["roles"]["teacher"]["checkpoint"] = stage | {"run": str(tmp_path / stage["run"])}
     with pytest.raises(DistillError, match=words):
         prepare(world.resolved(second))
+
+
+def test_what_a_method_does_not_say_how_to_sample_is_no_pipeline_of_some_steps(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tests.core.small_methods.Small.validation", lambda method, step: None)
+    directory = run("run", "training.max_train_steps=2")
+    monkeypatch.setattr(discovery, "discover", lambda: PluginIndex.of(models=[TOY], methods=[SMALL]))
+    with pytest.raises(CheckpointError, match=r"does not say how its result is sampled.*--timesteps"):
+        export(directory.root, directory.root.parent / "out")
+    export(directory.root, directory.root.parent / "out", timesteps="1000")
+    assert (directory.root.parent / "out" / "toy.json").is_file()

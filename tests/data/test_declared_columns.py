@@ -11,6 +11,7 @@ from data_sets import SPACE, clip
 from torch import Tensor
 
 from distill_core.data.encoding.writer import ParquetWriter
+from distill_core.data.examining.examine import examine
 from distill_core.data.reading.bad_rows import BadRowError
 from distill_core.data.reading.columns import T2V_SCHEMA, with_columns
 from distill_core.data.reading.dataset import open_dataset
@@ -111,3 +112,9 @@ def test_rows_of_several_shapes_make_no_batch(tmp_path: Path) -> None:
 )
 def test_a_column_that_cannot_be_declared_says_why(column: Column, words: str) -> None:
     assert words in str(column.fault())
+
+
+def test_validation_reads_every_further_tensor(tmp_path: Path) -> None:
+    good, bad = {"path": path_of()}, {"path": path_of() * torch.inf}
+    found = examine(written(tmp_path, [PATH], good, bad), None, lambda _: None)
+    assert [(fault.row, fault.reason) for fault in found.faults] == [(1, "path holds NaN or infinity")]

@@ -50,6 +50,7 @@ def export(
     import json
 
     from distill_core.cli.waiting import waiting
+    from distill_core.errors import CheckpointError
     from distill_core.plugins.discovery import discover
     from distill_core.running.output_folder import check_output_folder
 
@@ -65,6 +66,11 @@ def export(
         say(f"loading {run}")
         placement = Placement(torch.device("cpu"), torch.float32)
         restored = restore_role(run, index, role, step=step, averaged=averaged, placement=placement, base=base)
+        if grid is None and not restored.told:
+            raise CheckpointError(
+                f"the method of {run} does not say how its result is sampled, and a pipeline of any number of steps would be wrong; say its "
+                "timesteps by --timesteps"
+            )
         say(f"writing {output}")
         stored = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
         sampling = restored.sampling if grid is None else replace(restored.sampling, steps=None, timesteps=grid)

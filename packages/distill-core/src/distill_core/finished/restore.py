@@ -42,6 +42,7 @@ class RestoredRole:
         sampling: how the method samples it, complete but for prompts and seeds.
         latent_shape: [T, C, H, W] that it was trained at.
         step: the training step of the checkpoint.
+        told: whether the method says how its result is sampled.
     """
 
     role: RoleHandle
@@ -50,6 +51,7 @@ class RestoredRole:
     sampling: ValidationRequest
     latent_shape: LatentShape
     step: int
+    told: bool
 
 
 def open_finished(
@@ -131,7 +133,7 @@ def restore_role(
     sampling = replace(
         completed(own, run.config.validation, (), run.config.training.VSA_sparsity), prompts=None, seeds=None
     )
-    return RestoredRole(frozen, model, facts, sampling, shape, checkpoint.step)
+    return RestoredRole(frozen, model, facts, sampling, shape, checkpoint.step, told=request is not None)
 
 
 def _take_average(role: RoleHandle, checkpoint: Checkpoint) -> None:

@@ -25,8 +25,9 @@ class Column:
 
     Attributes:
         name: what it is called in the data and in ``Batch.tensors``.
-        dimensions: a letter or a size for each dimension. The letters C, T, H and W are those of the row's latent [C, T, H, W]: they must
-            agree with it, and T is cut as the latent's is. Any other letter may be of any size, the same in all rows of a batch.
+        dimensions: a letter or a size for each dimension; () where they are not known. The letters C, T, H and W are those of the row's
+            latent [C, T, H, W]: they must agree with it, and T is cut as the latent's is. Any other letter may be of any size, the same
+            in all rows of a batch.
         meaning: what it holds, in a few words, for a person whose data lack it.
         made_by: the command that makes it.
         dtypes: the dtypes that it may be stored in.
@@ -63,6 +64,8 @@ class Column:
 
     def misshape(self, shape: Sequence[int], latent_CTHW: Sequence[int] | None) -> str | None:
         """Why a stored tensor of this shape is not the column, or None if it is."""
+        if not self.dimensions:
+            return None
         due = ", ".join(map(str, self.dimensions))
         if len(shape) != len(self.dimensions):
             return f"has the shape {list(shape)}; [{due}] is due"

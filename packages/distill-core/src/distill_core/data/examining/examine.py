@@ -11,7 +11,7 @@ from typing import Protocol
 from distill_core.data.examining.normalisation import ChannelMoments, normalised_note
 from distill_core.data.examining.provenance import OwnEncoders
 from distill_core.data.reading.bad_rows import BadRowError
-from distill_core.data.reading.columns import LATENT_COLUMNS
+from distill_core.data.reading.columns import LATENT_COLUMNS, further_tensors
 from distill_core.data.reading.dataset import NoRowsError, ParquetDataset, open_dataset
 from distill_core.data.reading.files import ParquetFacts, find_parquet, read_facts
 from distill_core.data.reading.fit import check_recorded_length
@@ -124,9 +124,10 @@ def examine(path: Path, model: Against | None, listener: Listener) -> Examinatio
 
 
 def _open(file: Path) -> ParquetDataset:
-    """One file as a data set, with its latents if it has any."""
+    """One file as a data set, with its latents if it has any, and with every further tensor that it holds."""
     columns = read_facts(file, file).columns
-    return open_dataset(file, latents=any(name in columns for name in LATENT_COLUMNS))
+    latents = any(name in columns for name in LATENT_COLUMNS)
+    return open_dataset(file, latents=latents, declared=further_tensors(columns))
 
 
 class _Watch:

@@ -64,6 +64,13 @@ def with_columns(schema: pa.Schema, columns: Sequence[Column]) -> pa.Schema:
     return pa.schema([*schema, *(field for column in columns for field in _tensor_fields(column.name))])
 
 
+def further_tensors(names: Sequence[str]) -> tuple[Column, ...]:
+    """The tensors that data hold besides latent and text, by the names of all their columns; nobody has said what they should be."""
+    tensors = (name.removesuffix("_bytes") for name in names if name.endswith("_bytes"))
+    found = (Column(name, (), "found in the data", "") for name in tensors if name not in (LATENT, TEXT))
+    return tuple(column for column in found if set(column.stored) <= set(names))
+
+
 LATENT_COLUMNS = tuple(field.name for field in _tensor_fields(LATENT))
 CAPTION_COLUMNS = ("id", *(field.name for field in _tensor_fields(TEXT)), "caption")
 """The columns that training reads of every row. It asks for no others: more will do, and fewer of the rest."""

@@ -68,8 +68,8 @@ def export(
         restored = restore_role(run, index, role, step=step, averaged=averaged, placement=placement, base=base)
         if grid is None and not restored.told:
             raise CheckpointError(
-                f"the method of {run} does not say how its result is sampled, and a pipeline of any number of steps would be wrong; say its "
-                "timesteps by --timesteps"
+                f"the method of {run} does not say how its result is sampled, and a pipeline of any number of steps would be wrong; say "
+                "its timesteps by --timesteps"
             )
         say(f"writing {output}")
         stored = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]

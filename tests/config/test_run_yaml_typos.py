@@ -28,6 +28,7 @@ def _full_run(path: Path) -> str:
     overrides = [
         *own,
         "roles.student.ema={}",
+        "roles.student.checkpoint={run: first}",
         "roles.judge={path: small, trainable: false}",
         "comparison={rows: {student: {role: student}}}",
     ]

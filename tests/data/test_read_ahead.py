@@ -46,5 +46,7 @@ def test_what_making_an_item_raises_comes_in_its_place() -> None:
 
 
 def test_the_thread_ends_with_the_items() -> None:
+    before = set(threading.enumerate())
     assert list(read_ahead(iter(range(3)), 1)) == [0, 1, 2]
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("distill-read-ahead")]
+    started = set(threading.enumerate()) - before
+    assert not [thread for thread in started if thread.name.startswith("distill-read-ahead")]

@@ -6,6 +6,7 @@ No clip is dropped without a reason on record, and none is encoded that has been
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 from types import MappingProxyType
@@ -83,9 +84,9 @@ class _Videos:
 
     def encode(self, sources: Sequence[Source]) -> Iterator[tuple[Fate, ...]]:
         """Add the clips of each video to the data, unless they are there, or something about it forbids that."""
-        looks = read_ahead((look for source in sources for look in self._look(source)), CLIPS_AHEAD)
-        for _, found in groupby(looks, key=lambda look: look.source):
-            yield self._encoded(found)
+        with closing(read_ahead((look for source in sources for look in self._look(source)), CLIPS_AHEAD)) as looks:
+            for _, found in groupby(looks, key=lambda look: look.source):
+                yield self._encoded(found)
 
     def _look(self, source: Source) -> Iterator[_Look]:
         """Read and decode one video, as far as there is need to; in another thread."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from rich.console import Console
-from tests.core.conftest import ToyWorld
+from tests.core.conftest import ToyWorld, methods
 from tests.core.small_methods import KEEPS, SMALL, faulty
 from torch import Tensor
 
@@ -212,3 +213,19 @@ def test_what_a_method_does_not_say_how_to_sample_is_no_pipeline_of_some_steps(
         export(directory.root, directory.root.parent / "out")
     export(directory.root, directory.root.parent / "out", timesteps="1000")
     assert (directory.root.parent / "out" / "toy.json").is_file()
+
+
+def test_families_with_text_of_their_own_meet_in_one_latent_space(tmp_path: Path) -> None:
+    """The data are encoded for the first role's family; the other encodes the rows' captions itself, to what the first would have."""
+    alone, mixed = ToyWorld(tmp_path / "alone"), ToyWorld(tmp_path / "mixed")
+    whole = alone.train(alone.mapping("dmd2"))
+    mapping = mixed.mapping("dmd2")
+    mapping["roles"]["teacher"]["family"] = "film"
+    path = mixed.root / "run.yaml"
+    path.write_text(write_yaml(mapping), encoding="utf-8")
+    index = PluginIndex.of(models=[TOY, replace(TOY, name="film")], methods=methods())
+    resolved = open_run(path, (), index)
+    directory = RunDirectory(Path(resolved.config.output_dir))
+    train(prepare(resolved), directory, [], Console(quiet=True))
+    ours, theirs = saved(whole, 12), saved(directory, 12)
+    assert all(tensor.equal(theirs[name]) for name, tensor in ours.items())

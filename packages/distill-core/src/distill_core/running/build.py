@@ -18,7 +18,7 @@ from distill_core.protocols.trainer import Trainer
 from distill_core.redaction import redact_mapping
 from distill_core.running.content import ContentHashes
 from distill_core.running.identity import consent_of, identity_of
-from distill_core.running.preparation import Prepared, comparison_prompts, validation_prompts
+from distill_core.running.preparation import Placement, Prepared, comparison_prompts, validation_prompts
 from distill_core.running.requests import refuse_misfits
 from distill_core.running.roles import RoleBuilder, attach_optimizers, build_method, build_models, go_on, refuse_idle
 from distill_core.running.run_directory import RunDirectory
@@ -102,12 +102,7 @@ def build(
         schedule_of(run, prepared.until),
         method,
         state,
-        Batches(
-            {family: model.adapter for family, model in models.items()},
-            run.facts[run.lead].latent_space,
-            placement.device,
-            run.demands.columns,
-        ),
+        batches_of(run, models, placement),
         placement.device,
         start=start,
         validated=has_figures(directory.metrics, start, VALIDATION),
@@ -120,6 +115,12 @@ def build(
     )
     comparer = comparer_of(prepared, lead, roles, directory, trackers, events, progress, stopping)
     return Runtime(trainer, roles, trackers, start, method, stream, comparer)
+
+
+def batches_of(run: ResolvedRun, models: Mapping[str, ModelPlugin], placement: Placement) -> Batches:
+    """What makes the run's batches."""
+    adapters = {family: model.adapter for family, model in models.items()}
+    return Batches(adapters, run.facts[run.lead].latent_space, placement.device, run.demands.columns)
 
 
 def validator_of(

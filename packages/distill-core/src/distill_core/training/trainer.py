@@ -245,6 +245,8 @@ class DistillTrainer:
         if self.schedule.sparsity is not None:
             figures["vsa_sparsity"] = self.schedule.sparsity.at(step)
         figures["steps_per_second"] = self.progress.rate
+        if self.device.type == "cuda":
+            figures["peak_memory_gib"] = torch.cuda.max_memory_allocated(self.device) / 2**30
         self.tracker.log(figures, step)
         self.progress.figures(step, figures)
 

@@ -1,0 +1,139 @@
+"""What training costs on one GPU at published sizes: time, arithmetic, memory. `benchmarks/gpu.sh` runs it after the tests that need a GPU.
+
+Each line is one `distill run` in a process of its own, on random weights and data (`benchmarks/gpu_world.py`). Seconds a step are those
+after the first step. Arithmetic is counted as it is done, recomputed forwards included; "of peak" is it against the card's dense bf16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from benchmarks.gpu_world import SIZES, make_data, make_pipeline
+from torch.utils.flop_counter import FlopCounterMode
+
+from distill_core.checkpoint import Checkpoints
+from distill_core.cli import main as distill
+from distill_core.config.document import write_yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "RTX 4090": 165e12}
+"""Dense bf16 operations a second, by the makers' data sheets."""
+METHODS = {"finetune": ("student",), "dmd2": ("student", "teacher", "critic")}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of the table.
+
+    Attributes:
+        size: of the denoiser, by its name in ``SIZES``.
+        method: finetune or dmd2.
+        frames: of a clip, at 480×832.
+        steps: training steps, the first of which is not timed.
+        overrides: of the run.
+    """
+
+    size: str
+    method: str
+    frames: int
+    steps: int
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The line's name."""
+        return " ".join((self.size, self.method, f"{self.frames} frames", *self.overrides))
+
+
+CASES = (
+    Case("1.3B", "finetune", 81, 4),
+    Case("1.3B", "dmd2", 81, 4),
+)
+
+
+def main() -> None:
+    """Print the table, a line as soon as it is known."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--folder", type=Path, default=Path("runs/gpu"), help="a new folder for weights, data and runs")
+    parser.add_argument("--only", default="", help="only lines whose name has this in it")
+    parser.add_argument("--counted", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.counted is not None:
+        counted_run(arguments.counted)
+        return
+    if not torch.cuda.is_available():
+        sys.exit("benchmarks/gpu.py times a GPU, and this machine has none")
+    card = torch.cuda.get_device_name()
+    print(f"{card}, torch {torch.__version__}\n")
+    print("| run | first step, s | a step, s | PFLOP a step | of peak | peak memory, GiB | set-up, s |")
+    print("|---|---|---|---|---|---|---|")
+    for case in CASES:
+        if arguments.only in case.name:
+            print(line(case, arguments.folder, card), flush=True)
+
+
+def line(case: Case, folder: Path, card: str) -> str:
+    """One line of the table: the run's figures, or the last that it said."""
+    model, data = folder / f"wan-{case.size}", folder / f"clips-{case.frames}"
+    if not model.exists():
+        make_pipeline(model, SIZES[case.size], torch.device("cuda"))
+        torch.cuda.empty_cache()
+    if not data.exists():
+        make_data(data, case.frames, 480, 832)
+    run = folder / case.name.replace(" ", "-").replace("/", "-")
+    run.mkdir(parents=True)
+    (run / "run.yaml").write_text(write_yaml(run_yaml(case, model, data, run / "run")), encoding="utf-8")
+    command = [sys.executable, "-m", "benchmarks.gpu", "--counted", str(run / "run.yaml")]
+    started = time.monotonic()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    wall = time.monotonic() - started
+    metrics = run / "run" / "metrics.jsonl"
+    if done.returncode or not metrics.exists():
+        return f"| {case.name} | failed: {' / '.join(done.stderr.strip().splitlines()[-6:])} |"
+    lines = [json.loads(text) for text in metrics.read_text(encoding="utf-8").splitlines()]
+    ends = [figures["step"] / figures["steps_per_second"] for figures in lines]
+    a_step = (ends[-1] - ends[0]) / (lines[-1]["step"] - lines[0]["step"])
+    operations = float(run.joinpath("operations").read_text(encoding="utf-8")) / case.steps
+    peak = next((peak for name, peak in PEAKS.items() if name in card), None)
+    share = "" if peak is None else f"{operations / a_step / peak:.0%}"
+    memory = max(figures["peak_memory_gib"] for figures in lines)
+    return f"| {case.name} | {ends[0]:.1f} | {a_step:.2f} | {operations / 1e15:.2f} | {share} | {memory:.1f} | {wall - ends[-1]:.0f} |"
+
+
+def run_yaml(case: Case, model: Path, data: Path, output: Path) -> dict[str, object]:
+    """A run of the case: the defaults, but that nothing is saved before the end and everything is logged."""
+    roles = {name: {"path": str(model), "trainable": name != "teacher"} for name in METHODS[case.method]}
+    options = {} if case.method == "finetune" else {"generator_update_interval": 1}
+    return {
+        "recipe": {"family": "wan", "method": case.method},
+        "roles": roles,
+        "data": {"path": str(data)},
+        "training": {"max_train_steps": case.steps, "enable_gradient_checkpointing_type": "full"},
+        "method_config": options,
+        "output_dir": str(output),
+        "tracking": {"log_interval": 1, "trackers": []},
+    }
+
+
+def counted_run(run: Path) -> None:
+    """``distill run`` of a file in this process, up to where it would save; how many operations it did goes beside the file."""
+    with FlopCounterMode(display=False) as counter:
+
+        def leave(*_: object) -> None:
+            run.with_name("operations").write_text(str(counter.get_total_flops()), encoding="utf-8")
+            os._exit(0)  # tens of GB to disk are no part of what is timed
+
+        Checkpoints.save = leave
+        distill(["run", str(run)])
+
+
+if __name__ == "__main__":
+    main()

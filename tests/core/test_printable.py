@@ -118,7 +118,7 @@ def test_what_a_tracker_gets_has_nothing_that_acts(tmp_path: Path) -> None:
 
 
 def test_the_page_of_a_data_set_has_nothing_that_acts() -> None:
-    assert not acting(page(HOSTILE, [PreviewClip(HOSTILE, HOSTILE, HOSTILE, b"")]))
+    assert not acting(page(HOSTILE, [PreviewClip(HOSTILE, HOSTILE, HOSTILE, "<img>")]))
 
 
 @pytest.mark.parametrize("on_terminal", [True, False])

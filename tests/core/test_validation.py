@@ -88,7 +88,7 @@ def test_a_video_that_cannot_be_written_is_an_event(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(validation, "write_mp4", full)
+    monkeypatch.setattr(validation, "write_sample", full)
     validator, _, _ = rig(tmp_path)
     assert validator.validate(ValidationRequest(role="student"), 5) == []
     assert "No space left" in capsys.readouterr().err

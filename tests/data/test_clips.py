@@ -286,6 +286,19 @@ def test_a_picture_is_refused_where_only_videos_are_asked_for(tmp_path: Path) ->
         load_clip(picture(tmp_path / "a.png"), rules(num_frames=5))
 
 
+def test_a_model_of_pictures_takes_pictures_and_first_frames_unasked(tmp_path: Path, make_video: MakeVideo) -> None:
+    how = clip_rules(replace(FACTS, max_frames=1))
+    assert len(load_clip(picture(tmp_path / "a.png"), how).frames) == 1
+    video = load_clip(make_video(7), how)
+    assert (len(video.frames), video.changes) == (1, ("cut to its first 1 frames",))
+    with pytest.raises(DataError, match="--num-frames 5 is more than the model takes; use 1"):
+        clip_rules(replace(FACTS, max_frames=1), num_frames=5)
+
+
+def test_what_a_model_takes_at_most_is_in_no_key_of_data() -> None:
+    assert str(clip_rules(FACTS, num_frames=1)) == str(clip_rules(replace(FACTS, max_frames=1)))
+
+
 def test_the_rest_of_a_video_does_not_become_pictures(make_video: MakeVideo) -> None:
     how = rules(buckets=[(5, 32, 32), (1, 32, 32)], clips_per_video=9)
     assert [len(clip.frames) for clip in cut_clips(make_video(7), how)] == [5]

@@ -12,6 +12,10 @@ from tests.data.data_sets import FACTS
 from tests.data.tiny_encoding import PixelEncoder, encode_folder, encoding
 from torch import Tensor
 
+from distill_core.data.encoding.captions import CaptionEntry
+from distill_core.data.encoding.encode_captions import caption_id, encode_captions
+from distill_core.data.encoding.folder import EncodingFolder
+from distill_core.data.encoding.shard import Shard
 from distill_core.data.reading.dataset import open_dataset
 from distill_core.errors import DataError
 from distill_core.plugins import Column
@@ -27,7 +31,8 @@ class PictureEncoder(PixelEncoder):
     def __init__(self, name: str = "first_frame", scale: int = 8) -> None:
         self.name, self.scale = name, scale
 
-    def encode_columns(self, frames: Tensor, caption: str) -> Mapping[str, Tensor]:
+    def encode_columns(self, frames: Tensor | None, caption: str) -> Mapping[str, Tensor]:
+        assert frames is not None
         return {self.name: frames[0, :: self.scale, :: self.scale].permute(2, 0, 1).float() + len(caption)}
 
 
@@ -76,3 +81,28 @@ def test_a_column_that_is_not_what_was_declared_refuses_the_clip(
 def test_a_family_that_declares_and_does_not_make_is_refused_with_what_makes_it(videos: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"does not make: first_frame .*: run `acme pictures`"):
         encode_folder(videos, tmp_path / "out", replace(encoding(), facts=PICTURED))
+
+
+POOLED = Column("pooled", ("P",), "the caption as one vector", "run `acme captions`", of_caption=True)
+
+
+class PoolingEncoder(PixelEncoder):
+    """Makes a column of the caption alone."""
+
+    def encode_columns(self, frames: Tensor | None, caption: str) -> Mapping[str, Tensor]:
+        return {"pooled": torch.tensor([float(len(caption)), 0.5])}
+
+
+def test_captions_alone_have_the_columns_that_follow_from_them(tmp_path: Path) -> None:
+    how = replace(encoding(encoder=PoolingEncoder()), facts=replace(FACTS, columns=(POOLED, FIRST)))
+    entries, folder = (
+        [CaptionEntry(1, "a cat"), CaptionEntry(2, "a red ball")],
+        EncodingFolder(tmp_path / "out", Shard.parse("1/1")),
+    )
+    folder.check(how.origin, [caption_id(entry) for entry in entries], overwrite=False)
+    with folder.claimed():
+        fates = encode_captions(entries, folder, how)
+        folder.finish(fates)
+    assert all(fate.encoded for fate in fates)
+    rows = open_dataset(tmp_path / "out", latents=False, declared=[POOLED])
+    assert [rows[index].tensors["pooled"].tolist() for index in range(2)] == [[5.0, 0.5], [10.0, 0.5]]

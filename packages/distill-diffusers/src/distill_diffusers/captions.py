@@ -30,6 +30,7 @@ class CaptionEncoder:
         self.device = device
         self.dtype = dtype
         self._encode = encode
+        self._last: tuple[str, CaptionTensors] | None = None
 
     def _named(self, *, weights: bool) -> list[str]:
         parts = self.facts.folder.parts
@@ -58,6 +59,8 @@ class CaptionEncoder:
 
     @torch.no_grad()
     def __call__(self, caption: str) -> CaptionTensors:
-        """One caption as float32 tensors on the CPU, its own tokens only, cut at the padded length."""
-        made = self._encode({**self.tokenizers, **self.encoders}, caption, self.length)
-        return {name: tensor.detach().float().cpu() for name, tensor in made.items()}
+        """One caption as float32 tensors on the CPU, its own tokens only, cut at the padded length. The last one is remembered."""
+        if self._last is None or self._last[0] != caption:
+            made = self._encode({**self.tokenizers, **self.encoders}, caption, self.length)
+            self._last = caption, {name: tensor.detach().float().cpu() for name, tensor in made.items()}
+        return self._last[1]

@@ -142,6 +142,11 @@ class DiffusersModel(ABC, Generic[OptionsT, ConditionT]):
         """Captions as float32 tensors [L, D] on the CPU, trimmed to their own number of tokens."""
         return [self.captions(caption)[TOKENS] for caption in captions]
 
+    def encode_columns(self, frames: Tensor | None, caption: str) -> Mapping[str, Tensor]:
+        """The columns that the family declares: what its encoders make of a caption besides tokens."""
+        made = self.captions(caption)
+        return {column.name: made[column.name] for column in self.facts.columns}
+
     def count_tokens(self, captions: Sequence[str]) -> Sequence[int]:
         """How many tokens each caption has, its end included, before it is cut."""
         return [self.captions.count(self.cleaned(caption)) for caption in captions]

@@ -56,7 +56,10 @@ def encode(
     width: Pixels = None,
     bucket: Annotated[
         list[str] | None,
-        typer.Option(metavar="FxHxW", help="Frames, height and width that a clip may be made into. Repeatable."),
+        typer.Option(
+            metavar="FxHxW",
+            help="Frames, height and width that a clip may be made into; HxW of pictures. Repeatable.",
+        ),
     ] = None,
     clips_per_video: Annotated[
         int, typer.Option(min=1, help="Cut so many clips at most from one video, one after another.")

@@ -9,7 +9,7 @@ import os
 import re
 import signal
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +66,7 @@ class EncodeRequest:
 
     @property
     def buckets(self) -> tuple[tuple[int, int, int], ...]:
-        """F, H and W of each bucket. Raises DataError for one that is not of the form FxHxW."""
+        """F, H and W of each bucket. Raises DataError for one that is not of the form FxHxW or HxW."""
         return tuple(map(_bucket, self.bucket))
 
     def settings(self) -> dict[str, object]:
@@ -80,11 +80,13 @@ class EncodeRequest:
 
 
 def _bucket(text: str) -> tuple[int, int, int]:
-    """F, H and W out of an option."""
-    match = re.fullmatch(r"(\d+)x(\d+)x(\d+)", text)
+    """F, H and W out of an option; without F it is one of pictures."""
+    match = re.fullmatch(r"(?:(\d+)x)?(\d+)x(\d+)", text)
     if match is None:
-        raise DataError(f"--bucket {text} is not of the form FRAMESxHEIGHTxWIDTH, e.g. 81x480x832")
-    return int(match[1]), int(match[2]), int(match[3])
+        raise DataError(
+            f"--bucket {text} is not of the form FRAMESxHEIGHTxWIDTH, e.g. 81x480x832; of pictures, HEIGHTxWIDTH"
+        )
+    return int(match[1] or 1), int(match[2]), int(match[3])
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,11 @@ class _Interruptible:
         with self.stopping.at_once():
             return self.encoder.encode_caption(captions)
 
+    def encode_columns(self, frames: Tensor | None, caption: str) -> Mapping[str, Tensor]:
+        """As the encoder."""
+        with self.stopping.at_once():
+            return self.encoder.encode_columns(frames, caption)
+
     def count_tokens(self, captions: Sequence[str]) -> Sequence[int]:
         """As the encoder."""
         with self.stopping.at_once():
@@ -178,7 +185,7 @@ def carry_out(request: EncodeRequest) -> None:
     with Stopping() as stopping, stopping.held("finishing what is encoded"), folder.claimed():
         try:
             with encode_progress(console, work.total(shard)) as progress:
-                encoder = EncoderWhenNeeded(lambda: progress.shown("loading the encoders", model.load))
+                encoder = EncoderWhenNeeded(facts, lambda: progress.shown("loading the encoders", model.load))
                 listener = _Listener(progress, stopping)
                 encoding = Encoding(_Interruptible(encoder, stopping), facts, DTYPES[request.dtype], origin, listener)
                 fates = work.encode(folder, encoding)

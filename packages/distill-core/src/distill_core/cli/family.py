@@ -10,12 +10,13 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from distill_core.data.encoding.encoder import unmade
 from distill_core.errors import PluginError
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.loading import load_target
 from distill_core.plugins.recognition import recognised
 from distill_core.plugins.specs import Inspect, ModelFacts, ModelSpec, Options
-from distill_core.protocols.model import ModelPlugin
+from distill_core.protocols.model import EncodesColumns, ModelPlugin
 
 TEXT_LENGTH = "text_length"
 """What a family that can attend more or fewer text tokens calls the option."""
@@ -91,8 +92,9 @@ class ChosenModel:
 
 @dataclass(frozen=True)
 class EncoderWhenNeeded:
-    """The encoders of a model, which ``load`` gives when there is something to encode."""
+    """The encoders of a model, which ``load`` gives when there is something to encode; ``facts`` are the model's."""
 
+    facts: ModelFacts
     load: Callable[[], ModelPlugin]
 
     @cached_property
@@ -106,6 +108,13 @@ class EncoderWhenNeeded:
     def encode_caption(self, captions: Sequence[str]) -> Sequence[Tensor]:
         """Captions as float32 tensors [L, D] on the CPU, trimmed to their own number of tokens."""
         return self._model.encode_caption(captions)
+
+    def encode_columns(self, frames: Tensor | None, caption: str) -> Mapping[str, Tensor]:
+        """The columns that the family declares, float32 on the CPU. Raises PluginError for a family that does not make them."""
+        model = self._model
+        if not isinstance(model, EncodesColumns):
+            raise PluginError(unmade(self.facts))
+        return model.encode_columns(frames, caption)
 
     def count_tokens(self, captions: Sequence[str]) -> Sequence[int]:
         """How many tokens each caption has before it is cut."""

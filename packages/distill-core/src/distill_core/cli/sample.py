@@ -44,7 +44,8 @@ def _texts(values: list[str] | None) -> list[str] | None:
 def sample(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="A run directory, a pipeline folder, or a hub id.")],
     output: Annotated[
-        Path, typer.Option("--output", metavar="DIR", help="The folder for the mp4 files; made if it is not there.")
+        Path,
+        typer.Option("--output", metavar="DIR", help="The folder for the files, mp4 or png; made if it is not there."),
     ],
     prompt: Annotated[
         list[str] | None, typer.Option("--prompt", metavar="TEXT", callback=_texts, help="What to show. Repeatable.")
@@ -139,7 +140,7 @@ def sample(
         typer.Option("--base", metavar="DIR", help="Of a run that was moved: the folder that the role started from."),
     ] = None,
 ) -> None:
-    """Write an mp4 file per prompt and seed, and print its path.
+    """Write an mp4 file (of one frame, a png) per prompt and seed, and print its path.
 
     "As recorded" is what a run directory or an export says of how it is sampled, e.g. its few steps.
     """

@@ -20,7 +20,7 @@ from distill_core.stopping import Stopping
 from distill_core.tracking.events import Events
 from distill_core.tracking.progress import Progress
 from distill_core.training.roles import RoleHandle
-from distill_core.video.writing import write_mp4
+from distill_core.video.samples import write_sample
 
 
 def request_of(row: ComparedRow, own: ValidationRequest | None) -> ValidationRequest:
@@ -136,7 +136,7 @@ class Comparer:
     def _written(self, name: str, videos: Sequence[SampledVideo]) -> list[PageClip]:
         written: list[PageClip] = []
         for index, video in enumerate(videos):
-            path = self.folder / "clips" / self.slugs[name] / f"{index:02d}-{slug(video.prompt)}-seed{video.seed}.mp4"
-            write_mp4(path, video.frames, self.validation.fps)
+            place = self.folder / "clips" / self.slugs[name] / f"{index:02d}-{slug(video.prompt)}-seed{video.seed}"
+            path = write_sample(place, video.frames, self.validation.fps)
             written.append(PageClip(video.prompt, video.seed, path))
         return written

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -12,6 +11,7 @@ from distill_core.comparison.table import ComparisonTable
 from distill_core.durable import write_text
 from distill_core.printable import visible
 from distill_core.redaction import redact_text
+from distill_core.video.samples import embedded
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --quiet: #888; }
@@ -24,13 +24,13 @@ th, td { padding: .35rem .9rem .35rem 0; border-bottom: 1px solid var(--line); t
 th:first-child, td:first-child { text-align: left; }
 .clips th, .clips td { vertical-align: middle; text-align: left; }
 .clips td:first-child { white-space: normal; max-width: 16rem; }
-video { display: block; width: 160px; image-rendering: pixelated; border-radius: 4px; background: #000; }
+video, img { display: block; width: 160px; image-rendering: pixelated; border-radius: 4px; background: #000; }
 """
 
 
 @dataclass(frozen=True)
 class PageClip:
-    """One clip of the page: what it should show, the seed of its noise, and the mp4 file."""
+    """One clip of the page: what it should show, the seed of its noise, and its file."""
 
     prompt: str
     seed: int
@@ -65,9 +65,7 @@ def _players(clips: Mapping[str, Sequence[PageClip]]) -> str:
 
 
 def _player(clip: PageClip) -> str:
-    data = base64.b64encode(clip.path.read_bytes()).decode("ascii")
-    label = _shown(f"{clip.prompt}, seed {clip.seed}")
-    return f'<video autoplay loop muted playsinline aria-label="{label}" src="data:video/mp4;base64,{data}"></video>'
+    return embedded(clip.path, _shown(f"{clip.prompt}, seed {clip.seed}"))
 
 
 def _shown(text: str) -> str:

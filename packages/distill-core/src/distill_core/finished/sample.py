@@ -15,7 +15,7 @@ from distill_core.plugins.discovery import discover
 from distill_core.printable import visible
 from distill_core.protocols.validator import ValidationRequest
 from distill_core.sampling.validator import completed, slug
-from distill_core.video.writing import write_mp4
+from distill_core.video.samples import write_sample
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,12 @@ class Sampling:
         return tuple(self.order.remarks(self.source.request, experts=self.source.experts))
 
     def write_videos(self) -> Iterator[Path]:
-        """Sample, and yield every mp4 file once it is written; captions.jsonl grows beside them."""
+        """Sample, and yield every file once it is written; captions.jsonl grows beside them."""
         self.order.output.mkdir(parents=True, exist_ok=True)
         videos = self.source.model.sampler.sample(self.source.role, self.request, self.source.latent_shape)
         for index, video in enumerate(videos):
-            path = self.order.output / f"{index:04d}-{slug(video.prompt)}-seed{video.seed}.mp4"
-            write_mp4(path, video.frames, self.order.fps)
+            place = self.order.output / f"{index:04d}-{slug(video.prompt)}-seed{video.seed}"
+            path = write_sample(place, video.frames, self.order.fps)
             with self.order.captions.open("a", encoding="utf-8") as file:
                 record = {"file_name": path.name, "caption": video.prompt}
                 file.write(visible(json.dumps(record, ensure_ascii=False)) + "\n")

@@ -100,7 +100,9 @@ def refuse_of_a_folder(source: str, asked: Mapping[str, object]) -> None:
 
 
 def sized(known: LatentShape | None, size: PixelSize, facts: ModelFacts) -> LatentShape:
-    """:func:`asked_shape`, refused where the model cannot have it. Raises ConfigError."""
+    """:func:`asked_shape`; a model of pictures need not be asked for one frame. Raises ConfigError where the model cannot have it."""
+    if facts.max_frames == 1 and size.num_frames is None:
+        size = replace(size, num_frames=1)
     T, C, H, W = asked_shape(known, size, facts.latent_space)
     if misfit := facts.misfit((C, T, H, W)):
         raise ConfigError([Problem("", f"this size does not fit the model: {misfit}")], "distill sample")

@@ -33,6 +33,7 @@ class Column:
         dtypes: the dtypes that it may be stored in.
         latent: whether it is a raw latent of the run's latent space, with the dimensions (C, T, H, W): it is handed out normalised, as
             [B, T, C, H, W], as clean latents are.
+        of_caption: whether it follows from the caption alone: data of captions alone hold it too.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Column:
     made_by: str
     dtypes: tuple[str, ...] = FLOATS
     latent: bool = False
+    of_caption: bool = False
 
     @property
     def stored(self) -> tuple[str, str, str]:

@@ -62,8 +62,11 @@ class Sampler(Protocol):
 class EncodesColumns(Protocol):
     """What a family whose conditions need more of a clip than its caption has besides (``ModelFacts.columns``)."""
 
-    def encode_columns(self, frames: Tensor, caption: str) -> Mapping[str, Tensor]:
-        """Each declared column of a clip of uint8 frames [F, H, W, 3], by name, float32 on the CPU: what ``data encode`` writes."""
+    def encode_columns(self, frames: Tensor | None, caption: str) -> Mapping[str, Tensor]:
+        """Each declared column of a clip of uint8 frames [F, H, W, 3], by name, float32 on the CPU: what ``data encode`` writes.
+
+        None: of a caption alone, those that follow from it (``Column.of_caption``).
+        """
         ...
 
 

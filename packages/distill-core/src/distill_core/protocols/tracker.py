@@ -15,7 +15,7 @@ class Tracker(Protocol):
         ...
 
     def video(self, name: str, path: Path, caption: str, step: int) -> None:
-        """An mp4 file."""
+        """An mp4 file, or a png of one frame."""
         ...
 
     def file(self, path: Path, name: str) -> None:

@@ -1,4 +1,4 @@
-"""The default validator: samples what a method asks for, writes mp4 files, tells the trackers."""
+"""The default validator: samples what a method asks for, writes mp4 files or pictures, tells the trackers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from distill_core.stopping import Stopping
 from distill_core.tracking.events import Events
 from distill_core.tracking.progress import Progress
 from distill_core.training.roles import RoleHandle
-from distill_core.video.writing import write_mp4
+from distill_core.video.samples import write_sample
 
 VALIDATION = "validation/"
 """What the names of a validation's figures begin with."""
@@ -105,7 +105,9 @@ class VideoValidator:
         self.stopping = stopping
 
     def validate(self, request: ValidationRequest, step: int) -> list[Path]:
-        """Sample, write ``samples/step-…/NN-prompt-seedS.mp4``, measure, track. A file that cannot be written is an event, no end.
+        """Sample, write ``samples/step-…/NN-prompt-seedS.mp4`` (.png of one frame), measure, track.
+
+        A file that cannot be written is an event, no end.
 
         Between two samples this ends if the process was asked to leave; then nothing is measured or tracked.
         """
@@ -122,11 +124,11 @@ class VideoValidator:
                     return list(written)
                 if self.measures.metrics:
                     videos.append(video)
-                path = folder / f"{index:02d}-{slug(video.prompt)}-seed{video.seed}.mp4"
+                place = folder / f"{index:02d}-{slug(video.prompt)}-seed{video.seed}"
                 try:
-                    write_mp4(path, video.frames, self.settings.fps)
+                    path = write_sample(place, video.frames, self.settings.fps)
                 except OSError as error:
-                    self.events.warn("sample_not_written", f"{path} could not be written: {error}", step=step)
+                    self.events.warn("sample_not_written", f"{place} could not be written: {error}", step=step)
                     continue
                 written[path] = (tracked_name(index, video), video.prompt)
         for path, (name, prompt) in written.items():

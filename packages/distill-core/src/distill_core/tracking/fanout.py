@@ -44,7 +44,7 @@ class Trackers:
         self._each(lambda tracker: tracker.log(figures, step))
 
     def video(self, name: str, path: Path, caption: str, step: int) -> None:
-        """An mp4 file."""
+        """An mp4 file, or a png of one frame."""
         self._each(lambda tracker: tracker.video(visible(redact_text(name)), path, visible(redact_text(caption)), step))
 
     def file(self, path: Path, name: str) -> None:

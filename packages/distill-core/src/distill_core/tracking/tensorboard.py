@@ -35,7 +35,7 @@ class TensorBoardTracker:
             self.writer.add_scalar(name, value, step)
 
     def video(self, name: str, path: Path, caption: str, step: int) -> None:
-        """Where the mp4 file lies."""
+        """Where the file lies."""
         self.writer.add_text(name, redact_text(f"{caption}: {path}"), step)
 
     def file(self, path: Path, name: str) -> None:

@@ -14,6 +14,7 @@ from distill_core.config.schema import Tracking
 from distill_core.durable import aside, read_signed, signed, write_text
 from distill_core.errors import ConfigError, Problem
 from distill_core.terminal import remark
+from distill_core.video.samples import is_picture
 
 INIT_TIMEOUT = 30.0
 """Seconds that W&B may take to answer before the run is refused."""
@@ -31,8 +32,8 @@ class WandbTracker:
         self.run.log(dict(metrics), step=step)
 
     def video(self, name: str, path: Path, caption: str, step: int) -> None:
-        """An mp4 file, playable in the browser."""
-        self.run.log({name: wandb.Video(str(path), caption=caption, format="mp4")}, step=step)
+        """An mp4 file, playable in the browser, or a picture."""
+        self.run.log({name: media(path, caption)}, step=step)
 
     def file(self, path: Path, name: str) -> None:
         """Upload a file under Files."""
@@ -47,6 +48,13 @@ class WandbTracker:
     def finish(self) -> None:
         """Upload the rest and close."""
         self.run.finish()
+
+
+def media(path: Path, caption: str) -> wandb.Video | wandb.Image:
+    """A sample as W&B shows it."""
+    if is_picture(path):
+        return wandb.Image(str(path), caption=caption)
+    return wandb.Video(str(path), caption=caption, format="mp4")
 
 
 def identity_in(folder: Path) -> str:

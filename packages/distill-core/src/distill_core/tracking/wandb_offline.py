@@ -20,7 +20,7 @@ import wandb
 from distill_core.config.schema import Tracking
 from distill_core.durable import appending, aside, sealed, unsealed, write_text
 from distill_core.terminal import remark
-from distill_core.tracking.wandb import identity_in, keep_file, started
+from distill_core.tracking.wandb import identity_in, keep_file, media, started
 
 _PART = "distill.json"
 """In each offline run that is made here: the number of the last thing told that is in it."""
@@ -63,7 +63,7 @@ class OfflineWandbTracker:
         self._wait(step, {"figures": dict(metrics)})
 
     def video(self, name: str, path: Path, caption: str, step: int) -> None:
-        """An mp4 file, playable in the browser."""
+        """An mp4 file, playable in the browser, or a picture."""
         self._wait(step, {"video": name, "path": os.path.relpath(path, self.folder), "caption": caption})
 
     def file(self, path: Path, name: str) -> None:
@@ -131,8 +131,8 @@ class OfflineWandbTracker:
             elif "figures" in entry:
                 steps.setdefault(entry["step"], {"_timestamp": entry["time"]}).update(entry["figures"])
             elif "video" in entry and path.is_file():
-                clip = wandb.Video(str(path), caption=entry["caption"], format="mp4")
-                steps.setdefault(entry["step"], {"_timestamp": entry["time"]})[entry["video"]] = clip
+                shown = media(path, entry["caption"])
+                steps.setdefault(entry["step"], {"_timestamp": entry["time"]})[entry["video"]] = shown
         for step, told in steps.items():
             run.log(told, step=step, commit=True)
 

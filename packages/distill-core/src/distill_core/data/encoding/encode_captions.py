@@ -6,21 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distill_core.data.encoding.captions import CaptionEntry
-from distill_core.data.encoding.encoder import CaptionEncoder, Encoding, heard
+from distill_core.data.encoding.encoder import CaptionEncoder, Encoding, check_made, declared, heard
 from distill_core.data.encoding.folder import EncodingFolder
 from distill_core.data.encoding.report import Fate
 from distill_core.data.encoding.store import Store
 from distill_core.data.encoding.writer import ParquetWriter
-from distill_core.data.reading.columns import TEXT_ONLY_SCHEMA, CaptionRecord
+from distill_core.data.reading.columns import TEXT_ONLY_SCHEMA, CaptionRecord, with_columns
 from distill_core.errors import DataError
+from distill_core.plugins.columns import Column
 
 
 def encode_captions(entries: Sequence[CaptionEntry], folder: EncodingFolder, encoding: Encoding) -> tuple[Fate, ...]:
     """Encode this shard's captions into text-only rows, as far as the claimed ``folder`` has none of them."""
-    schema = TEXT_ONLY_SCHEMA.with_metadata(encoding.origin.metadata())
-    store = Store(folder.work, TEXT_ONLY_SCHEMA.names)
+    columns = [column for column in encoding.facts.columns if column.of_caption]
+    if columns:
+        check_made(encoding)
+    schema = with_columns(TEXT_ONLY_SCHEMA, columns).with_metadata(encoding.origin.metadata())
+    store = Store(folder.work, schema.names)
     with ParquetWriter(folder.work, schema, name=f"data{folder.shard.suffix}") as writer:
-        work = _Texts(encoding, store, writer, CaptionEncoder(encoding, store))
+        work = _Texts(encoding, columns, store, writer, CaptionEncoder(encoding, store))
         return heard((work.encode(entry) for entry in folder.shard.part(entries)), encoding.listener)
 
 
@@ -34,6 +38,7 @@ class _Texts:
     """Encodes captions alone, one after another."""
 
     encoding: Encoding
+    columns: Sequence[Column]
     store: Store
     writer: ParquetWriter
     caption: CaptionEncoder
@@ -48,7 +53,8 @@ class _Texts:
             return (stored.fate(),)
         try:
             encoded = self.caption(entry.caption)
-            record = CaptionRecord(caption_id(entry), entry.caption, encoded.text_LD, key, encoded.changes)
+            tensors = declared(self.encoding, self.columns, None, entry.caption, None)
+            record = CaptionRecord(caption_id(entry), entry.caption, encoded.text_LD, key, encoded.changes, tensors)
         except DataError as error:
             return (Fate(f"line {entry.line}", encoded=False, reason=str(error)),)
         self.writer.add(record)

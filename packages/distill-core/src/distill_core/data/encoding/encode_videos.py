@@ -14,7 +14,7 @@ from types import MappingProxyType
 from torch import Tensor
 
 from distill_core.data.encoding.clips import Clip, cut_clips
-from distill_core.data.encoding.encoder import CaptionEncoder, Encoding, heard, storable
+from distill_core.data.encoding.encoder import CaptionEncoder, Encoding, check_made, declared, heard, storable
 from distill_core.data.encoding.folder import EncodingFolder
 from distill_core.data.encoding.keys import hash_file
 from distill_core.data.encoding.read_ahead import read_ahead
@@ -26,7 +26,6 @@ from distill_core.data.encoding.wall import Wall
 from distill_core.data.encoding.writer import ParquetWriter
 from distill_core.data.reading.columns import T2V_SCHEMA, ClipRecord, with_columns
 from distill_core.errors import DataError
-from distill_core.protocols.model import EncodesColumns
 
 NOTHING_MORE: Mapping[str, Tensor] = MappingProxyType({})
 """The further tensors of a clip whose family declares none."""
@@ -42,11 +41,8 @@ def encode_videos(
 
     Raises DataError for a model whose family declares columns and does not make them.
     """
-    columns = encoding.facts.columns
-    if columns and not isinstance(encoding.encoder, EncodesColumns):
-        wanted = "; ".join(f"{column.described}: {column.made_by}" for column in columns)
-        raise DataError(f"data for {encoding.facts.path} hold what `distill data encode` does not make: {wanted}")
-    schema = with_columns(T2V_SCHEMA, columns).with_metadata(encoding.origin.metadata())
+    check_made(encoding)
+    schema = with_columns(T2V_SCHEMA, encoding.facts.columns).with_metadata(encoding.origin.metadata())
     store = Store(folder.work, schema.names)
     with ParquetWriter(folder.work, schema, name=f"data{folder.shard.suffix}") as writer:
         work = _Videos(encoding, rules, store, writer, CaptionEncoder(encoding, store))
@@ -143,21 +139,9 @@ class _Videos:
         if misfit := self.encoding.facts.misfit(tuple(latent_CTHW.shape)):
             raise DataError(f"its latents do not fit the model: {misfit}")
         origin = ClipOrigin(width, height, frames, clip.fps, clip.start, clip.changes)
-        return self._record(look, number, latent_CTHW, origin, self._declared(look, clip, latent_CTHW))
-
-    def _declared(self, look: _Look, clip: Clip, latent_CTHW: Tensor) -> Mapping[str, Tensor]:
-        """The columns that the family declares. Raises DataError for one that it did not make, or made of another shape."""
-        encoder, found = self.encoding.encoder, dict[str, Tensor]()
-        if not isinstance(encoder, EncodesColumns):
-            return found
-        made = encoder.encode_columns(clip.frames, look.source.caption)
-        for column in self.encoding.facts.columns:
-            if column.name not in made:
-                raise DataError(f"its family made no {column.described}")
-            if misfit := column.misshape(made[column.name].shape, latent_CTHW.shape):
-                raise DataError(f"{column.name} {misfit}")
-            found[column.name] = storable(made[column.name], self.encoding.dtype, column.name)
-        return found
+        caption, columns = look.source.caption, self.encoding.facts.columns
+        tensors = declared(self.encoding, columns, clip.frames, caption, latent_CTHW)
+        return self._record(look, number, latent_CTHW, origin, tensors)
 
     def _record(
         self,

@@ -5,7 +5,7 @@ Whatever has the two encoding methods will do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,7 +18,9 @@ from distill_core.data.encoding.store import CAPTION_CHANGE, Store
 from distill_core.data.reading.origin import Origin
 from distill_core.data.reading.tensors import is_finite
 from distill_core.errors import DataError
+from distill_core.plugins.columns import Column
 from distill_core.plugins.specs import ModelFacts
+from distill_core.protocols.model import EncodesColumns
 
 CAPTIONS_KEPT = 256
 """Encoded captions that are kept in memory for other clips with the same words."""
@@ -104,6 +106,35 @@ class CaptionEncoder:
             return ()
         (tokens,) = self.encoding.encoder.count_tokens([caption])
         return (f"{CAPTION_CHANGE} cut at the text length (from {tokens} to {kept} tokens)",) if tokens > kept else ()
+
+
+def check_made(encoding: Encoding) -> None:
+    """Raise DataError for a model whose family declares columns and does not make them."""
+    if encoding.facts.columns and not isinstance(encoding.encoder, EncodesColumns):
+        raise DataError(unmade(encoding.facts))
+
+
+def unmade(facts: ModelFacts) -> str:
+    """Why data for a model whose family does not make its columns cannot be encoded here."""
+    wanted = "; ".join(f"{column.described}: {column.made_by}" for column in facts.columns)
+    return f"data for {facts.path} hold what `distill data encode` does not make: {wanted}"
+
+
+def declared(
+    encoding: Encoding, columns: Sequence[Column], frames: Tensor | None, caption: str, latent_CTHW: Tensor | None
+) -> Mapping[str, Tensor]:
+    """Those columns of a clip, or of a caption alone. Raises DataError for one that the family did not make, or made of another shape."""
+    encoder, found = encoding.encoder, dict[str, Tensor]()
+    if not columns or not isinstance(encoder, EncodesColumns):
+        return found
+    made = encoder.encode_columns(frames, caption)
+    for column in columns:
+        if column.name not in made:
+            raise DataError(f"its family made no {column.described}")
+        if misfit := column.misshape(made[column.name].shape, None if latent_CTHW is None else latent_CTHW.shape):
+            raise DataError(f"{column.name} {misfit}")
+        found[column.name] = storable(made[column.name], encoding.dtype, column.name)
+    return found
 
 
 def heard(found: Iterator[tuple[Fate, ...]], listener: Listener) -> tuple[Fate, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from distill_core.errors import DataError
@@ -42,22 +42,26 @@ class Grid:
         frame_patch: latent frames per token; T is a multiple of it.
         row_multiple: H is a multiple of it.
         column_multiple: W is a multiple of it.
+        max_frames: the largest F; 1 for pictures, None where only memory limits it.
     """
 
     temporal_stride: int
     frame_patch: int
     row_multiple: int
     column_multiple: int
+    max_frames: int | None = field(default=None, repr=False)  # in no key: the shapes have what follows from it
 
     @classmethod
     def of(cls, facts: ModelFacts) -> Grid:
         """That of one model."""
         stride = facts.latent_space.spatial_stride
         frame_patch, row_patch, column_patch = facts.patch
-        return cls(facts.latent_space.temporal_stride, frame_patch, stride * row_patch, stride * column_patch)
+        rows, columns = stride * row_patch, stride * column_patch
+        return cls(facts.latent_space.temporal_stride, frame_patch, rows, columns, facts.max_frames)
 
     def longest(self, frames: int) -> int:
         """The largest F ≤ ``frames`` that will do, or 0."""
+        frames = frames if self.max_frames is None else min(frames, self.max_frames)
         latent_frames = (frames - 1) // self.temporal_stride + 1 if frames else 0
         latent_frames -= latent_frames % self.frame_patch
         return (latent_frames - 1) * self.temporal_stride + 1 if latent_frames else 0
@@ -68,6 +72,8 @@ class Grid:
 
     def check_frames(self, option: str, frames: int) -> None:
         """Raise DataError, with the nearest values that will do, for an F that will not."""
+        if self.max_frames is not None and frames > self.max_frames:
+            raise DataError(f"{option} {frames} is more than the model takes; use {self.longest(frames)}")
         if self.longest(frames) != frames:
             step = self.temporal_stride * self.frame_patch
             lower = self.longest(frames) or (self.frame_patch - 1) * self.temporal_stride + 1
@@ -160,4 +166,9 @@ def clip_rules(
         grid.check_size("--height", height, grid.row_multiple)
         grid.check_size("--width", width, grid.column_multiple)
         size = (height, width)
-    return ClipRules(grid, (ClipShape(num_frames, size),), fps, clips_per_video, hdr)
+    return ClipRules(grid, (ClipShape(_frames(num_frames, grid), size),), fps, clips_per_video, hdr)
+
+
+def _frames(num_frames: int | None, grid: Grid) -> int | None:
+    """F of every clip: a model of pictures takes one, so nobody need ask for it."""
+    return 1 if grid.max_frames == 1 else num_frames

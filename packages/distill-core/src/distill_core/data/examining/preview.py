@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -18,7 +17,7 @@ from distill_core.errors import DataError
 from distill_core.plugins.specs import ModelFacts
 from distill_core.printable import visible
 from distill_core.protocols.adapter import DecodesLatents
-from distill_core.video.writing import write_mp4
+from distill_core.video.samples import embedded, write_sample
 
 FALLBACK_FPS = 16.0
 """Frames per second of clips whose rows do not record it."""
@@ -32,7 +31,7 @@ main { display: grid; grid-template-columns: repeat(auto-fill, minmax(200px, 1fr
 figure { margin: 0; }
 figcaption { margin-top: .3rem; overflow-wrap: anywhere; }
 small { display: block; }
-video { display: block; width: 100%; image-rendering: pixelated; border-radius: 4px; background: #000; }
+video, img { display: block; width: 100%; image-rendering: pixelated; border-radius: 4px; background: #000; }
 """
 
 
@@ -44,13 +43,13 @@ class PreviewClip:
         name: the row's id.
         caption: its caption.
         facts: its shapes and rate, in words.
-        mp4: the clip.
+        html: what shows it.
     """
 
     name: str
     caption: str
     facts: str
-    mp4: bytes
+    html: str
 
 
 def preview_clips(
@@ -73,10 +72,13 @@ def preview_clips(
             latents_BTCHW = normalised([row], (T, C, H, W))
             assert latents_BTCHW is not None, "the row has a latent"
             frames = decoder.decode_latents(latents_BTCHW)[0]
-            path = Path(folder) / "clip.mp4"
-            write_mp4(path, frames, rates[index])
-            words = f"latent {[C, T, H, W]} · {len(frames)} frames of {frames.shape[2]}x{frames.shape[1]} at {rates[index]:g} fps"
-            yield PreviewClip(row.id, row.caption, words, path.read_bytes())
+            path = write_sample(Path(folder) / "clip", frames, rates[index])
+            size = f"{frames.shape[2]}x{frames.shape[1]}"
+            shown = (
+                f"{len(frames)} frames of {size} at {rates[index]:g} fps" if len(frames) > 1 else f"a picture of {size}"
+            )
+            words = f"latent {[C, T, H, W]} · {shown}"
+            yield PreviewClip(row.id, row.caption, words, embedded(path, _shown(row.caption)))
 
 
 def spread(rows: int, count: int) -> list[int]:
@@ -98,10 +100,8 @@ def page(title: str, clips: Sequence[PreviewClip]) -> str:
 
 
 def _figure(clip: PreviewClip) -> str:
-    data = base64.b64encode(clip.mp4).decode("ascii")
-    label = _shown(clip.caption)
     return (
-        f'<figure><video autoplay loop muted playsinline aria-label="{label}" src="data:video/mp4;base64,{data}"></video>'
+        f"<figure>{clip.html}"
         f"<figcaption>{_shown(clip.caption)}<small>{_shown(clip.name)}</small><small>{_shown(clip.facts)}</small></figcaption></figure>"
     )
 

@@ -78,19 +78,26 @@ CAPTION_COLUMNS = ("id", *(field.name for field in _tensor_fields(TEXT)), "capti
 
 @dataclass(frozen=True)
 class CaptionRecord:
-    """A row of the text-only schema; ``text_LD`` is stored in its own dtype, ``changes`` is what was done to the caption, in words."""
+    """A row of the text-only schema; ``text_LD`` is stored in its own dtype, ``changes`` is what was done to the caption, in words.
+
+    ``tensors`` are the columns that the model's family declares (:func:`with_columns`).
+    """
 
     id: str
     caption: str
     text_LD: Tensor
     text_key: str = ""
     changes: tuple[str, ...] = ()
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
 
     def columns(self) -> dict[str, object]:
         """The row, by column."""
-        text = tensor_columns(TEXT, self.text_LD)
+        tensors = {TEXT: self.text_LD, **self.tensors}
+        stored = {
+            name: value for each, tensor in tensors.items() for name, value in tensor_columns(each, tensor).items()
+        }
         own = {"changes": list(self.changes), "text_key": self.text_key}
-        return {"id": self.id, **text, "caption": self.caption, **own}
+        return {"id": self.id, **stored, "caption": self.caption, **own}
 
 
 @dataclass(frozen=True)
@@ -118,10 +125,8 @@ class ClipRecord:
 
     def columns(self) -> dict[str, object]:
         """The row, by column."""
-        declared = [tensor_columns(name, tensor) for name, tensor in self.tensors.items()]
         return {
-            **{name: value for columns in declared for name, value in columns.items()},
-            **CaptionRecord(self.id, self.caption, self.text_LD, self.text_key, self.changes).columns(),
+            **CaptionRecord(self.id, self.caption, self.text_LD, self.text_key, self.changes, self.tensors).columns(),
             **tensor_columns(LATENT, self.latent_CTHW),
             "file_name": self.file_name,
             "media_type": "image" if self.num_frames == 1 else "video",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from weakref import WeakSet
+
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from distill_core.training.averages import WeightAverage
 
@@ -33,11 +36,47 @@ def test_weights_come_back_bitwise_even_after_an_error() -> None:
     average.shadow["w"].add_(1.0)
     try:
         with average.applied({"w": weight}):
-            assert torch.equal(weight, average.shadow["w"])
+            assert torch.equal(weight, before + 1.0)
             raise RuntimeError
     except RuntimeError:
         pass
     assert torch.equal(weight, before)
+    assert torch.equal(average.shadow["w"], before + 1.0)
+
+
+def test_narrow_weights_and_their_average_come_back_bitwise() -> None:
+    weight = nn.Parameter(torch.randn(5).bfloat16())
+    average = WeightAverage({"w": weight}, decay=0.5)
+    average.shadow["w"].add_(0.001)
+    before, averaged = weight.detach().clone(), average.shadow["w"].clone()
+    with average.applied({"w": weight}):
+        assert torch.equal(weight, averaged.bfloat16())
+    assert torch.equal(weight, before)
+    assert torch.equal(average.shadow["w"], averaged)
+
+
+class LiveCopies(TorchDispatchMode):
+    """The most bytes of copies that lived at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive: WeakSet[Tensor] = WeakSet()
+        self.most = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        result = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten.clone.default:
+            self.alive.add(result)
+            self.most = max(self.most, sum(tensor.nbytes for tensor in self.alive))
+        return result
+
+
+def test_applying_an_average_copies_no_more_than_one_weight_at_a_time() -> None:
+    parameters = {f"w{index}": nn.Parameter(torch.randn(100)) for index in range(8)}
+    average = WeightAverage(parameters, decay=0.5)
+    with LiveCopies() as copies, average.applied(parameters):
+        pass
+    assert 400 <= copies.most <= 800
 
 
 def test_average_of_half_precision_weights_is_kept_in_single() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill_core.randomness import key_bits, key_fraction
-from distill_core.training.draws import KeyedDraw
+from distill_core.training.draws import KeyedDraw, seed_global
 
 CPU = torch.device("cpu")
 
@@ -80,3 +80,11 @@ def test_normal_noise_of_two_samples_is_uncorrelated() -> None:
 def test_fraction_is_in_the_unit_interval(number: int, text: str) -> None:
     assert 0.0 <= key_fraction(number, text) < 1.0
     assert 0 <= key_bits(number, text) < 2**63
+
+
+def test_seeding_the_global_streams_gives_what_torch_gives() -> None:
+    seed = key_bits(3, 7, 1, "global")
+    torch.manual_seed(seed)
+    expected = torch.rand(4)
+    seed_global(CPU, seed)
+    assert torch.equal(torch.rand(4), expected)

@@ -23,6 +23,7 @@ from distill_diffusers.codec import VideoCodec
 from distill_diffusers.conditions import TOKENS, CaptionCondition, CaptionPadding, CaptionTensors, NamedTensors
 from distill_diffusers.facts import DiffusersFacts
 from distill_diffusers.kept_captions import KeptCaptions
+from distill_diffusers.precision import forward_precision
 from distill_diffusers.schedulers import flow_shift_of
 from distill_diffusers.spec import OPERATIONS
 
@@ -172,8 +173,7 @@ class DiffusersAdapter(ABC, Generic[ConditionT]):
 
     def precision(self) -> torch.autocast:
         """Inside, a forward pass computes in the run's dtype."""
-        lower = self.compute_dtype in (torch.bfloat16, torch.float16)
-        return torch.autocast(self.device.type, dtype=self.compute_dtype if lower else None, enabled=lower)
+        return forward_precision(self.device, self.compute_dtype)
 
     # Pixels
 

@@ -18,6 +18,7 @@ from distill_core.errors import ConfigError, PluginError, Problem, StreamError
 from distill_core.flow.derivative import derivative_along
 from distill_core.protocols import Ask
 from distill_diffusers.facts import DiffusersFacts
+from distill_diffusers.precision import forward_precision
 from distill_model_wan.attention import AttentionCall, attention_call
 from distill_model_wan.causal.attend import CausalCall
 from distill_model_wan.causal.sight import Arrangement, sight_of
@@ -115,7 +116,7 @@ class Passes:
         causal = self._causal(transformer, noisy_BCTHW, frames, ask, past, recorder)
         call = AttentionCall(text.pad_bias_L, self._sparse(transformer, own_grid, ask), causal)
         with (
-            self._precision(),
+            forward_precision(self.device, self.compute_dtype),
             attention_call(call),
             second_time(transformer, timestep, until, time.device),
             of_frames(transformer, time, per_frame),
@@ -194,10 +195,6 @@ class Passes:
             raise PluginError(
                 f"blocks ({ask.blocks}) and window ({ask.window}) count latent frames from 1, sink ({ask.sink}) from 0"
             )
-
-    def _precision(self) -> torch.autocast:
-        lower = self.compute_dtype in (torch.bfloat16, torch.float16)
-        return torch.autocast(self.device.type, dtype=self.compute_dtype if lower else None, enabled=lower)
 
 
 def _after_clean(timestep: Tensor, frames: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -41,16 +41,33 @@ class WeightAverage:
 
     @contextmanager
     def applied(self, parameters: Mapping[str, Tensor]) -> Iterator[None]:
-        """Inside, ``parameters`` hold the average; on leaving they are bitwise what they were."""
-        trained = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-        _copy(self.shadow, parameters)
+        """Inside, ``parameters`` hold the average; on leaving they are bitwise what they were.
+
+        Weights and average change places, one tensor after another, so that no second copy of all weights is needed; only weights that are
+        narrower than the average, which could not hold it, are copied.
+        """
+        narrow = {
+            name: parameter.detach().clone()
+            for name, parameter in parameters.items()
+            if parameter.dtype != self.shadow[name].dtype
+        }
+        self._exchange(parameters, narrow.keys())
         try:
+            with torch.no_grad():
+                for name in narrow:
+                    parameters[name].copy_(self.shadow[name])
             yield
         finally:
-            _copy(trained, parameters)
+            self._exchange(parameters, narrow.keys())
+            with torch.no_grad():
+                for name, trained in narrow.items():
+                    parameters[name].copy_(trained)
 
-
-@torch.no_grad()
-def _copy(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
-    for name, value in source.items():
-        target[name].copy_(value)
+    @torch.no_grad()
+    def _exchange(self, parameters: Mapping[str, Tensor], but: Collection[str]) -> None:
+        """Weights become the average, and the average the weights, but for those of the names in ``but``."""
+        for name, parameter in parameters.items():
+            if name not in but:
+                held = parameter.detach().clone()
+                parameter.copy_(self.shadow[name])
+                self.shadow[name].copy_(held)

@@ -5,11 +5,14 @@ What follows from a step that is not (stop, skip, roll back) is the trainer's to
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from distill_core.training.metrics import row_of
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,21 @@ class _Seen:
     rows: tuple[str, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What a step came to.
+
+    Attributes:
+        names: of the losses and norms that were judged.
+        values: theirs, [len(names)], on the device.
+        broken: 1 if the step must not be applied, 0 if it may: a float32 scalar on the device.
+    """
+
+    names: tuple[str, ...]
+    values: Tensor
+    broken: Tensor
+
+
 class FiniteGuard:
     """Sees each loss and each gradient norm of a step. Costs no transfer until :meth:`broken_steps` is asked for.
 
@@ -50,45 +68,51 @@ class FiniteGuard:
     def __init__(self, device: torch.device, *, freeze: bool) -> None:
         self._freeze = freeze
         self._device = device
+        self._open: list[tuple[_Seen, Tensor]] = []
         self._seen: list[_Seen] = []
-        self._flags: list[Tensor] = []
-        self._judged = 0
+        self._values: list[Tensor] = []
+        self._zeros = torch.zeros(0)
         self._broken = self._none()
 
     def _none(self) -> Tensor:
         return torch.zeros((), dtype=torch.float32, device=self._device)
 
     def see(self, step: int, name: str, value: Tensor, rows: Sequence[str]) -> None:
-        """A loss, or a norm, of a step that has not been judged yet."""
-        self._seen.append(_Seen(step, name, tuple(rows)))
-        self._flags.append(value.detach().isfinite().all().logical_not())
+        """A loss, or a norm, of a step that has not been judged yet. It must keep its number until then."""
+        self._open.append((_Seen(step, name, tuple(rows)), value))
 
-    def judge(self, step: int, norms: Mapping[str, Tensor]) -> Tensor:
-        """1 if the step must not be applied, 0 if it may: a float32 scalar on the device. ``norms``: of all gradients, by name."""
-        rows = dict.fromkeys(row for seen in self._seen[self._judged :] for row in seen.rows)
+    def judge(self, step: int, norms: Mapping[str, Tensor]) -> Verdict:
+        """Whether the step may be applied. ``norms``: of all gradients, by name."""
+        rows = dict.fromkeys(row for seen, _ in self._open for row in seen.rows)
         for name, norm in norms.items():
             self.see(step, name, norm, tuple(rows))
-        flags = self._flags[self._judged :]
-        broken = torch.stack(flags).any().float() if flags else self._none()
-        self._judged = len(self._flags)
+        seen, values = zip(*self._open, strict=True)
+        row = row_of(values)
+        self._open = []
+        self._seen += seen
+        self._values.append(row)
+        if self._zeros.shape != row.shape or self._zeros.dtype != row.dtype:
+            self._zeros = torch.zeros_like(row)
+        poison = torch.dot(row, self._zeros)  # 0, but NaN if any of them is infinite or NaN
+        broken = torch.ne(poison, poison, out=torch.empty_like(self._broken))
         self._broken = torch.maximum(broken, self._broken) if self._freeze else broken
-        return self._broken
+        return Verdict(tuple(each.name for each in seen), row, self._broken)
 
     def broken_steps(self) -> list[BrokenStep]:
         """The steps since the last call that were not applied for what they saw, with one transfer."""
-        if not self._flags:
+        if not self._values:
             return []
-        found = torch.stack(self._flags).tolist()
+        found = torch.cat(self._values).tolist()
         broken: dict[int, list[_Seen]] = {}
-        for seen, flag in zip(self._seen, found, strict=True):
-            if flag:
+        for seen, value in zip(self._seen, found, strict=True):
+            if not math.isfinite(value):
                 broken.setdefault(seen.step, []).append(seen)
-        self._seen, self._flags, self._judged = [], [], 0
+        self._seen, self._values = [], []
         return [_broken_step(step, seen) for step, seen in broken.items()]
 
     def thaw(self) -> None:
         """Apply steps again, and forget what was seen."""
-        self._seen, self._flags, self._judged = [], [], 0
+        self._open, self._seen, self._values = [], [], []
         self._broken = self._none()
 
 

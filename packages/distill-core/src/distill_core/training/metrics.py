@@ -1,51 +1,88 @@
-"""Figures between two log intervals: they stay on the device, and one sync brings their means to the host."""
+"""Figures between two log intervals: they stay on the device, and one sync brings them to the host, where their means are taken."""
 
 from __future__ import annotations
+
+import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+MOST_KEPT = 4096
+"""Rows of figures that wait on the device; more are brought to the host before the log interval is over."""
+
+
+@dataclass
+class _Sum:
+    """What came of one name so far."""
+
+    total: float = 0.0
+    finite: int = 0
+    count: int = 0
+
 
 class MetricWindow:
-    """Sums scalar tensors by name until :meth:`means` is asked for. A name that is seen less often is averaged over its own count.
+    """Collects scalar tensors by name until :meth:`means` is asked for. A name that is seen less often is averaged over its own count.
 
-    What is not finite is left out of the means, and counted.
+    Nothing is computed on the device: a step's figures are copied into one tensor. What is not finite is left out of the means, and counted.
 
     Attributes:
         left_out: how many values of each name the last call of :meth:`means` left out.
     """
 
     def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._finite: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+        self._open: list[tuple[str, Tensor]] = []
+        self._rows: list[tuple[tuple[str, ...], Tensor]] = []
+        self._sums: dict[str, _Sum] = {}
         self.left_out: dict[str, int] = {}
 
     def add(self, name: str, value: Tensor) -> None:
-        """Take in one scalar. Raises ValueError for a tensor that is none."""
+        """Take in one scalar, which must keep its number until :meth:`seal`. Raises ValueError for a tensor that is none."""
         if value.numel() != 1:
             raise ValueError(f"metric {name!r} is no scalar: its shape is {tuple(value.shape)}")
-        value = value.detach().double().reshape(())
-        finite = value.isfinite()
-        value, one = value.where(finite, 0.0), finite.double()
-        self._sums[name] = self._sums[name] + value if name in self._sums else value
-        self._finite[name] = self._finite[name] + one if name in self._finite else one
-        self._counts[name] = self._counts.get(name, 0) + 1
+        self._open.append((name, value))
+
+    def seal(self) -> None:
+        """Copy what was added: from here on, its tensors may change."""
+        if self._open:
+            names, values = zip(*self._open, strict=True)
+            self._open = []
+            self.take(names, row_of(values))
+
+    def take(self, names: tuple[str, ...], values: Tensor) -> None:
+        """Take in scalars that are one tensor already, [len(names)]; it may not change any more."""
+        self._rows.append((names, values))
+        if len(self._rows) == MOST_KEPT:
+            self._fetch()
+
+    def _fetch(self) -> None:
+        """Bring the rows to the host, with one transfer, and sum them there, in double precision and in their order."""
+        if not self._rows:
+            return
+        names = [name for row, _ in self._rows for name in row]
+        values = torch.cat([values for _, values in self._rows]).tolist()
+        self._rows = []
+        for name, value in zip(names, values, strict=True):
+            summed = self._sums.setdefault(name, _Sum())
+            summed.count += 1
+            if math.isfinite(value):
+                summed.total += value
+                summed.finite += 1
 
     def means(self) -> dict[str, float]:
         """The mean of every name since the last call, with one transfer; the window starts anew."""
-        self.left_out = {}
-        if not self._sums:
-            return {}
-        stacked = torch.stack([torch.stack(list(self._sums.values())), torch.stack(list(self._finite.values()))])
-        sums, finite = stacked.tolist()
-        found = dict(zip(self._sums, zip(sums, finite, strict=True), strict=True))
-        self.left_out = {
-            name: self._counts[name] - int(seen) for name, (_, seen) in found.items() if seen < self._counts[name]
-        }
+        self.seal()
+        self._fetch()
+        found = self._sums
+        self.left_out = {name: each.count - each.finite for name, each in found.items() if each.finite < each.count}
         self.clear()
-        return {name: total / seen for name, (total, seen) in found.items() if seen}
+        return {name: each.total / each.finite for name, each in found.items() if each.finite}
 
     def clear(self) -> None:
         """Start anew."""
-        self._sums, self._finite, self._counts = {}, {}, {}
+        self._open, self._rows, self._sums = [], [], {}
+
+
+def row_of(values: tuple[Tensor, ...]) -> Tensor:
+    """Scalar tensors as one, [N]: a copy without a graph, in the widest of their dtypes."""
+    return torch.stack([value.detach() if value.ndim == 0 else value.detach().reshape(()) for value in values])

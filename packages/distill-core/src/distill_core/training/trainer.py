@@ -22,7 +22,7 @@ from distill_core.tracking.events import Events
 from distill_core.tracking.progress import Progress
 from distill_core.training.asking import AskedMethod
 from distill_core.training.batches import Batches
-from distill_core.training.draws import KeyedDraw
+from distill_core.training.draws import KeyedDraw, seed_global
 from distill_core.training.gradients import untouched
 from distill_core.training.guard import FiniteGuard
 from distill_core.training.metrics import MetricWindow
@@ -182,7 +182,7 @@ class DistillTrainer:
             batch = self.batches.prepare(rows, latent_shape)
             draw = KeyedDraw(self.schedule.seed, step, micro_step, positions, self.device)
             # A module that draws from the global stream (a plugin's dropout) is resumable all the same.
-            torch.manual_seed(key_bits(self.schedule.seed, step, micro_step, "global"))
+            seed_global(self.device, key_bits(self.schedule.seed, step, micro_step, "global"))
             for loss in self.method.losses(batch, draw):
                 self._backward(loss)
                 self.guard.see(step, loss.name, loss.value, [row.id for row in rows])
@@ -194,9 +194,11 @@ class DistillTrainer:
         """Step the roles that are due and move those that follow them, unless the step is broken; forget all gradients."""
         due = self.method.roles_to_step(step)
         norms = {name: self._optimizer(name).clip() for name in due}
-        broken = self.guard.judge(step, {f"grad_norm/{name}": norm for name, norm in norms.items()})
-        for name, norm in norms.items():
-            self.window.add(f"grad_norm/{name}", norm)
+        verdict = self.guard.judge(step, {f"grad_norm/{name}": norm for name, norm in norms.items()})
+        self.window.take(verdict.names, verdict.values)
+        self.window.seal()
+        broken = verdict.broken
+        for name in due:
             self._step_role(self.state.roles[name], step, broken)
         for name, share in self.method.keeps(step).items():
             follower = self.state.roles[name]
@@ -210,8 +212,8 @@ class DistillTrainer:
         """Gradients to the roles that the loss names, and to no other."""
         constant = [optimizer for name, (_, optimizer) in self.state.trained.items() if name not in loss.roles]
         with untouched(parameter for optimizer in constant for parameter in optimizer.parameters.values()):
-            (loss.value / self.schedule.accumulation).backward()
-        self.window.add(loss.name, loss.value)
+            parts = self.schedule.accumulation
+            (loss.value if parts == 1 else loss.value / parts).backward()
         for name, value in loss.metrics.items():
             self.window.add(name, value)
 

@@ -24,7 +24,7 @@ class _Sum:
 class MetricWindow:
     """Collects scalar tensors by name until :meth:`means` is asked for. A name that is seen less often is averaged over its own count.
 
-    Nothing is computed on the device: a step's figures are copied into one tensor. What is not finite is left out of the means, and counted.
+    Nothing is computed on the device: a step's figures are copied into one tensor. What is not finite is left out of means, and counted.
 
     Attributes:
         left_out: how many values of each name the last call of :meth:`means` left out.

@@ -17,8 +17,8 @@ from distill_core import flow
 from distill_core.plugins.registry import Registry
 from distill_core.plugins.specs import MethodSpec
 from distill_core.testing.contracts import check_method
+from distill_matching.losses import critic_noise_loss, critic_velocity_loss, dmd_gradient
 from distill_method_dmd2.config import Dmd2Options
-from distill_method_dmd2.losses import critic_noise_loss, critic_velocity_loss, dmd_gradient
 from distill_method_dmd2.plugin import distill_register_methods
 
 

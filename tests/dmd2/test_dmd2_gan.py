@@ -16,8 +16,8 @@ from distill_core.protocols import Prediction
 from distill_core.testing.contracts import check_method, gradients, toy_batch, toy_draw, toy_roles
 from distill_core.testing.toy import ToyAdapter
 from distill_core.training.roles import RoleHandle
+from distill_matching.discriminator import Branch, approximate_r1, discriminator_loss, generator_loss
 from distill_method_dmd2.config import Dmd2Options
-from distill_method_dmd2.discriminator import Branch, approximate_r1, discriminator_loss, generator_loss
 from distill_method_dmd2.method import Dmd2
 from distill_method_dmd2.plugin import demands
 

@@ -18,11 +18,11 @@ from distill_core.testing.contracts import FAMILY, LATENT_SHAPE, check_method, g
 from distill_core.testing.toy import ToyAdapter, ToyText
 from distill_core.training.draws import KeyedDraw
 from distill_core.training.roles import RoleHandle
+from distill_matching.losses import dmd_gradient, guided
+from distill_matching.rollout import simulate, student_sample
 from distill_method_dmd2.config import Dmd2Options
-from distill_method_dmd2.losses import dmd_gradient, guided
 from distill_method_dmd2.method import Dmd2
 from distill_method_dmd2.plugin import demands, distill_register_methods
-from distill_method_dmd2.rollout import simulate, student_sample
 
 
 def spec() -> MethodSpec:

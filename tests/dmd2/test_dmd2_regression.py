@@ -11,9 +11,10 @@ from test_dmd2_method import spec
 from torch import Tensor
 
 from distill_core.testing.contracts import check_method, gradients, toy_batch, toy_draw, toy_roles
+from distill_matching.teacher_walk import teacher_sample
 from distill_method_dmd2.config import Dmd2Options
 from distill_method_dmd2.method import Dmd2
-from distill_method_dmd2.regression import regression_loss, teacher_sample
+from distill_method_dmd2.regression import regression_loss
 
 WITH = Dmd2Options(generator_update_interval=1, regression_weight=0.5, regression_interval=2)
 
@@ -74,4 +75,4 @@ def test_the_method_keeps_its_contract_with_it() -> None:
 
 def test_a_student_that_does_not_start_from_noise_is_refused() -> None:
     with pytest.raises(ValidationError, match="starts at 750; start it at 1000"):
-        Dmd2Options(dmd_denoising_steps=(750.0, 250.0), regression_weight=1.0)
+        Dmd2Options(rollout="data_latent", dmd_denoising_steps=(750.0, 250.0), regression_weight=1.0)

@@ -13,7 +13,7 @@ from tests.commands.conftest import REPOSITORY
 
 from distill_importers.plugin import NAMES
 
-LIBRARIES = ("distill-core", "distill-diffusers")
+LIBRARIES = ("distill-core", "distill-diffusers", "distill-matching")
 """Packages that are no plugin."""
 
 PACKAGES = sorted((REPOSITORY / "packages").iterdir())

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from distill_core.plugins import Demands, MethodSpec, RoleNeed, hookimpl
+from distill_core.plugins import Demands, MethodSpec, hookimpl
+from distill_matching.needs import CRITIC, DISCRIMINATOR, FEATURE_TEACHER, STUDENT, TEACHER
 from distill_method_dmd2.config import Dmd2Options
 
 if TYPE_CHECKING:
@@ -14,15 +15,8 @@ if TYPE_CHECKING:
 PLUGIN_API = 2
 
 
-ROLES = {
-    "student": RoleNeed(trainable=True, operations=frozenset({"predict", "flow_shift"})),
-    "teacher": RoleNeed(trainable=False, operations=frozenset({"predict", "unconditional"})),
-    "critic": RoleNeed(trainable=True, operations=frozenset({"predict"})),
-}
-GAN_ROLES = {
-    "teacher": RoleNeed(trainable=False, operations=frozenset({"predict", "unconditional", "features"})),
-    "discriminator": RoleNeed(trainable=True, module="distill_method_dmd2.discriminator:Discriminator"),
-}
+ROLES = {"student": STUDENT, "teacher": TEACHER, "critic": CRITIC}
+GAN_ROLES = {"teacher": FEATURE_TEACHER, "discriminator": DISCRIMINATOR}
 
 
 def demands(options: Dmd2Options) -> Demands:
@@ -44,7 +38,7 @@ def distill_register_methods(registry: Registry[MethodSpec]) -> None:
             summary="distribution matching distillation of a few-step student, data-free or on latents",
             options=Dmd2Options,
             build="distill_method_dmd2.method:Dmd2",
-            roles={**ROLES, "discriminator": replace(GAN_ROLES["discriminator"], optional=True)},
+            roles={**ROLES, "discriminator": replace(DISCRIMINATOR, optional=True)},
             demands=demands,
             roles_to_step=Dmd2Options.roles_to_step,
             sampling=Dmd2Options.sampling,

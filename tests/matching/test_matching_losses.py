@@ -1,4 +1,4 @@
-"""The losses of DMD2 against numbers worked out by hand."""
+"""Gradient, guidance and the critic's losses against numbers worked out by hand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill_method_dmd2.losses import critic_velocity_loss, critic_x0_loss, dmd_gradient, dmd_loss, guidance_at, guided
+from distill_matching.losses import critic_velocity_loss, critic_x0_loss, dmd_gradient, dmd_loss, guidance_at, guided
 
 
 def samples(*values: list[float]) -> torch.Tensor:

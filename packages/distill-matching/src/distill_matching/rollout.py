@@ -1,4 +1,4 @@
-"""The student's few steps, up to one that is drawn: what DMD2 trains on.
+"""The student's few steps, up to one that is drawn: what its distribution is matched at.
 
 ``simulate`` starts from noise and makes only the steps before the drawn one, without a graph (DMD2 section 4.5, backward
 simulation). Its index is one for the batch and for every rank (keyed randomness), so that all of them run the same number of

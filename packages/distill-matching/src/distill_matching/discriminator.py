@@ -13,7 +13,7 @@ from torch.nn.functional import leaky_relu, softplus
 
 from distill_core.errors import ConfigError, Problem
 from distill_core.plugins import ModelFacts
-from distill_method_dmd2.config import Dmd2Options
+from distill_matching.options import DiscriminatorOptions
 
 WIDTH = 256
 """Channels of a branch, at most; a narrower teacher has a narrower one."""
@@ -28,7 +28,7 @@ class Discriminator(nn.Module):
         layers: the layers that it sees.
     """
 
-    def __init__(self, facts: Mapping[str, ModelFacts], options: Dmd2Options) -> None:
+    def __init__(self, facts: Mapping[str, ModelFacts], options: DiscriminatorOptions) -> None:
         """Raises ConfigError for a layer that the teacher does not have."""
         super().__init__()
         teacher = facts["teacher"]

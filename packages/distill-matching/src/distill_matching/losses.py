@@ -1,4 +1,4 @@
-"""The losses of DMD2 as functions of tensors.
+"""Distribution matching as functions of tensors: guidance, the gradient between two scores, and what a critic learns.
 
 B batch, T latent frames, C channels, H W latent rows and columns. Flow matching: x_t = (1 - σ) x0 + σ ε, v = ε - x0.
 """

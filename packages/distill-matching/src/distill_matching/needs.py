@@ -1,0 +1,14 @@
+"""What matching asks of its roles, to be put into a ``MethodSpec``. Imports no torch."""
+
+from __future__ import annotations
+
+from distill_core.plugins import RoleNeed
+
+STUDENT = RoleNeed(trainable=True, operations=frozenset({"predict", "flow_shift"}))
+TEACHER = RoleNeed(trainable=False, operations=frozenset({"predict", "unconditional"}))
+CRITIC = RoleNeed(trainable=True, operations=frozenset({"predict"}))
+
+FEATURE_TEACHER = RoleNeed(trainable=False, operations=TEACHER.operations | {"features"})
+"""A teacher whose hidden layers a discriminator sees."""
+DISCRIMINATOR = RoleNeed(trainable=True, module="distill_matching.discriminator:Discriminator")
+"""It is built on the features of the role "teacher", by the method's :class:`~distill_matching.options.DiscriminatorOptions`."""

@@ -12,8 +12,8 @@ from rich.console import Console
 from tests.core.conftest import INDEX, ToyWorld
 
 from distill_core.config.document import write_yaml
-from distill_core.config.resolve import open_run
-from distill_core.errors import ConfigError, MethodError
+from distill_core.config.resolve import ResolvedRun, open_run
+from distill_core.errors import ConfigError, DataError, MethodError
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.specs import Demands
 from distill_core.protocols import Batch, Draw, Method, StagedLoss, ValidationRequest
@@ -113,6 +113,23 @@ def test_a_run_with_such_a_method_loads_no_checkpoint_and_trains_nothing(world: 
     with pytest.raises(MethodError, match="it asks blocks, frame_timesteps, stream of role 'student'"):
         train(prepare(run), directory, [], Console(quiet=True))
     assert not list(directory.checkpoints.glob("step-*"))
+
+
+def test_clips_of_fewer_frames_than_the_method_needs_are_refused_before_any_weight(world: ToyWorld) -> None:
+    """The data's clips have 3 latent frames."""
+    (spec,) = (method for method in INDEX.methods.values() if method.name == "finetune")
+
+    def resolved(least: int) -> ResolvedRun:
+        needing = replace(spec, demands=lambda _: Demands(least_frames=least))
+        path = world.root / "run.yaml"
+        path.write_text(write_yaml(world.mapping("finetune")), encoding="utf-8")
+        return open_run(path, (), PluginIndex.of(models=[TOY], methods=[needing], metrics=[]))
+
+    prepare(resolved(3))
+    with pytest.raises(
+        DataError, match="method_config.*needs clips of 4 latent frames or more, and .* on some of 3; take longer"
+    ):
+        prepare(resolved(4))
 
 
 class Blockwise(Finetune):

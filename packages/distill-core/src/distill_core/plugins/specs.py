@@ -265,12 +265,14 @@ class Demands:
         attention: the kinds of attention that it will ask of each role; of a role that is not named here, dense alone.
         roles: the roles that it works with under these options, with what it needs of each; None: all of the spec's, as they stand there.
         columns: what it needs of a row besides latent and caption; it finds them in ``Batch.tensors``.
+        least_frames: latent frames that a clip must have at least, e.g. more than one block of them.
     """
 
     latents: bool = True
     attention: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     roles: Mapping[str, RoleNeed] | None = None
     columns: tuple[Column, ...] = ()
+    least_frames: int = 1
 
     def attention_of(self, role: str) -> tuple[str, ...]:
         """The kinds of attention that the predictions of ``role`` will be asked for."""

@@ -22,7 +22,7 @@ from distill_core.data.reading.dataset import open_dataset
 from distill_core.data.reading.hub_data import fetched
 from distill_core.data.reading.mixture import Mixture, Part
 from distill_core.data.reading.plan import DataPlan, plan_data
-from distill_core.errors import ConfigError, Problem
+from distill_core.errors import ConfigError, DataError, Problem
 from distill_core.plugins.specs import LatentSpace, ModelFacts
 from distill_core.running.data_notes import data_notes
 from distill_core.running.first_stage import find_stage
@@ -78,6 +78,16 @@ def refuse_narrow_weights(config: RunConfig, compute: torch.dtype) -> None:
     narrow = list(checks.narrow_weights(config, compute_is_fp32=compute is torch.float32))
     if narrow:
         raise ConfigError([Problem(key, message) for key, message in narrow])
+
+
+def refuse_short(plan: DataPlan, least: int) -> None:
+    """Raise DataError for clips of fewer latent frames than the method works with under its options."""
+    shortest = min(bucket.latent_shape[0] for bucket in plan.buckets)
+    if shortest < least:
+        raise DataError(
+            f"with it the method needs clips of {least} latent frames or more, and the run trains on some of {shortest}; take longer "
+            "clips (data.num_frames says to how many frames they are cut), or smaller blocks"
+        )
 
 
 @dataclass(frozen=True)
@@ -189,6 +199,9 @@ def _surveyed(run: ResolvedRun | Findings, faults: Faults) -> _Survey:
                 find_stage(role.checkpoint)
     dataset = _opened(run, faults)
     plan = None if dataset is None else _planned(run, dataset, faults)
+    if plan is not None and run.demands is not None:
+        with faults.at("method_config"):
+            refuse_short(plan, run.demands.least_frames)
     measures = _built(run, faults)
     if dataset is not None and plan is not None and not faults.touch("validation", "comparison"):
         _check_prompts(run, dataset, plan, measures, faults)

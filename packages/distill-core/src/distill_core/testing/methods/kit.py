@@ -19,6 +19,7 @@ from distill_core.testing.methods.repetition import check_repetition
 from distill_core.testing.methods.resume import check_resume
 from distill_core.testing.methods.rows import check_rows
 from distill_core.testing.methods.walk import walk
+from distill_core.testing.toy_parts import LATENT_SHAPE
 
 NO_EXTENSIONS: Mapping[str, Callable[..., object]] = MappingProxyType({})
 CLOSELY = 4
@@ -71,6 +72,13 @@ def check_method(
 def _check(bench: Bench, couples_rows: bool) -> Mapping[int, tuple[str, ...]]:
     """Every rule, as far as the method can be asked at all; returns who steps when."""
     findings = bench.findings
+    frames, least = LATENT_SHAPE[0], bench.demands.least_frames
+    findings.expect(
+        least <= frames,
+        "demands",
+        f"its demands say least_frames={least} under these options, and clips of the kit have {frames} latent frames; check with options "
+        "that ask for no more",
+    )
     check_factories(bench, findings)
     if findings.faults:
         return {}

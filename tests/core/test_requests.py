@@ -127,7 +127,7 @@ def test_clips_of_fewer_frames_than_the_method_needs_are_refused_before_any_weig
 
     prepare(resolved(3))
     with pytest.raises(
-        DataError, match="method_config.*needs clips of 4 latent frames or more, and .* on some of 3; take longer"
+        DataError, match=r"method_config.*needs clips of 4 latent frames or more, and .* on some of 3; take longer"
     ):
         prepare(resolved(4))
 

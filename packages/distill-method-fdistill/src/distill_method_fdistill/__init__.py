@@ -1,0 +1,1 @@
+"""f-distill for distill: distribution matching under any f-divergence (arXiv 2502.15681)."""

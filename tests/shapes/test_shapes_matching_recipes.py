@@ -1,0 +1,35 @@
+"""The shipped recipes of methods that match distributions, at reduced size: each trains on the shipped teacher, and says what it should."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from tests.shapes.recipes import run_recipe, write_clips
+
+SAYS = {
+    "fdistill": ("student_loss", "critic_loss", "discriminator_loss", "density_ratio"),
+    "ladd": ("student_loss", "discriminator_loss"),
+}
+"""What a recipe's metrics have, by its name."""
+
+
+@pytest.mark.parametrize("name", SAYS)
+def test_a_recipe_trains_at_reduced_size(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])
+    data = write_clips(tmp_path / "data")
+    run = run_recipe(
+        name,
+        tmp_path / "run",
+        f"data.path={data}",
+        "comparison=null",
+        "tracking.log_interval=1",
+        "checkpoint.interval=2",
+    )
+    logged = [json.loads(line) for line in run.metrics.read_text(encoding="utf-8").splitlines()]
+    for wanted in SAYS[name]:
+        values = [value for line in logged for key, value in line.items() if key.endswith(wanted)]
+        assert values, f"{name} logs no {wanted}: {sorted(logged[-1])}"
+        assert all(math.isfinite(value) for value in values)

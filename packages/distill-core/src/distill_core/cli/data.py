@@ -126,6 +126,41 @@ def encode(
 
 
 @app.command()
+def trajectories(
+    path: Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The run that will train on them, at data.path.")],
+    source: Annotated[
+        str, typer.Option(help="The data set whose rows they are made of: captions alone, or clips; or one of the Hub.")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="Keys of the YAML to override, e.g. roles.NAME.path=FOLDER"),
+    ] = None,
+    dtype: Annotated[StoredDtype, typer.Option(help="What they are stored in.")] = StoredDtype.FLOAT32,
+    per_row: Annotated[int, typer.Option(min=1, help="So many of each row, each from a noise of its own.")] = 1,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Make the I-th of N parts, beside other processes; torchrun says it itself."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the data set at data.path, once the new one is whole.")
+    ] = False,
+) -> None:
+    """Make what a run's method learns from before it trains: e.g. the paths of a teacher from noise to sample.
+
+    The rows of --source and what was made of them become a new data set at the run's data.path. How it was made (steps, shift,
+    guidance, dtype, weights) is recorded in it, and a run that asks for something else is refused.
+
+    Stopped, the same command goes on where it was.
+    """
+    from distill_core.cli.waiting import waiting
+
+    with waiting("importing torch"):
+        from distill_core.cli.making import MakingRequest, carry_out
+
+    carry_out(MakingRequest(path, overrides or [], source, dtype.value, per_row, shard, overwrite))
+
+
+@app.command()
 def inspect(
     path: DataSet,
     as_json: AsJson = False,

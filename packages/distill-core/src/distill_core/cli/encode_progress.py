@@ -52,23 +52,24 @@ class EncodeProgress(Protocol):
 
 
 @contextmanager
-def encode_progress(console: Console, total: int) -> Iterator[EncodeProgress]:
-    """Rate and time left, advanced by each video or caption: a bar on a terminal, a line now and then elsewhere."""
+def encode_progress(console: Console, total: int, doing: str = ENCODING) -> Iterator[EncodeProgress]:
+    """Rate and time left of ``doing``, advanced by each video, caption or row: a bar on a terminal, a line now and then elsewhere."""
     if not console.is_terminal:
-        yield _ProgressLines(console, total)
+        yield _ProgressLines(console, total, doing)
         return
     columns = (
         TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), _RateColumn(), TimeRemainingColumn()
     )  # fmt: skip
     with Progress(*columns, console=console) as bar:
-        yield _ProgressBar(bar, bar.add_task(ENCODING, total=total))
+        yield _ProgressBar(bar, bar.add_task(doing, total=total), doing)
 
 
 class _ProgressBar:
     """Progress for a terminal."""
 
-    def __init__(self, bar: Progress, task: TaskID) -> None:
+    def __init__(self, bar: Progress, task: TaskID, doing: str) -> None:
         self._bar = bar
+        self._doing = doing
         self._task = task
 
     def __call__(self, _: Sequence[Fate]) -> None:
@@ -81,14 +82,15 @@ class _ProgressBar:
         try:
             return work()
         finally:
-            self._bar.update(self._task, description=ENCODING)
+            self._bar.update(self._task, description=self._doing)
 
 
 class _ProgressLines:
     """Progress for a log file."""
 
-    def __init__(self, console: Console, total: int) -> None:
+    def __init__(self, console: Console, total: int, doing: str) -> None:
         self._console = console
+        self._doing = doing
         self._total = total
         self._done = self._done_before = 0
         self._started = self._printed = time.monotonic()
@@ -101,7 +103,7 @@ class _ProgressLines:
             self._printed = now
             rate = (self._done - self._done_before) / (now - self._started)
             left = timedelta(seconds=round((self._total - self._done) / rate))
-            told = f"encoding {self._done}/{self._total}  {rate:.2f}/s  ETA {left}"
+            told = f"{self._doing} {self._done}/{self._total}  {rate:.2f}/s  ETA {left}"
             line(self._console, told)
 
     def shown(self, _: str, work: Callable[[], ResultT]) -> ResultT:

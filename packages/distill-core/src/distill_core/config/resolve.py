@@ -65,9 +65,7 @@ class ResolvedRun:
     @property
     def columns(self) -> tuple[Column, ...]:
         """What the data must hold of each row besides latent and caption: for the first role's conditions, and for the method."""
-        of_method = self.demands.columns
-        of_family = next((facts.columns for facts in self.facts.values()), ())
-        return tuple({column.name: column for column in (*of_family, *of_method)}.values())
+        return _columns(self.facts, self.demands)
 
     @property
     def needs(self) -> Mapping[str, RoleNeed]:
@@ -119,9 +117,7 @@ class Findings:
     @property
     def columns(self) -> tuple[Column, ...]:
         """What the data must hold of each row besides latent and caption: for the first role's conditions, and for the method."""
-        of_method = () if self.demands is None else self.demands.columns
-        of_family = next((facts.columns for facts in self.facts.values()), ())
-        return tuple({column.name: column for column in (*of_family, *of_method)}.values())
+        return _columns(self.facts, self.demands)
 
     def resolved(self) -> ResolvedRun:
         """The run that can be built. Raises ConfigError with every problem, if there are any."""
@@ -250,6 +246,18 @@ def _compare(loaded: LoadedRun, index: PluginIndex, known: Sequence[Problem], on
         demands=demands,
         problems=tuple(problems),
     )
+
+
+def _columns(facts: Mapping[str, ModelFacts], demands: Demands | None) -> tuple[Column, ...]:
+    """The columns of the first role's family, and the method's; of those that it makes, the run's flow shift is known here."""
+    lead = next(iter(facts.values()), None)
+    of_family = () if lead is None else lead.columns
+    shift = None if lead is None else lead.flow_shift
+    of_method = [
+        column if column.made_with is None else replace(column, made_with={**column.made_with, "flow_shift": shift})
+        for column in (() if demands is None else demands.columns)
+    ]
+    return tuple({column.name: column for column in (*of_family, *of_method)}.values())
 
 
 def _of_roles(plugins: ChosenPlugins, document: Document, demands: Demands | None) -> list[Problem]:

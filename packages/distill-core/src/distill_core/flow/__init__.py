@@ -13,18 +13,23 @@ from distill_core.flow.arithmetic import (
     x0_of,
 )
 from distill_core.flow.grids import denoising_grid, shifted_uniform_grid
+from distill_core.flow.guidance import flow_states, grid_through, guided_velocity, timestep_of
 
 __all__ = [
     "TRAIN_TIMESTEPS",
     "add_noise",
     "denoising_grid",
     "euler_step",
+    "flow_states",
+    "grid_through",
+    "guided_velocity",
     "move",
     "noise_of",
     "shaped_like",
     "shift_timestep",
     "shifted_uniform_grid",
     "sigma_of",
+    "timestep_of",
     "velocity_of",
     "x0_of",
 ]

@@ -6,8 +6,8 @@ torch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 FLOATS = ("float32", "float16", "bfloat16", "float64")
 """The dtypes that a tensor of numbers may be stored in."""
@@ -31,6 +31,8 @@ class Column:
         meaning: what it holds, in a few words, for a person whose data lack it.
         made_by: the command that makes it.
         dtypes: the dtypes that it may be stored in.
+        made_with: what its numbers follow from besides the row (steps, guidance), as JSON has it, where the method makes it itself
+            (``Demands.makers``). Recorded in the data, with the run's flow shift; data that were made otherwise are refused.
         latent: whether it is a raw latent of the run's latent space, with the dimensions (C, T, H, W): it is handed out normalised, as
             [B, T, C, H, W], as clean latents are.
         of_caption: whether it follows from the caption alone: data of captions alone hold it too.
@@ -43,6 +45,7 @@ class Column:
     dtypes: tuple[str, ...] = FLOATS
     latent: bool = False
     of_caption: bool = False
+    made_with: Mapping[str, object] | None = field(default=None, hash=False)
 
     @property
     def stored(self) -> tuple[str, str, str]:

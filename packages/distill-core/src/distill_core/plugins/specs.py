@@ -266,6 +266,8 @@ class Demands:
         roles: the roles that it works with under these options, with what it needs of each; None: all of the spec's, as they stand there.
         columns: what it needs of a row besides latent and caption; it finds them in ``Batch.tensors``.
         least_frames: latent frames that a clip must have at least, e.g. more than one block of them.
+        makers: the roles that make those of the columns that have ``made_with``, by ``MethodSpec.makes``, before the run. A run that
+            trains on columns that are made need not name a maker that it has no other use for (``RoleNeed.optional``).
     """
 
     latents: bool = True
@@ -273,6 +275,12 @@ class Demands:
     roles: Mapping[str, RoleNeed] | None = None
     columns: tuple[Column, ...] = ()
     least_frames: int = 1
+    makers: tuple[str, ...] = ()
+
+    @property
+    def made_columns(self) -> tuple[Column, ...]:
+        """Those of the columns that the method makes itself."""
+        return tuple(column for column in self.columns if column.made_with is not None)
 
     def attention_of(self, role: str) -> tuple[str, ...]:
         """The kinds of attention that the predictions of ``role`` will be asked for."""
@@ -333,6 +341,8 @@ class MethodSpec:
             instance of ``options`` and of the run's flow shift of a timestep. None where only the method itself can tell.
         notes: what a person should know of the options before training, e.g. a setting by another's convention; a function of an
             instance of ``options``.
+        makes: ``"module:Class"``, a :class:`distill_core.protocols.method.ColumnMaker`, called as ``Class(roles, options)`` with the roles
+            that ``Demands.makers`` names; empty where it makes no column. ``distill data trajectories`` runs it.
     """
 
     kind: ClassVar[Kind] = "method"
@@ -346,12 +356,14 @@ class MethodSpec:
     roles_to_step: Callable[[Any, int], tuple[str, ...]] | None = None
     sampling: Callable[[Any, Callable[[float], float]], ValidationRequest | None] = field(default=_untold)
     notes: Callable[[Any], Iterable[str]] = field(default=_nothing_to_note)
+    makes: str = ""
 
     @property
     def targets(self) -> Mapping[str, str]:
         """What it names to be imported, by field."""
+        makes = {"makes": self.makes} if self.makes else {}
         modules = {f"roles.{name}.module": need.module for name, need in self.roles.items() if need.module is not None}
-        return {"build": self.build, **modules}
+        return {"build": self.build, **makes, **modules}
 
     def needs(self, demands: Demands | None) -> Mapping[str, RoleNeed]:
         """Its roles under the demands of given options; under None, where the options are at fault, all that it may have."""

@@ -5,7 +5,7 @@ from distill_core.protocols.batch import Batch, RowKey
 from distill_core.protocols.condition import Condition, Prompt
 from distill_core.protocols.data import Row
 from distill_core.protocols.draw import Draw
-from distill_core.protocols.method import Follows, Method, StagedLoss
+from distill_core.protocols.method import ColumnMaker, Follows, Method, StagedLoss
 from distill_core.protocols.metric import Metric
 from distill_core.protocols.model import EncodesColumns, ModelPlugin, ModelRequest, Sampler
 from distill_core.protocols.prediction import Ask, Prediction, Stream, Tangents
@@ -18,6 +18,7 @@ __all__ = [
     "Adapter",
     "Ask",
     "Batch",
+    "ColumnMaker",
     "Condition",
     "Draw",
     "EncodesColumns",

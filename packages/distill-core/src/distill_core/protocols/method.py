@@ -55,6 +55,14 @@ class Method(Protocol):
         ...
 
 
+class ColumnMaker(Protocol):
+    """What makes a method's columns before it trains (``MethodSpec.makes``), built as ``Class(roles, options)`` of ``Demands.makers``."""
+
+    def make(self, batch: Batch, draw: Draw) -> Mapping[str, Tensor]:
+        """Each made column of the rows of a batch, [B, ...], by name. ``draw`` is keyed by the rows' places in the data; its step is 0."""
+        ...
+
+
 @runtime_checkable
 class Follows(Protocol):
     """What a method with followers (``RoleNeed.follows``) has besides."""

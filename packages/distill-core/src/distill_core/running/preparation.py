@@ -20,6 +20,7 @@ from distill_core.config.resolve import Findings, ResolvedRun
 from distill_core.config.schema import RunConfig
 from distill_core.data.reading.dataset import open_dataset
 from distill_core.data.reading.hub_data import fetched
+from distill_core.data.reading.made_with import check_made_shape
 from distill_core.data.reading.mixture import Mixture, Part
 from distill_core.data.reading.plan import DataPlan, plan_data
 from distill_core.errors import ConfigError, DataError, Problem
@@ -229,7 +230,9 @@ def _planned(run: ResolvedRun | Findings, dataset: Mixture, faults: Faults) -> D
         return None
     for listed, part in zip(listed_data(run.config.data), dataset.parts, strict=True):
         with faults.at(*listed.key):
-            plan_data(Mixture([part]), models, run.config.data)
+            alone = plan_data(Mixture([part]), models, run.config.data)
+            if run.demands is not None and not run.demands.latents:
+                check_made_shape(part.dataset.files, run.columns, alone.latent_shape)
     return None if faults.touch("data") else plan_data(dataset, models, run.config.data)
 
 

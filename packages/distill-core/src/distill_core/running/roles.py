@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -62,9 +62,9 @@ class RoleBuilder:
         self.latent_shape = latent_shape
         self.tell = tell
 
-    def build(self) -> dict[str, RoleHandle]:
-        """The roles, in the method's order. Raises a DistillError for weights or a module that cannot be had."""
-        roles = {name: self._role(name, need) for name, need in self.run.needs.items()}
+    def build(self, only: Collection[str] | None = None) -> dict[str, RoleHandle]:
+        """The roles, or ``only`` some, in the method's order. Raises a DistillError for weights or a module that cannot be had."""
+        roles = {name: self._role(name, need) for name, need in self.run.needs.items() if only is None or name in only}
         for role in roles.values():
             if role.follows is not None:
                 role.follow(roles[role.follows], keep=0.0)

@@ -31,10 +31,12 @@ class EncodingFolder:
         output: where the data set is to be.
         work: where it is made.
         shard: the part of it that this process makes.
+        named_by: what names ``output`` to a person: an option of a command, or a key of a run.yaml.
     """
 
-    def __init__(self, output: Path, shard: Shard) -> None:
+    def __init__(self, output: Path, shard: Shard, named_by: str = "--output") -> None:
         self.output = output
+        self.named_by = named_by
         self.work = output.with_name(f".{output.name}.encoding")
         self.shard = shard
 
@@ -47,12 +49,13 @@ class EncodingFolder:
         """
         if self.output.exists():
             if not self.output.is_dir():
-                raise RunDirectoryError(f"{self.output} is a file; name a folder with --output")
+                raise RunDirectoryError(f"{self.output} is a file; name a folder with {self.named_by}")
             content = sorted(self.output.iterdir())
             foreign = [path.name for path in content if not _is_ours(path)]
             if foreign:
                 raise RunDirectoryError(
-                    f"{self.output} is not empty: it holds {foreign[0]}, which is no part of a data set; name another folder with --output"
+                    f"{self.output} is not empty: it holds {foreign[0]}, which is no part of a data set; name another folder with "
+                    f"{self.named_by}"
                 )
             if not overwrite:
                 for path in content:
@@ -61,11 +64,11 @@ class EncodingFolder:
 
     def _check_continues(self, path: Path, origin: Origin, names: set[str]) -> None:
         """Raise RunDirectoryError if rows of a file would not be part of the new data set."""
-        remedy = "name another folder with --output, or replace it with --overwrite"
+        remedy = f"name another folder with {self.named_by}, or replace it with --overwrite"
         facts = read_facts(path, self.output)
         before = Origin.of(facts.metadata)
         if before is None:
-            raise RunDirectoryError(f"{self.output} is not empty, and not of `distill data encode`'s making; {remedy}")
+            raise RunDirectoryError(f"{self.output} is not empty, and not of distill's making; {remedy}")
         if difference := origin.difference(before):
             raise RunDirectoryError(f"{self.output} holds data of other settings ({difference}); {remedy}")
         lost = [name for name in source_names(path) if name not in names]
@@ -84,7 +87,7 @@ class EncodingFolder:
             self.work.mkdir(parents=True, exist_ok=True)
             lock = (self.work / f".lock{self.shard.suffix}").open("w")
         except OSError as error:
-            raise RunDirectoryError(f"--output {self.output} cannot be made: {error.strerror}") from error
+            raise RunDirectoryError(f"{self.named_by} {self.output} cannot be made: {error.strerror}") from error
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -25,10 +25,12 @@ from distill_core.data.reading.files import (
     facts_of,
     find_parquet,
     open_parquet,
+    read_columns,
     texts_of,
 )
 from distill_core.data.reading.footers import check_stretch, mark
 from distill_core.data.reading.kinds import DIMENSIONS, Kind, RowKinds, Shape, kinds_of
+from distill_core.data.reading.made_with import check_made_with
 from distill_core.data.reading.origin import Origin
 from distill_core.data.reading.tensors import tensor_of
 from distill_core.data.reading.usable import check_columns, check_declared
@@ -139,6 +141,11 @@ class ParquetDataset:
         number = bisect_right(self._file_ends, index)
         return self.files[number], index - (self._file_ends[number - 1] if number else 0)
 
+    @cached_property
+    def identities(self) -> tuple[str, ...]:
+        """The id of every row."""
+        return tuple(str(found) for file in self.files for found in read_columns(file, ["id"]).column(0).to_pylist())
+
     def captions(self, count: int) -> tuple[str, ...]:
         """The first ``count`` distinct captions, or as many as there are."""
         found: dict[str, None] = {}
@@ -200,6 +207,7 @@ def _usable(path: Path, root: Path, latents: bool, declared: Sequence[Column]) -
         facts = facts_of(file, path, root)
         check_columns(facts, latents)
         check_declared(facts, declared)
+        check_made_with(facts, declared)
         check_stretch(path, file.metadata)
     return facts
 

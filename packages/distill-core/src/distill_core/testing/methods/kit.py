@@ -15,6 +15,7 @@ from distill_core.testing.findings import Findings
 from distill_core.testing.methods.bench import Bench
 from distill_core.testing.methods.cadence import check_cadence, check_keeps, check_validation
 from distill_core.testing.methods.factories import check_factories
+from distill_core.testing.methods.making import check_making
 from distill_core.testing.methods.repetition import check_repetition
 from distill_core.testing.methods.resume import check_resume
 from distill_core.testing.methods.rows import check_rows
@@ -60,7 +61,9 @@ def check_method(
     due: Mapping[int, tuple[str, ...]] = {}
     with torch.random.fork_rng(devices=[]), TemporaryDirectory() as folder:
         with findings.border("refused"):
-            due = _check(Bench(spec, options, Path(folder), findings, needs, steps, extensions), couples_rows)
+            bench = Bench(spec, options, Path(folder), findings, needs, steps, extensions)
+            due = _check(bench, couples_rows)
+            check_making(bench, findings)
         if len(required) < len(needs) and not findings.faults:
             left_out = ", ".join(sorted(set(needs) - set(required)))
             with findings.border("optional roles", f"in a run without {left_out}, which the spec says is optional, "):

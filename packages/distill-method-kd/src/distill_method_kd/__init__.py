@@ -1,0 +1,1 @@
+"""Knowledge distillation of a teacher's ODE trajectories, for distill."""

@@ -1,0 +1,40 @@
+"""The shipped recipes at reduced size: from a run.yaml of the examples to a trained student, in this process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from distill_core.config.resolve import open_run
+from distill_core.plugins.discovery import discover
+from distill_core.running.preparation import prepare
+from distill_core.running.run_directory import RunDirectory
+from distill_core.running.session import train
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = (
+    "training.max_train_steps=2",
+    "training.train_batch_size=2",
+    "training.lr_warmup_steps=0",
+    "validation.interval=null",
+    "validation.at_start=false",
+    "comparison=null",
+    "tracking.log_interval=1",
+)
+"""What makes a recipe small."""
+
+
+def run_recipe(name: str, output: Path, *overrides: str, small: tuple[str, ...] = SMALL) -> RunDirectory:
+    """Train a run.yaml of ``examples/`` for two steps. Its paths are from the repository's root, which must be the working directory."""
+    resolved = open_run(ROOT / "examples" / name, (*small, f"output_dir={output}", *overrides), discover())
+    directory = RunDirectory(output)
+    train(prepare(resolved), directory, [], Console(quiet=True))
+    return directory
+
+
+def figures(directory: RunDirectory) -> list[dict[str, Any]]:
+    """What metrics.jsonl says."""
+    return [json.loads(line) for line in directory.metrics.read_text(encoding="utf-8").splitlines()]

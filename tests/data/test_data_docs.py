@@ -17,6 +17,7 @@ from distill_core.data.reading.columns import T2V_SCHEMA, TEXT_ONLY_SCHEMA
 from distill_core.data.reading.tensors import DTYPES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+COMMANDS = ("encode", "inspect", "trajectories", "validate")
 
 
 def options_of(command: str) -> set[str]:
@@ -29,13 +30,13 @@ def options_of(command: str) -> set[str]:
 
 
 def test_every_option_is_on_the_page_and_every_option_on_the_page_exists() -> None:
-    assert set(re.findall(r"--[a-z][a-z-]+", PAGE)) == set().union(*map(options_of, ("encode", "inspect", "validate")))
+    assert set(re.findall(r"--[a-z][a-z-]+", PAGE)) == set().union(*map(options_of, COMMANDS))
 
 
 def test_every_command_on_the_page_has_only_options_of_its_own() -> None:
     commands = re.findall(r"^distill data (\w+) (.*)$", PAGE, flags=re.MULTILINE)
-    assert {name for name, _ in commands} == {"encode", "inspect", "validate"}
-    assert len(commands) == 8
+    assert {name for name, _ in commands} == set(COMMANDS)
+    assert len(commands) == 9
     for name, arguments in commands:
         assert set(re.findall(r"--[a-z][a-z-]+", arguments)) <= options_of(name)
 

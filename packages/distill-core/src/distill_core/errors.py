@@ -111,3 +111,17 @@ class StoppedError(DistillError):
         super().__init__(message)
         self.number = number
         self.exit_code = 128 + number
+
+
+class PeerError(DistillError):
+    """Another process of the run ended, hung, or disagrees, so that this one cannot go on.
+
+    Attributes:
+        told: whether another process tells a person already.
+    """
+
+    exit_code = 79
+
+    def __init__(self, message: str, *, told: bool) -> None:
+        super().__init__(message)
+        self.told = told

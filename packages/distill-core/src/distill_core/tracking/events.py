@@ -13,10 +13,11 @@ from distill_core.terminal import remark
 
 
 class Events:
-    """Appends one JSON object per event. A warning is also shown on the terminal."""
+    """Appends one JSON object per event. A warning is also shown on the terminal, unless it is for nobody's eyes."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, shown: bool = True) -> None:
         self.path = path
+        self.shown = shown
 
     def note(self, event: str, message: str, **details: str | int | float) -> None:
         """Write down an event."""
@@ -28,4 +29,5 @@ class Events:
     def warn(self, event: str, message: str, **details: str | int | float) -> None:
         """Write down an event and show it."""
         self.note(event, message, **details)
-        remark(f"warning: {message}")
+        if self.shown:
+            remark(f"warning: {message}")

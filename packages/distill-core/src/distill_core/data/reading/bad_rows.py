@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from distill_core.durable import appending, aside, sealed, unsealed, write_text
 from distill_core.errors import DataError
+from distill_core.ranks.ranks import Ranks
 from distill_core.redaction import redact_mapping
 
 MOST_BAD = 0.1
@@ -70,13 +71,18 @@ class Quarantine:
         rows: int,
         listener: Callable[[BadRow], None],
         say: Callable[[str], None] = _unheard,
+        *,
+        first: bool = True,
     ) -> None:
+        """``first``: whether this is the process of the run that keeps the file; the others learn of it by :meth:`share`."""
         self._path = path
+        self._first = first
         self._fingerprint = fingerprint
         self._most = max(1, int(rows * MOST_BAD))
         self._rows = rows
         self._listener = listener
-        self._indices = {row.index for row in self._read(say)}
+        self._untold = self._read(say) if first else []
+        self._indices = {row.index for row in self._untold}
 
     def __contains__(self, index: int) -> bool:
         return index in self._indices
@@ -90,14 +96,24 @@ class Quarantine:
             if row.index in self._indices:
                 continue
             self._indices.add(row.index)
-            with appending(self._path) as file:
-                file.write(sealed({"data": self._fingerprint, **redact_mapping(asdict(row))}, indent=None) + "\n")
-            self._listener(row)
+            self._untold.append(row)
+            if self._first:
+                with appending(self._path) as file:
+                    file.write(sealed({"data": self._fingerprint, **redact_mapping(asdict(row))}, indent=None) + "\n")
+                self._listener(row)
             if len(self._indices) > self._most:
                 raise DataError(
                     f"{len(self._indices)} of {self._rows} rows are bad, which is more than data.on_bad_row: skip passes over; "
                     f"`distill data validate` finds them all; the last one is {row.file}:{row.row}: {row.reason}"
                 )
+
+    def share(self, ranks: Ranks) -> None:
+        """Add the rows that other ranks have found since the last time."""
+        untold, self._untold = self._untold, []
+        if not ranks.alone:
+            found = ranks.gather(untold)
+            self.add(row for theirs in found for row in theirs)
+            self._untold = []
 
     def _read(self, say: Callable[[str], None]) -> list[BadRow]:
         """The list as it was left."""

@@ -17,6 +17,7 @@ from distill_core.data.reading.order import BatchOrder, Bucket, LatentShape
 from distill_core.errors import CheckpointError, DataError
 from distill_core.protocols import Row
 from distill_core.randomness import key_bits
+from distill_core.ranks.ranks import Ranks
 
 BATCHES_AHEAD = 2
 """Micro-batches that each worker reads ahead."""
@@ -44,8 +45,8 @@ class RowBatch(NamedTuple):
     """One micro-batch of one rank.
 
     Attributes:
-        rows: B rows.
-        positions: for each, its place in the micro-batch of all ranks, in [0, B · world size).
+        rows: the rows of this rank.
+        positions: for each, its place in the micro-batch of all ranks.
         latent_shape: [T, C, H, W] that they are trained at.
     """
 
@@ -63,10 +64,10 @@ class _Read(NamedTuple):
 
 
 class RowStream(Iterator[RowBatch]):
-    """Draws ``batch_size`` rows per rank and micro-batch.
+    """Draws micro-batches of ``batch_size`` rows, and of each the share of one rank.
 
-    On w ranks, rank r takes the batches k·w + r of a :class:`BatchOrder`: the ranks never share one. ``num_workers`` threads read
-    ahead; 0 reads when drawn. ``pin_memory`` puts rows where a GPU copies from by itself.
+    On w ranks, rank r takes the r-th of w equal parts of each batch, so that a batch is the same rows on any number of them; w divides
+    ``batch_size``. ``num_workers`` threads read ahead; 0 reads when drawn. ``pin_memory`` puts rows where a GPU copies from by itself.
 
     Drawing raises BadRowError for a malformed row. With a ``quarantine`` such a row is put there instead, and a row of the same
     bucket takes its place, of the same stratum if it has a good one, picked by a key of the sample: neither a resume nor another
@@ -91,8 +92,9 @@ class RowStream(Iterator[RowBatch]):
         self._order = BatchOrder(buckets, seed, batch_size)
         self._seed = seed
         self._batch_size = batch_size
-        self._rank = rank
-        self._world_size = world_size
+        self._share, left = divmod(batch_size, world_size)
+        assert not left, f"{world_size} ranks do not share {batch_size} rows equally"
+        self._first = rank * self._share
         self._num_workers = num_workers
         self._pin_memory = pin_memory
         self._quarantine = quarantine
@@ -109,9 +111,8 @@ class RowStream(Iterator[RowBatch]):
         except DataError:
             self.close()
             raise
-        self._samples += self._batch_size * self._world_size
-        first = self._rank * self._batch_size
-        return RowBatch(read.rows, tuple(range(first, first + self._batch_size)), read.latent_shape)
+        self._samples += self._batch_size
+        return RowBatch(read.rows, tuple(range(self._first, self._first + self._share)), read.latent_shape)
 
     def state_dict(self) -> dict[str, object]:
         """The position, as JSON has it."""
@@ -129,6 +130,11 @@ class RowStream(Iterator[RowBatch]):
         self.close()
         self._samples = samples
 
+    def share(self, ranks: Ranks) -> None:
+        """Let every rank know of the bad rows that another one has met, so that the first one lists them."""
+        if self._quarantine is not None:
+            self._quarantine.share(ranks)
+
     def close(self) -> None:
         """Stop the threads, if there are any. Drawing on starts new ones."""
         for future in self._ahead:
@@ -140,21 +146,21 @@ class RowStream(Iterator[RowBatch]):
 
     def _next_read(self) -> _Read:
         """The micro-batch at the position, read now or ahead."""
-        batch = self._samples // self._batch_size + self._rank
+        batch = self._samples // self._batch_size
         if not self._num_workers:
             return self._read(*self._order[batch], batch)
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._num_workers, thread_name_prefix="distill-data")
         while len(self._ahead) <= self._num_workers * BATCHES_AHEAD:
-            later = batch + len(self._ahead) * self._world_size
+            later = batch + len(self._ahead)
             self._ahead.append(self._threads.submit(self._read, *self._order[later], later))
         return self._ahead.popleft().result()
 
     def _read(self, bucket: Bucket, indices: Sequence[int], batch: int) -> _Read:
-        """Read a micro-batch, in any thread: it changes nothing of the stream."""
+        """Read this rank's share of a micro-batch, in any thread: it changes nothing of the stream."""
         bad: list[BadRow] = []
-        first = batch * self._batch_size
-        rows = tuple(self._row(bucket, index, first + place, bad) for place, index in enumerate(indices))
+        first, own = batch * self._batch_size, range(self._first, self._first + self._share)
+        rows = tuple(self._row(bucket, indices[place], first + place, bad) for place in own)
         if self._pin_memory:
             rows = tuple(map(_pinned, rows))
         return _Read(rows, bucket.latent_shape, tuple(bad))

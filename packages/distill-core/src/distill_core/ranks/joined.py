@@ -1,0 +1,176 @@
+"""Several processes as one run: torch.distributed's collectives, and one way out for all when one of them ends.
+
+Collectives of host values go through gloo, those of tensors through the backend of their device.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from distill_core.errors import DistillError, PeerError, StoppedError
+from distill_core.plugins.border import describe
+from distill_core.ranks.place import Place
+from distill_core.ranks.ranks import ALONE, Ranks, ValueT
+from distill_core.ranks.watch import GONE, SILENT, STORE_GONE, Failure, Watch
+from distill_core.stopping import Stopping
+
+_POLL = 0.02
+_FAREWELL = 10.0
+"""Seconds that the first rank waits for the others before it takes the store with it."""
+
+
+class JoinedRanks(Ranks):
+    """One of several processes. Made by :func:`joined`."""
+
+    def __init__(self, place: Place, store: dist.Store, watch: Watch, timeout: float) -> None:
+        self.rank = place.rank
+        self.size = place.size
+        self._store = store
+        self._watch = watch
+        self._timeout = timeout
+        self._made = 0
+
+    def gather(self, value: ValueT) -> list[ValueT]:
+        """The value of each rank, on every rank. It has to be one that can be pickled."""
+        found: list[ValueT] = [value] * self.size
+        dist.all_gather_object(found, value)
+        return found
+
+    def from_first(self, make: Callable[[], ValueT]) -> ValueT:
+        """What the first rank makes, on every rank. It may take its time, longer than a collective may."""
+        self._made += 1
+        done = f"made/{self._made}"
+        held: list[ValueT] = []
+        if self.first:
+            held = [make()]
+            self._store.set(done, "")
+        else:
+            self._wait(done)
+        sent: list[ValueT | None] = [held[0] if held else None]
+        dist.broadcast_object_list(sent, src=0)
+        (value,) = sent
+        return value  # type: ignore[return-value]
+
+    def most(self, numbers: Sequence[int]) -> list[int]:
+        """The largest of each number over all ranks."""
+        most = torch.tensor(numbers, dtype=torch.int64)
+        dist.all_reduce(most, op=dist.ReduceOp.MAX)
+        return [int(number) for number in most.tolist()]
+
+    def sum_(self, tensor: Tensor) -> None:
+        """Add up a tensor over all ranks."""
+        dist.all_reduce(tensor)
+
+    def meet(self) -> None:
+        """Wait until every rank is here."""
+        self.most([0])
+
+    def at(self, step: int) -> None:
+        """Note how far this rank is."""
+        self._watch.step = step
+
+    def _wait(self, name: str) -> None:
+        """Until the first rank has written something, for as long as it lives."""
+        seen, sign = time.monotonic(), self._watch.alive(0)
+        while not self._store.check([name]):
+            time.sleep(_POLL)
+            now = self._watch.alive(0)
+            if now[0] != sign[0]:
+                seen, sign = time.monotonic(), now
+            if time.monotonic() - seen > max(SILENT, self._timeout):
+                raise Failure(0, GONE, gone=True).error(self.rank)
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Tell the others what ends this rank; where another one's end is the cause, raise PeerError with its reason."""
+        began = time.monotonic()
+        try:
+            yield
+        except BaseException as error:
+            cause = self._cause(error, time.monotonic() - began)
+            if cause is None:
+                raise
+            raise cause from error
+
+    def _cause(self, error: BaseException, elapsed: float) -> PeerError | None:
+        """The failure of another rank that an error follows from; None if it is this rank's own, which the others then know."""
+        if isinstance(error, PeerError | StoppedError):
+            return None
+        try:
+            own = isinstance(error, DistillError | KeyboardInterrupt)
+            failure = None if own else self._watch.culprit(min(elapsed, self._timeout))
+            if failure is None:
+                failure = Failure(self.rank, _reason(error))
+            self._watch.tell(failure)
+        except RuntimeError:  # the store is gone too
+            failure = Failure(0, STORE_GONE, gone=True)
+        return None if failure.rank == self.rank else failure.error(self.rank)
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) if isinstance(error, DistillError) else describe(error)
+
+
+@contextmanager
+def joined(place: Place, environment: Mapping[str, str], stopping: Stopping, *, timeout: float, gpu: bool) -> Iterator[Ranks]:
+    """Inside, this process is one of those of ``place``; :data:`ALONE` where it is the only one.
+
+    ``timeout``: seconds that a rank waits for the others in a collective. ``gpu``: whether tensors lie on GPUs. Raises PeerError if the
+    others do not come.
+    """
+    if place.size == 1:
+        yield ALONE
+        return
+    host, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
+    hosts = place.rank == 0 and environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    wait, attempt = timedelta(seconds=timeout), environment.get("TORCHELASTIC_RESTART_COUNT", "0")
+
+    def connected(is_master: bool) -> dist.Store:
+        """The store that all processes share, under a name of this attempt's own."""
+        store = dist.TCPStore(host, port, is_master=is_master, timeout=wait, wait_for_workers=False)
+        return dist.PrefixStore(f"distill/{attempt}", store)
+
+    def ask(number: int) -> None:
+        """Let this process be asked to leave as another one was."""
+        os.kill(os.getpid(), number)
+
+    try:
+        store = connected(hosts)
+        backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
+        dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.size, timeout=wait)
+    except RuntimeError as error:
+        raise PeerError(
+            f"rank {place.rank} of {place.size} waited {timeout:.0f} s for the others at {host}:{port}; start all of them, and let them "
+            "reach that address", told=False
+        ) from error
+    watch = Watch(
+        connected(False), place.rank, place.size, lambda: 0 if stopping.asked is None else int(stopping.asked), ask
+    )
+    watch.start()
+    ranks = JoinedRanks(place, store, watch, timeout)
+    try:
+        with ranks.guarded():
+            yield ranks
+            ranks.meet()
+    finally:
+        watch.finish()
+        _part(store, place, hosts)
+
+
+def _part(store: dist.Store, place: Place, hosts: bool) -> None:
+    """Leave the group; the process that holds the store goes last."""
+    with contextlib.suppress(RuntimeError):
+        store.add("left", 1)
+        until = time.monotonic() + _FAREWELL
+        while hosts and store.add("left", 0) < place.size and time.monotonic() < until:
+            time.sleep(_POLL)
+    dist.destroy_process_group()

@@ -1,0 +1,65 @@
+"""The processes of a run as each of them sees the others. A run of one process pays nothing: :data:`ALONE` passes everything through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+from torch import Tensor
+
+ValueT = TypeVar("ValueT")
+
+
+class Ranks:
+    """The only process of a run, and what each of several can do; see :class:`distill_core.ranks.joined.JoinedRanks`.
+
+    What is said here to happen on every rank has to be called on every rank, in the same order.
+
+    Attributes:
+        rank: the number of this process, from 0. The first one writes; the others compute.
+        size: how many there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.rank == 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is no other."""
+        return self.size == 1
+
+    def gather(self, value: ValueT) -> list[ValueT]:
+        """The value of each rank, in their order, on every rank."""
+        return [value]
+
+    def from_first(self, make: Callable[[], ValueT]) -> ValueT:
+        """What the first rank makes, on every rank; the others wait for it."""
+        return make()
+
+    def most(self, numbers: Sequence[int]) -> list[int]:
+        """The largest of each of the numbers over all ranks, on every rank; by way of the host."""
+        return list(numbers)
+
+    def sum_(self, tensor: Tensor) -> None:
+        """Add up a tensor over all ranks, in place, where it lies."""
+
+    def meet(self) -> None:
+        """Wait until every rank is here."""
+
+    def at(self, step: int) -> None:
+        """Note how far this rank is, for those who wait for it in vain."""
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Inside, whatever ends this rank is told to the others, and what ends because another rank did says so."""
+        yield
+
+
+ALONE = Ranks()
+"""The ranks of a run of one process."""

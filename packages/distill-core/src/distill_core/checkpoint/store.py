@@ -29,6 +29,7 @@ from distill_core.durable import sync, write_json
 from distill_core.errors import CheckpointError, DiskFullError
 from distill_core.plugins.border import describe
 from distill_core.protocols.validator import ValidationRequest
+from distill_core.ranks.ranks import ALONE, Ranks
 from distill_core.tracking.events import Events
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -146,8 +147,10 @@ class Checkpoints:
         resume: bool = True,
         identity: Identity | None = None,
         consent: Consent | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.root = root
+        self.ranks = ranks
         self.events = events
         self.keep_last = keep_last
         self.may_resume = resume
@@ -168,8 +171,12 @@ class Checkpoints:
     def newest_good(self, needed: Needed | None = None) -> Checkpoint | None:
         """The newest checkpoint whose files are what was written; None if there is none at all. ``needed``: as for its faults.
 
-        Falling back to an older one is a loud event. Raises CheckpointError if there are checkpoints and none is good.
+        Of several processes the first one looks. Falling back to an older one is a loud event. Raises CheckpointError if there are
+        checkpoints and none is good.
         """
+        return self.ranks.from_first(lambda: self._newest_good(needed))
+
+    def _newest_good(self, needed: Needed | None) -> Checkpoint | None:
         reasons = []
         for checkpoint in self.published():
             faults = checkpoint.faults(needed)
@@ -196,7 +203,8 @@ class Checkpoints:
             raise CheckpointError(
                 f"{self.root} has checkpoints and checkpoint.resume is never; choose another output_dir"
             )
-        self._compare(checkpoint)
+        if self.ranks.first:
+            self._compare(checkpoint)
         checkpoint.load(state.tensors())
         state.load_numbers(checkpoint.state())
         self.events.note("resumed", f"resumed from {checkpoint.path}", step=checkpoint.step)
@@ -216,12 +224,33 @@ class Checkpoints:
         """Publish the state after ``step``. Returns its directory.
 
         A good checkpoint of that step is left as it is; a damaged one, which the run was not resumed from, is moved aside.
-        Whatever ends a save before it is published, e.g. a second Ctrl-C, leaves nothing of it.
+        Whatever ends a save before it is published, e.g. a second Ctrl-C, leaves nothing of it. All processes write tensors; the first
+        one does the rest.
         """
         final = self.root / f"step-{step:08d}"
+        beside = self.ranks.from_first(lambda: self._begun(final, step))
+        if beside is None:
+            return final
+        try:
+            if self.ranks.first:
+                self._refuse_full(state, step, None)
+            written = self._write(beside, state, step, sampling)
+            if self.ranks.first:
+                recorded(beside, step, version("distill-core"), self.identity, written).write(beside)
+                os.rename(beside, final)
+        except BaseException as error:
+            shutil.rmtree(beside, ignore_errors=True)
+            if isinstance(error, OSError) and error.errno in _FULL:
+                self._refuse_full(state, step, error)
+            raise
+        self.ranks.from_first(lambda: self._published(final, step))
+        return final
+
+    def _begun(self, final: Path, step: int) -> Path | None:
+        """The folder to write into; None if there is a good checkpoint of the step already."""
         if final.exists():
             if not Checkpoint(final, step).faults():
-                return final
+                return None
             aside = self.root / f"damaged-{step:08d}-{uuid.uuid4().hex[:8]}"
             os.rename(final, aside)
             self.events.warn("checkpoint_moved_aside", f"the damaged {final} is now {aside}")
@@ -229,21 +258,32 @@ class Checkpoints:
         self.root.mkdir(parents=True, exist_ok=True)
         beside = self._unpublished(step)
         beside.mkdir()
-        try:
-            self._refuse_full(state, step, None)
-            written = _write(beside, state, step, sampling)
-            recorded(beside, step, version("distill-core"), self.identity, written).write(beside)
-            os.rename(beside, final)
-        except BaseException as error:
-            shutil.rmtree(beside, ignore_errors=True)
-            if isinstance(error, OSError) and error.errno in _FULL:
-                self._refuse_full(state, step, error)
-            raise
+        return beside
+
+    def _published(self, final: Path, step: int) -> None:
+        """What follows once a checkpoint has its name."""
         sync(self.root)
         self.events.note("checkpoint", f"saved {final}", step=step)
         self._damaged.discard(final)
         self._retain()
-        return final
+
+    def _write(
+        self, folder: Path, state: State, step: int, sampling: ValidationRequest | None
+    ) -> dict[str, FileRecord]:
+        """Everything but the manifest. Returns the files whose hashes were taken on the way, by any process."""
+        tensors = state.tensors()
+        own = save_tensors(folder / DCP, tensors, alone=self.ranks.alone)
+        if self.ranks.first:
+            write_json(
+                folder / STATE,
+                {
+                    "step": step,
+                    **state.numbers(),
+                    "sampling": None if sampling is None else asdict(sampling),
+                    "tensors": {name: list(tensor.shape) for name, tensor in tensors.items()},
+                },
+            )
+        return {f"{DCP}/{name}": record for written in self.ranks.gather(own) for name, record in written.items()}
 
     def _refuse_full(self, state: State, step: int, error: OSError | None) -> None:
         """Raise DiskFullError if there is no room for a checkpoint, or if an ``error`` says so: a quota is seen by nobody before."""
@@ -281,19 +321,3 @@ class Checkpoints:
                 shutil.rmtree(leaving)
             except OSError as error:
                 self.events.warn("checkpoint_not_deleted", f"{checkpoint.path} could not be deleted: {error}")
-
-
-def _write(folder: Path, state: State, step: int, sampling: ValidationRequest | None) -> dict[str, FileRecord]:
-    """Everything but the manifest. Returns the files whose hashes were taken on the way."""
-    tensors = state.tensors()
-    written = save_tensors(folder / DCP, tensors)
-    write_json(
-        folder / STATE,
-        {
-            "step": step,
-            **state.numbers(),
-            "sampling": None if sampling is None else asdict(sampling),
-            "tensors": {name: list(tensor.shape) for name, tensor in tensors.items()},
-        },
-    )
-    return {f"{DCP}/{name}": record for name, record in written.items()}

@@ -72,12 +72,15 @@ class _Reader(FileSystemReader):
         return index
 
 
-def save_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, FileRecord]:
-    """Write the tensors into a folder; when it returns, all of it is on disk. Raises OSError. Returns what was written, by file name."""
+def save_tensors(folder: Path, tensors: Mapping[str, Tensor], *, alone: bool = True) -> dict[str, FileRecord]:
+    """Write the tensors into a folder; when it returns, all of it is on disk. Raises OSError. Returns what was written, by file name.
+
+    ``alone``: whether no other process of the run writes its share of them.
+    """
     writer = HashingWriter(folder)
     try:
         with _one_process(), _without_crc():
-            dcp_save(_detached(tensors), storage_writer=writer, no_dist=True)
+            dcp_save(_detached(tensors), storage_writer=writer, no_dist=alone)
     except CheckpointException as wrapped:
         raised = _reason(wrapped)
         raise raised from raised.__cause__

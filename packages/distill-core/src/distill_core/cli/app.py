@@ -16,7 +16,7 @@ import typer
 from distill_core import __version__
 from distill_core.cli import config, data, export, importing, plugins, run, sample, verify
 from distill_core.cli.failure import report, system_fault
-from distill_core.errors import DistillError
+from distill_core.errors import DistillError, PeerError
 from distill_core.terminal import answer
 
 EXIT_STATUSES = (
@@ -85,7 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(args=hoisted(sys.argv[1:] if arguments is None else arguments), prog_name="distill")
     except DistillError as error:
-        report(error, str(error))
+        if not (isinstance(error, PeerError) and error.told):
+            report(error, str(error))
         raise SystemExit(error.exit_code) from None
     except OSError as error:  # a full disk, a folder that may not be written to
         if isinstance(error, BrokenPipeError):

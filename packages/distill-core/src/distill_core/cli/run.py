@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distill_core import terminal
+from distill_core.ranks.place import ONLY, Place
 from distill_core.terminal import answer, document, line, remark
 
 if TYPE_CHECKING:
@@ -54,21 +56,27 @@ def _run(path: Path, overrides: Sequence[str], dry_run: bool, stopping: Stopping
     console = terminal.console()
     for warning in index.warnings:
         remark(f"warning: {warning}")
-    prepared = checked(path, overrides, index)
+    process = Place.of(os.environ)
+    prepared = checked(path, overrides, index, process)
     stopping.check()
-    for note in prepared.notes:
-        remark(f"note: {note}")
+    if process.rank == 0:
+        for note in prepared.notes:
+            remark(f"note: {note}")
     if dry_run:
-        _print_plan(prepared)
+        if process.rank == 0:
+            _print_plan(prepared)
         return
+    from distill_core.ranks.joined import joined
     from distill_core.running.run_directory import RunDirectory
     from distill_core.running.session import train
 
     directory = RunDirectory(Path(prepared.run.config.output_dir))
+    timeout, gpu = prepared.run.config.distributed.timeout, prepared.placement.device.type == "cuda"
     with stopping.held("leaving after this step"):
-        with prepared.run.loaded.blamed():
-            outcome = train(prepared, directory, [row.as_json() for row in index.rows], console, stopping)
-        _print_outcome(outcome, directory, console)
+        with prepared.run.loaded.blamed(), joined(process, os.environ, stopping, timeout=timeout, gpu=gpu) as ranks:
+            outcome = train(prepared, directory, [row.as_json() for row in index.rows], console, stopping, ranks)
+        if process.rank == 0:
+            _print_outcome(outcome, directory, console)
 
 
 def _print_outcome(outcome: Outcome, directory: RunDirectory, console: Console) -> None:
@@ -83,7 +91,7 @@ def _print_outcome(outcome: Outcome, directory: RunDirectory, console: Console) 
         line(console, f"the clips play side by side in {page}")
 
 
-def checked(path: Path, overrides: Sequence[str], index: PluginIndex) -> Prepared:
+def checked(path: Path, overrides: Sequence[str], index: PluginIndex, process: Place = ONLY) -> Prepared:
     """A run whose plugins, models' folders, data and output_dir have been checked. Raises a DistillError with all that is wrong.
 
     Torch is imported, and the data are looked at, only for a run.yaml that is right in itself.
@@ -97,7 +105,7 @@ def checked(path: Path, overrides: Sequence[str], index: PluginIndex) -> Prepare
         say("importing torch, checking the data")
         from distill_core.running.preparation import prepare_found
 
-        return prepare_found(found)
+        return prepare_found(found, process)
 
 
 def _print_plan(prepared: Prepared) -> None:

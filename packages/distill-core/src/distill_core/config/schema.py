@@ -203,7 +203,7 @@ class Training(Optimization):
     max_train_steps: Positive
     """Training steps: a step is one pass of the optimizers over an accumulated batch."""
     train_batch_size: Positive = 1
-    """Samples per micro-step and process."""
+    """Samples per micro-step, of all processes together: each of N has an N-th of them, and trains what one would."""
     gradient_accumulation_steps: Positive = 1
     """Micro-steps per training step."""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -339,10 +339,10 @@ class Tracking(Section):
 
 
 class Distributed(Section):
-    """How a run spreads over processes."""
+    """How a run spreads over processes: `distill run RUN.yaml --nproc-per-node N`, or torchrun, starts them."""
 
-    strategy: Literal["single"] = "single"
-    """single: one process. Several processes are not supported yet."""
+    timeout: Annotated[float, Field(gt=0)] = 600.0
+    """Seconds that a process waits for the others before the run ends and names the one that did not come."""
 
 
 class RunConfig(Section):

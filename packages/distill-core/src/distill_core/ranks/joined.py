@@ -15,6 +15,8 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from distill_core.errors import DistillError, PeerError, StoppedError
 from distill_core.plugins.border import describe
@@ -31,7 +33,7 @@ _FAREWELL = 10.0
 class JoinedRanks(Ranks):
     """One of several processes. Made by :func:`joined`."""
 
-    def __init__(self, place: Place, store: dist.Store, watch: Watch, timeout: float) -> None:
+    def __init__(self, place: Place, store: Store, watch: Watch, timeout: float) -> None:
         self.rank = place.rank
         self.size = place.size
         self._store = store
@@ -121,7 +123,9 @@ def _reason(error: BaseException) -> str:
 
 
 @contextmanager
-def joined(place: Place, environment: Mapping[str, str], stopping: Stopping, *, timeout: float, gpu: bool) -> Iterator[Ranks]:
+def joined(
+    place: Place, environment: Mapping[str, str], stopping: Stopping, *, timeout: float, gpu: bool
+) -> Iterator[Ranks]:
     """Inside, this process is one of those of ``place``; :data:`ALONE` where it is the only one.
 
     ``timeout``: seconds that a rank waits for the others in a collective. ``gpu``: whether tensors lie on GPUs. Raises PeerError if the
@@ -130,30 +134,32 @@ def joined(place: Place, environment: Mapping[str, str], stopping: Stopping, *, 
     if place.size == 1:
         yield ALONE
         return
-    host, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
+    host, port = environment["MASTER_ADDR"], environment["MASTER_PORT"]
     hosts = place.rank == 0 and environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
-    wait, attempt = timedelta(seconds=timeout), environment.get("TORCHELASTIC_RESTART_COUNT", "0")
+    wait = timedelta(seconds=timeout)
 
-    def connected(is_master: bool) -> dist.Store:
-        """The store that all processes share, under a name of this attempt's own."""
-        store = dist.TCPStore(host, port, is_master=is_master, timeout=wait, wait_for_workers=False)
-        return dist.PrefixStore(f"distill/{attempt}", store)
+    def connected() -> Store:
+        """A connection to the store that all processes share."""
+        url = f"tcp://{host}:{port}?rank={place.rank}&world_size={place.size}"
+        store, _, _ = next(iter(rendezvous(url, timeout=wait)))
+        return PrefixStore("distill", store)
 
     def ask(number: int) -> None:
         """Let this process be asked to leave as another one was."""
         os.kill(os.getpid(), number)
 
     try:
-        store = connected(hosts)
+        store = connected()
         backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
         dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.size, timeout=wait)
     except RuntimeError as error:
         raise PeerError(
             f"rank {place.rank} of {place.size} waited {timeout:.0f} s for the others at {host}:{port}; start all of them, and let them "
-            "reach that address", told=False
+            "reach that address",
+            told=False,
         ) from error
     watch = Watch(
-        connected(False), place.rank, place.size, lambda: 0 if stopping.asked is None else int(stopping.asked), ask
+        connected(), place.rank, place.size, lambda: 0 if stopping.asked is None else int(stopping.asked), ask
     )
     watch.start()
     ranks = JoinedRanks(place, store, watch, timeout)
@@ -166,7 +172,7 @@ def joined(place: Place, environment: Mapping[str, str], stopping: Stopping, *, 
         _part(store, place, hosts)
 
 
-def _part(store: dist.Store, place: Place, hosts: bool) -> None:
+def _part(store: Store, place: Place, hosts: bool) -> None:
     """Leave the group; the process that holds the store goes last."""
     with contextlib.suppress(RuntimeError):
         store.add("left", 1)

@@ -45,5 +45,9 @@ class Place:
         return cls(rank, size, local_rank)
 
 
+ONLY = Place()
+"""The only process of a run."""
+
+
 def _unclear(message: str) -> ConfigError:
     return ConfigError([Problem("distributed", message)])

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from torch.distributed import Store
+from torch.distributed.distributed_c10d import Store
 
 from distill_core.errors import PeerError
 
@@ -60,7 +60,9 @@ class Watch(threading.Thread):
         step: how far this process is.
     """
 
-    def __init__(self, store: Store, rank: int, size: int, asked: Callable[[], int], ask: Callable[[int], None]) -> None:
+    def __init__(
+        self, store: Store, rank: int, size: int, asked: Callable[[], int], ask: Callable[[int], None]
+    ) -> None:
         super().__init__(name="distill-ranks", daemon=True)
         self.step = 0
         self._store = store
@@ -107,7 +109,9 @@ class Watch(threading.Thread):
         behind = [rank for rank, (_, step) in now.items() if step < self.step]
         if behind:
             late = behind[0]
-            return Failure(late, f"it is at step {now[late][1]}, and was waited for in vain for {waited:.0f} s", gone=True)
+            return Failure(
+                late, f"it is at step {now[late][1]}, and was waited for in vain for {waited:.0f} s", gone=True
+            )
         return None
 
     def alive(self, rank: int) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from distill_core.protocols.method import Method
 from distill_core.protocols.model import ModelPlugin
 from distill_core.protocols.tracker import Tracker
 from distill_core.protocols.trainer import Trainer
+from distill_core.ranks.ranks import ALONE, Ranks
 from distill_core.redaction import redact_mapping
 from distill_core.running.content import ContentHashes
 from distill_core.running.identity import consent_of, identity_of
@@ -22,7 +23,7 @@ from distill_core.running.preparation import Placement, Prepared, comparison_pro
 from distill_core.running.requests import refuse_misfits
 from distill_core.running.roles import RoleBuilder, attach_optimizers, build_method, build_models, go_on, refuse_idle
 from distill_core.running.run_directory import RunDirectory
-from distill_core.running.trackers import open_trackers
+from distill_core.running.trackers import open_trackers, silent
 from distill_core.sampling.validator import VALIDATION, VideoValidator
 from distill_core.stopping import Stopping
 from distill_core.tracking import Trackers
@@ -65,8 +66,9 @@ def build(
     events: Events,
     progress: Progress,
     stopping: Stopping,
+    ranks: Ranks = ALONE,
 ) -> Runtime:
-    """Load everything that the run names, and the newest checkpoint of its directory into it."""
+    """Load everything that the run names, and the newest checkpoint of its directory into it. Of several ``ranks`` the first one writes."""
     consent = consent_of(prepared)
     run, placement, latent_shape = prepared.run, prepared.placement, prepared.latent_shape
     config = run.config
@@ -82,22 +84,26 @@ def build(
     refuse_idle(config, method, roles)
     refuse_misfits(run, method)
     attach_optimizers(config, method, roles)
-    stream = open_stream(prepared, directory, events)
+    stream = open_stream(prepared, directory, events, ranks)
     checkpoints = Checkpoints(
         directory.checkpoints,
         events,
         keep_last=config.checkpoint.keep_last,
         resume=config.checkpoint.resume != "never",
-        identity=identity_of(prepared, roles, plugins, ContentHashes(directory.content)),
+        identity=ranks.from_first(
+            lambda: identity_of(prepared, roles, plugins, ContentHashes(directory.content)),
+        ),
         consent=consent,
+        ranks=ranks,
     )
     state = TrainingState(roles, stream, latent_shape)
     start = checkpoints.resume(state)
     go_on(config, method, roles, start)
     resolved = redact_mapping(run.to_mapping())
-    trackers = open_trackers(config.tracking, directory, resolved, start, events)
+    trackers = open_trackers(config.tracking, directory, resolved, start, events) if ranks.first else silent(events)
     lead = models[family_of(config, run.lead)]
     validator = validator_of(prepared, lead, roles, directory, trackers, events, progress, stopping)
+    validated = ranks.from_first(lambda: has_figures(directory.metrics, start, VALIDATION))
     trainer = DistillTrainer(
         schedule_of(run, prepared.until),
         method,
@@ -105,13 +111,14 @@ def build(
         batches_of(run, models, placement),
         placement.device,
         start=start,
-        validated=has_figures(directory.metrics, start, VALIDATION),
+        validated=validated,
         checkpoints=checkpoints,
         tracker=trackers,
         events=events,
         progress=progress,
-        validator=validator,
+        validator=validator if ranks.first else None,
         stopping=stopping,
+        ranks=ranks,
     )
     comparer = comparer_of(prepared, lead, roles, directory, trackers, events, progress, stopping)
     return Runtime(trainer, roles, trackers, start, method, stream, comparer)
@@ -183,7 +190,7 @@ def comparer_of(
     )
 
 
-def open_stream(prepared: Prepared, directory: RunDirectory, events: Events) -> RowStream:
+def open_stream(prepared: Prepared, directory: RunDirectory, events: Events, ranks: Ranks = ALONE) -> RowStream:
     """The run's rows; bad ones are refused, or noted in the run directory and passed over, as ``data.on_bad_row`` says."""
     config, dataset, plan = prepared.run.config, prepared.dataset, prepared.plan
     quarantine = None
@@ -197,13 +204,17 @@ def open_stream(prepared: Prepared, directory: RunDirectory, events: Events) -> 
             """Show what became of the list."""
             events.warn("record_damaged", remark)
 
-        quarantine = Quarantine(directory.quarantine, dataset.fingerprint(), len(dataset), warn, say)
+        fingerprint, first = dataset.fingerprint(), ranks.first
+        quarantine = Quarantine(directory.quarantine, fingerprint, len(dataset), warn, say, first=first)
         quarantine.add(plan.bad)
+        quarantine.share(ranks)
     return RowStream(
         dataset,
         plan.buckets,
         batch_size=config.training.train_batch_size,
         seed=config.training.seed,
+        rank=ranks.rank,
+        world_size=ranks.size,
         num_workers=config.data.num_workers,
         pin_memory=prepared.placement.device.type == "cuda",
         quarantine=quarantine,

@@ -14,6 +14,7 @@ MAY_CHANGE = (
     "validation",
     "comparison",
     "metrics",
+    "distributed",
     "checkpoint",
     "training.max_train_steps",
     "training.on_nonfinite",

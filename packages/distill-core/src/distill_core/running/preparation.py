@@ -5,7 +5,6 @@ Writes nothing, loads no weight, and knows no algorithm.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from distill_core.data.reading.mixture import Mixture, Part
 from distill_core.data.reading.plan import DataPlan, plan_data
 from distill_core.errors import ConfigError, DataError, Problem
 from distill_core.plugins.specs import LatentSpace, ModelFacts
+from distill_core.ranks.place import ONLY, Place
 from distill_core.running.data_notes import data_notes
 from distill_core.running.first_stage import find_stage
 from distill_core.running.run_directory import RunDirectory
@@ -55,23 +55,48 @@ class Placement:
         return {"device": name, "compute_dtype": str(self.compute).removeprefix("torch.")}
 
 
-def place(device: str, precision: str) -> Placement:
-    """Resolve ``training.device`` and ``training.precision``. Raises ConfigError for a GPU that is not there."""
+def place(device: str, precision: str, local_rank: int = 0) -> Placement:
+    """Resolve ``training.device`` and ``training.precision``. Raises ConfigError for a GPU that is not there.
+
+    ``local_rank``: the number of this process on its machine; each has a GPU of its own.
+    """
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             [Problem("training.device", "this machine has no CUDA device; set training.device to auto or cpu")]
         )
     chosen = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
     half = precision == "bf16" or (precision == "auto" and chosen == "cuda")
-    return Placement(torch.device(chosen), torch.bfloat16 if half else torch.float32)
+    where = torch.device(chosen)
+    if chosen == "cuda" and local_rank:
+        if local_rank >= torch.cuda.device_count():
+            message = (
+                f"this machine has {torch.cuda.device_count()} GPUs, and this is its process number {local_rank + 1}"
+            )
+            raise ConfigError([Problem("training.device", f"{message}; start one process per GPU")])
+        where = torch.device(chosen, local_rank)
+    return Placement(where, torch.bfloat16 if half else torch.float32)
 
 
-def refuse_several_processes() -> None:
-    """Raise ConfigError under torchrun with more than one process: each would train, and write, by itself."""
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    if world_size > 1:
-        message = f"this is one of {world_size} processes, and several processes are not supported yet; run one"
-        raise ConfigError([Problem("distributed.strategy", message)])
+def refuse_uneven(config: RunConfig, processes: int) -> None:
+    """Raise ConfigError for a batch that so many processes cannot share equally."""
+    batch, parts = config.training.train_batch_size, config.training.gradient_accumulation_steps
+    if batch % processes == 0:
+        return
+    message = f"{processes} processes cannot share a batch of {batch} equally"
+    if (batch * parts) % processes == 0:
+        remedy = (
+            f"training.train_batch_size={processes} training.gradient_accumulation_steps={batch * parts // processes}"
+            " is as many samples a step"
+        )
+    else:
+        remedy = f"set it to a multiple of {processes}"
+    raise ConfigError([Problem("training.train_batch_size", f"{message}; {remedy}")])
+
+
+def refuse_idle_processes(dataset: Mixture, processes: int) -> None:
+    """Raise DataError for fewer rows than processes."""
+    if len(dataset) < processes:
+        raise DataError(f"{len(dataset)} rows are too few for {processes} processes; start at most {len(dataset)}")
 
 
 def refuse_narrow_weights(config: RunConfig, compute: torch.dtype) -> None:
@@ -138,24 +163,28 @@ class Prepared:
         return {**self.placement.described(), **({"data": commits} if commits else {})}
 
 
-def prepare(run: ResolvedRun) -> Prepared:
-    """Check cadence, device, data and metrics of a run that is right in itself. Raises a DistillError with all their faults."""
+def prepare(run: ResolvedRun, process: Place = ONLY) -> Prepared:
+    """Check cadence, device, data and metrics of a run that is right in itself. Raises a DistillError with all their faults.
+
+    ``process``: which of how many processes this one is.
+    """
     faults = Faults(run.loaded.document, run.loaded.path)
-    survey = _surveyed(run, faults)
+    survey = _surveyed(run, faults, process)
     faults.refuse()
     return survey.prepared(run)
 
 
-def prepare_found(found: Findings) -> Prepared:
+def prepare_found(found: Findings, process: Place = ONLY) -> Prepared:
     """``prepare`` for a run.yaml of which it is not known yet whether it is right; also claims its output_dir.
 
     Raises a DistillError with all faults: of the class that they share, or ConfigError.
     """
     found.refuse_known()
     faults = Faults(found.loaded.document, found.loaded.path)
-    survey = _surveyed(found, faults)
-    with faults.at("output_dir"):
-        RunDirectory(Path(found.config.output_dir)).claim(found.resolved().to_mapping())
+    survey = _surveyed(found, faults, process)
+    if process.rank == 0:
+        with faults.at("output_dir"):
+            RunDirectory(Path(found.config.output_dir)).claim(found.resolved().to_mapping())
     faults.refuse()
     return survey.prepared(found.resolved())
 
@@ -182,23 +211,27 @@ class _Survey:
         return Prepared(run, self.placement, self.dataset, self.plan, self.measures, self.data_notes)
 
 
-def _surveyed(run: ResolvedRun | Findings, faults: Faults) -> _Survey:
+def _surveyed(run: ResolvedRun | Findings, faults: Faults, process: Place) -> _Survey:
     """All that can be found out; what depends on a key that is at fault already is passed over."""
     config = run.config
     if run.method is not None and run.method_options is not None and not faults.touch("training", "method_config"):
         faults.problems += checks.idle(run.method, run.method_options, config, run.loaded.document)
-    with faults.at("distributed", "strategy"):
-        refuse_several_processes()
+    if not faults.touch("training"):
+        with faults.at("training", "train_batch_size"):
+            refuse_uneven(config, process.size)
     placement = None
     if not faults.touch("training.device", "training.precision"):
         with faults.at("training", "device"):
-            placement = place(config.training.device, config.training.precision)
+            placement = place(config.training.device, config.training.precision, process.local_rank)
             refuse_narrow_weights(config, placement.compute)
     for name, role in config.roles.items():
         if role.checkpoint is not None:
             with faults.at("roles", name, "checkpoint"):
                 find_stage(role.checkpoint)
     dataset = _opened(run, faults)
+    if dataset is not None:
+        with faults.at("data", "path"):
+            refuse_idle_processes(dataset, process.size)
     plan = None if dataset is None else _planned(run, dataset, faults)
     if plan is not None and run.demands is not None:
         with faults.at("method_config"):

@@ -16,6 +16,7 @@ from distill_core.durable import write_text
 from distill_core.errors import DistillError, StoppedError
 from distill_core.plugins.border import describe
 from distill_core.protocols.trainer import TrainingSummary
+from distill_core.ranks.ranks import ALONE, Ranks
 from distill_core.redaction import redact_mapping
 from distill_core.running.build import Runtime, build
 from distill_core.running.preparation import Prepared
@@ -45,23 +46,48 @@ def train(
     plugins: list[dict[str, Any]],
     console: Console,
     stopping: Stopping | None = None,
+    ranks: Ranks = ALONE,
 ) -> Outcome:
     """Carry out a prepared run.
 
     ``stopping``: who hears the signals that ask the process to leave; None: this function itself, as long as it runs.
+    ``ranks``: the run's processes; the first one writes, and the others compute and say nothing.
 
     Raises DistillError for what the user can put right, StoppedError where a signal ended the run, and StopSignal for Ctrl-C.
     """
     with (
         Stopping() if stopping is None else nullcontext(stopping) as owner,
         owner.held("leaving after this step"),
-        directory.locked(),
+        ranks.guarded(),
     ):
-        return _locked(prepared, directory, plugins, console, owner)
+        if not ranks.first:
+            ranks.from_first(lambda: None)
+            return _helped(prepared, directory, plugins, owner, ranks)
+        with directory.locked():
+            return _locked(prepared, directory, plugins, console, owner, ranks)
+
+
+def _helped(
+    prepared: Prepared, directory: RunDirectory, plugins: list[dict[str, Any]], stopping: Stopping, ranks: Ranks
+) -> Outcome:
+    """The part of a process that is not the first: it computes, and writes no more than its share of a checkpoint."""
+    events, progress = Events(None, shown=False), Progress(Console(quiet=True))
+    with stopping.at_once():
+        runtime = build(prepared, directory, plugins, events, progress, stopping, ranks)
+    try:
+        return Outcome(runtime.trainer.run(), None)
+    finally:
+        with stopping.held("closing the data first"):
+            runtime.rows.close()
 
 
 def _locked(
-    prepared: Prepared, directory: RunDirectory, plugins: list[dict[str, Any]], console: Console, stopping: Stopping
+    prepared: Prepared,
+    directory: RunDirectory,
+    plugins: list[dict[str, Any]],
+    console: Console,
+    stopping: Stopping,
+    ranks: Ranks,
 ) -> Outcome:
     """The same with the directory held. However it ends, exit_reason.json says so."""
     run, events, progress = prepared.run, Events(directory.events), Progress(console)
@@ -74,11 +100,13 @@ def _locked(
         events.note("note", note)
     reason, details = "error", dict[str, Any]()
     try:
-        with stopping.at_once(), console.status("loading") if console.is_terminal else progress.aside("loading"):
-            runtime = build(prepared, directory, plugins, events, progress, stopping)
-        announce(runtime.start, run.config.training.max_train_steps, console)
-        told = write_yaml(redact_mapping(run.to_mapping()))
-        outcome = _trained(runtime, directory, told, run.method.name, stopping)
+        with ranks.guarded():
+            ranks.from_first(lambda: None)
+            with stopping.at_once(), console.status("loading") if console.is_terminal else progress.aside("loading"):
+                runtime = build(prepared, directory, plugins, events, progress, stopping, ranks)
+            announce(runtime.start, run.config.training.max_train_steps, console)
+            told = write_yaml(redact_mapping(run.to_mapping()))
+            outcome = _trained(runtime, directory, told, run.method.name, stopping)
         reason = "completed"
         details = {"step": outcome.training.step, "seconds": round(outcome.training.seconds, 1)}
         return outcome

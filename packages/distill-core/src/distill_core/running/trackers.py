@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from distill_core.config.schema import Tracking
@@ -41,6 +42,33 @@ def open_trackers(
 
                 others.append(TensorBoardTracker(directory.trackers / "tensorboard", first_step))
     return Trackers(JsonlTracker(directory.metrics, first_step, events), others, events)
+
+
+class _Silent:
+    """A tracker that keeps nothing."""
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Nothing."""
+
+    def video(self, name: str, path: Path, caption: str, step: int) -> None:
+        """Nothing."""
+
+    def file(self, path: Path, name: str) -> None:
+        """Nothing."""
+
+    def saved(self, step: int) -> None:
+        """Nothing."""
+
+    def go_back(self, step: int) -> None:
+        """Nothing."""
+
+    def finish(self) -> None:
+        """Nothing."""
+
+
+def silent(events: Events) -> Trackers:
+    """What a process has that is not the first of its run: only that one tells."""
+    return Trackers(_Silent(), [], events)
 
 
 def _without_secrets(settings: Tracking, events: Events) -> Tracking:

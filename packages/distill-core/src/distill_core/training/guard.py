@@ -81,8 +81,13 @@ class FiniteGuard:
         """A loss, or a norm, of a step that has not been judged yet. It must keep its number until then."""
         self._open.append((_Seen(step, name, tuple(rows)), value))
 
-    def judge(self, step: int, norms: Mapping[str, Tensor]) -> Verdict:
-        """Whether the step may be applied. ``norms``: of all gradients, by name."""
+    def poison(self) -> Tensor:
+        """What has been seen of a step that is not judged yet, as one scalar on the device: 0, but NaN if any of it is not finite."""
+        values = row_of(tuple(value for _, value in self._open))
+        return torch.dot(values, torch.zeros_like(values))
+
+    def judge(self, step: int, norms: Mapping[str, Tensor], elsewhere: Tensor | None = None) -> Verdict:
+        """Whether the step may be applied. ``norms``: of all gradients, by name. ``elsewhere``: the poison of all ranks."""
         rows = dict.fromkeys(row for seen, _ in self._open for row in seen.rows)
         for name, norm in norms.items():
             self.see(step, name, norm, tuple(rows))
@@ -94,6 +99,8 @@ class FiniteGuard:
         if self._zeros.shape != row.shape or self._zeros.dtype != row.dtype:
             self._zeros = torch.zeros_like(row)
         poison = torch.dot(row, self._zeros)  # 0, but NaN if any of them is infinite or NaN
+        if elsewhere is not None:
+            poison = poison + elsewhere.to(poison.dtype)
         broken = torch.ne(poison, poison, out=torch.empty_like(self._broken))
         self._broken = torch.maximum(broken, self._broken) if self._freeze else broken
         return Verdict(tuple(each.name for each in seen), row, self._broken)
@@ -121,3 +128,21 @@ def _broken_step(step: int, seen: Sequence[_Seen]) -> BrokenStep:
     narrowest = min(len(each.rows) for each in seen)
     rows = dict.fromkeys(row for each in seen if len(each.rows) == narrowest for row in each.rows)
     return BrokenStep(step, tuple(dict.fromkeys(each.name for each in seen)), tuple(rows))
+
+
+def of_all(found: Sequence[Sequence[BrokenStep]]) -> list[BrokenStep]:
+    """The broken steps that the ranks of a run have seen, as one rank that has all their rows would tell them.
+
+    Norms are the same on all ranks, so where anything else is broken only those that have seen it are to blame.
+    """
+    by_step: dict[int, list[BrokenStep]] = {}
+    for broken in (each for theirs in found for each in theirs):
+        by_step.setdefault(broken.step, []).append(broken)
+    told = []
+    for step, seen in sorted(by_step.items()):
+        everywhere = set(seen[0].what).intersection(*(each.what for each in seen)) if len(seen) == len(found) else set()
+        to_blame = [each for each in seen if set(each.what) - everywhere] or seen
+        what = dict.fromkeys(name for each in to_blame for name in each.what)
+        rows = dict.fromkeys(row for each in to_blame for row in each.rows)
+        told.append(BrokenStep(step, tuple(what), tuple(rows)))
+    return told

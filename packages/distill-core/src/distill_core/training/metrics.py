@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from distill_core.ranks.ranks import ALONE, Ranks
 
 MOST_KEPT = 4096
 """Rows of figures that wait on the device; more are brought to the host before the log interval is over."""
@@ -69,11 +72,11 @@ class MetricWindow:
                 summed.total += value
                 summed.finite += 1
 
-    def means(self) -> dict[str, float]:
-        """The mean of every name since the last call, with one transfer; the window starts anew."""
+    def means(self, ranks: Ranks = ALONE) -> dict[str, float]:
+        """The mean of every name since the last call, over all ranks, with one transfer; the window starts anew."""
         self.seal()
         self._fetch()
-        found = self._sums
+        found = _added(ranks.gather(self._sums))
         self.left_out = {name: each.count - each.finite for name, each in found.items() if each.finite < each.count}
         self.clear()
         return {name: each.total / each.finite for name, each in found.items() if each.finite}
@@ -81,6 +84,20 @@ class MetricWindow:
     def clear(self) -> None:
         """Start anew."""
         self._open, self._rows, self._sums = [], [], {}
+
+
+def _added(found: Sequence[dict[str, _Sum]]) -> dict[str, _Sum]:
+    """The sums of several ranks as one."""
+    first, *others = found
+    for sums in others:
+        for name, each in sums.items():
+            whole = first.setdefault(name, _Sum())
+            whole.total, whole.finite, whole.count = (
+                whole.total + each.total,
+                whole.finite + each.finite,
+                whole.count + each.count,
+            )
+    return first
 
 
 def row_of(values: tuple[Tensor, ...]) -> Tensor:

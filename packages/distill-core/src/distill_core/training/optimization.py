@@ -111,11 +111,16 @@ class RoleOptimizer:
         """So many updates follow in the run. Where that is not what its schedule was made for, it ends with the run all the same."""
         self.span = self.span.ending_at(self.updates + updates, self.updates)
 
-    def clip(self) -> Tensor:
-        """Scale the gradients down to the role's limit. Returns their norm before that, on the device."""
-        limit = math.inf if self.settings.max_grad_norm is None else self.settings.max_grad_norm
+    def norm(self) -> Tensor:
+        """The norm of all gradients, on the device."""
         parameters = list(self.parameters.values())
-        return nn.utils.clip_grad_norm_(parameters, limit, foreach=True).to(parameters[0].device)
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        return nn.utils.get_total_norm(gradients, foreach=True).to(parameters[0].device)
+
+    def clip(self, norm: Tensor) -> None:
+        """Scale the gradients, whose norm is given, down to the role's limit."""
+        limit = math.inf if self.settings.max_grad_norm is None else self.settings.max_grad_norm
+        nn.utils.clip_grads_with_norm_(self.parameters.values(), limit, norm, foreach=True)
 
     def step(self, broken: Tensor | None = None) -> None:
         """Update at the scheduled rate, and clear the gradients.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from distill_core.ranks.ranks import Ranks
 from distill_core.training.optimization import RoleOptimizer
+from distill_core.training.roles import RoleHandle
 
 BUCKET = 64 * 2**20
 """Elements that are sent at a time, at most, unless a single parameter has more."""
@@ -24,29 +25,36 @@ class Reduction:
     def __init__(self, ranks: Ranks) -> None:
         self.ranks = ranks
 
-    def agree(self, optimizers: Mapping[str, RoleOptimizer], asked: int) -> tuple[int, list[list[bool]]]:
-        """By way of the host: the signal that any rank was asked to leave by, and which parameters have a gradient anywhere."""
-        own = [[parameter.grad is not None for parameter in each.parameters.values()] for each in optimizers.values()]
-        signal, *flags = self.ranks.most([asked, *(int(flag) for role in own for flag in role)])
-        found = iter(flags)
-        return signal, [[bool(next(found)) for _ in role] for role in own]
+    def agree(self, optimizers: Mapping[str, RoleOptimizer], asked: int) -> tuple[int, list[nn.Parameter]]:
+        """By the host: the signal that any rank was asked to leave by, 0 for none, and which parameters have a gradient anywhere."""
+        parameters = [parameter for each in optimizers.values() for parameter in each.parameters.values()]
+        signal, *anywhere = self.ranks.most([asked, *(int(parameter.grad is not None) for parameter in parameters)])
+        return signal, [parameter for parameter, flag in zip(parameters, anywhere, strict=True) if flag]
 
-    def average(self, optimizers: Mapping[str, RoleOptimizer], anywhere: Sequence[Sequence[bool]], lost: Tensor) -> Tensor:
-        """Gradients become their means over the ranks. Returns ``lost``, a scalar that is not 0 here if something broke here, summed."""
-        parameters = [
-            parameter
-            for optimizer, flags in zip(optimizers.values(), anywhere, strict=True)
-            for parameter, flag in zip(optimizer.parameters.values(), flags, strict=True)
-            if flag
-        ]
+    def average(self, parameters: Sequence[nn.Parameter], poison: Tensor) -> Tensor:
+        """Gradients become their means over the ranks. Returns the sum of all ranks' ``poison``, a scalar that travels with them."""
+        rider = poison.reshape(1)
+        if not parameters:
+            self.ranks.sum_(rider)
         for bucket in _buckets(parameters):
             gradients = [_gradient(parameter) for parameter in bucket]
-            flat = torch.cat([lost.reshape(1).to(gradients[0].dtype), *(gradient.flatten() for gradient in gradients)])
+            flat = torch.cat([rider.to(gradients[0].dtype), *(gradient.flatten() for gradient in gradients)])
             self.ranks.sum_(flat)
-            lost, *means = flat.split([1, *(gradient.numel() for gradient in gradients)])
+            rider, *means = flat.split([1, *(gradient.numel() for gradient in gradients)])
             for gradient, mean in zip(gradients, means, strict=True):
                 gradient.copy_(mean.view_as(gradient) / self.ranks.size)
-        return lost
+        return rider.reshape(())
+
+    @torch.no_grad()
+    def average_buffers(self, roles: Mapping[str, RoleHandle]) -> None:
+        """Buffers that training moves, e.g. a running mean of what a rank's rows gave, become their means over the ranks."""
+        buffers = [role.container.get_buffer(name) for role in roles.values() for name in role.moving_buffers]
+        if buffers:
+            flat = torch.cat([buffer.flatten() for buffer in buffers])
+            self.ranks.sum_(flat)
+            means = flat.split([buffer.numel() for buffer in buffers])
+            for buffer, mean in zip(buffers, means, strict=True):
+                buffer.copy_(mean.view_as(buffer) / self.ranks.size)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TypeVar
 
 import torch
@@ -108,6 +108,14 @@ class RoleHandle:
             return {}
         frozen = {name for name, parameter in self.container.named_parameters() if not parameter.requires_grad}
         return {name: tensor for name, tensor in state.items() if name not in frozen}
+
+    @cached_property
+    def moving_buffers(self) -> tuple[str, ...]:
+        """The names of the buffers that training may move: floating-point state of a trained role."""
+        if not self.trainable:
+            return ()
+        kept, buffers = self.container.state_dict().keys(), self.container.named_buffers()
+        return tuple(name for name, buffer in buffers if name in kept and buffer.is_floating_point())
 
     @torch.no_grad()
     def follow(self, leader: RoleHandle, keep: float, broken: Tensor | None = None) -> None:

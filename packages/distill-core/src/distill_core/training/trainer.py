@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +19,7 @@ from distill_core.protocols.tracker import Tracker
 from distill_core.protocols.trainer import TrainingSummary
 from distill_core.protocols.validator import Validator
 from distill_core.randomness import key_bits
+from distill_core.ranks.ranks import ALONE, Ranks
 from distill_core.stopping import Stopping
 from distill_core.tracking.events import Events
 from distill_core.tracking.progress import Progress
@@ -24,9 +27,10 @@ from distill_core.training.asking import AskedMethod
 from distill_core.training.batches import Batches
 from distill_core.training.draws import KeyedDraw, seed_global
 from distill_core.training.gradients import untouched
-from distill_core.training.guard import FiniteGuard
+from distill_core.training.guard import FiniteGuard, of_all
 from distill_core.training.metrics import MetricWindow
 from distill_core.training.optimization import RoleOptimizer
+from distill_core.training.reduction import Reduction
 from distill_core.training.roles import RoleHandle
 from distill_core.training.state import TrainingState, not_finite
 
@@ -96,6 +100,7 @@ class DistillTrainer:
         progress: Progress,
         validator: Validator | None,
         stopping: Stopping,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.schedule = schedule
         self.method = method
@@ -110,6 +115,9 @@ class DistillTrainer:
         self.progress = progress
         self.validator = validator
         self.stopping = stopping
+        self.ranks = ranks
+        self.reduction = Reduction(ranks)
+        self._agreed: signal.Signals | None = None
         self.window = MetricWindow()
         self.guard = FiniteGuard(device, freeze=schedule.on_nonfinite != "skip")
         self._skipped = 0
@@ -126,6 +134,7 @@ class DistillTrainer:
         first, last = self.start + 1, self.schedule.last
         if self._owes_validation():
             self.validate(self.start)
+        self._hear()
         self._heed(self.start)
         with self.progress.training(first, last):
             step = self.start
@@ -150,10 +159,23 @@ class DistillTrainer:
             self.save(step)
         elif validates:
             self._refuse_broken(step)
-        if validates and self.stopping.asked is None:
+        if validates and self._asked is None:
             self.validate(step)
-        if self.stopping.asked is not None and not saves:
+        if self._asked is not None and not saves:
             self.save(step)
+
+    @property
+    def _asked(self) -> signal.Signals | None:
+        """The signal that asked this process to leave, or, of several, any: as they last agreed, so that all leave after the same step."""
+        return self.stopping.asked if self.ranks.alone else self._agreed
+
+    def _hear(self) -> None:
+        """Let the ranks agree on it."""
+        if not self.ranks.alone:
+            self._heard(*self.ranks.most([int(self.stopping.asked or 0)]))
+
+    def _heard(self, number: int) -> None:
+        self._agreed = signal.Signals(number) if number else None
 
     def _owes_validation(self) -> bool:
         """Whether the step to start from has a validation to come: at the very start, or one that an earlier process was kept from."""
@@ -164,12 +186,12 @@ class DistillTrainer:
 
     def _heed(self, step: int) -> None:
         """Leave after ``step``, which is saved, if the process was asked to."""
-        if self.stopping.asked is None:
+        if self._asked is None:
             return
         newest = self.checkpoints.latest()
         remedy = "nothing was saved yet" if newest is None else f"the same command goes on from {newest}"
-        name = self.stopping.asked.name
-        raise StoppedError(f"{name} came by step {step} of {self.schedule.max_steps}; {remedy}", self.stopping.asked)
+        name = self._asked.name
+        raise StoppedError(f"{name} came by step {step} of {self.schedule.max_steps}; {remedy}", self._asked)
 
     def train_step(self, step: int) -> None:
         """One step: accumulate the gradients of every staged loss, then step the roles that are due and move those that follow them."""
@@ -177,12 +199,14 @@ class DistillTrainer:
             for role in self.state.roles.values():
                 role.sparsity = self.schedule.sparsity.at(step)
         trained: set[str] = set()
+        self.ranks.at(step)
         for micro_step in range(self.schedule.accumulation):
             rows, positions, latent_shape = next(self.state.stream)
             batch = self.batches.prepare(rows, latent_shape)
             draw = KeyedDraw(self.schedule.seed, step, micro_step, positions, self.device)
             # A module that draws from the global stream (a plugin's dropout) is resumable all the same.
-            seed_global(self.device, key_bits(self.schedule.seed, step, micro_step, "global"))
+            own = (self.ranks.rank,) if self.ranks.rank else ()
+            seed_global(self.device, key_bits(self.schedule.seed, step, micro_step, "global", *own))
             for loss in self.method.losses(batch, draw):
                 self._backward(loss)
                 self.guard.see(step, loss.name, loss.value, [row.id for row in rows])
@@ -193,8 +217,11 @@ class DistillTrainer:
     def _update(self, step: int) -> None:
         """Step the roles that are due and move those that follow them, unless the step is broken; forget all gradients."""
         due = self.method.roles_to_step(step)
-        norms = {name: self._optimizer(name).clip() for name in due}
-        verdict = self.guard.judge(step, {f"grad_norm/{name}": norm for name, norm in norms.items()})
+        elsewhere = None if self.ranks.alone else self._reduce(due)
+        norms = {name: self._optimizer(name).norm() for name in due}
+        verdict = self.guard.judge(step, {f"grad_norm/{name}": norm for name, norm in norms.items()}, elsewhere)
+        for name, norm in norms.items():
+            self._optimizer(name).clip(norm)
         self.window.take(verdict.names, verdict.values)
         self.window.seal()
         broken = verdict.broken
@@ -207,6 +234,15 @@ class DistillTrainer:
         for name, role in self.state.roles.items():
             if name not in due and role.optimizer is not None:
                 role.optimizer.clear()  # no checkpoint holds gradients: one that outlived its step would be lost by a resume
+
+    def _reduce(self, due: Sequence[str]) -> Tensor:
+        """Bring the ranks' gradients together, and hear of a signal. Returns what is NaN where a loss of any rank is not finite."""
+        number, parameters = self.reduction.agree(
+            {name: self._optimizer(name) for name in due}, int(self.stopping.asked or 0)
+        )
+        self._heard(number)
+        self.reduction.average_buffers(self.state.roles)
+        return self.reduction.average(parameters, self.guard.poison())
 
     def _backward(self, loss: StagedLoss) -> None:
         """Gradients to the roles that the loss names, and to no other."""
@@ -230,8 +266,9 @@ class DistillTrainer:
 
     def log(self, step: int) -> None:
         """Bring the window's means to the host, answer what was not finite, and track them."""
-        figures = self.window.means()
+        figures = self.window.means(self.ranks)
         self._settle()
+        self.state.stream.share(self.ranks)
         if self._skipped:
             figures["skipped_steps"], self._skipped = self._skipped, 0
         elif self.window.left_out:
@@ -257,6 +294,7 @@ class DistillTrainer:
         request = self.method.validation(step)
         if self.validator is not None and request is not None:
             self.validator.validate(request, step)
+            self._hear()
 
     def save(self, step: int) -> None:
         """Publish a checkpoint, of finite figures only."""
@@ -268,7 +306,7 @@ class DistillTrainer:
 
     def _settle(self) -> None:
         """Count and tell the steps that were not applied. Raises NonFiniteError where they are not to be passed over."""
-        for broken in self.guard.broken_steps():
+        for broken in of_all(self.ranks.gather(self.guard.broken_steps())):
             if self.schedule.on_nonfinite != "skip":
                 raise NonFiniteError(f"{broken}; nothing of it was applied")
             self._skipped += 1
@@ -281,7 +319,8 @@ class DistillTrainer:
     def _refuse_broken(self, step: int) -> None:
         """Raise NonFiniteError where a checkpoint or a validation would be of weights that an update broke."""
         self._settle()
-        broken = not_finite(self.state.tensors())
+        broken = [name for theirs in self.ranks.gather(not_finite(self.state.tensors())) for name in theirs]
+        broken = list(dict.fromkeys(broken))
         if broken:
             raise NonFiniteError(f"{', '.join(broken[:3])} not finite after the update of step {step}")
 

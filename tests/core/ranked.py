@@ -1,0 +1,60 @@
+"""Runs of several processes, forked: no import is paid twice."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.core.conftest import ToyWorld
+from tests.core.forked import Ended, begun, ending, toy_run
+from torch.distributed.distributed_c10d import Store
+from torch.distributed.rendezvous import rendezvous
+
+from distill_core.config.document import write_yaml
+
+
+@dataclass
+class Launched:
+    """Processes that run, by rank, and where they write."""
+
+    children: list[int]
+    logs: list[Path]
+    store: Store
+
+    def ended(self) -> list[Ended]:
+        """How each ends."""
+        return [ending(child, log) for child, log in zip(self.children, self.logs, strict=True)]
+
+
+def launched(size: int, work: Callable[[int], None], folder: Path) -> Launched:
+    """``work``, given its rank, in ``size`` processes, whose environment is as a launcher makes it."""
+    store, _, _ = next(iter(rendezvous("tcp://127.0.0.1:0?rank=0&world_size=1")))
+    logs = [folder / f"rank{rank}.log" for rank in range(size)]
+
+    def as_rank(rank: int) -> None:
+        """One of them."""
+        named = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_PORT": store.port}
+        os.environ.update({name: str(value) for name, value in named.items()})
+        os.environ.update(MASTER_ADDR="127.0.0.1", TORCHELASTIC_USE_AGENT_STORE="True", TORCHELASTIC_RESTART_COUNT="0")
+        work(rank)
+
+    return Launched([begun(lambda rank=rank: as_rank(rank), logs[rank]) for rank in range(size)], logs, store)
+
+
+def distill(world: ToyWorld, mapping: dict[str, Any]) -> Callable[[int], None]:
+    """``distill run`` of a toy run."""
+    path = world.root / "run.yaml"
+    path.write_text(write_yaml(mapping), encoding="utf-8")
+
+    return lambda rank: toy_run(path, None, lambda: None)
+
+
+def trained(world: ToyWorld, size: int, mapping: dict[str, Any]) -> Path:
+    """The run directory of a run of so many processes, all of which ended well."""
+    world.root.mkdir(exist_ok=True)
+    for rank, ended in enumerate(launched(size, distill(world, mapping), world.root).ended()):
+        assert ended.status == 0, f"rank {rank} of {size}: {ended.err}"
+    return Path(mapping["output_dir"])

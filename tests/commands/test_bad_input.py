@@ -140,11 +140,28 @@ def test_two_roles_with_different_latent_spaces(
     assert "normalisation" in message
 
 
-def test_several_processes_are_refused_by_name(
+def test_half_a_launcher_is_refused_by_name(
     refused: Callable[..., str], run_yaml: RunYaml, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert "several processes" in refused(run_yaml("finetune"))
+    message = refused(run_yaml("finetune"))
+    assert "RANK, LOCAL_RANK, MASTER_ADDR, MASTER_PORT is not set" in message
+    assert "--nproc-per-node" in message
+
+
+def test_a_batch_that_the_processes_cannot_share_is_refused_with_one_that_they_can(
+    refused: Callable[..., str], run_yaml: RunYaml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "LOCAL_RANK", "MASTER_PORT"):
+        monkeypatch.setenv(name, "0")
+    monkeypatch.setenv("MASTER_ADDR", "nowhere.invalid")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    run = run_yaml("finetune", training={"train_batch_size": 2, "gradient_accumulation_steps": 4})
+    message = refused(run)
+    assert "training.train_batch_size: 4 processes cannot share a batch of 2 equally" in message
+    assert "training.train_batch_size=4 training.gradient_accumulation_steps=2" in message
+    monkeypatch.setenv("WORLD_SIZE", "64")
+    assert "too few for 64 processes" in refused(run, "training.train_batch_size=64")
 
 
 def test_a_sparsity_that_leaves_nothing_is_refused(refused: Callable[..., str], run_yaml: RunYaml) -> None:

@@ -8,12 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch._dynamo
 from tests.core.conftest import ToyWorld
 from tests.core.forked import Ended, begun, ending, toy_run
 from torch.distributed.distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous
 
+import distill_method_dmd2.method
+import distill_method_finetune.method
 from distill_core.config.document import write_yaml
+from distill_core.ranks import joined
+
+IMPORTED = (torch._dynamo, joined, distill_method_dmd2.method, distill_method_finetune.method)
+"""What each process would import anew."""
 
 
 @dataclass

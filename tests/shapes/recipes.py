@@ -22,8 +22,6 @@ SMALL = (
     "training.lr_warmup_steps=0",
     "validation.interval=null",
     "validation.at_start=false",
-    "comparison.max_prompts=2",
-    "comparison.clips_per_prompt=1",
 )
 
 
@@ -42,12 +40,10 @@ def write_clips(folder: Path) -> Path:
 
 
 def run_recipe(name: str, output: Path, *overrides: str, steps: int = 2) -> RunDirectory:
-    """Train a recipe for so many steps, and compare as it says."""
-    resolved = open_run(
-        SHAPES / f"{name}.yaml",
-        (*SMALL, f"training.max_train_steps={steps}", f"output_dir={output}", *overrides),
-        discover(),
-    )
+    """Train a recipe for so many steps, and compare as it says, if it is to."""
+    compared = () if "comparison=null" in overrides else ("comparison.max_prompts=2", "comparison.clips_per_prompt=1")
+    changes = (*SMALL, *compared, f"training.max_train_steps={steps}", f"output_dir={output}", *overrides)
+    resolved = open_run(SHAPES / f"{name}.yaml", changes, discover())
     directory = RunDirectory(output)
     directory.claim(resolved.to_mapping())
     train(prepare(resolved), directory, [], Console(quiet=True))

@@ -1,6 +1,7 @@
 """Distribution matching as functions of tensors: guidance, the gradient between two scores, and what a critic learns.
 
 B batch, T latent frames, C channels, H W latent rows and columns. Flow matching: x_t = (1 - σ) x0 + σ ε, v = ε - x0.
+``first``: the frame from which on a loss counts.
 """
 
 from __future__ import annotations
@@ -55,22 +56,22 @@ def floored(mean: Tensor, floor: float, floor_as: FloorAs) -> Tensor:
     return mean.clamp(min=floor) if floor_as == "max" else mean + floor
 
 
-def dmd_loss(x_BTCHW: Tensor, gradient_BTCHW: Tensor) -> Tensor:
-    """½ mean (x - sg(x - g))²: a scalar whose derivative with respect to x is g / (number of elements)."""
+def dmd_loss(x_BTCHW: Tensor, gradient_BTCHW: Tensor, first: int = 0) -> Tensor:
+    """½ mean (x - sg(x - g))² over the frames from ``first`` on: its derivative with respect to x is g / (number of elements)."""
     target_BTCHW = (x_BTCHW - gradient_BTCHW).detach()
-    return 0.5 * torch.mean((x_BTCHW.float() - target_BTCHW.float()) ** 2)
+    return 0.5 * torch.mean((x_BTCHW.float() - target_BTCHW.float())[:, first:] ** 2)
 
 
-def critic_velocity_loss(velocity_BTCHW: Tensor, x_BTCHW: Tensor, noise_BTCHW: Tensor) -> Tensor:
+def critic_velocity_loss(velocity_BTCHW: Tensor, x_BTCHW: Tensor, noise_BTCHW: Tensor, first: int = 0) -> Tensor:
     """mean (v - (ε - x))²: flow matching on the student's samples x (DMD2, arXiv 2405.14867, equation 6, in velocity space)."""
-    return torch.mean((velocity_BTCHW.float() - (noise_BTCHW - x_BTCHW).float()) ** 2)
+    return torch.mean((velocity_BTCHW.float() - (noise_BTCHW - x_BTCHW).float())[:, first:] ** 2)
 
 
-def critic_x0_loss(predicted_BTCHW: Tensor, x_BTCHW: Tensor) -> Tensor:
+def critic_x0_loss(predicted_BTCHW: Tensor, x_BTCHW: Tensor, first: int = 0) -> Tensor:
     """mean (x̂0 - x)²: the same regression in x0 space, which weights a sample by σ²."""
-    return torch.mean((predicted_BTCHW.float() - x_BTCHW.float()) ** 2)
+    return torch.mean((predicted_BTCHW.float() - x_BTCHW.float())[:, first:] ** 2)
 
 
-def critic_noise_loss(predicted_BTCHW: Tensor, noise_BTCHW: Tensor) -> Tensor:
+def critic_noise_loss(predicted_BTCHW: Tensor, noise_BTCHW: Tensor, first: int = 0) -> Tensor:
     """mean (ε̂ - ε)²: the same regression in noise space, which weights a sample by (1 - σ)²."""
-    return torch.mean((predicted_BTCHW.float() - noise_BTCHW.float()) ** 2)
+    return torch.mean((predicted_BTCHW.float() - noise_BTCHW.float())[:, first:] ** 2)

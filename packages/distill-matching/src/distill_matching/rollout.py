@@ -28,14 +28,16 @@ class StudentSample:
     Attributes:
         x_BTCHW: x̂0. With a graph of that one forward, unless gradients are off.
         next_B: the timestep of the step after, to which sampling would noise x̂0; 0 after the last.
+        first: the frame from which on losses count; those before are context.
     """
 
     x_BTCHW: Tensor
     next_B: Tensor
+    first: int = 0
 
     def detach(self) -> StudentSample:
         """The same without a graph."""
-        return StudentSample(self.x_BTCHW.detach(), self.next_B)
+        return StudentSample(self.x_BTCHW.detach(), self.next_B, self.first)
 
 
 def student_sample(

@@ -96,11 +96,11 @@ class Scores:
         velocity_BTCHW = self.critic.predict_velocity(noisy_BTCHW, t_B, condition)
         match self.options.critic_loss:
             case "velocity":
-                return critic_velocity_loss(velocity_BTCHW, x_BTCHW, noise_BTCHW)
+                return critic_velocity_loss(velocity_BTCHW, x_BTCHW, noise_BTCHW, sample.first)
             case "x0":
-                return critic_x0_loss(flow.x0_of(noisy_BTCHW, velocity_BTCHW, t_B), x_BTCHW)
+                return critic_x0_loss(flow.x0_of(noisy_BTCHW, velocity_BTCHW, t_B), x_BTCHW, sample.first)
             case "noise":
-                return critic_noise_loss(flow.noise_of(noisy_BTCHW, velocity_BTCHW, t_B), noise_BTCHW)
+                return critic_noise_loss(flow.noise_of(noisy_BTCHW, velocity_BTCHW, t_B), noise_BTCHW, sample.first)
 
     def _guided(self, noisy_BTCHW: Tensor, t_B: Tensor, batch: Batch, velocity_BTCHW: Tensor, through: bool) -> Tensor:
         """x̂0 of the guided teacher, whose conditional velocity is known."""

@@ -1,0 +1,103 @@
+"""``method_config`` of CausVid and of Self-Forcing. Timesteps are in [0, 1000], 1000 is pure noise; frames are latent frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from distill_core.protocols.validator import ValidationRequest
+from distill_matching.options import DiscriminatorOptions, MatchingOptions
+
+
+class CausalMatchingOptions(DiscriminatorOptions, MatchingOptions):
+    """What both have."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    block: Annotated[
+        int, Field(ge=1, json_schema_extra={"known_as": ["chunk_size", "num_frame_per_block", "num_frames_per_block"]})
+    ] = 3
+    """Latent frames of a block: what is made at once, and sees no later block. The last block has what is left."""
+    window: Annotated[int, Field(ge=1, json_schema_extra={"known_as": ["local_attn_size"]})] | None = None
+    """Latent frames before a block that it sees, the newest; null: all."""
+    sink: Annotated[int, Field(ge=0, json_schema_extra={"known_as": ["sink_size"]})] = 0
+    """Latent frames of the very beginning that a block sees besides."""
+    student_loss: Annotated[
+        Literal["dmd", "sid", "gan"], Field(json_schema_extra={"known_as": ["distribution_loss"]})
+    ] = "dmd"
+    """dmd: the difference of two scores. sid: score identity, with gradients through both. gan: a discriminator alone, no critic."""
+    gan_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of a GAN loss beside dmd or sid, 0.001 to 0.03 elsewhere. Needs latents; 0: none."""
+    sid_alpha: float = 1.0
+    """α of score identity: the share of (real - fake)² that is taken off."""
+    attn_kind: Literal["dense"] = "dense"
+    """Attention of the student: causal attention is dense."""
+
+    @model_validator(mode="after")
+    def _one_loss(self) -> CausalMatchingOptions:
+        if self.sink and self.window is None:
+            raise ValueError(
+                "without a window a block sees all frames before it, the first ones too; set window, or sink: 0"
+            )
+        if self.student_loss == "gan" and self.gan_weight:
+            raise ValueError(
+                "student_loss: gan is the GAN alone, so there is nothing to weigh it against; leave gan_weight out"
+            )
+        if self.student_loss == "sid" and self.normalizer != "per_sample":
+            raise ValueError("student_loss: sid is divided by mean |x - real| of each sample; leave normalizer out")
+        return self
+
+    @property
+    def judged(self) -> bool:
+        """Whether a discriminator has a part."""
+        return self.student_loss == "gan" or self.gan_weight > 0.0
+
+    def roles_to_step(self, step: int) -> tuple[str, ...]:
+        """Critic and discriminator, as far as there are, on every step; the student too on every ``generator_update_interval``-th."""
+        learners = ("critic", "discriminator") if self.judged else ("critic",)
+        return self.turn(step, learners if self.student_loss != "gan" else ("discriminator",))
+
+    def sampling(self, shift: Callable[[float], float]) -> ValidationRequest:
+        """The student as it will be used: block by block on a stream, its own steps, one evaluation each."""
+        return replace(super().sampling(shift), blocks=self.block, window=self.window, sink=self.sink)
+
+
+class CausvidOptions(CausalMatchingOptions):
+    """Options of CausVid."""
+
+    rollout: Literal["data_latent"] = "data_latent"
+    """The student predicts noised latents of the data, each block at one of its steps or clean."""
+
+    @model_validator(mode="after")
+    def _whole_context(self) -> CausvidOptions:
+        if self.window is not None:
+            raise ValueError(
+                "causvid trains in one pass, where a block sees all blocks before it; leave window out, or take self-forcing"
+            )
+        if self.score_floor:
+            raise ValueError(
+                "score_floor is of one step for the whole clip, and here each block has its own; leave it out"
+            )
+        return self
+
+
+class SelfForcingOptions(CausalMatchingOptions):
+    """Options of Self-Forcing."""
+
+    rollout: Literal["simulate"] = "simulate"
+    """The student makes clips of its own, block after block."""
+    same_step_across_blocks: bool = True
+    """One drawn step for all blocks of a step, or one for each."""
+    extra_blocks: Annotated[int, Field(ge=0)] = 0
+    """Up to so many blocks more than the data's clips have: rollouts are longer, and their last frames are what is judged."""
+
+    @model_validator(mode="after")
+    def _one_step(self) -> SelfForcingOptions:
+        if self.score_floor and not self.same_step_across_blocks:
+            raise ValueError(
+                "score_floor is of one step for the whole clip; set same_step_across_blocks: true, or leave it out"
+            )
+        return self

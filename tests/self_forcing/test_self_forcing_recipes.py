@@ -1,0 +1,31 @@
+"""The shipped recipes of CausVid and Self-Forcing, at reduced size."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.shapes.recipes import run_recipe, write_clips
+
+from distill_core.running.run_directory import RunDirectory
+
+
+def evaluations(directory: RunDirectory) -> dict[str, float]:
+    table = json.loads((directory.comparison / "table.json").read_text())
+    return {line["name"]: line["evaluations"] for line in table["lines"]}
+
+
+@pytest.mark.slow
+def test_self_forcing_streams_from_captions_alone_and_is_compared_by_blocks(tmp_path: Path) -> None:
+    found = evaluations(run_recipe("self-forcing", tmp_path / "run"))
+    assert found["student, 2 steps a frame"] == 3 * 2 + 2
+    assert found["teacher, 20 steps"] == 40
+
+
+@pytest.mark.slow
+def test_causvid_starts_from_teacher_forcing(tmp_path: Path) -> None:
+    data = f"data.path={write_clips(tmp_path / 'data')}"
+    first = run_recipe("teacher-forcing", tmp_path / "first", data, "comparison=null")
+    found = evaluations(run_recipe("causvid", tmp_path / "run", data, f"roles.student.checkpoint.run={first.root}"))
+    assert found["student, 2 steps a frame"] == 3 * 2 + 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from distill_core.errors import ConfigError, ModelFolderError, Problem
 from distill_core.plugins import ModelFacts
 from distill_core.protocols import ModelRequest, ValidationRequest
+from distill_core.training.recompute import recomputed
 from distill_diffusers.adapter import ConditionT, DiffusersAdapter
 from distill_diffusers.captions import CaptionEncoder, TextParts
 from distill_diffusers.codec import VideoCodec
@@ -97,7 +99,7 @@ class DiffusersModel(ABC, Generic[OptionsT, ConditionT]):
 
     def checkpoint_blocks(self, denoiser: Any) -> None:
         """Let the denoiser recompute its blocks' activations in backward."""
-        denoiser.enable_gradient_checkpointing()
+        denoiser.enable_gradient_checkpointing(gradient_checkpointing_func=partial(recomputed, draws=True))
 
     def recorded_attention(self, request: ValidationRequest) -> RecordedVsa | None:
         """What an export records of the attention that it was trained with."""

@@ -1,15 +1,15 @@
 """What one call of the transformer asks of its attention layers, and the layers' answer.
 
 The state of a call (the bias that folds text padding; the grid and the sparsity of sparse self-attention; who sees whom in causal
-self-attention) lives in a context variable: it is set for the duration of one forward pass, and set again when gradient checkpointing
-runs a block a second time during backward, when other calls have come and gone. Nothing of it outlives the call. Dense attention is
+self-attention) lives in a context variable: it is set for the duration of one forward pass, and recomputation in backward, when other
+calls have come and gone, sees it as it was (:mod:`distill_core.training.recompute`). Nothing of it outlives the call. Dense attention is
 diffusers' own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -17,8 +17,8 @@ import torch
 from diffusers import WanTransformer3DModel
 from diffusers.models.transformers.transformer_wan import WanAttention, WanAttnProcessor
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from distill_core.training.recompute import recomputed
 from distill_model_wan.causal.attend import CausalCall, causal_attention
 from distill_model_wan.vsa.attend import SparseCall, sparse_attention
 from distill_model_wan.vsa.gates import GATE
@@ -168,17 +168,5 @@ def fold_text(transformer: WanTransformer3DModel) -> None:
 
 
 def checkpoint_blocks(transformer: WanTransformer3DModel) -> None:
-    """Recompute the blocks' activations in backward, under the call that they were first computed for."""
-    transformer.enable_gradient_checkpointing(gradient_checkpointing_func=_checkpointed)
-
-
-def _checkpointed(block: nn.Module, *inputs: object) -> Tensor:
-    call = _current.get()
-
-    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        """What the first computation runs under, and what its repetition does."""
-        return nullcontext(), attention_call(call)
-
-    # Wan has no active dropout, so there is no random state to keep: saving it costs a device synchronisation per block.
-    output: Tensor = checkpoint(block, *inputs, use_reentrant=False, context_fn=contexts, preserve_rng_state=False)
-    return output
+    """Recompute the blocks' activations in backward; they have no active dropout, so no random state is kept."""
+    transformer.enable_gradient_checkpointing(gradient_checkpointing_func=recomputed)

@@ -28,6 +28,10 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
 
 def _with_absolute_paths(role: RoleConfig) -> RoleConfig:
     paths: dict[str, object] = {"path": _absolute(role.path)} if _is_local(role.path) else {}
+    if role.fixed_loras:
+        paths["fixed_loras"] = tuple(
+            each.model_copy(update={"path": _absolute(each.path)}) for each in role.fixed_loras
+        )
     if role.checkpoint is not None:
         paths["checkpoint"] = role.checkpoint.model_copy(update={"run": _absolute(role.checkpoint.run)})
     return role.model_copy(update=paths)

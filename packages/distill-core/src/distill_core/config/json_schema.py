@@ -75,8 +75,9 @@ def _roles(method: MethodSpec) -> dict[str, Any]:
     roles: dict[str, Any] = {}
     for name, need in method.roles.items():
         roles[name] = {"properties": {"trainable": {"const": need.trainable}}}
-        required = [*(() if need.sourceless else ("path",)), *(() if need.trainable else ("trainable",))]
-        if required:
-            roles[name]["required"] = required
+        if not need.trainable:
+            roles[name]["required"] = ["trainable"]
+        if not need.sourceless:
+            roles[name]["anyOf"] = [{"required": ["path"]}, {"required": ["base"]}]
     required = [name for name, need in method.roles.items() if not (need.optional or need.sourceless)]
     return {"properties": roles, "required": required, "propertyNames": {"enum": list(method.roles)}}

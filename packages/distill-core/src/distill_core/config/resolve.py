@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill_core.config import checks, data_sets, role_checks
+from distill_core.config import checks, data_sets, lora_checks, role_checks
+from distill_core.config.bases import bases, with_bases
 from distill_core.config.blame import refusal, touches
 from distill_core.config.chosen import ChosenPlugins, option_keys
 from distill_core.config.document import Document
@@ -208,12 +209,14 @@ def resolve(loaded: LoadedRun, index: PluginIndex) -> ResolvedRun:
 
 def _compare(loaded: LoadedRun, index: PluginIndex, known: Sequence[Problem], only: str | None = None) -> Findings:
     """All checks that need no data. What depends on a section that is ``known`` to be wrong is passed over."""
-    config, document = with_absolute_paths(loaded.config), loaded.document
+    written, document = with_absolute_paths(loaded.config), loaded.document
+    config = with_bases(written)
     plugins = ChosenPlugins(document, index)
     problems = [*known, *plugins.problems]
     method, models = plugins.method, plugins.models
     demands = _demands(method, plugins.method_options, document, problems)
     problems += _of_roles(plugins, document, demands)
+    problems += bases(written, None if method is None else method.needs(demands), document)
     if method is not None:
         needs = method.needs(demands)
         problems += role_checks.operations(method, needs, config, models, document)
@@ -228,6 +231,8 @@ def _compare(loaded: LoadedRun, index: PluginIndex, known: Sequence[Problem], on
     completed, failed = complete_options(facts, config, plugins, document)
     problems += failed
     problems += role_checks.latent_spaces(config, facts, document)
+    problems += lora_checks.targets(config, facts, models, document)
+    problems += lora_checks.files(config, models, document)
     if not touches(known, "data"):
         problems += checks.data_sizes(config.data, facts, document)
         problems += data_sets.weights(config.data, document)
@@ -270,6 +275,7 @@ def _of_roles(plugins: ChosenPlugins, document: Document, demands: Demands | Non
         *role_checks.roles(method, needs, document),
         *role_checks.optimized(method, needs, document),
         *role_checks.masters(needs, document),
+        *lora_checks.of_frozen(method, needs, document),
     ]
 
 

@@ -56,13 +56,13 @@ def _contradictions(
         message = f"method {method.name!r} {wants}; set trainable: {str(need.trainable).lower()}"
         yield document.problem(("roles", name, "trainable"), message)
     if not need.sourceless:
-        if role.get("path") is None:
+        if role.get("path") is None and role.get("base") is None:
             message = "this role is a model: give it `path`, a pipeline folder or a hub id, `organisation/name`"
             yield document.problem(("roles", name, "path"), message)
         return
     kind = "is a module of the method's own" if need.module is not None else f"follows role {need.follows!r}"
-    for key in ("path", "family", "weights", "checkpoint"):
-        if role.get(key) not in (None, "auto"):
+    for key in ("path", "family", "weights", "checkpoint", "base", "lora", "fixed_loras"):
+        if role.get(key) not in (None, "auto", ()):
             message = f"this role of method {method.name!r} {kind} and has no {key}; remove it"
             yield document.problem(("roles", name, key), message)
 
@@ -84,7 +84,7 @@ def masters(needs: Needs, document: Document) -> Iterator[Problem]:
     given = document.data.get("roles")
     for name, role in given.items() if isinstance(given, Mapping) else ():
         trained = name in needs and needs[name].trainable
-        if trained and isinstance(role, Mapping) and role.get("weights") == "bf16":
+        if trained and isinstance(role, Mapping) and role.get("weights") == "bf16" and role.get("lora") is None:
             message = (
                 "a trained role keeps its weights in fp32: in bf16 an update below 1/512 of a weight rounds to nothing, as most are at a "
                 "learning rate of 1e-6; leave this out (training.precision: bf16 makes the forward passes bf16)"

@@ -9,8 +9,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     field_validator,
@@ -18,24 +16,17 @@ from pydantic import (
     model_validator,
 )
 
+from distill_core.config.lora import FixedLora, Lora
+from distill_core.config.section import Name, PathText, Positive, Section
 from distill_core.plugins.timesteps import in_thousand
 
 LrSchedule = Literal["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_min_lr", "polynomial"]
-Positive = Annotated[int, Field(ge=1)]
-PathText = Annotated[str, Field(min_length=1)]
-Name = Annotated[str, Field(min_length=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 LowNoiseScale = Annotated[
     Annotated[float, Field(ge=0)] | None, Field(json_schema_extra={"known_as": ["guidance_scale_2"]})
 ]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What a generator on the CPU tells apart: of a larger number it uses the low 32 bits."""
-
-
-class Section(BaseModel):
-    """A mapping of run.yaml: frozen, unknown keys refused, NaN and infinity refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Recipe(Section):
@@ -106,12 +97,19 @@ class RoleConfig(Section):
     """The role's model family; null means `recipe.family`."""
     path: PathText | None = None
     """A pipeline folder, or a hub id, `organisation/name`; left out for a role that is a module of the method's own or follows another."""
+    base: Name | None = None
+    """The role whose frozen weights this one uses, instead of a `path`. Frozen and LoRA roles of one `path` share them anyway."""
+    lora: Lora | None = None
+    """Train a LoRA on frozen weights; `{}` is one of rank 16 on the attention; null trains all weights."""
+    fixed_loras: tuple[FixedLora, ...] = ()
+    """LoRA files that the role's predictions wear, none of them trained."""
     checkpoint: FirstStage | None = None
     """Start from a checkpoint of another run of the folder at `path`, instead of from its own weights; null: from its own."""
     trainable: bool = True
     """Whether the run trains the role; must be what the method says."""
     weights: Literal["auto", "fp32", "bf16"] = "auto"
-    """Dtype that the weights are held in. auto: fp32 for a trained role (master weights), the compute dtype for a frozen one."""
+    """Dtype that the weights are held in. auto: fp32 for weights that are trained (master weights), the compute dtype for frozen ones,
+    those under a LoRA too; a LoRA itself is fp32."""
     ema: Ema | None = None
     """Keep an average of the role's weights; null keeps none."""
     learning_rate: Annotated[float, Field(gt=0)] | None = None
@@ -358,11 +356,11 @@ class RunConfig(Section):
     """The training."""
     output_dir: PathText
     """The run directory: configuration, metrics, samples, checkpoints."""
-    pipeline_config: dict[str, Any] = {}
+    pipeline_config: dict[str, Any] = Field(default={})
     """Options of the model family (`distill plugins show FAMILY`)."""
-    method_config: dict[str, Any] = {}
+    method_config: dict[str, Any] = Field(default={})
     """Options of the method (`distill plugins show METHOD`)."""
-    metrics: dict[str, dict[str, Any]] = {}
+    metrics: dict[str, dict[str, Any]] = Field(default={})
     """Measures of sampled clips, by the metric's name, each with its options (`distill plugins show METRIC`); `{}` for the defaults."""
     validation: Validation = Validation()
     """Samples during training."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from distill_core.checkpoint import Checkpoint
 from distill_core.config.checks import family_of
@@ -21,7 +23,9 @@ from distill_core.protocols.model import ModelPlugin, ModelRequest
 from distill_core.protocols.validator import ValidationRequest
 from distill_core.running.chosen_checkpoint import choose_checkpoint
 from distill_core.running.content import ContentHashes
+from distill_core.running.first_stage import find_stage, take_base
 from distill_core.running.identity import role_identity
+from distill_core.running.loras import fixed_loras, trained_lora
 from distill_core.running.preparation import LatentShape, Placement
 from distill_core.running.run_directory import RunDirectory
 from distill_core.sampling.requests import misfit
@@ -122,14 +126,27 @@ def restore_role(
     fault = misfit(own, run.models[family], run.needs[name].operations)
     if fault is not None:
         raise CheckpointError(f"{checkpoint.path} says how its role is sampled, and it cannot be: {fault}")
-    modules = model.load_modules(request_of_modules)
+    modules = nn.ModuleDict(model.load_modules(request_of_modules))
+    stage = run.config.roles[name].checkpoint
+    if run.config.roles[name].lora is not None and stage is not None and not find_stage(stage).lora:
+        take_base(modules, model.adapter, find_stage(stage))
     shape = checkpoint.latent_shape()
-    role = RoleHandle(name, modules, model.adapter, trainable=True, family=family, latent_shape=shape)
+    made = partial(
+        RoleHandle,
+        name,
+        modules,
+        model.adapter,
+        family=family,
+        latent_shape=shape,
+        lora=trained_lora(run, name, dict(modules.items())),
+        fixed=fixed_loras(run, name, dict(modules.items())),
+    )
+    role = made(trainable=True)
     compare(checkpoint, role_identity(role, facts, ContentHashes(None)), facts.path, named=base is not None)
     checkpoint.load(weight_tensors(role))
     if averaged and run.config.roles[name].ema is not None:
         _take_average(role, checkpoint)
-    frozen = RoleHandle(name, modules, model.adapter, trainable=False, family=family, latent_shape=shape)
+    frozen = made(trainable=False)
     sampling = replace(
         completed(own, run.config.validation, (), run.config.training.VSA_sparsity), prompts=None, seeds=None
     )

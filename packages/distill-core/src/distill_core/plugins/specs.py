@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol
 from pydantic import BaseModel
 
 from distill_core.plugins.columns import Column
+from distill_core.plugins.lora import LoraSupport
 from distill_core.protocols.validator import ValidationRequest
 
 PLUGIN_API = 2
@@ -203,6 +204,7 @@ class ModelSpec:
         complete: the options with what they leave open as a folder records it; a function of settled facts and an instance of
             ``options``, as ``settle`` is. What a run settles on is written down by it, and a folder is sampled as it says.
         notes: ``"module:function"``, :class:`RoleNotes`; empty for none. Imported when a run has been checked, so it may import torch.
+        lora: its sets of layers for LoRAs, and its files of them.
     """
 
     kind: ClassVar[Kind] = "model"
@@ -219,11 +221,12 @@ class ModelSpec:
     settle: Callable[[ModelFacts, Any], ModelFacts] = field(default=_as_found)
     complete: Callable[[ModelFacts, Any], Any] = field(default=_as_given)
     notes: str = ""
+    lora: LoraSupport = field(default_factory=LoraSupport)
 
     @property
     def targets(self) -> Mapping[str, str]:
         """What it names to be imported, by field."""
-        named = {"inspect": self.inspect, "build": self.build, "notes": self.notes}
+        named = {"inspect": self.inspect, "build": self.build, "notes": self.notes, "lora.files": self.lora.files}
         return {field: target for field, target in named.items() if target}
 
 

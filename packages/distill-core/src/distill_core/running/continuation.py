@@ -79,7 +79,10 @@ def _without_paths(resolved: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_path(section: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in section.items() if key != "path"}
+    """A section without its place, and those of the LoRAs in it."""
+    kept = {key: value for key, value in section.items() if key not in ("path", "fixed_loras")}
+    loras = [_without_path(each) for each in section.get("fixed_loras") or ()]
+    return {**kept, "fixed_loras": loras} if loras else kept
 
 
 def _may_change(key: str) -> bool:

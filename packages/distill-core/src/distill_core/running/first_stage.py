@@ -6,15 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from distill_core.checkpoint import Checkpoint
 from distill_core.config.schema import FirstStage
 from distill_core.errors import CheckpointError, RunDirectoryError
+from distill_core.protocols.adapter import Adapter
 from distill_core.running.chosen_checkpoint import choose_checkpoint
 from distill_core.running.run_directory import RunDirectory
 from distill_core.training.averages import WeightAverage
 from distill_core.training.roles import RoleHandle
 from distill_core.training.state import average_tensors, weight_tensors
+
+LORA_ENDINGS = (".lora_A.weight", ".lora_B.weight")
+"""How the names of a LoRA's weights end."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +30,13 @@ class FoundStage:
         checkpoint: the checkpoint, its weights verified.
         role: the role's name there.
         averaged: whether its average is taken.
+        lora: whether what it trained is a LoRA, and not all weights.
     """
 
     checkpoint: Checkpoint
     role: str
     averaged: bool
+    lora: bool
 
 
 def find_stage(stage: FirstStage) -> FoundStage:
@@ -40,21 +47,28 @@ def find_stage(stage: FirstStage) -> FoundStage:
     checkpoint = choose_checkpoint(directory, stage.step, stage.role)
     request = checkpoint.sampling()
     role = stage.role if stage.role is not None or request is None else request.role
-    names = sorted({name.split(".")[1] for name in checkpoint.state()["tensors"]})
+    tensors = checkpoint.state()["tensors"]
+    names = sorted({name.split(".")[1] for name in tensors})
     if role is None or role not in names:
         raise CheckpointError(f"{checkpoint.path} holds no role {role!r}; name as `role` one of {', '.join(names)}")
     kept = f"roles.{role}.average."
-    averaged = stage.averaged and any(name.startswith(kept) for name in checkpoint.state()["tensors"])
-    return FoundStage(checkpoint, role, averaged)
+    averaged = stage.averaged and any(name.startswith(kept) for name in tensors)
+    weights = [name for name in tensors if name.startswith(f"roles.{role}.modules.")]
+    return FoundStage(checkpoint, role, averaged, all(name.endswith(LORA_ENDINGS) for name in weights))
 
 
 @torch.no_grad()
 def take_weights(role: RoleHandle, stage: FoundStage) -> None:
-    """Put the weights of the checkpoint into a role whose modules are those that they were trained in.
+    """Put the weights of the checkpoint into a role's own part, which is what they were trained in.
 
     Raises CheckpointError for weights of another shape, or of other modules.
     """
-    source = RoleHandle(stage.role, role.modules, role.adapter, trainable=True)
+    if stage.lora and role.lora is None:
+        raise CheckpointError(
+            f"{stage.checkpoint.path} holds a LoRA of {stage.role!r}, and this role has none; give it `lora`, as that run had it, or "
+            "export the LoRA (`distill export --lora`) and name it under fixed_loras"
+        )
+    source = RoleHandle(stage.role, role.container, role.adapter, trainable=True, lora=role.lora)
     try:
         stage.checkpoint.load(weight_tensors(source))
         if stage.averaged:
@@ -64,5 +78,9 @@ def take_weights(role: RoleHandle, stage: FoundStage) -> None:
             for name, value in source.average.shadow.items():
                 parameters[name].copy_(value)
     finally:
-        role.container.requires_grad_(role.trainable)
-        role.container.train(role.trainable)
+        role.settle()
+
+
+def take_base(container: nn.ModuleDict, adapter: Adapter, stage: FoundStage) -> None:
+    """Put all weights of the checkpoint into frozen modules. Raises CheckpointError likewise."""
+    take_weights(RoleHandle(stage.role, container, adapter, trainable=False), stage)

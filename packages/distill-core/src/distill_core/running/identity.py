@@ -81,8 +81,7 @@ def data_hash(prepared: Prepared, content: ContentHashes) -> str:
 
 def frozen_hash(role: RoleHandle) -> str | None:
     """``DTYPES:HASH`` of the tensors that no checkpoint holds: those of a role which training leaves alone; None if it leaves none."""
-    held = role.state_tensors()
-    frozen = {name: tensor for name, tensor in role.container.state_dict().items() if name not in held}
+    frozen = role.frozen_tensors()
     if not frozen:
         return None
     with ThreadPoolExecutor(_THREADS) as threads:

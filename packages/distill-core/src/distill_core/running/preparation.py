@@ -27,6 +27,7 @@ from distill_core.plugins.specs import LatentSpace, ModelFacts
 from distill_core.ranks.place import ONLY, Place
 from distill_core.running.data_notes import data_notes
 from distill_core.running.first_stage import find_stage
+from distill_core.running.loras import check_files
 from distill_core.running.run_directory import RunDirectory
 from distill_core.sampling.measures import Measures
 
@@ -228,6 +229,7 @@ def _surveyed(run: ResolvedRun | Findings, faults: Faults, process: Place) -> _S
         if role.checkpoint is not None:
             with faults.at("roles", name, "checkpoint"):
                 find_stage(role.checkpoint)
+    check_files(run, faults)
     dataset = _opened(run, faults)
     if dataset is not None:
         with faults.at("data", "path"):

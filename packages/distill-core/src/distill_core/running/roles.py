@@ -13,19 +13,22 @@ from distill_core.config.cadence import idleness, updates_of
 from distill_core.config.checks import family_of
 from distill_core.config.document import dotted
 from distill_core.config.resolve import ResolvedRun
-from distill_core.config.schema import RunConfig
+from distill_core.config.schema import FirstStage, RunConfig
 from distill_core.errors import ConfigError, DistillError, MethodError, Problem
 from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.plugins.loading import load_target
 from distill_core.plugins.specs import RoleNeed
 from distill_core.protocols.method import Method
-from distill_core.protocols.model import ModelPlugin, ModelRequest
+from distill_core.protocols.model import ModelPlugin
 from distill_core.randomness import key_bits
 from distill_core.running.first_stage import find_stage, take_weights
+from distill_core.running.loras import fixed_loras, trained_lora
 from distill_core.running.preparation import LatentShape, Placement
+from distill_core.running.weights import Weights, source_of
 from distill_core.training.asking import AskedMethod
 from distill_core.training.averages import WeightAverage
 from distill_core.training.declared import declared
+from distill_core.training.lora import LoraWeights
 from distill_core.training.optimization import RoleOptimizer
 from distill_core.training.roles import OWN_MODULE, RoleHandle
 
@@ -61,6 +64,7 @@ class RoleBuilder:
         self.placement = placement
         self.latent_shape = latent_shape
         self.tell = tell
+        self.weights = Weights(run, models, placement, tell)
 
     def build(self, only: Collection[str] | None = None) -> dict[str, RoleHandle]:
         """The roles, or ``only`` some, in the method's order. Raises a DistillError for weights or a module that cannot be had."""
@@ -71,8 +75,10 @@ class RoleBuilder:
         return roles
 
     def _role(self, name: str, need: RoleNeed) -> RoleHandle:
-        family = family_of(self.run.config, self._source(name, need))
-        modules = self._own_module(name, need.module) if need.module is not None else self._model(name, need, family)
+        source = source_of(self.run, name)
+        family = family_of(self.run.config, source)
+        modules = self._own_module(name, need.module) if need.module is not None else self.weights.of(name)
+        model = need.module is None
         role = RoleHandle(
             name,
             modules,
@@ -81,46 +87,39 @@ class RoleBuilder:
             family=family,
             latent_shape=self.latent_shape,
             follows=need.follows,
+            lora=trained_lora(self.run, source, dict(modules.items())) if model else None,
+            fixed=fixed_loras(self.run, source, dict(modules.items())) if model else (),
         )
         stage = self.run.config.roles[name].checkpoint
         if stage is not None:
-            with about("roles", name, "checkpoint"):
-                found = find_stage(stage)
-                take_weights(role, found)
-            self.tell(f"role {name!r} starts from role {found.role!r} of {found.checkpoint.path}")
+            self._take_stage(role, stage)
+        if role.lora is not None and need.trainable:
+            self._tell_of_lora(role, role.lora)
         return role
 
-    def _source(self, name: str, need: RoleNeed) -> str:
-        """The role whose folder says what this one is: itself, the role that it follows, or the run's first for a module of no family."""
-        if need.module is not None:
-            return self.run.lead
-        return name if need.follows is None else need.follows
+    def _take_stage(self, role: RoleHandle, stage: FirstStage) -> None:
+        """The weights of another run; those under a LoRA have come with the modules."""
+        with about("roles", role.name, "checkpoint"):
+            found = find_stage(stage)
+            if found.lora or (role.lora is None and role.trainable):
+                take_weights(role, found)
+        self.tell(f"role {role.name!r} starts from role {found.role!r} of {found.checkpoint.path}")
 
-    def _own_module(self, name: str, target: str) -> dict[str, nn.Module]:
+    def _tell_of_lora(self, role: RoleHandle, lora: LoraWeights) -> None:
+        users = self.weights.users(role.name)
+        shared = f", on frozen weights that it shares with {', '.join(users)}" if users else ", on frozen weights"
+        ranks = sorted({size.rank for size in lora.sizes.values()})
+        trained = sum(parameter.numel() for parameter in lora.parameters())
+        size = f"of rank {', '.join(map(str, ranks))} on {len(lora.sizes)} layers: {trained:,} weights"
+        self.tell(f"role {role.name!r} trains a LoRA {size}{shared}")
+
+    def _own_module(self, name: str, target: str) -> nn.ModuleDict:
         """A module of the method's own, its first weights drawn from a key; the global random state is left alone."""
         make = load_target(target, f"role {name!r} of method {self.run.method.name!r}")
         with torch.random.fork_rng(devices=[]), own_module_border(self.run.method.name, name):
             torch.manual_seed(key_bits(self.run.config.training.seed, "role", name))
             module: nn.Module = make(self.run.facts, self.run.method_options)
-            return {OWN_MODULE: module.to(self.placement.device)}
-
-    def _model(self, name: str, need: RoleNeed, family: str) -> Mapping[str, nn.Module]:
-        settings, training = self.run.config.roles[name], self.run.config.training
-        held = {"fp32": torch.float32, "bf16": torch.bfloat16}
-        exact = need.trainable or need.follows is not None
-        source = self._source(name, need)
-        request = ModelRequest(
-            facts=self.run.facts[source],
-            trainable=need.trainable,
-            weights_dtype=held.get(settings.weights, torch.float32 if exact else self.placement.compute),
-            gradient_checkpointing=training.enable_gradient_checkpointing_type == "full",
-            attention=self.run.demands.attention_of(source),
-            # A follower takes its leader's weights over, so it has the layers that the leader was loaded with.
-            operations=need.operations | self.run.needs[source].operations,
-            tell=self.tell,
-        )
-        with about("roles", source, "path"):
-            return self.models[family].load_modules(request)
+            return nn.ModuleDict({OWN_MODULE: module.to(self.placement.device)})
 
 
 @contextmanager

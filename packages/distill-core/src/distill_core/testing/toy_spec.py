@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict
 
 from distill_core.errors import ModelFolderError
+from distill_core.plugins.lora import LoraSupport
 from distill_core.plugins.specs import LatentSpace, ModelFacts, ModelSpec, Options
 from distill_core.protocols.adapter import OPERATIONS, PICTURES
 from distill_core.protocols.validator import ValidationRequest
@@ -78,4 +79,9 @@ TOY = ModelSpec(
     operations=frozenset(OPERATIONS) - frozenset(PICTURES),
     attention=("dense", "vsa"),
     latent_spaces=("toy",),
+    lora=LoraSupport(
+        targets={"attention": ("layers.0",), "attention+mlp": ("layers.*",)},
+        layers=lambda _: ("denoiser.layers.0", "denoiser.layers.2"),
+        files="distill_core.testing.toy_lora:ToyLoraFiles",
+    ),
 )

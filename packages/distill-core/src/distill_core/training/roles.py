@@ -1,14 +1,15 @@
 """The default role: modules of one participant, the family's operations on them, and what trains them.
 
-A role knows its own name and nothing of other roles but whom it follows. Frozen means no graph: the role sees to that.
+A role is the weights that it computes with, which other roles may share, and the part of them that is its own: all, or a LoRA on frozen
+ones. It knows its own name and nothing of other roles but whom it follows. Frozen means no graph: the role sees to that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TypeVar
 
 import torch
@@ -31,6 +32,7 @@ from distill_core.protocols.condition import Condition, Prompt
 from distill_core.protocols.prediction import Ask, Prediction
 from distill_core.protocols.role import PLAIN
 from distill_core.training.averages import WeightAverage
+from distill_core.training.lora import LoraWeights, Worn, wearing
 from distill_core.training.optimization import RoleOptimizer
 
 OWN_MODULE = "module"
@@ -46,6 +48,9 @@ class RoleHandle:
         family: its model family; that of the run's first role for a module of the method's own.
         latent_shape: [T, C, H, W] that the run samples at.
         follows: the role that it moves towards.
+        container: its modules; shared with other roles where all of them leave the weights alone.
+        lora: the low-rank adapter that is its own; None for a role whose own part is all of its weights.
+        worn: the adapters of its predictions, its own last.
         whole: whether all of its weights are state of the run, although nothing trains them by gradient: a follower's.
         optimizer: what trains the role; None for a frozen one. Set once, when the run is built.
         average: the role's EMA, if it keeps one.
@@ -55,27 +60,35 @@ class RoleHandle:
     def __init__(
         self,
         name: str,
-        modules: Mapping[str, nn.Module],
+        modules: Mapping[str, nn.Module] | nn.ModuleDict,
         adapter: Adapter,
         *,
         trainable: bool,
         family: str = "",
         latent_shape: tuple[int, int, int, int] = (1, 1, 1, 1),
         follows: str | None = None,
+        lora: LoraWeights | None = None,
+        fixed: Worn = (),
     ) -> None:
         self.name = name
         self.trainable = trainable
         self.family = family
         self.latent_shape = latent_shape
-        self.container = nn.ModuleDict(modules)
+        self.container = modules if isinstance(modules, nn.ModuleDict) else nn.ModuleDict(modules)
+        self.lora = lora
+        self.worn: Worn = fixed if lora is None else (*fixed, lora)
         self.adapter = adapter
         self.follows = follows
         self.whole = follows is not None or OWN_MODULE in modules
         self.optimizer: RoleOptimizer | None = None
         self.average: WeightAverage | None = None
         self.sparsity = 0.0
-        self.container.requires_grad_(trainable)
-        self.container.train(trainable)
+        self.settle()
+
+    def settle(self) -> None:
+        """Gradients, and the mode of training, for what is trained and nothing else."""
+        for part in (self.container, *self.worn):
+            part.requires_grad_(part is self.own and self.trainable).train(part is self.own and self.trainable)
 
     # What it consists of
 
@@ -91,22 +104,27 @@ class RoleHandle:
             raise PluginError(f"role {self.name!r} is a model and no module of the method's own; ask its predictions")
         return self.container[OWN_MODULE]
 
+    @property
+    def own(self) -> nn.Module:
+        """What is the role's own, and trained if anything is: its LoRA, or all of its modules."""
+        return self.container if self.lora is None else self.lora
+
     def trained_parameters(self) -> dict[str, nn.Parameter]:
-        """The parameters that training changes by gradient, by their names in ``container``."""
-        return {name: parameter for name, parameter in self.container.named_parameters() if parameter.requires_grad}
+        """The parameters that training changes by gradient, by their names in ``own``."""
+        return {name: parameter for name, parameter in self.own.named_parameters() if parameter.requires_grad}
 
     def state_tensors(self) -> dict[str, Tensor]:
-        """The weights and buffers that a checkpoint must hold, by their names in ``container``; the role's own, not copies.
+        """The weights and buffers that a checkpoint must hold, by their names in ``own``; the role's own, not copies.
 
         Of a trained model what training changes: its trained parameters and its persistent buffers. Of a follower, and of a module of the
         method's own, all. Of a frozen model nothing: it is where it came from.
         """
-        state: dict[str, Tensor] = self.container.state_dict()
+        state: dict[str, Tensor] = self.own.state_dict()
         if self.whole:
             return state
         if not self.trainable:
             return {}
-        frozen = {name for name, parameter in self.container.named_parameters() if not parameter.requires_grad}
+        frozen = {name for name, parameter in self.own.named_parameters() if not parameter.requires_grad}
         return {name: tensor for name, tensor in state.items() if name not in frozen}
 
     @cached_property
@@ -114,8 +132,16 @@ class RoleHandle:
         """The names of the buffers that training may move: floating-point state of a trained role."""
         if not self.trainable:
             return ()
-        kept, buffers = self.container.state_dict().keys(), self.container.named_buffers()
+        kept, buffers = self.own.state_dict().keys(), self.own.named_buffers()
         return tuple(name for name, buffer in buffers if name in kept and buffer.is_floating_point())
+
+    def frozen_tensors(self) -> dict[str, Tensor]:
+        """The weights and buffers that no checkpoint holds, by name: what the role rests on."""
+        held = self.state_tensors() if self.lora is None else {}
+        found = {name: tensor for name, tensor in self.container.state_dict().items() if name not in held}
+        for number, lora in enumerate(self.worn[: len(self.worn) - (self.lora is not None)]):
+            found |= {f"fixed_loras.{number}.{name}": tensor for name, tensor in lora.state_dict().items()}
+        return found
 
     @torch.no_grad()
     def follow(self, leader: RoleHandle, keep: float, broken: Tensor | None = None) -> None:
@@ -123,17 +149,20 @@ class RoleHandle:
 
         ``broken``: a scalar on the device; 1 leaves all bitwise as it is.
         """
-        theirs = leader.container.state_dict()
-        parameters = dict(self.container.named_parameters())
-        for name, tensor in self.container.state_dict().items():
+        theirs = leader.own.state_dict()
+        parameters = dict(self.own.named_parameters())
+        for name, tensor in self.own.state_dict().items():
             aim = theirs[name].to(tensor.dtype)
             moved = torch.lerp(tensor, aim, 1.0 - keep) if name in parameters else aim
             tensor.copy_(moved if broken is None else torch.where(broken > 0, tensor, moved))
 
     # Predictions
 
-    def _graph(self, input_gradients: bool) -> AbstractContextManager[object]:
-        return nullcontext() if self.trainable or input_gradients else torch.no_grad()
+    @contextmanager
+    def _graph(self, input_gradients: bool) -> Iterator[None]:
+        """Inside, predictions wear the role's LoRAs, and have a graph if it is trained, or asked for."""
+        with wearing(self.worn), nullcontext() if self.trainable or input_gradients else torch.no_grad():
+            yield
 
     def predict(
         self,
@@ -221,7 +250,14 @@ class RoleHandle:
 
     def extension(self, name: str) -> Callable[..., object]:
         """An operation of the family's own, on this role's modules."""
-        return partial(self._offering(Extends, name).extension(name), self.modules)
+        operation = self._offering(Extends, name).extension(name)
+
+        def worn(*args: object, **kwargs: object) -> object:
+            """The operation under the role's LoRAs."""
+            with wearing(self.worn):
+                return operation(self.modules, *args, **kwargs)
+
+        return worn
 
     # The averaged weights
 

@@ -1,0 +1,94 @@
+"""The LoRAs of a run's roles, on modules that are loaded: the one that a role trains, and those of files. Contains no algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import nn
+
+from distill_core.config.blame import Faults
+from distill_core.config.checks import family_of
+from distill_core.config.document import dotted
+from distill_core.config.resolve import Findings, ResolvedRun
+from distill_core.errors import ConfigError, ModelFolderError, Problem
+from distill_core.plugins.loading import load_target
+from distill_core.plugins.lora import chosen_layers
+from distill_core.protocols.lora import LoraFiles, LoraUpdates, LowRankUpdate
+from distill_core.training.lora import LoraWeights, Rank, Worn, linear_layers
+
+
+def trained_lora(run: ResolvedRun, source: str, modules: Mapping[str, nn.Module]) -> LoraWeights | None:
+    """The LoRA that a role trains, with its first weights; None for one that trains none.
+
+    Raises ConfigError for targets that mean no layer.
+    """
+    settings = run.config.roles[source].lora
+    if settings is None:
+        return None
+    support = run.models[family_of(run.config, source)].lora
+    names = list(linear_layers(modules))
+    size = Rank(settings.rank, 1.0 if settings.alpha is None else settings.alpha / settings.rank)
+    chosen = chosen_layers(support, settings.targets, names)
+    if isinstance(chosen, str):
+        raise ConfigError([Problem(f"roles.{source}.lora.targets", chosen)])
+    made = LoraWeights(modules, dict.fromkeys(chosen, size), settings.dropout)
+    made.initialize(run.config.training.seed, source, settings.init)
+    return made
+
+
+def fixed_loras(run: ResolvedRun, source: str, modules: Mapping[str, nn.Module]) -> Worn:
+    """The LoRAs of a role's files. Raises ModelFolderError for files that do not fit."""
+    return tuple(
+        loaded_lora(read_lora(run, source, Path(each.path)), each.scale, modules, each.path)
+        for each in run.config.roles[source].fixed_loras
+    )
+
+
+def check_files(run: ResolvedRun | Findings, faults: Faults) -> None:
+    """Read the LoRA files of a run that are at no fault yet, and keep as faults what is wrong with them."""
+    for name, facts in run.facts.items():
+        family = family_of(run.config, name)
+        for number, each in enumerate(run.config.roles[name].fixed_loras):
+            key = ("roles", name, "fixed_loras", number, "path")
+            if family in run.models and not faults.touch(dotted(key)):
+                with faults.at(*key):
+                    updates = read_lora(run, name, Path(each.path))
+                    layers = run.models[family].lora.layers(facts)
+                    strangers = [] if layers is None else sorted(set(updates) - set(layers))
+                    if strangers:
+                        raise _unfit(each.path, strangers[0])
+
+
+def _unfit(path: str, layer: str) -> ModelFolderError:
+    return ModelFolderError(f"{path}: its update of {layer} fits no layer of this model; it is of another model")
+
+
+def read_lora(run: ResolvedRun | Findings, source: str, path: Path) -> LoraUpdates:
+    """What a file of a role holds. Raises ModelFolderError for one that is no LoRA of the family's."""
+    files: LoraFiles = load_target(run.models[family_of(run.config, source)].lora.files)()
+    return files.read(path, run.facts[source])
+
+
+def loaded_lora(updates: LoraUpdates, scale: float, modules: Mapping[str, nn.Module], path: str) -> LoraWeights:
+    """Updates on the layers that they are of. Raises ModelFolderError where there are none such."""
+    layers = linear_layers(modules)
+    for name, update in updates.items():
+        fits = name in layers and (update.b.shape[0], update.a.shape[1]) == (
+            layers[name].out_features,
+            layers[name].in_features,
+        )
+        if not fits:
+            raise _unfit(path, name)
+    made = LoraWeights(modules, {name: Rank(len(each.a), each.scale * scale) for name, each in updates.items()})
+    made.load({name: (each.a, each.b) for name, each in updates.items()})
+    return made
+
+
+def updates_of(lora: LoraWeights) -> dict[str, LowRankUpdate]:
+    """What a LoRA holds, on the CPU, as files have it."""
+    tensors = {name: tensor.detach().cpu() for name, tensor in lora.state_dict().items()}
+    return {
+        name: LowRankUpdate(tensors[f"{name}.lora_A.weight"], tensors[f"{name}.lora_B.weight"], size.scale)
+        for name, size in lora.sizes.items()
+    }

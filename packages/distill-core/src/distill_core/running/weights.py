@@ -1,0 +1,121 @@
+"""The weights that roles compute with: a trained role's are its own, frozen ones are loaded once for all roles of one folder.
+
+A role that trains a LoRA leaves the weights under it alone, so it shares them like a frozen role. Contains no algorithm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from distill_core.config.blame import about
+from distill_core.config.checks import family_of
+from distill_core.config.resolve import ResolvedRun
+from distill_core.config.schema import FirstStage
+from distill_core.plugins.specs import RoleNeed
+from distill_core.protocols.model import ModelPlugin, ModelRequest
+from distill_core.running.first_stage import find_stage, take_base
+from distill_core.running.preparation import Placement
+
+HELD = {"fp32": torch.float32, "bf16": torch.bfloat16}
+"""The dtypes that ``roles.NAME.weights`` names."""
+
+
+@dataclass(frozen=True)
+class SharedWeights:
+    """A set of frozen weights, by all that tells it from another.
+
+    Attributes:
+        family: the model family.
+        path: the folder.
+        held: the dtype that they are held in.
+        stage: the checkpoint of all weights that they were replaced by, or None.
+    """
+
+    family: str
+    path: str
+    held: torch.dtype
+    stage: FirstStage | None = None
+
+
+class Weights:
+    """Loads what the roles of a run compute with.
+
+    Attributes:
+        shared: the frozen sets, as far as they are loaded, each in one container.
+    """
+
+    def __init__(
+        self, run: ResolvedRun, models: Mapping[str, ModelPlugin], placement: Placement, tell: Callable[[str], None]
+    ) -> None:
+        self.run = run
+        self.models = models
+        self.placement = placement
+        self.tell = tell
+        self.shared: dict[SharedWeights, nn.ModuleDict] = {}
+        self._keys = {name: shared_weights(run, name, placement.compute) for name in run.needs}
+
+    def of(self, name: str) -> nn.ModuleDict:
+        """The modules of a role that is a model, or follows one. Raises a DistillError for weights that cannot be had."""
+        key = self._keys[name]
+        if key is None:
+            return nn.ModuleDict(self._loaded((name,), torch.float32, exact=True))
+        if key not in self.shared:
+            users = tuple(other for other, theirs in self._keys.items() if theirs == key)
+            container = nn.ModuleDict(self._loaded(users, key.held, exact=False))
+            if key.stage is not None:
+                take_base(container, self.models[key.family].adapter, find_stage(key.stage))
+            self.shared[key] = container
+        return self.shared[key]
+
+    def users(self, name: str) -> tuple[str, ...]:
+        """The other roles that compute with the same weights as a role, in the method's order."""
+        key = self._keys[name]
+        return tuple(
+            other for other, theirs in self._keys.items() if key is not None and theirs == key and other != name
+        )
+
+    def _loaded(self, users: tuple[str, ...], held: torch.dtype, *, exact: bool) -> Mapping[str, nn.Module]:
+        """Modules that can be asked for whatever one of the roles will be asked for."""
+        sources = [source_of(self.run, name) for name in users]
+        first, needs = sources[0], self.run.needs
+        settings = self.run.config.roles[first]
+        request = ModelRequest(
+            facts=self.run.facts[first],
+            trainable=exact and needs[users[0]].trainable,
+            weights_dtype=HELD.get(settings.weights, held),
+            gradient_checkpointing=self.run.config.training.enable_gradient_checkpointing_type == "full",
+            attention=tuple(
+                dict.fromkeys(kind for source in sources for kind in self.run.demands.attention_of(source))
+            ),
+            # A follower takes its leader's weights over, so it has the layers that the leader was loaded with.
+            operations=frozenset().union(*(needs[name].operations for name in (*users, *sources))),
+            tell=self.tell,
+        )
+        with about("roles", first, "path"):
+            return self.models[family_of(self.run.config, first)].load_modules(request)
+
+
+def source_of(run: ResolvedRun, name: str) -> str:
+    """The role whose folder says what this one is: itself, the role that it follows, or the run's first for a module of no family."""
+    need: RoleNeed = run.needs[name]
+    if need.module is not None:
+        return run.lead
+    return name if need.follows is None else need.follows
+
+
+def shared_weights(run: ResolvedRun, name: str, compute: torch.dtype) -> SharedWeights | None:
+    """The frozen weights that a role computes with; None for one whose weights are all its own."""
+    need, source = run.needs[name], source_of(run, name)
+    settings = run.config.roles[source]
+    if need.module is not None or settings.path is None:
+        return None
+    if settings.lora is None and (need.trainable or need.follows is not None):
+        return None
+    stage = settings.checkpoint
+    if stage is not None and find_stage(stage).lora:
+        stage = None
+    return SharedWeights(family_of(run.config, source), settings.path, HELD.get(settings.weights, compute), stage)

@@ -48,7 +48,7 @@ class Reduction:
     @torch.no_grad()
     def average_buffers(self, roles: Mapping[str, RoleHandle]) -> None:
         """Buffers that training moves, e.g. a running mean of what a rank's rows gave, become their means over the ranks."""
-        buffers = [role.container.get_buffer(name) for role in roles.values() for name in role.moving_buffers]
+        buffers = [role.own.get_buffer(name) for role in roles.values() for name in role.moving_buffers]
         if buffers:
             flat = torch.cat([buffer.flatten() for buffer in buffers])
             self.ranks.sum_(flat)

@@ -21,7 +21,6 @@ PLUGIN_API = 2
 """The number of the contract in this module and in :mod:`distill_core.protocols`. A plugin module states the number that it was
 written for as its own ``PLUGIN_API = 2``; it rises when a plugin must be changed to go on working."""
 
-
 Kind = Literal["model", "method", "metric", "importer"]
 """What a plugin can be."""
 
@@ -226,7 +225,7 @@ class ModelSpec:
     @property
     def targets(self) -> Mapping[str, str]:
         """What it names to be imported, by field."""
-        named = {"inspect": self.inspect, "build": self.build, "notes": self.notes, "lora.files": self.lora.files}
+        named = {"inspect": self.inspect, "build": self.build, "notes": self.notes, "lora": self.lora.files}
         return {field: target for field, target in named.items() if target}
 
 

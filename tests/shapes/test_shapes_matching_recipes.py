@@ -11,6 +11,8 @@ from tests.shapes.recipes import run_recipe, write_clips
 
 SAYS = {
     "fdistill": ("student_loss", "critic_loss", "discriminator_loss", "density_ratio"),
+    "sid": ("student_loss", "critic_loss", "score_gap"),
+    "sgmd": ("student_loss", "critic_loss", "fisher", "correction"),
     "ladd": ("student_loss", "discriminator_loss"),
 }
 """What a recipe's metrics have, by its name."""

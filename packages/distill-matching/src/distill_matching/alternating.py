@@ -12,7 +12,7 @@ import torch
 
 from distill_core.protocols import Batch, Draw, Method, Role, StagedLoss, ValidationRequest
 from distill_matching.adversary import Adversary
-from distill_matching.options import MatchingOptions
+from distill_matching.options import ScoringOptions
 from distill_matching.rollout import StudentSample, student_sample
 from distill_matching.scores import Scores
 
@@ -24,14 +24,17 @@ class Alternating(Method):
         steps: the student's timesteps, warped if the options say so.
         scores: what teacher and critic make of samples.
         adversary: the discriminator at work, or None.
+        first_exit: the first of the steps that samples are taken at.
+        up_to_step: whether samples are scored up to their own timestep.
     """
 
-    def __init__(self, roles: Mapping[str, Role], options: MatchingOptions) -> None:
+    def __init__(self, roles: Mapping[str, Role], options: ScoringOptions) -> None:
         self.student = roles["student"]
         self.matching = options
         self.steps = options.warped(self._shift)
         self.scores = Scores(roles, options)
         self.adversary: Adversary | None = None
+        self.first_exit, self.up_to_step = 0, False
 
     @abstractmethod
     def student_loss(self, sample: StudentSample, batch: Batch, draw: Draw) -> StagedLoss:
@@ -69,6 +72,8 @@ class Alternating(Method):
             from_data=self.matching.rollout == "data_latent",
             move=self.matching.rollout_move,
             attn_kind=self.matching.attn_kind,
+            first_exit=self.first_exit,
+            up_to_step=self.up_to_step,
         )
 
     def validation(self, step: int) -> ValidationRequest:

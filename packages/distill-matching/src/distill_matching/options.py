@@ -205,10 +205,19 @@ class CriticOptions(Options):
     """The space of the critic's regression onto the student's samples; noise weights a sample by (1 - σ)², x0 by σ²."""
 
 
-class MatchingOptions(
-    CriticOptions, NormalizerOptions, ScoreTimestepOptions, GuidanceOptions, TurnsOptions, FewStepOptions
-):
-    """All that the matching of two scores by turns has. Timesteps are in [0, 1000], 1000 is pure noise."""
+class ScoreCeilingOptions(Options):
+    """Up to where samples of one step are scored."""
+
+    score_ceiling: Annotated[Literal["noise", "step"], Field(json_schema_extra={"known_as": ["ts_schedule"]})] = "noise"
+    """noise: up to pure noise. step: up to the sample's own timestep; with score_floor 1, between that and the next one alone."""
+
+
+class ScoringOptions(CriticOptions, ScoreTimestepOptions, GuidanceOptions, TurnsOptions, FewStepOptions):
+    """All that a student by turns with a critic has. Timesteps are in [0, 1000], 1000 is pure noise."""
+
+
+class MatchingOptions(NormalizerOptions, ScoringOptions):
+    """The same for a student that moves along the difference of the two scores."""
 
 
 class DiscriminatorOptions(Options):

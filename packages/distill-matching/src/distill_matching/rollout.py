@@ -8,7 +8,7 @@ forwards. ``data_latent`` noises the data to a step drawn per sample. Either way
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -29,31 +29,46 @@ class StudentSample:
         x_BTCHW: x̂0. With a graph of that one forward, unless gradients are off.
         next_B: the timestep of the step after, to which sampling would noise x̂0; 0 after the last.
         first: the frame from which on losses count; those before are context.
+        ceiling_B: the highest timestep that it is scored at; None: up to pure noise.
     """
 
     x_BTCHW: Tensor
     next_B: Tensor
     first: int = 0
+    ceiling_B: Tensor | None = None
 
     def detach(self) -> StudentSample:
         """The same without a graph."""
-        return StudentSample(self.x_BTCHW.detach(), self.next_B, self.first)
+        return replace(self, x_BTCHW=self.x_BTCHW.detach())
 
 
 def student_sample(
-    student: Role, batch: Batch, draw: Draw, steps: Sequence[float], *, from_data: bool, move: Move, attn_kind: str
+    student: Role,
+    batch: Batch,
+    draw: Draw,
+    steps: Sequence[float],
+    *,
+    from_data: bool,
+    move: Move,
+    attn_kind: str,
+    first_exit: int = 0,
+    up_to_step: bool = False,
 ) -> StudentSample:
-    """The student's prediction at the drawn step: one step for the batch in a simulated rollout, one per sample from data."""
+    """The student's prediction at the drawn step: one step for the batch in a simulated rollout, one per sample from data.
+
+    ``first_exit``: the first index that is drawn. ``up_to_step``: the sample is scored up to the timestep that it was predicted at.
+    """
     following = (*steps[1:], 0.0)
     if from_data:
         noise_BTCHW = draw.normal("start", batch.latent_shape)
-        step_B, next_B = draw.choice("step", steps), draw.choice("step", following)
+        step_B, next_B = draw.choice("step", steps[first_exit:]), draw.choice("step", following[first_exit:])
         noisy_BTCHW = student.add_noise(batch.latents, noise_BTCHW, step_B)
     else:
-        exit_index = draw.shared_index("exit", len(steps))
+        exit_index = first_exit + draw.shared_index("exit", len(steps) - first_exit)
         noisy_BTCHW = simulate(student, batch, draw, steps[: exit_index + 1], move=move, attn_kind=attn_kind)
         step_B, next_B = (_constant(timesteps[exit_index], batch, noisy_BTCHW) for timesteps in (steps, following))
-    return StudentSample(student.predict_x0(noisy_BTCHW, step_B, batch.condition_of(student), Ask(attn_kind)), next_B)
+    x_BTCHW = student.predict_x0(noisy_BTCHW, step_B, batch.condition_of(student), Ask(attn_kind))
+    return StudentSample(x_BTCHW, next_B, ceiling_B=step_B if up_to_step else None)
 
 
 @torch.no_grad()

@@ -16,13 +16,14 @@ def score_timestep(
 ) -> Tensor:
     """Drawn, shifted, squeezed, clamped.
 
-    They are squeezed into [floor, 1000), with the floor a share of the timestep of the step after. Sampling noises x̂0 to
-    there: what is finer is the later steps' own.
+    They are squeezed into [floor, ceiling), with the floor a share of the timestep of the step after, and the ceiling the sample's own or
+    1000. Sampling noises x̂0 to the floor: what is finer is the later steps' own.
     """
     own, drawn_B = options.score_timesteps.shift, TRAIN_TIMESTEPS * _drawn(options, draw)
     shifted_B = student.shift_timestep(drawn_B, batch.latent_shape) if own is None else shift_timestep(drawn_B, own)
     floor_B = options.score_floor * sample.next_B
-    squeezed_B = floor_B + (1.0 - floor_B / TRAIN_TIMESTEPS) * shifted_B
+    top_B = 1.0 if sample.ceiling_B is None else sample.ceiling_B / TRAIN_TIMESTEPS
+    squeezed_B = floor_B + (top_B - floor_B / TRAIN_TIMESTEPS) * shifted_B
     return squeezed_B.clamp(options.min_timestep_ratio * TRAIN_TIMESTEPS, options.max_timestep_ratio * TRAIN_TIMESTEPS)
 
 

@@ -21,7 +21,7 @@ from distill_matching.losses import (
     guidance_at,
     guided,
 )
-from distill_matching.options import MatchingOptions
+from distill_matching.options import MatchingOptions, ScoringOptions
 from distill_matching.rollout import StudentSample
 from distill_matching.score_timesteps import score_timestep
 
@@ -48,7 +48,7 @@ class Scored:
 class Scores:
     """The scores of one run's teacher and critic, at the timesteps and under the guidance of its options."""
 
-    def __init__(self, roles: Mapping[str, Role], options: MatchingOptions) -> None:
+    def __init__(self, roles: Mapping[str, Role], options: ScoringOptions) -> None:
         self.student, self.teacher, self.critic = roles["student"], roles["teacher"], roles["critic"]
         self.options = options
 
@@ -57,27 +57,40 @@ class Scores:
         return score_timestep(self.student, self.options, sample, batch, draw)
 
     def of(
-        self, sample: StudentSample, batch: Batch, draw: Draw, *, layers: tuple[int, ...] = (), through: bool = False
+        self,
+        sample: StudentSample,
+        batch: Batch,
+        draw: Draw,
+        *,
+        layers: tuple[int, ...] = (),
+        through: bool = False,
+        through_critic: bool = False,
     ) -> Scored:
         """Noise the samples, and let teacher and critic denoise them.
 
         With ``layers``, those features of the teacher keep the graph: one forward serves score and discriminator. ``through`` keeps the
-        graph of both scores too, with respect to the samples; otherwise they are constants.
+        graph of both scores too, with respect to the samples, ``through_critic`` that of the critic's alone; otherwise they are constants.
         """
         x_BTCHW, t_B = sample.x_BTCHW, self.timestep(sample, batch, draw)
         wanted = through or bool(layers)
-        with torch.set_grad_enabled(wanted):
+        with torch.set_grad_enabled(wanted or through_critic):
             noisy_BTCHW = self.student.add_noise(x_BTCHW, draw.normal_like("score", x_BTCHW), t_B)
+        with torch.set_grad_enabled(wanted):
             condition = batch.condition_of(self.teacher)
             teachers = self.teacher.predict(noisy_BTCHW, t_B, condition, Ask(features=layers), input_gradients=wanted)
-        with torch.set_grad_enabled(through):
+        with torch.set_grad_enabled(through or through_critic):
             fake_BTCHW = self.critic.predict_x0(noisy_BTCHW, t_B, batch.condition_of(self.critic))
+        with torch.set_grad_enabled(through):
             real_BTCHW = self._guided(noisy_BTCHW, t_B, batch, teachers.velocity, through)
         return Scored(x_BTCHW, t_B, fake_BTCHW, real_BTCHW, teachers.features)
 
     @torch.no_grad()
     def gradient(self, scored: Scored) -> Tensor:
-        """The direction that brings the samples nearer to the teacher's distribution (:func:`~distill_matching.losses.dmd_gradient`)."""
+        """The direction that brings the samples nearer to the teacher's distribution (:func:`~distill_matching.losses.dmd_gradient`).
+
+        For a method whose options say what it is divided by.
+        """
+        assert isinstance(self.options, MatchingOptions)
         return dmd_gradient(
             scored.x_BTCHW,
             scored.fake_BTCHW,

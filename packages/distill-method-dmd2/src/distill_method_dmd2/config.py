@@ -6,10 +6,11 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from distill_matching.options import DiscriminatorOptions, MatchingOptions
+from distill_core.plugins.timesteps import TRAIN_TIMESTEPS
+from distill_matching.options import DiscriminatorOptions, MatchingOptions, ScoreCeilingOptions
 
 
-class Dmd2Options(DiscriminatorOptions, MatchingOptions):
+class Dmd2Options(DiscriminatorOptions, ScoreCeilingOptions, MatchingOptions):
     """Options of DMD2. Timesteps are in [0, 1000], 1000 is pure noise."""
 
     regression_weight: Annotated[float, Field(ge=0)] = 0.0
@@ -20,6 +21,13 @@ class Dmd2Options(DiscriminatorOptions, MatchingOptions):
     """Euler steps of the teacher per regression target; each costs two evaluations where it is guided."""
     regression_guidance_scale: Annotated[float, Field(ge=0)] | None = None
     """Guidance of those samples; null takes the guidance of the teacher's score."""
+    diversity_weight: Annotated[float, Field(ge=0, json_schema_extra={"known_as": ["diversity_loss_weight"]})] = 0.0
+    """Weight of a regression of the student's first step onto the teacher's first steps from the same noise, .05 elsewhere; 0: none.
+    With it, samples are matched at the steps after the first."""
+    diversity_steps: Annotated[int, Field(ge=2)] = 30
+    """Euler steps that the teacher's way is divided into there."""
+    diversity_anchor: Annotated[int, Field(ge=1)] = 5
+    """How many of them are made: where the student's first velocity should lead."""
     gan_weight: Annotated[float, Field(ge=0)] = 0.0
     """Weight of a GAN loss on teacher features (DMD2 section 4.3), 0.001 to 0.03 elsewhere. Needs latents; 0: none."""
 
@@ -30,6 +38,19 @@ class Dmd2Options(DiscriminatorOptions, MatchingOptions):
                 f"the regression is of a student that starts from pure noise, dmd_denoising_steps starts at {self.steps[0]:g}; "
                 "start it at 1000, or set regression_weight: 0"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_first_step_to_hold(self) -> Dmd2Options:
+        if not self.diversity_weight:
+            return self
+        if self.steps[0] != TRAIN_TIMESTEPS or len(self.steps) == 1:
+            raise ValueError(
+                f"diversity_weight holds the first of several steps from pure noise to the teacher, and dmd_denoising_steps is "
+                f"{[f'{step:g}' for step in self.steps]}; start it at 1000 with a second step, or set diversity_weight: 0"
+            )
+        if self.diversity_anchor >= self.diversity_steps:
+            raise ValueError("diversity_anchor is where the teacher is left on its way: set it below diversity_steps")
         return self
 
     def roles_to_step(self, step: int) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
+from distill_core.flow import TRAIN_TIMESTEPS
 from distill_core.protocols import Ask, Batch, Draw, Role, StagedLoss
 from distill_matching.adversary import Adversary
 from distill_matching.alternating import Alternating
@@ -18,6 +19,7 @@ from distill_matching.losses import dmd_loss
 from distill_matching.rollout import StudentSample
 from distill_matching.teacher_walk import teacher_sample
 from distill_method_dmd2.config import Dmd2Options
+from distill_method_dmd2.diversity import diversity_loss, velocity_to
 from distill_method_dmd2.regression import regression_loss
 
 
@@ -29,6 +31,8 @@ class Dmd2(Alternating):
         self.options, self.teacher = options, roles["teacher"]
         if options.gan_weight:
             self.adversary = Adversary(roles, options, self.scores.timestep)
+        self.first_exit = 1 if options.diversity_weight else 0
+        self.up_to_step = options.score_ceiling == "step"
 
     def student_loss(self, sample: StudentSample, batch: Batch, draw: Draw) -> StagedLoss:
         """Noise the sample, let critic and teacher denoise it, and move it along their difference."""
@@ -43,30 +47,46 @@ class Dmd2(Alternating):
         return StagedLoss(role="student", name="student_loss", value=value, metrics=metrics)
 
     def further_losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
-        """The regression, on every ``regression_interval``-th of the student's updates."""
+        """The diversity term; and the regression, on every ``regression_interval``-th of the student's updates."""
+        if self.options.diversity_weight > 0.0:
+            yield self._diversity(batch, draw.within("diversity"))
         updates = draw.step // self.options.generator_update_interval
         if self.options.regression_weight > 0.0 and updates % self.options.regression_interval == 0:
             yield self._regression(batch, draw.within("regression"))
 
+    def _diversity(self, batch: Batch, draw: Draw) -> StagedLoss:
+        """The student's first velocity from a noise, and the one that leads to where the teacher's first steps do."""
+        noise_BTCHW = draw.normal("start", batch.latent_shape)
+        grid = self._teachers_grid(self.options.diversity_steps, batch)[: self.options.diversity_anchor + 1]
+        anchor_BTCHW = teacher_sample(
+            self.teacher, noise_BTCHW, batch.condition_of(self.teacher), grid, self.options.scale
+        )
+        first_B = torch.full((batch.size,), self.steps[0], dtype=torch.float64, device=noise_BTCHW.device)
+        condition, ask = batch.condition_of(self.student), Ask(self.options.attn_kind)
+        velocity_BTCHW = self.student.predict_velocity(noise_BTCHW, first_B, condition, ask)
+        target_BTCHW = velocity_to(noise_BTCHW, anchor_BTCHW, grid[-1] / TRAIN_TIMESTEPS)
+        loss = diversity_loss(velocity_BTCHW, target_BTCHW)
+        metrics = {"diversity_error": loss.detach()}
+        return StagedLoss("student", "diversity_loss", self.options.diversity_weight * loss, metrics)
+
     def _regression(self, batch: Batch, draw: Draw) -> StagedLoss:
         """The student's first step from a noise, and where the teacher's flow carries that noise."""
         noise_BTCHW = draw.normal("start", batch.latent_shape)
-        uniform = torch.linspace(1000.0, 0.0, self.options.regression_steps + 1, dtype=torch.float64)
-        grid = self.student.shift_timestep(uniform, batch.latent_shape).tolist()
+        grid = self._teachers_grid(self.options.regression_steps, batch)
         target_BTCHW = teacher_sample(
             self.teacher, noise_BTCHW, batch.condition_of(self.teacher), grid, self.options.regression_scale
         )
         first_B = torch.full((batch.size,), self.steps[0], dtype=torch.float64, device=noise_BTCHW.device)
-        x_BTCHW = self.student.predict_x0(
-            noise_BTCHW, first_B, batch.condition_of(self.student), Ask(self.options.attn_kind)
-        )
-        loss = regression_loss(x_BTCHW, target_BTCHW)
-        return StagedLoss(
-            role="student",
-            name="regression_loss",
-            value=self.options.regression_weight * loss,
-            metrics={"regression_error": loss.detach()},
-        )
+        condition, ask = batch.condition_of(self.student), Ask(self.options.attn_kind)
+        loss = regression_loss(self.student.predict_x0(noise_BTCHW, first_B, condition, ask), target_BTCHW)
+        metrics = {"regression_error": loss.detach()}
+        return StagedLoss("student", "regression_loss", self.options.regression_weight * loss, metrics)
+
+    def _teachers_grid(self, steps: int, batch: Batch) -> list[float]:
+        """The timesteps of so many Euler steps, from 1000 to 0, shifted as the run's samples are."""
+        uniform = torch.linspace(TRAIN_TIMESTEPS, 0.0, steps + 1, dtype=torch.float64)
+        grid: list[float] = self.student.shift_timestep(uniform, batch.latent_shape).tolist()
+        return grid
 
     def roles_to_step(self, step: int) -> tuple[str, ...]:
         """The critic on every step, the student too on every ``generator_update_interval``-th, or there in its stead."""

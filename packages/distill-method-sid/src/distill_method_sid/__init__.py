@@ -1,0 +1,1 @@
+"""Score identity distillation (SiD) and score-gradient matching (SGMD) for distill: losses with gradients through the scores."""

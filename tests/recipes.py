@@ -6,9 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from distill_core.config.resolve import open_run
+from distill_core.data.encoding.writer import ParquetWriter
+from distill_core.data.reading.columns import T2V_SCHEMA, ClipRecord
+from distill_core.data.reading.dataset import open_dataset
 from distill_core.plugins.discovery import discover
 from distill_core.running.preparation import prepare
 from distill_core.running.run_directory import RunDirectory
@@ -38,3 +42,15 @@ def run_recipe(name: str, output: Path, *overrides: str, small: tuple[str, ...] 
 def figures(directory: RunDirectory) -> list[dict[str, Any]]:
     """What metrics.jsonl says."""
     return [json.loads(line) for line in directory.metrics.read_text(encoding="utf-8").splitlines()]
+
+
+def shapes_latents(folder: Path, clips: int = 4) -> Path:
+    """Rows that stand for encoded clips of the shapes world: its own captions, and noise for latents."""
+    prompts = open_dataset(ROOT / "examples" / "shapes" / "prompts", latents=False)
+    generator = torch.Generator().manual_seed(0)
+    with ParquetWriter(folder, T2V_SCHEMA) as writer:
+        for place in range(clips):
+            row = prompts[place]
+            latent_CTHW = torch.randn(8, 3, 8, 8, generator=generator)
+            writer.add(ClipRecord(row.id, row.caption, row.text_LD, latent_CTHW, f"{place}.mp4", 32, 32, 9, 8.0))
+    return folder

@@ -12,12 +12,16 @@ from distill_core.flow.arithmetic import (
     velocity_of,
     x0_of,
 )
+from distill_core.flow.derivative import predict_along
 from distill_core.flow.grids import denoising_grid, shifted_uniform_grid
 from distill_core.flow.guidance import flow_states, grid_through, guided_velocity, timestep_of
+from distill_core.flow.trig import TrigState, angle_of
 
 __all__ = [
     "TRAIN_TIMESTEPS",
+    "TrigState",
     "add_noise",
+    "angle_of",
     "denoising_grid",
     "euler_step",
     "flow_states",
@@ -25,6 +29,7 @@ __all__ = [
     "guided_velocity",
     "move",
     "noise_of",
+    "predict_along",
     "shaped_like",
     "shift_timestep",
     "shifted_uniform_grid",

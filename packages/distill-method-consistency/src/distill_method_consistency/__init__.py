@@ -1,0 +1,1 @@
+"""Consistency training and distillation for distill: CM with ECT's curriculum, TCM, sCM."""

@@ -64,6 +64,7 @@ class Conditions:
         sampling_shift: that of sampling in a number of steps, where it is another.
         negative_prompt: what guidance leads away from, where the request does not say.
         vsa: its sparse attention, if it has any.
+        told_guidance: the guidance scale that the denoiser is told, if it is told one.
     """
 
     latent_shape: tuple[int, int, int, int]
@@ -72,6 +73,7 @@ class Conditions:
     sampling_shift: float | None = None
     negative_prompt: str = ""
     vsa: RecordedVsa | None = None
+    told_guidance: float | None = None
 
     @property
     def shift(self) -> float | None:
@@ -125,6 +127,7 @@ def plan_sampling(
         text_length=conditions.text_length,
         flow_shift=conditions.flow_shift,
         sampling_shift=conditions.sampling_shift,
+        told_guidance=conditions.told_guidance,
         sampling=sampling,
         latent_shape=conditions.latent_shape,
         base_scheduler=base_scheduler,

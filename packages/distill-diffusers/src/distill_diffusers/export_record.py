@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from distill_core.protocols import ValidationRequest
 from distill_diffusers.json_files import Json, read
@@ -54,6 +54,8 @@ class RecordedSampling(Json):
 class ExportRecord(Json):
     """The file."""
 
+    model_config = ConfigDict(ser_json_inf_nan="constants")  # a scheduler's config may hold -Infinity
+
     distill_version: str | None = None
     diffusers_version: str | None = None
     """The diffusers whose scheduler the export was made for."""
@@ -61,6 +63,8 @@ class ExportRecord(Json):
     flow_shift: float | None = None
     sampling_shift: float | None = None
     """The shift of sampling in a number of steps, where it is not ``flow_shift``."""
+    told_guidance: float | None = None
+    """The guidance scale that the denoiser is told, where guidance is an input of it."""
     sampling: RecordedSampling | None = None
     latent_shape: tuple[int, int, int, int] | None = None
     """[T, C, H, W] that the model was trained at."""

@@ -9,7 +9,7 @@ from typing import TypedDict
 from pydantic import Field
 
 from distill_core.errors import ModelFolderError
-from distill_core.plugins import ModelFacts
+from distill_core.plugins import LatentSpace, ModelFacts
 from distill_core.protocols import ValidationRequest
 from distill_diffusers.json_files import SCHEDULER, Json, parse
 from distill_diffusers.pipeline_folder import PipelineFolder
@@ -31,12 +31,14 @@ class DiffusersFacts(ModelFacts):
         recorded_text_length: the padded text length that an export records, or None.
         negative_prompt: what guidance leads away from, which an export records.
         sampling_shift: the shift of sampling in so many steps, where it is not the flow shift; an export records it.
+        told_guidance: the guidance scale that the denoiser is told, where guidance is an input of it (``embedded_guidance``).
     """
 
     folder: PipelineFolder
     recorded_text_length: int | None = None
     negative_prompt: str = ""
     sampling_shift: float | None = None
+    told_guidance: float | None = None
 
     @property
     def experts(self) -> tuple[str, ...]:
@@ -63,6 +65,8 @@ class CommonFacts(TypedDict):
     sampling: ValidationRequest | None
     latent_shape: tuple[int, int, int, int] | None
     encoders: tuple[str, ...]
+    told_guidance: float | None
+    embedded_guidance: bool
 
 
 class SchedulerConfig(Json):
@@ -74,8 +78,10 @@ class SchedulerConfig(Json):
     use_dynamic_shifting: bool = False
 
 
-def common_facts(folder: PipelineFolder, *, text_length: int) -> CommonFacts:
+def common_facts(folder: PipelineFolder, *, text_length: int, told_guidance: float | None = None) -> CommonFacts:
     """Those of a folder, whose parts are checked; ``text_length`` is the padded length that the family is published with.
+
+    ``told_guidance``: the guidance scale that the family is published with, of a folder whose denoiser is told one.
 
     Raises ModelFolderError for a folder that is not whole, or whose scheduler samples no flow.
     """
@@ -92,7 +98,17 @@ def common_facts(folder: PipelineFolder, *, text_length: int) -> CommonFacts:
         sampling=None if record.sampling is None else record.sampling.request,
         latent_shape=record.latent_shape,
         encoders=folder.lent,
+        told_guidance=told_guidance if told_guidance is None or record.told_guidance is None else record.told_guidance,
+        embedded_guidance=told_guidance is not None,
     )
+
+
+def evenly_scaled(
+    channels: int, temporal_stride: int, spatial_stride: int, *, scaling_factor: float, shift_factor: float = 0.0
+) -> LatentSpace:
+    """The space of a VAE that scales all channels alike: normalised = (raw - shift_factor) * scaling_factor."""
+    mean, std = (shift_factor,) * channels, (1.0 / scaling_factor,) * channels
+    return LatentSpace(channels, temporal_stride, spatial_stride, mean, std)
 
 
 def _flow_shift(folder: PipelineFolder) -> float | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from distill_core.errors import ConfigError, ModelFolderError, Problem
+from distill_core.flow.guided import led_away
 from distill_core.plugins import ModelFacts
 from distill_core.protocols import ModelRequest, ValidationRequest
 from distill_core.training.recompute import recomputed
@@ -41,6 +43,7 @@ class DiffusersModel(ABC, Generic[OptionsT, ConditionT]):
         call: what an export's card says of the family.
         schedule: how its pipeline asks for timesteps and draws noise.
         float32: names within a weight's name that diffusers holds in float32 whatever dtype a denoiser is loaded in.
+        picture_vae: whether its VAE takes and gives pictures, [B, 3, H, W], and knows no frames.
         adapter: the operations.
         sampler: the sampler.
     """
@@ -48,6 +51,7 @@ class DiffusersModel(ABC, Generic[OptionsT, ConditionT]):
     call: ClassVar[PipelineCall]
     schedule: ClassVar[Schedule] = Schedule()
     float32: ClassVar[frozenset[str]] = frozenset()
+    picture_vae: ClassVar[bool] = False
 
     def __init__(self, facts: ModelFacts, options: OptionsT, device: torch.device, compute_dtype: torch.dtype) -> None:
         """Load nothing yet. Raises ModelFolderError where the options contradict what the folder records."""
@@ -59,7 +63,7 @@ class DiffusersModel(ABC, Generic[OptionsT, ConditionT]):
         self.captions = CaptionEncoder(self.facts, self.encode_prompt, self.facts.text_length, device, compute_dtype)
         self.codec = VideoCodec(self.facts, self.encode_pixels, self.decode_raw, device)
         self.adapter: DiffusersAdapter[ConditionT] = self.make_adapter()
-        self.sampler = FlowSampler(self.adapter, self.schedule, options.sampler_kind)
+        self.sampler = FlowSampler(self.adapter, self.schedule, options.sampler_kind, self.guided)
 
     # What a family says
 
@@ -86,13 +90,17 @@ class DiffusersModel(ABC, Generic[OptionsT, ConditionT]):
 
     def encode_pixels(self, vae: Any, pixels_B3FHW: Tensor) -> Tensor:
         """Pixels in [-1, 1] as raw latents [B, C, T, H, W]: the mode of the posterior."""
-        raw_BCTHW: Tensor = vae.encode(pixels_B3FHW).latent_dist.mode()
-        return raw_BCTHW
+        raw: Tensor = vae.encode(pixels_B3FHW[:, :, 0] if self.picture_vae else pixels_B3FHW).latent_dist.mode()
+        return raw[:, :, None] if self.picture_vae else raw
 
     def decode_raw(self, vae: Any, raw_BCTHW: Tensor) -> Tensor:
         """Raw latents as pixels [B, 3, F, H, W]."""
-        pixels_B3FHW: Tensor = vae.decode(raw_BCTHW, return_dict=False)[0]
-        return pixels_B3FHW
+        pixels: Tensor = vae.decode(raw_BCTHW[:, :, 0] if self.picture_vae else raw_BCTHW, return_dict=False)[0]
+        return pixels[:, :, None] if self.picture_vae else pixels
+
+    def guided(self, cond_BTCHW: Tensor, uncond_BTCHW: Tensor, scale: float) -> Tensor:
+        """How the pipeline guides; a method's own guidance, in training, is :func:`distill_core.flow.guided.led_away`."""
+        return led_away(cond_BTCHW, uncond_BTCHW, scale)
 
     def prepare_denoiser(self, denoiser: Any, facts: DiffusersFacts, part: str, request: ModelRequest) -> None:
         """A denoiser was loaded, and is on the CPU: a chance to change its layers."""
@@ -100,6 +108,10 @@ class DiffusersModel(ABC, Generic[OptionsT, ConditionT]):
     def checkpoint_blocks(self, denoiser: Any) -> None:
         """Let the denoiser recompute its blocks' activations in backward."""
         denoiser.enable_gradient_checkpointing(gradient_checkpointing_func=partial(recomputed, draws=True))
+
+    def card_arguments(self) -> Mapping[str, object]:
+        """Further arguments of the pipeline's call, for an export's card: those that follow from the options."""
+        return {} if self.facts.told_guidance is None else {"guidance_scale": self.facts.told_guidance}
 
     def recorded_attention(self, request: ValidationRequest) -> RecordedVsa | None:
         """What an export records of the attention that it was trained with."""
@@ -175,6 +187,8 @@ class DiffusersModel(ABC, Generic[OptionsT, ConditionT]):
             sampling_shift=self.facts.sampling_shift,
             negative_prompt=self.facts.negative_prompt,
             vsa=self.recorded_attention(sampling),
+            told_guidance=self.facts.told_guidance,
         )
         scheduler, record = plan_sampling(facts, sampling, kind, self.schedule, trained)
-        write_export(modules, ExportPlan(facts, scheduler, record, self.call, dtype, self.float32), output)
+        call = replace(self.call, arguments={**self.call.arguments, **self.card_arguments()})
+        write_export(modules, ExportPlan(facts, scheduler, record, call, dtype, self.float32), output)

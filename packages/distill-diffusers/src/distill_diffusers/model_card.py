@@ -10,7 +10,7 @@ from distill_diffusers.facts import DiffusersFacts
 
 _CARD = """---
 library_name: diffusers
-pipeline_tag: text-to-video
+pipeline_tag: {task}
 {base_model}tags:
 - distill
 - {family}
@@ -23,34 +23,47 @@ pipeline_tag: text-to-video
 It takes diffusers {oldest} or newer, and was made and checked with {diffusers}.{older}
 
 ```
-pip install "diffusers>={oldest}" torch transformers accelerate ftfy imageio imageio-ffmpeg
+pip install "diffusers>={oldest}" {packages}
 ```
 
 ```python
 import torch
 from diffusers import {vae}, {pipeline}
-from diffusers.utils import export_to_video
-
+{imports}
 folder = "."  # this folder, or its id on the Hub
 vae = {vae}.from_pretrained(folder, subfolder="vae", dtype=torch.float32)
 pipe = {pipeline}.from_pretrained(folder, vae=vae, dtype=torch.bfloat16).to("cuda")
 torch.manual_seed(0)  # {seeding}
-frames = pipe(
+{output} = pipe(
     "a cat walks through tall grass",
     height={height},
-    width={width},
-    num_frames={num_frames},
-    num_inference_steps={steps},
-    guidance_scale={guidance:g},{arguments}
-).frames[0]
-export_to_video(frames, "video.mp4", fps={fps})
+    width={width},{num_frames}
+    num_inference_steps={steps},{guidance_argument}{arguments}
+).{outputs}[0]
+{saved}
 ```
 
 {attention}{grid}`distill.json` records how the model was sampled in training.
 """
 
+_VIDEOS = {
+    "task": "text-to-video",
+    "packages": "torch transformers accelerate ftfy imageio imageio-ffmpeg",
+    "imports": "from diffusers.utils import export_to_video\n",
+    "output": "frames",
+    "outputs": "frames",
+}
+_PICTURES = {
+    "task": "text-to-image",
+    "packages": "torch transformers accelerate ftfy",
+    "imports": "",
+    "output": "picture",
+    "outputs": "images",
+}
+_SAVED_VIDEO = 'export_to_video(frames, "video.mp4", fps={fps})'
+_SAVED_PICTURE = 'picture.save("picture.png")'
 _MOVES = {
-    "sde": "each step predicts the clean video and noises it anew for the next",
+    "sde": "each step predicts the clean sample and noises it anew for the next",
     "ode": "deterministic steps along the flow",
 }
 _ATTENTION = """It was trained with video sparse attention at a sparsity of {sparsity:g}, which diffusers does not have:
@@ -82,12 +95,20 @@ class PipelineCall:
         text_length: the padded text length that its pipeline takes where a call says none.
         fps: frames per second of its videos.
         arguments: further arguments of a call.
+        guidance: what its pipeline calls the scale s of uncond + s · (cond - uncond).
+        guidance_offset: what its pipeline's scale is short of s, 1 for the convention cond + w · (cond - uncond).
+        needs_negative: whether its pipeline guides only where a negative prompt is given, be it empty.
+        pictures: whether it makes pictures.
     """
 
     family: str
     text_length: int
     fps: int
     arguments: Mapping[str, object] = field(default_factory=dict)
+    guidance: str = "guidance_scale"
+    guidance_offset: float = 0.0
+    needs_negative: bool = False
+    pictures: bool = False
 
 
 def model_card(base: DiffusersFacts, record: ExportRecord, call: PipelineCall) -> str:
@@ -105,12 +126,15 @@ def model_card(base: DiffusersFacts, record: ExportRecord, call: PipelineCall) -
             "it, which `pipe.scheduler.timesteps` shows afterwards, does not sample it as it was trained. "
         )
     length = {} if record.text_length == call.text_length else {"max_sequence_length": record.text_length}
-    negative = {"negative_prompt": sampling.negative_prompt} if sampling.guided and sampling.negative_prompt else {}
+    says_negative = sampling.guided and (call.needs_negative or sampling.negative_prompt)
+    negative = {"negative_prompt": sampling.negative_prompt} if says_negative else {}
     second = (
         {} if sampling.low_noise_guidance_scale is None else {"guidance_scale_2": sampling.low_noise_guidance_scale}
     )
     arguments = {**second, **negative, **length, **call.arguments}
+    frames = "" if call.pictures else f"\n    num_frames={num_frames},"
     return _CARD.format(
+        **(_PICTURES if call.pictures else _VIDEOS),
         base_model="" if folder.hub_id is None else f"base_model: {folder.hub_id}\n",
         family=call.family,
         title=f"{base.path.name if folder.hub_id is None else folder.hub_id.split('/')[1]}, {sampling.steps} steps",
@@ -124,12 +148,13 @@ def model_card(base: DiffusersFacts, record: ExportRecord, call: PipelineCall) -
         steps=sampling.steps,
         height=height,
         width=width,
-        num_frames=num_frames,
+        num_frames=frames,
+        guidance_argument=f"\n    {call.guidance}={sampling.guidance_scale - call.guidance_offset:g},",
         guidance=sampling.guidance_scale,
         moves=_MOVES[sampling.sampler],
         seeding=_SEEDING[sampling.sampler],
         arguments="".join(f"\n    {name}={value!r}," for name, value in arguments.items()),
-        fps=call.fps,
+        saved=_SAVED_PICTURE if call.pictures else _SAVED_VIDEO.format(fps=call.fps),
         attention="" if sampling.vsa is None else _ATTENTION.format(sparsity=sampling.vsa.sparsity, family=call.family),
         grid=grid,
     )

@@ -30,13 +30,22 @@ class FlowOptions(Options):
     records, else what the family is published with."""
 
 
+class GuidedOptions(FlowOptions):
+    """Those of a family of which some members have guidance as an input of the denoiser."""
+
+    embedded_guidance: Annotated[float, Field(ge=0)] | None = None
+    """The guidance scale that the denoiser is told, in training and in sampling, where guidance is an input of it; guidance by two
+    predictions comes on top. null: what the folder records, else what the family is published with."""
+
+
 OptionsT = TypeVar("OptionsT", bound=FlowOptions)
 
 
 def settled(facts: ModelFacts, options: FlowOptions) -> DiffusersFacts:
     """A folder's facts under a run's options: its flow shift and its text length are the options', else what the folder records.
 
-    Raises ModelFolderError for a text length other than the one that the folder records to have been trained with.
+    Raises ModelFolderError for a text length other than the one that the folder records to have been trained with, and for a guidance
+    scale that its denoiser cannot be told.
     """
     known = diffusers_facts(facts)
     recorded = known.recorded_text_length
@@ -47,6 +56,7 @@ def settled(facts: ModelFacts, options: FlowOptions) -> DiffusersFacts:
         )
     return replace(
         known,
+        told_guidance=_told_guidance(known, options),
         flow_shift=known.flow_shift if options.flow_shift is None else options.flow_shift,
         text_length=known.text_length if options.text_length is None else options.text_length,
         negative_prompt=known.negative_prompt if options.negative_prompt is None else options.negative_prompt,
@@ -54,11 +64,24 @@ def settled(facts: ModelFacts, options: FlowOptions) -> DiffusersFacts:
     )
 
 
+def _told_guidance(facts: DiffusersFacts, options: FlowOptions) -> float | None:
+    asked = options.embedded_guidance if isinstance(options, GuidedOptions) else None
+    if asked is None:
+        return facts.told_guidance
+    if not facts.embedded_guidance:
+        raise ModelFolderError(
+            f"pipeline_config.embedded_guidance is set, but the denoiser of {facts.path} takes no guidance as an input; leave it out"
+        )
+    return asked
+
+
 def completed(facts: ModelFacts, options: OptionsT) -> OptionsT:
     """The options with what was settled on."""
     known = diffusers_facts(facts)
+    told = {"embedded_guidance": known.told_guidance} if isinstance(options, GuidedOptions) else {}
     return options.model_copy(
         update={
+            **told,
             "flow_shift": known.flow_shift,
             "sampling_shift": known.sampling_shift,
             "negative_prompt": known.negative_prompt,

@@ -125,6 +125,13 @@ class PipelineFolder:
         """The config.json of a part. Raises ModelFolderError naming every key at fault."""
         return read(kind, self.path / part / "config.json")
 
+    def refuse_mismatch(self, one: str, one_size: int, other: str, other_size: int, what: str) -> None:
+        """Raise ModelFolderError where two parts disagree about a size, e.g. ``what`` = "features of text"."""
+        if one_size != other_size:
+            raise ModelFolderError(
+                f"{self.path}: its {one} takes {one_size} {what}, its {other} gives {other_size}; they belong to different models"
+            )
+
     def settings(self, kind: type[JsonT]) -> JsonT:
         """What model_index.json says besides the parts. Raises ModelFolderError naming every key at fault."""
         return parse(kind, self.index, self.path / INDEX)

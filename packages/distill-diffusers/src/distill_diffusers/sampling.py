@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from distill_core.flow import denoising_grid, shifted_uniform_grid
-from distill_core.flow.guided import GuidedVelocity, evaluating
+from distill_core.flow.guided import Combine, GuidedVelocity, evaluating, led_away
 from distill_core.flow.walks import Noise, Velocity, by_blocks, euler, flow_map, sde, to_clean
 from distill_core.protocols import Role, SampledVideo, ValidationRequest
 from distill_core.protocols.validator import SamplerKind
@@ -36,12 +36,14 @@ class PipelineNoise:
         generator: the video's own.
         device: where draws go.
         schedule: the pipeline's orders of dimensions.
+        patch: latent frames, rows and columns of one token.
     """
 
     shape_TCHW: LatentShape
     generator: torch.Generator
     device: torch.device
     schedule: Schedule = field(default_factory=Schedule)
+    patch: tuple[int, int, int] = (1, 1, 1)
     _drawn: bool = False
 
     def draw(self) -> Tensor:
@@ -49,17 +51,29 @@ class PipelineNoise:
         order = self.schedule.later_noise if self._drawn else self.schedule.first_noise
         self._drawn = True
         sizes = dict(zip("TCHW", self.shape_TCHW, strict=True))
+        for name, within in zip("THW", self.patch, strict=True):
+            if name.lower() in order:
+                sizes |= {name: sizes[name] // within, name.lower(): within}
         noise = torch.randn([sizes[name] for name in order], generator=self.generator)
-        return noise.permute([order.index(name) for name in "TCHW"])[None].to(self.device)
+        whole = [each for name in "TCHW" for each in (name, name.lower()) if each in order]
+        noise_TCHW = noise.permute([order.index(name) for name in whole]).reshape(self.shape_TCHW)
+        return noise_TCHW[None].to(self.device)
 
 
 class FlowSampler:
     """The :class:`distill_core.protocols.Sampler` of a diffusers family. Guided predictions take two passes, as in diffusers."""
 
-    def __init__(self, adapter: DiffusersAdapter[ConditionT], schedule: Schedule, default_kind: SamplerKind) -> None:
+    def __init__(
+        self,
+        adapter: DiffusersAdapter[ConditionT],
+        schedule: Schedule,
+        default_kind: SamplerKind,
+        combine: Combine = led_away,
+    ) -> None:
         self.adapter = adapter
         self.schedule = schedule
         self.default_kind = default_kind
+        self.combine = combine
 
     def kind(self, request: ValidationRequest) -> SamplerKind:
         """The sampler that a request means."""
@@ -73,8 +87,9 @@ class FlowSampler:
         for index, (prompt, text) in enumerate(zip(request.prompts, texts, strict=True)):
             for seed in request.seeds_of(index):
                 generator = torch.Generator("cpu").manual_seed(seed)
-                noise = PipelineNoise(latent_shape, generator, self.adapter.device, self.schedule)
-                velocity = GuidedVelocity(role, request, text, negative, boundary_of(role, self.adapter))
+                patch = self.adapter.facts.patch
+                noise = PipelineNoise(latent_shape, generator, self.adapter.device, self.schedule, patch)
+                velocity = GuidedVelocity(role, request, text, negative, boundary_of(role, self.adapter), self.combine)
                 yield SampledVideo(prompt, seed, self._frames(role, request, velocity, noise), velocity.evaluations)
 
     @torch.no_grad()

@@ -18,7 +18,8 @@ class Schedule:
     Attributes:
         asks: how it asks for timesteps.
         first_noise: the order of dimensions in which its first noise is drawn.
-        later_noise: that in which a stochastic scheduler draws, which is that of the latents in the pipeline's loop.
+        later_noise: that in which a stochastic scheduler draws, which is that of the latents in the pipeline's loop. Of latents that it
+            packs to tokens, a small letter is what lies within one: "HWChw" is tokens of whole channels of patches.
     """
 
     asks: Asks = "steps"

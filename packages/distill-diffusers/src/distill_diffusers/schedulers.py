@@ -66,9 +66,9 @@ def refuse_one_step(scheduler: Any, steps: int) -> None:
 def asked(scheduler: Any, asks: Asks, steps: int, shift: float, device: torch.device) -> Any:
     """The scheduler with its timesteps, asked for as the pipeline does; ``shift`` is for one that depends on the number of tokens."""
     refuse_one_step(scheduler, steps)
-    if asks == "steps":
-        scheduler.set_timesteps(steps, device=device)
-        return scheduler
     dynamic = {"mu": math.log(shift)} if scheduler.config.get("use_dynamic_shifting") else {}
+    if asks == "steps":
+        scheduler.set_timesteps(steps, device=device, **dynamic)
+        return scheduler
     scheduler.set_timesteps(sigmas=np.linspace(1.0, 1.0 / steps, steps), device=device, **dynamic)
     return scheduler

@@ -37,3 +37,8 @@ def flat(modules: Modules) -> dict[str, Shape]:
         else:
             found |= {f"{name}.{rest}": shape for rest, shape in flat(inner).items()}
     return found
+
+
+def repeated(prefix: str, count: int, tensors: Mapping[str, Shape]) -> dict[str, Shape]:
+    """The same tensors of each block of a list, e.g. "transformer_blocks"."""
+    return {f"{prefix}.{number}.{name}": shape for number in range(count) for name, shape in tensors.items()}

@@ -43,5 +43,6 @@ def distill_register_methods(registry: Registry[MethodSpec]) -> None:
             roles_to_step=Dmd2Options.roles_to_step,
             sampling=Dmd2Options.sampling,
             notes=Dmd2Options.notes,
+            guidance=lambda options: {"teacher": options.scale},
         )
     )

@@ -33,6 +33,7 @@ def notes_of(run: ResolvedRun) -> Iterator[str]:
     try:
         with plugin_border(f"the notes of method {run.method.name!r}"):
             yield from run.method.notes(run.method_options)
+            yield from _of_guidance(run)
             request = sampling_of(run)
         with plugin_border("the notes of the model"):
             yield from _of_families(run, request)
@@ -75,6 +76,16 @@ def _of_experts(run: ResolvedRun) -> Iterator[str]:
         for section, settings in given.items():
             if settings.low_noise_guidance_scale is not None:
                 yield f"{section}.low_noise_guidance_scale has no effect: no role has a second expert"
+
+
+def _of_guidance(run: ResolvedRun) -> Iterator[str]:
+    """Roles that the method guides although guidance is an input of their model."""
+    for role, scale in run.method.guidance(run.method_options).items():
+        if scale != 1.0 and role in run.facts and run.facts[role].embedded_guidance:
+            yield (
+                f"{role} is guided twice: guidance is an input of its model (pipeline_config), and method {run.method.name!r} guides it by "
+                f"{scale:g} besides; a scale of 1 in method_config guides it once"
+            )
 
 
 def _of_averages(run: ResolvedRun) -> Iterator[str]:

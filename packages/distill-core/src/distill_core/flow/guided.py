@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -13,6 +13,14 @@ from distill_core.protocols.condition import Condition
 from distill_core.protocols.prediction import Ask, Stream
 from distill_core.protocols.role import Role
 from distill_core.protocols.validator import ValidationRequest
+
+Combine = Callable[[Tensor, Tensor, float], Tensor]
+"""(cond, uncond, s), velocities [B, T, C, H, W], to the guided velocity."""
+
+
+def led_away(cond_BTCHW: Tensor, uncond_BTCHW: Tensor, scale: float) -> Tensor:
+    """uncond + s · (cond - uncond)."""
+    return uncond_BTCHW + scale * (cond_BTCHW - uncond_BTCHW)
 
 
 class GuidedVelocity:
@@ -28,13 +36,17 @@ class GuidedVelocity:
         condition: Condition,
         negative: Condition | None = None,
         boundary: float | None = None,
+        combine: Combine = led_away,
     ) -> None:
-        """``negative``: the request's negative prompt; None for the role's own. ``boundary``: below it denoises a second expert."""
+        """``negative``: the request's negative prompt; None for the role's own. ``boundary``: below it denoises a second expert.
+        ``combine``: how the family's pipeline guides.
+        """
         self.role = role
         self.request = request
         self.negative = negative
         self.boundary = boundary
         self.evaluations = 0
+        self._combine = combine
         self._conditions = [condition]
         self._streams: list[Stream | None] = [None, None]
 
@@ -46,7 +58,7 @@ class GuidedVelocity:
         if scale == 1.0:
             return cond
         uncond = self._predicted(1, noisy_BTCHW, timestep_B, until_B)
-        return uncond + scale * (cond - uncond)
+        return self._combine(cond, uncond, scale)
 
     def remember(self, x0_BTCHW: Tensor) -> None:
         """Go on from these frames, which are clean: under each condition that is predicted under, by each expert."""

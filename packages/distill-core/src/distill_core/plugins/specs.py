@@ -168,6 +168,10 @@ def _nothing_to_note(*_: Any) -> Iterable[str]:
     return ()
 
 
+def _no_guidance(_: Any) -> Mapping[str, float]:
+    return {}
+
+
 def _untold(*_: Any) -> None:
     """Where only the method itself can tell."""
 
@@ -345,6 +349,8 @@ class MethodSpec:
             instance of ``options``.
         makes: ``"module:Class"``, a :class:`distill_core.protocols.method.ColumnMaker`, called as ``Class(roles, options)`` with the roles
             that ``Demands.makers`` names; empty where it makes no column. ``distill data trajectories`` runs it.
+        guidance: of roles that it guides by two predictions, the scale s of uncond + s · (cond - uncond); a function of an instance of
+            ``options``. A role whose model is told a guidance besides is noted.
     """
 
     kind: ClassVar[Kind] = "method"
@@ -359,6 +365,7 @@ class MethodSpec:
     sampling: Callable[[Any, Callable[[float], float]], ValidationRequest | None] = field(default=_untold)
     notes: Callable[[Any], Iterable[str]] = field(default=_nothing_to_note)
     makes: str = ""
+    guidance: Callable[[Any], Mapping[str, float]] = field(default=_no_guidance)
 
     @property
     def targets(self) -> Mapping[str, str]:

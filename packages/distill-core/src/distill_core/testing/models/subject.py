@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,7 +14,7 @@ from distill_core.plugins.loading import load_target
 from distill_core.plugins.specs import Inspect, ModelFacts, ModelSpec, Options
 from distill_core.protocols.batch import Batch
 from distill_core.protocols.data import Row
-from distill_core.protocols.model import ModelPlugin, ModelRequest
+from distill_core.protocols.model import EncodesColumns, ModelPlugin, ModelRequest
 from distill_core.protocols.prediction import Ask, Prediction
 from distill_core.protocols.role import PLAIN
 from distill_core.testing.findings import Findings
@@ -156,7 +156,14 @@ class Subject:
     @cached_property
     def rows(self) -> list[Row]:
         """The clips as rows of a data set."""
-        return [Row(str(n), CAPTIONS[n], self.texts[n], self.latents[n], 16.0) for n in range(2)]
+        return [Row(str(n), CAPTIONS[n], self.texts[n], self.latents[n], 16.0, self.columns[n]) for n in range(2)]
+
+    @cached_property
+    def columns(self) -> list[Mapping[str, Tensor]]:
+        """What the family declares besides, as ``data encode`` makes it."""
+        if not self.facts.columns or not isinstance(self.model, EncodesColumns):
+            return [{}, {}]
+        return [self.model.encode_columns(*each) for each in zip(self.clips, CAPTIONS, strict=True)]
 
     def batch_of(self, rows: Sequence[Row]) -> Batch:
         """Rows as the batch of a run whose only family this is."""

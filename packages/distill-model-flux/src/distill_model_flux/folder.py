@@ -1,0 +1,113 @@
+"""A light look at a FLUX.1 pipeline folder: what it is, and whether distill supports it. Reads JSON and headers; imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from distill_core.plugins import Column
+from distill_diffusers.facts import DiffusersFacts, common_facts
+from distill_diffusers.json_files import Json, Repeats, read
+from distill_diffusers.picture_vae import PictureVaeConfig
+from distill_diffusers.pipeline_folder import PipelineKind, open_folder
+from distill_diffusers.t5_encoder import T5Config
+from distill_diffusers.tensor_shapes import Shape, repeated
+
+TEXT_LENGTH = 512
+"""The padded length that FLUX.1-dev is published with; FLUX.1-schnell has 256 (``pipeline_config.text_length``)."""
+PUBLISHED_GUIDANCE = 3.5
+"""The guidance scale that FLUX.1-dev is told where a call of the pipeline says none."""
+PATCH = 2
+"""Latent rows and columns that the pipeline packs to one token."""
+_POSITIONS = 1_000_000
+"""Positions are turned, not looked up: there are as many as anyone has memory for."""
+
+POOLED = Column("pooled", ("D",), "the caption as one vector of CLIP", "distill data encode", of_caption=True)
+
+
+class TransformerConfig(Json):
+    """transformer/config.json, with diffusers' defaults."""
+
+    in_channels: int = 64
+    num_layers: Repeats = 19
+    num_single_layers: Repeats = 38
+    attention_head_dim: int = 128
+    num_attention_heads: int = 24
+    joint_attention_dim: int = 4096
+    pooled_projection_dim: int = 768
+    guidance_embeds: bool = False
+
+
+class ClipConfig(Json):
+    """text_encoder/config.json, with transformers' defaults."""
+
+    hidden_size: int = 512
+
+
+def _transformer(part: Path) -> dict[str, Shape]:
+    """Those tensors by which weights and config.json may disagree."""
+    config = read(TransformerConfig, part / "config.json")
+    width = config.num_attention_heads * config.attention_head_dim
+    guidance = {"time_text_embed.guidance_embedder.linear_1.weight": (width, 256)} if config.guidance_embeds else {}
+    return {
+        "x_embedder.weight": (width, config.in_channels),
+        "context_embedder.weight": (width, config.joint_attention_dim),
+        "time_text_embed.text_embedder.linear_1.weight": (width, config.pooled_projection_dim),
+        **guidance,
+        **repeated("transformer_blocks", config.num_layers, {"attn.to_q.weight": (width, width)}),
+        **repeated("single_transformer_blocks", config.num_single_layers, {"attn.to_q.weight": (width, width)}),
+    }
+
+
+FLUX = PipelineKind(
+    name="FLUX.1",
+    pipeline="FluxPipeline",
+    parts={
+        "transformer": ("FluxTransformer2DModel",),
+        "vae": ("AutoencoderKL",),
+        "text_encoder": ("CLIPTextModel",),
+        "text_encoder_2": ("T5EncoderModel",),
+        "tokenizer": (),
+        "tokenizer_2": (),
+        "scheduler": ("FlowMatchEulerDiscreteScheduler",),
+    },
+    # T5's first: it has the tokens of a caption, CLIP's the one vector.
+    text_parts=("tokenizer_2", "text_encoder_2", "tokenizer", "text_encoder"),
+    supported="Supported is FLUX.1 text to image (dev, schnell), as FluxPipeline",
+    example="black-forest-labs/FLUX.1-dev",
+    others={
+        "FluxFillPipeline": "a FLUX.1 Fill, which paints into pictures",
+        "FluxKontextPipeline": "a FLUX.1 Kontext, which changes pictures",
+        "FluxControlPipeline": "a FLUX.1 of depth or edges",
+        "FluxControlNetPipeline": "a FLUX.1 with a ControlNet",
+        "FluxPriorReduxPipeline": "a FLUX.1 Redux",
+        "Flux2Pipeline": "a FLUX.2, which has another VAE, text encoder and transformer",
+        "Flux2KleinPipeline": "a FLUX.2 klein, which has another VAE, text encoder and transformer",
+    },
+    shapes={"transformer": _transformer},
+)
+
+
+def inspect(path: str) -> DiffusersFacts:
+    """The facts of a local folder or a hub id. Raises ModelFolderError for one that is no supported FLUX.1, naming what it is."""
+    folder = open_folder(path, FLUX)
+    transformer, vae = folder.config(TransformerConfig, "transformer"), folder.config(PictureVaeConfig, "vae")
+    t5, clip = folder.config(T5Config, "text_encoder_2"), folder.config(ClipConfig, "text_encoder")
+    folder.refuse_mismatch(
+        "transformer", transformer.in_channels, "VAE", vae.latent_channels * PATCH**2, "channels a token"
+    )
+    folder.refuse_mismatch("transformer", transformer.joint_attention_dim, "T5", t5.d_model, "features of text")
+    folder.refuse_mismatch(
+        "transformer", transformer.pooled_projection_dim, "CLIP", clip.hidden_size, "pooled features"
+    )
+    told = PUBLISHED_GUIDANCE if transformer.guidance_embeds else None
+    return DiffusersFacts(
+        **common_facts(folder, text_length=TEXT_LENGTH, told_guidance=told),
+        summary=f"FLUX.1, {transformer.num_layers} + {transformer.num_single_layers} layers"
+        + (", told a guidance scale" if transformer.guidance_embeds else ""),
+        latent_space=vae.latent_space,
+        text_width=transformer.joint_attention_dim,
+        patch=(1, PATCH, PATCH),
+        max_positions=(1, _POSITIONS, _POSITIONS),
+        max_frames=1,
+        columns=(POOLED,),
+    )

@@ -1,0 +1,19 @@
+"""What the package offers to distill. Imports neither torch nor diffusers."""
+
+from __future__ import annotations
+
+from distill_core.plugins import ModelSpec, hookimpl
+from distill_core.plugins.registry import Registry
+from distill_diffusers.options import FlowOptions
+from distill_diffusers.spec import flow_family
+
+PLUGIN_API = 2
+
+
+@hookimpl
+def distill_register_models(registry: Registry[ModelSpec]) -> None:
+    """Add Qwen-Image."""
+    summary = "Qwen-Image text to image, from diffusers pipeline folders"
+    spaces = ("qwenimage-16ch",)
+    package, model = "distill_model_qwenimage", "QwenImageModel"
+    registry.add(flow_family("qwenimage", package, model, summary, FlowOptions, latent_spaces=spaces, asks="sigmas"))

@@ -1,0 +1,1 @@
+"""The Sana family for distill."""

@@ -1,0 +1,61 @@
+"""What each family samples is what vanilla diffusers makes of its export, called as the export's card says."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.families.conftest import Family
+from torch import Tensor
+
+from distill_core.protocols import ValidationRequest
+
+FEW = ValidationRequest(
+    "student", "ode", timesteps=(1000.0, 750.0, 500.0), guidance_scale=1.0, seeds=(7,), prompts=("a cat",)
+)
+MANY = replace(FEW, timesteps=None, steps=4)
+
+
+def said_by_the_card(folder: Path) -> dict[str, Any]:
+    """The arguments of the pipeline's call in an export's README."""
+    code = (folder / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    (call,) = [
+        node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call) and ast.unparse(node.func) == "pipe"
+    ]
+    return {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
+
+
+def vanilla(family: Family, folder: Path) -> Tensor:
+    """Frames [F, H, W, 3] of the export through nothing but diffusers; a stochastic scheduler shares the pipeline's generator."""
+    theirs = family.pipeline.from_pretrained(folder)
+    theirs.set_progress_bar_config(disable=True)
+    generator = torch.Generator("cpu").manual_seed(7)
+    if theirs.scheduler.config.get("stochastic_sampling"):
+        theirs.scheduler.step = partial(theirs.scheduler.step, generator=generator)
+    (made,) = theirs("a cat", generator=generator, output_type="pt", return_dict=False, **said_by_the_card(folder))
+    pixels_FCHW = made if family.facts.max_frames == 1 else made[0]
+    return (pixels_FCHW * 255.0).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [FEW, replace(FEW, sampler="sde"), replace(FEW, timesteps=(1000.0,)), MANY, replace(MANY, guidance_scale=3.0)],
+    ids=["euler", "sde", "one-step", "scheduler", "guided"],
+)
+def test_an_export_is_sampled_by_diffusers_within_one_level(
+    family: Family, tmp_path: Path, request_: ValidationRequest
+) -> None:
+    model = family.model()
+    role = family.role(model)
+    model.export(role.modules, family.facts, request_, family.shape, tmp_path / "out", torch.float32)
+    (video,) = model.sampler.sample(role, request_, family.shape)
+    theirs = vanilla(family, tmp_path / "out")
+    assert video.frames.shape == theirs.shape
+    assert (video.frames.int() - theirs.int()).abs().max() <= 1
+    assert video.frames.float().std() > 1.0, "a grey picture would agree with any other"
+    assert family.look(tmp_path / "out").sampling is not None

@@ -92,3 +92,16 @@ def test_a_run_of_the_readmes_yaml_is_sampled_and_exported(
         assert sampled.code == 0, sampled.err
     files = [next((tmp_path / f"clips-{name}").glob(f"*.{suffix}")).read_bytes() for name in ("run", "student")]
     assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("family", ["flux"], indirect=True)
+def test_a_model_that_is_told_a_guidance_is_not_guided_besides_without_a_word(
+    distill: Command,  # noqa: F811
+    write_run: WriteRun,
+) -> None:
+    for scale, guided in ((4.0, True), (1.0, False)):
+        run = write_run("dmd2", method_config={**FEW, "guidance_scale": scale})
+        assert ("teacher is guided twice" in distill("run", run, "--dry-run").err) == guided
+    refused = distill("run", write_run("finetune", pipeline_config={"embedded_guidance": -1.0}), "--dry-run")
+    assert refused.code == 2
+    assert "pipeline_config.embedded_guidance" in refused.err

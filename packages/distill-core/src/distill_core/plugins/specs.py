@@ -168,10 +168,6 @@ def _nothing_to_note(*_: Any) -> Iterable[str]:
     return ()
 
 
-def _no_guidance(_: Any) -> Mapping[str, float]:
-    return {}
-
-
 def _untold(*_: Any) -> None:
     """Where only the method itself can tell."""
 
@@ -349,8 +345,8 @@ class MethodSpec:
             instance of ``options``.
         makes: ``"module:Class"``, a :class:`distill_core.protocols.method.ColumnMaker`, called as ``Class(roles, options)`` with the roles
             that ``Demands.makers`` names; empty where it makes no column. ``distill data trajectories`` runs it.
-        guidance: of roles that it guides by two predictions, the scale s of uncond + s · (cond - uncond); a function of an instance of
-            ``options``. A role whose model is told a guidance besides is noted.
+        guidance: of roles that it guides by two predictions, the scale; a function of an instance of ``options``. It is noted where the
+            role's model is told a guidance besides.
     """
 
     kind: ClassVar[Kind] = "method"
@@ -365,7 +361,7 @@ class MethodSpec:
     sampling: Callable[[Any, Callable[[float], float]], ValidationRequest | None] = field(default=_untold)
     notes: Callable[[Any], Iterable[str]] = field(default=_nothing_to_note)
     makes: str = ""
-    guidance: Callable[[Any], Mapping[str, float]] = field(default=_no_guidance)
+    guidance: Callable[[Any], Mapping[str, float]] = field(default=lambda _: {})
 
     @property
     def targets(self) -> Mapping[str, str]:

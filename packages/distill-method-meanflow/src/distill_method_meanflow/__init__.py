@@ -1,0 +1,1 @@
+"""MeanFlow for distill: mean velocities between two times."""

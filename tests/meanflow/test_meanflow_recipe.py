@@ -1,0 +1,15 @@
+"""The shapes recipe of MeanFlow at reduced size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.recipes import ROOT, figures, run_recipe, shapes_latents
+
+
+def test_the_shapes_recipe_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    data = shapes_latents(tmp_path / "data")
+    directory = run_recipe("shapes/meanflow.yaml", tmp_path / "run", f"data.path={data}")
+    assert [line["step"] for line in figures(directory)] == [1, 2]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from distill_core.plugins import ModelSpec
+from distill_core.plugins.lora import LoraSupport
+from distill_diffusers.lora_layers import lora_support
 from distill_diffusers.options import FlowOptions, completed, settled
 from distill_diffusers.schedule import Asks
 
@@ -28,6 +30,7 @@ def flow_family(
     *,
     latent_spaces: tuple[str, ...],
     asks: Asks = "steps",
+    lora: LoraSupport | None = None,
 ) -> ModelSpec:
     """The spec of a family whose ``package`` has ``folder.py`` with ``inspect``, and ``model.py`` with the class ``model``."""
     return ModelSpec(
@@ -41,4 +44,5 @@ def flow_family(
         settle=settled,
         complete=completed,
         notes=NOTES[asks],
+        lora=lora_support() if lora is None else lora,
     )

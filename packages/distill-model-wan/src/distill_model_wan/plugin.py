@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from distill_core.plugins import ModelSpec, hookimpl
 from distill_core.plugins.registry import Registry
+from distill_diffusers.lora_layers import lora_support
 from distill_diffusers.options import completed
 from distill_diffusers.spec import NOTES
 from distill_model_wan.config import WanOptions, settled
@@ -51,5 +52,6 @@ def distill_register_models(registry: Registry[ModelSpec]) -> None:
             settle=settled,
             complete=completed,
             notes=NOTES["steps"],
+            lora=lora_support(fresh=("*.to_gate_compress", "*.second.linear_*")),
         )
     )

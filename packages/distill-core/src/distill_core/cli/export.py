@@ -41,9 +41,15 @@ def export(
         ),
     ] = None,
     base: Annotated[str | None, typer.Option("--base", metavar="DIR", help=BASE_HELP)] = None,
+    lora: Annotated[
+        bool,
+        typer.Option(
+            "--lora", help="Write the LoRA that the role trained by itself, instead of a pipeline with it merged."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was exported as JSON.")] = False,
 ) -> None:
-    """Write a trained role as a pipeline folder.
+    """Write a trained role as a pipeline folder, a LoRA merged into its weights; or that LoRA by itself.
 
     The folder's own scheduler samples it in its few steps; using it takes no distill.
     """
@@ -60,6 +66,7 @@ def export(
     with waiting("importing torch") as say:
         import torch
 
+        from distill_core.finished.lora import write_lora
         from distill_core.finished.restore import restore_role
         from distill_core.running.preparation import Placement
 
@@ -74,7 +81,13 @@ def export(
         say(f"writing {output}")
         stored = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
         sampling = restored.sampling if grid is None else replace(restored.sampling, steps=None, timesteps=grid)
-        restored.model.export(restored.role.modules, restored.facts, sampling, restored.latent_shape, output, stored)
+        if lora:
+            write_lora(restored, sampling, output, stored)
+        else:
+            restored.role.merge()
+            restored.model.export(
+                restored.role.modules, restored.facts, sampling, restored.latent_shape, output, stored
+            )
     if as_json:
         exported = {"output": str(output), "run": str(run), "role": restored.role.name, "step": restored.step}
         answer(json.dumps({**exported, "attn_kind": sampling.attn_kind}, ensure_ascii=False))

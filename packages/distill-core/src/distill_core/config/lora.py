@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from distill_core.config.section import PathText, Positive, Section
+from distill_core.config.section import Name, PathText, Positive, Section
 
 
 class Lora(Section):
@@ -32,3 +32,6 @@ class FixedLora(Section):
     """A file of diffusers or peft, or of a trainer that diffusers reads; a folder that has one."""
     scale: float = 1.0
     """Factor of its update."""
+    part: Name | None = None
+    """The denoiser that the file is of, where a model has two: `transformer` or `transformer_2`; null: the first, or as a folder names
+    them."""

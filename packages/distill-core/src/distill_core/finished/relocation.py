@@ -27,12 +27,23 @@ def relocated(resolved: Mapping[str, Any], root: Path) -> list[str]:
     """
     overrides = ["training.device=auto"]
     for name, role in resolved["roles"].items():
-        path = role["path"]
-        if path is not None and os.path.isabs(path) and not os.path.exists(path):
-            moved = Path(os.path.abspath(root / os.path.relpath(path, resolved["output_dir"])))
-            if moved.exists():
-                overrides.append(path_override(name, str(moved)))
+        moved = _moved(role["path"], resolved["output_dir"], root)
+        if moved is not None:
+            overrides.append(path_override(name, moved))
+        loras = role["fixed_loras"] if "fixed_loras" in role else []
+        found = [(each, _moved(each["path"], resolved["output_dir"], root)) for each in loras]
+        if any(place is not None for _, place in found):
+            there = [each if place is None else {**each, "path": place} for each, place in found]
+            overrides.append(f"roles.{name}.fixed_loras={json.dumps(there, ensure_ascii=False)}")
     return overrides
+
+
+def _moved(path: str | None, output_dir: str, root: Path) -> str | None:
+    """Where a path that is no longer there lies as it lay, seen from the run directory; None if it is there, or nowhere."""
+    if path is None or not os.path.isabs(path) or os.path.exists(path):
+        return None
+    moved = os.path.abspath(root / os.path.relpath(path, output_dir))
+    return moved if os.path.exists(moved) else None
 
 
 def refuse_absent(resolved: Mapping[str, Any], role: str | None, overrides: list[str]) -> None:

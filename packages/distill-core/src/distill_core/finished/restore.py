@@ -47,6 +47,7 @@ class RestoredRole:
         latent_shape: [T, C, H, W] that it was trained at.
         step: the training step of the checkpoint.
         told: whether the method says how its result is sampled.
+        lora_files: what reads and writes LoRA files of the family; empty for none.
     """
 
     role: RoleHandle
@@ -56,6 +57,7 @@ class RestoredRole:
     latent_shape: LatentShape
     step: int
     told: bool
+    lora_files: str = ""
 
 
 def open_finished(
@@ -150,7 +152,16 @@ def restore_role(
     sampling = replace(
         completed(own, run.config.validation, (), run.config.training.VSA_sparsity), prompts=None, seeds=None
     )
-    return RestoredRole(frozen, model, facts, sampling, shape, checkpoint.step, told=request is not None)
+    return RestoredRole(
+        frozen,
+        model,
+        facts,
+        sampling,
+        shape,
+        checkpoint.step,
+        told=request is not None,
+        lora_files=run.models[family].lora.files,
+    )
 
 
 def _take_average(role: RoleHandle, checkpoint: Checkpoint) -> None:

@@ -37,8 +37,10 @@ LoraUpdates = Mapping[str, LowRankUpdate]
 class LoraFiles(Protocol):
     """Reads and writes LoRA files for a family (``LoraSupport.files``)."""
 
-    def read(self, path: Path, facts: ModelFacts) -> LoraUpdates:
+    def read(self, path: Path, facts: ModelFacts, part: str | None = None) -> LoraUpdates:
         """A file, or the one of a folder, for the denoisers of a folder; on the CPU.
+
+        ``part``: the denoiser that it is of, where a model has several and the file does not say; None is the first.
 
         Raises ModelFolderError for what is none, is damaged, or is of another kind than a low-rank update of linear layers.
         """

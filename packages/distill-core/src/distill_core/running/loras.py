@@ -10,6 +10,7 @@ from torch import nn
 from distill_core.config.blame import Faults
 from distill_core.config.checks import family_of
 from distill_core.config.document import dotted
+from distill_core.config.lora import FixedLora
 from distill_core.config.resolve import Findings, ResolvedRun
 from distill_core.errors import ConfigError, ModelFolderError, Problem
 from distill_core.plugins.loading import load_target
@@ -40,7 +41,7 @@ def trained_lora(run: ResolvedRun, source: str, modules: Mapping[str, nn.Module]
 def fixed_loras(run: ResolvedRun, source: str, modules: Mapping[str, nn.Module]) -> Worn:
     """The LoRAs of a role's files. Raises ModelFolderError for files that do not fit."""
     return tuple(
-        loaded_lora(read_lora(run, source, Path(each.path)), each.scale, modules, each.path)
+        loaded_lora(read_lora(run, source, each), each.scale, modules, each.path)
         for each in run.config.roles[source].fixed_loras
     )
 
@@ -53,7 +54,7 @@ def check_files(run: ResolvedRun | Findings, faults: Faults) -> None:
             key = ("roles", name, "fixed_loras", number, "path")
             if family in run.models and not faults.touch(dotted(key)):
                 with faults.at(*key):
-                    updates = read_lora(run, name, Path(each.path))
+                    updates = read_lora(run, name, each)
                     layers = run.models[family].lora.layers(facts)
                     strangers = [] if layers is None else sorted(set(updates) - set(layers))
                     if strangers:
@@ -64,10 +65,10 @@ def _unfit(path: str, layer: str) -> ModelFolderError:
     return ModelFolderError(f"{path}: its update of {layer} fits no layer of this model; it is of another model")
 
 
-def read_lora(run: ResolvedRun | Findings, source: str, path: Path) -> LoraUpdates:
+def read_lora(run: ResolvedRun | Findings, source: str, fixed: FixedLora) -> LoraUpdates:
     """What a file of a role holds. Raises ModelFolderError for one that is no LoRA of the family's."""
     files: LoraFiles = load_target(run.models[family_of(run.config, source)].lora.files)()
-    return files.read(path, run.facts[source])
+    return files.read(Path(fixed.path), run.facts[source], fixed.part)
 
 
 def loaded_lora(updates: LoraUpdates, scale: float, modules: Mapping[str, nn.Module], path: str) -> LoraWeights:

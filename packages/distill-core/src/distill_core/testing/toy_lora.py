@@ -18,7 +18,7 @@ FILE = "lora.pt"
 class ToyLoraFiles:
     """The :class:`distill_core.protocols.lora.LoraFiles` of the toy."""
 
-    def read(self, path: Path, facts: ModelFacts) -> LoraUpdates:
+    def read(self, path: Path, facts: ModelFacts, part: str | None = None) -> LoraUpdates:
         """A file, or that of a folder."""
         file = path / FILE if path.is_dir() else path
         try:

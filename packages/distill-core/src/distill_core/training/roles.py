@@ -143,6 +143,12 @@ class RoleHandle:
             found |= {f"fixed_loras.{number}.{name}": tensor for name, tensor in lora.state_dict().items()}
         return found
 
+    def merge(self) -> None:
+        """Put what its predictions wear into its weights, for good; for a role whose weights are no other's."""
+        for lora in self.worn:
+            lora.merge()
+        self.lora, self.worn = None, ()
+
     @torch.no_grad()
     def follow(self, leader: RoleHandle, keep: float, broken: Tensor | None = None) -> None:
         """θ ← keep · θ + (1 - keep) · θ of ``leader``, for parameters; buffers become the leader's.

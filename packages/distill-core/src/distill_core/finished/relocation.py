@@ -30,7 +30,7 @@ def relocated(resolved: Mapping[str, Any], root: Path) -> list[str]:
         moved = _moved(role["path"], resolved["output_dir"], root)
         if moved is not None:
             overrides.append(path_override(name, moved))
-        loras = role["fixed_loras"] if "fixed_loras" in role else []
+        loras = role.get("fixed_loras", [])
         found = [(each, _moved(each["path"], resolved["output_dir"], root)) for each in loras]
         if any(place is not None for _, place in found):
             there = [each if place is None else {**each, "path": place} for each, place in found]

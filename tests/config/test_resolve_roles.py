@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from distill_core.config.load import load_run
 from distill_core.config.resolve import resolve
 from distill_core.errors import ConfigError, Problem
 from distill_core.plugins.index import PluginIndex
+from distill_core.plugins.specs import ModelFacts
 
 
 def test_a_missing_role_says_how_to_add_it(write: Write) -> None:
@@ -108,3 +110,16 @@ def test_attention_that_a_family_does_not_have_is_refused_with_the_remedy(write:
         "model 'picture' has no 'vsa' attention yet (it has: dense); set method_config.attn_kind: dense",
         11,
     )
+
+
+def test_options_that_the_models_contradict_are_refused_at_their_key(write: Write) -> None:
+    def misfits(options: object, facts: dict[str, ModelFacts]) -> Iterator[tuple[str, str]]:
+        assert {"student", "teacher"} <= set(facts)
+        yield "strength", f"is for models of another patch than {facts['student'].patch}; set it to 1"
+
+    index = PluginIndex.of(models=(PICTURE,), methods=(replace(TURBO, misfits=misfits),))
+    with pytest.raises(ConfigError) as caught:
+        resolve(load_run(write(RUN), ()), index)
+    (problem,) = caught.value.problems
+    assert problem.key == "method_config.strength"
+    assert problem.message.endswith("set it to 1")

@@ -13,6 +13,7 @@ SAYS = {
     "fdistill": ("student_loss", "critic_loss", "discriminator_loss", "density_ratio"),
     "sid": ("student_loss", "critic_loss", "score_gap"),
     "sgmd": ("student_loss", "critic_loss", "fisher", "correction"),
+    "phased-dmd": ("student_loss_high", "critic_loss_low"),
     "ladd": ("student_loss", "discriminator_loss"),
 }
 """What a recipe's metrics have, by its name."""

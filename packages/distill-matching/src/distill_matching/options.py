@@ -14,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from distill_core.plugins import Options
 from distill_core.plugins.timesteps import TRAIN_TIMESTEPS, in_thousand
-from distill_core.protocols.validator import ValidationRequest
+from distill_core.protocols.validator import SamplerKind, ValidationRequest
 
 Timestep = Annotated[float, Field(ge=0, le=1000)]
 
@@ -24,19 +24,13 @@ NOISY_START = 950.0
 """The least first timestep of a student that starts from pure noise: what is called 999 or 990 elsewhere is pure noise to the eye."""
 
 
-class FewStepOptions(Options):
-    """The student's few steps, and where its samples start."""
+class StepsOptions(Options):
+    """The student's few steps."""
 
     dmd_denoising_steps: Annotated[tuple[Timestep, ...], Field(min_length=1)] = (1000.0, 750.0, 500.0, 250.0)
     """The student's timesteps, strictly descending. A trailing 0 only marks the end and is no step of its own."""
     warp_denoising_steps: bool = False
     """Apply the run's flow shift to the denoising steps; false takes them as they are."""
-    rollout: Annotated[Literal["simulate", "data_latent"], Field(json_schema_extra={"known_as": ["rollout_mode"]})] = (
-        "simulate"
-    )
-    """simulate: the student's own samples from noise, no data needed (DMD2 section 4.5). data_latent: noised latents of the data."""
-    rollout_move: Literal["sde", "ode"] = "sde"
-    """From one denoising step to the next, also in sampling. sde: fresh noise on the predicted x0. ode: along the predicted flow."""
     attn_kind: Literal["dense", "vsa"] = "dense"
     """Attention of the student; every other role is dense."""
 
@@ -52,15 +46,6 @@ class FewStepOptions(Options):
             )
         return steps
 
-    @model_validator(mode="after")
-    def _starts_from_noise(self) -> FewStepOptions:
-        if self.rollout == "simulate" and self.steps[0] < NOISY_START:
-            raise ValueError(
-                f"rollout: simulate starts from pure noise, and dmd_denoising_steps starts at {self.steps[0]:g}: the student would be told "
-                f"a wrong noise level; start it at {TRAIN_TIMESTEPS:g}, or set rollout: data_latent"
-            )
-        return self
-
     @property
     def steps(self) -> tuple[float, ...]:
         """The denoising steps without the end marker."""
@@ -71,15 +56,39 @@ class FewStepOptions(Options):
         """The student's timesteps, warped by the run's flow shift of a timestep if ``warp_denoising_steps`` says so."""
         return tuple(shift(step) for step in self.steps) if self.warp_denoising_steps else self.steps
 
-    def sampling(self, shift: Callable[[float], float]) -> ValidationRequest:
+    def sampled_by(self, sampler: SamplerKind, shift: Callable[[float], float]) -> ValidationRequest:
         """The student as it will be used: its own steps, one evaluation each."""
         return ValidationRequest(
             role="student",
-            sampler=self.rollout_move,
+            sampler=sampler,
             timesteps=self.warped(shift),
             guidance_scale=1.0,
             attn_kind=self.attn_kind,
         )
+
+
+class FewStepOptions(StepsOptions):
+    """The student's few steps, where its samples start, and how they go on."""
+
+    rollout: Annotated[Literal["simulate", "data_latent"], Field(json_schema_extra={"known_as": ["rollout_mode"]})] = (
+        "simulate"
+    )
+    """simulate: the student's own samples from noise, no data needed (DMD2 section 4.5). data_latent: noised latents of the data."""
+    rollout_move: Literal["sde", "ode"] = "sde"
+    """From one denoising step to the next, also in sampling. sde: fresh noise on the predicted x0. ode: along the predicted flow."""
+
+    @model_validator(mode="after")
+    def _starts_from_noise(self) -> FewStepOptions:
+        if self.rollout == "simulate" and self.steps[0] < NOISY_START:
+            raise ValueError(
+                f"rollout: simulate starts from pure noise, and dmd_denoising_steps starts at {self.steps[0]:g}: the student would be told "
+                f"a wrong noise level; start it at {TRAIN_TIMESTEPS:g}, or set rollout: data_latent"
+            )
+        return self
+
+    def sampling(self, shift: Callable[[float], float]) -> ValidationRequest:
+        """The student as it will be used: its own steps, one evaluation each."""
+        return self.sampled_by(self.rollout_move, shift)
 
 
 class TurnsOptions(Options):

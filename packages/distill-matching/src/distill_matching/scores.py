@@ -21,7 +21,7 @@ from distill_matching.losses import (
     guidance_at,
     guided,
 )
-from distill_matching.options import MatchingOptions, ScoringOptions
+from distill_matching.options import GuidanceOptions, MatchingOptions, ScoringOptions
 from distill_matching.rollout import StudentSample
 from distill_matching.score_timesteps import score_timestep
 
@@ -81,7 +81,9 @@ class Scores:
         with torch.set_grad_enabled(through or through_critic):
             fake_BTCHW = self.critic.predict_x0(noisy_BTCHW, t_B, batch.condition_of(self.critic))
         with torch.set_grad_enabled(through):
-            real_BTCHW = self._guided(noisy_BTCHW, t_B, batch, teachers.velocity, through)
+            real_BTCHW = guided_x0(
+                self.teacher, self.options, noisy_BTCHW, t_B, batch, teachers.velocity, through=through
+            )
         return Scored(x_BTCHW, t_B, fake_BTCHW, real_BTCHW, teachers.features)
 
     @torch.no_grad()
@@ -115,11 +117,21 @@ class Scores:
             case "noise":
                 return critic_noise_loss(flow.noise_of(noisy_BTCHW, velocity_BTCHW, t_B), noise_BTCHW, sample.first)
 
-    def _guided(self, noisy_BTCHW: Tensor, t_B: Tensor, batch: Batch, velocity_BTCHW: Tensor, through: bool) -> Tensor:
-        """x̂0 of the guided teacher, whose conditional velocity is known."""
-        cond_BTCHW = flow.x0_of(noisy_BTCHW, velocity_BTCHW, t_B)
-        if self.options.scale == 1.0:
-            return cond_BTCHW
-        unconditional = self.teacher.unconditional(batch.condition_of(self.teacher))
-        uncond_BTCHW = self.teacher.predict_x0(noisy_BTCHW, t_B, unconditional, input_gradients=through)
-        return guided(cond_BTCHW, uncond_BTCHW, guidance_at(t_B, self.options.scale, self.options.guidance_range))
+
+def guided_x0(
+    teacher: Role,
+    options: GuidanceOptions,
+    noisy_BTCHW: Tensor,
+    t_B: Tensor,
+    batch: Batch,
+    velocity_BTCHW: Tensor,
+    *,
+    through: bool = False,
+) -> Tensor:
+    """x̂0 of a teacher under its guidance, whose conditional velocity is known."""
+    cond_BTCHW = flow.x0_of(noisy_BTCHW, velocity_BTCHW, t_B)
+    if options.scale == 1.0:
+        return cond_BTCHW
+    unconditional = teacher.unconditional(batch.condition_of(teacher))
+    uncond_BTCHW = teacher.predict_x0(noisy_BTCHW, t_B, unconditional, input_gradients=through)
+    return guided(cond_BTCHW, uncond_BTCHW, guidance_at(t_B, options.scale, options.guidance_range))

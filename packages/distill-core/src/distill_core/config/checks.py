@@ -126,3 +126,16 @@ def compared_roles(config: RunConfig, demands: Demands | None, document: Documen
         elif demands is not None and row.attn_kind not in (None, "dense", *demands.attention_of(row.role)):
             message = f"the method asks role {row.role!r} for no {row.attn_kind} attention, so it is loaded without; leave this out"
             yield document.problem(("comparison", "rows", name, "attn_kind"), message)
+
+
+def misfits(
+    method: MethodSpec, options: Options, facts: Mapping[str, ModelFacts], document: Document
+) -> Iterator[Problem]:
+    """Options of the method that the models contradict, as the method says."""
+    try:
+        with plugin_border(f"what method {method.name!r} says of the models"):
+            found = tuple(method.misfits(options, facts))
+    except RefusedError as refusal:
+        yield replace(document.problem(("method_config",), refusal.reason), cause=refusal.__cause__)
+    else:
+        yield from (document.problem(("method_config", key), message) for key, message in found)

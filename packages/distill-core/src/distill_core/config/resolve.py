@@ -231,6 +231,8 @@ def _compare(loaded: LoadedRun, index: PluginIndex, known: Sequence[Problem], on
     completed, failed = complete_options(facts, config, plugins, document)
     problems += failed
     problems += role_checks.latent_spaces(config, facts, document)
+    if method is not None and plugins.method_options is not None and set(facts) >= _with_folders(method, demands):
+        problems += checks.misfits(method, plugins.method_options, facts, document)
     problems += lora_checks.targets(config, facts, models, document)
     problems += lora_checks.files(config, models, document)
     if not touches(known, "data"):
@@ -251,6 +253,12 @@ def _compare(loaded: LoadedRun, index: PluginIndex, known: Sequence[Problem], on
         demands=demands,
         problems=tuple(problems),
     )
+
+
+def _with_folders(method: MethodSpec, demands: Demands | None) -> set[str]:
+    """The roles that a run has, each with a folder."""
+    needs = method.needs(demands)
+    return {name for name, need in needs.items() if not (need.optional or need.sourceless)}
 
 
 def _columns(facts: Mapping[str, ModelFacts], demands: Demands | None) -> tuple[Column, ...]:

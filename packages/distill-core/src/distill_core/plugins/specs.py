@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol
 from pydantic import BaseModel
 
 from distill_core.plugins.columns import Column
+from distill_core.plugins.latent_space import LatentSpace as LatentSpace
 from distill_core.plugins.lora import LoraSupport
 from distill_core.protocols.validator import ValidationRequest
 
@@ -32,58 +33,6 @@ class Options(BaseModel):
     """
 
     model_config = {"frozen": True, "extra": "forbid", "allow_inf_nan": False, "use_attribute_docstrings": True}
-
-
-@dataclass(frozen=True)
-class LatentSpace:
-    """The space that a family's denoiser works in. Roles of one run must share it.
-
-    Attributes:
-        channels: latent channels C.
-        temporal_stride: pixel frames per latent frame; F pixel frames give T = (F - 1) / temporal_stride + 1 latent frames.
-        spatial_stride: pixels per latent row and column.
-        mean: per-channel mean of raw latents, C values.
-        std: per-channel standard deviation of raw latents, C values.
-    """
-
-    channels: int
-    temporal_stride: int
-    spatial_stride: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def pixels(self, latent_shape: tuple[int, int, int, int]) -> tuple[int, int, int]:
-        """Frames F, height H and width W of the video that a latent [T, C, H, W] decodes to."""
-        frames, _, height, width = latent_shape
-        return self.whole_frames_of(frames), height * self.spatial_stride, width * self.spatial_stride
-
-    def whole_frames_of(self, latent_frames: int) -> int:
-        """F of a video whose latent has T frames."""
-        return (latent_frames - 1) * self.temporal_stride + 1
-
-    def latent_frames(self, frames: int) -> int | None:
-        """T of a video of F frames, or None if they make no whole number of latent frames."""
-        latent_frames, rest = divmod(frames - 1, self.temporal_stride)
-        return None if rest or frames < 1 else latent_frames + 1
-
-    def latent_size(self, pixels: int) -> int | None:
-        """Latent rows or columns of a height or width, or None if it makes no whole number of them."""
-        size, rest = divmod(pixels, self.spatial_stride)
-        return None if rest or size < 1 else size
-
-    def whole_frames(self, frames: int) -> int:
-        """The largest number of frames up to F ≥ 1 that makes a whole number of latent frames."""
-        return (frames - 1) // self.temporal_stride * self.temporal_stride + 1
-
-    def difference(self, other: LatentSpace) -> str | None:
-        """Why latents of one space mean nothing in the other, or None if the two are the same space."""
-        for name in ("channels", "temporal_stride", "spatial_stride"):
-            mine, theirs = getattr(self, name), getattr(other, name)
-            if mine != theirs:
-                return f"{name} {mine} against {theirs}"
-        if self.mean != other.mean or self.std != other.std:
-            return "other normalisation statistics (latents_mean, latents_std)"
-        return None
 
 
 @dataclass(frozen=True)
@@ -324,6 +273,10 @@ def _default_demands(_: Any) -> Demands:
     return Demands()
 
 
+def _fits_all(*_: Any) -> Iterable[tuple[str, str]]:
+    return ()
+
+
 @dataclass(frozen=True)
 class MethodSpec:
     """One method.
@@ -347,6 +300,8 @@ class MethodSpec:
             that ``Demands.makers`` names; empty where it makes no column. ``distill data trajectories`` runs it.
         guidance: of roles that it guides by two predictions, the scale; a function of an instance of ``options``. It is noted where the
             role's model is told a guidance besides.
+        misfits: which options the models contradict, each with its key in ``method_config`` and a message that names the remedy; a function
+            of an instance of ``options`` and of the settled facts of each role that has a folder. Such a run is refused.
     """
 
     kind: ClassVar[Kind] = "method"
@@ -362,6 +317,7 @@ class MethodSpec:
     notes: Callable[[Any], Iterable[str]] = field(default=_nothing_to_note)
     makes: str = ""
     guidance: Callable[[Any], Mapping[str, float]] = field(default=lambda _: {})
+    misfits: Callable[[Any, Mapping[str, ModelFacts]], Iterable[tuple[str, str]]] = field(default=_fits_all)
 
     @property
     def targets(self) -> Mapping[str, str]:

@@ -1,0 +1,1 @@
+"""Score-regularised consistency in continuous time (rCM) for distill."""

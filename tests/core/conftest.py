@@ -28,12 +28,14 @@ CAPTIONS = ["a red square", "a blue circle", "two green things", "nothing at all
 
 
 def methods() -> list[MethodSpec]:
+    from distill_method_causal import plugin as causal
     from distill_method_dmd2 import plugin as dmd2
     from distill_method_finetune import plugin as finetune
 
     registry: Registry[MethodSpec] = Registry(MethodSpec)
     dmd2.distill_register_methods(registry)
     finetune.distill_register_methods(registry)
+    causal.distill_register_methods(registry)
     return list(registry.specs)
 
 

@@ -5,18 +5,27 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.core.conftest import ToyWorld
+from rich.console import Console
+from tests.core.brightness import BRIGHTNESS
+from tests.core.conftest import INDEX, ToyWorld
 
 from distill_core.comparison import ComparedLine, ComparisonTable
 from distill_core.comparison.compare import request_of
+from distill_core.config.document import write_yaml
+from distill_core.config.resolve import open_run
 from distill_core.config.schema import ComparedRow
 from distill_core.errors import ConfigError, DataError
+from distill_core.plugins.index import PluginIndex
 from distill_core.protocols import ValidationRequest
 from distill_core.running.preparation import prepare
+from distill_core.running.run_directory import RunDirectory
+from distill_core.running.session import train
+from distill_core.testing.toy_spec import TOY
 from distill_core.training.roles import RoleHandle
 from distill_core.video.reading import read_video
 
@@ -178,3 +187,93 @@ def test_a_role_is_compared_by_its_averaged_weights(world: ToyWorld, monkeypatch
     monkeypatch.setattr(RoleHandle, "averaged", averaged)
     world.train(compared(world))
     assert sampled == ["teacher", "student"]
+
+
+# Rows by blocks, and of other lengths
+
+
+def test_a_row_by_other_blocks_brings_its_own_window() -> None:
+    own = replace(OWN, blocks=1, window=4, sink=1)
+    assert request_of(ComparedRow(role="student"), own) == own
+    assert request_of(ComparedRow(role="student", blocks=2), own) == replace(own, blocks=2, window=None, sink=0)
+    assert request_of(ComparedRow(role="student", window=2), own) == replace(own, window=2)
+    assert request_of(ComparedRow(role="student", sink=0), own) == replace(own, sink=0)
+
+
+CAUSAL = {
+    "short": {"role": "student"},
+    "at once": {"role": "student", "blocks": 9},
+    "long": {"role": "student", "num_frames": 17, "window": 2, "sink": 1},
+}
+
+
+def causal(world: ToyWorld, rows: dict[str, Any], **sections: Any) -> dict[str, Any]:
+    """A run of a causal method that compares rows; its clips have 9 frames."""
+    settings = {"rows": rows, "max_prompts": 2}
+    return world.mapping("diffusion-forcing", comparison=settings, method_config={"block": 1}, **sections)
+
+
+def test_rows_by_blocks_tell_their_speed_and_may_be_longer_than_the_run_trains(world: ToyWorld) -> None:
+    directory = world.train(causal(world, CAUSAL, metrics={"brightness": {}}, validation={"interval": 12}))
+    lines = {line["name"]: line for line in table_of(directory.root)["lines"]}
+    steps = 40
+    assert [lines[name]["evaluations"] for name in CAUSAL] == [3 * steps + 2, steps, 5 * steps + 4]
+    assert all(0 < line["first_block_seconds"] <= line["seconds_per_clip"] for line in lines.values())
+    assert all(line["frames_per_second"] > 0 for line in lines.values())
+    page = (directory.root / "comparison" / "index.html").read_text()
+    assert "<th>s to first block</th><th>frames / s</th>" in page
+    logged = [json.loads(line) for line in directory.metrics.read_text().splitlines()]
+    (validated,) = [line for line in logged if "validation/seconds_per_clip" in line]
+    assert 0 < validated["validation/first_block_seconds"] <= validated["validation/seconds_per_clip"]
+    assert validated["validation/frames_per_second"] > 0
+
+
+class OfNineFrames:
+    """A metric that measures the run's own clips alone."""
+
+    def __init__(self, options: object) -> None:
+        pass
+
+    def check(self, prompts: object, shape_FHW: tuple[int, int, int]) -> None:
+        if shape_FHW[0] != 9:
+            raise DataError(f"it takes clips of 9 frames, these have {shape_FHW[0]}")
+
+    def measure(self, videos: object) -> dict[str, float]:
+        return {"one": 1.0}
+
+
+def test_a_metric_that_cannot_measure_a_rows_length_is_left_out_and_told(world: ToyWorld) -> None:
+    nine = replace(BRIGHTNESS, name="nine", build="tests.core.test_comparison:OfNineFrames")
+    mapping = causal(world, CAUSAL, metrics={"nine": {}, "brightness": {}})
+    path = world.root / "run.yaml"
+    path.write_text(write_yaml(mapping), encoding="utf-8")
+    index = PluginIndex.of(models=[TOY], methods=list(INDEX.methods.values()), metrics=[BRIGHTNESS, nine])
+    run = open_run(path, (), index)
+    directory = RunDirectory(Path(run.config.output_dir))
+    directory.claim(run.to_mapping())
+    train(prepare(run), directory, [], Console(quiet=True))
+    lines = {line["name"]: line["figures"] for line in table_of(directory.root)["lines"]}
+    assert [("nine/one" in lines[name], "brightness/mean" in lines[name]) for name in CAUSAL] == [
+        (True, True), (True, True), (False, True)
+    ]  # fmt: skip
+    assert "row 'long': it takes clips of 9 frames, these have 17" in directory.events.read_text()
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"num_frames": 16}, r"comparison\.rows\.bad: num_frames: 16 is not 1 more than a multiple of 4; try 13"),
+        ({"num_frames": 261}, r"comparison\.rows\.bad: its clips of 261 frames do not fit the model: .* 66 positions"),
+        ({"role": "student", "blocks": 1, "sampler": "ode", "steps": 2}, None),
+    ],
+)
+def test_a_row_of_frames_that_the_model_cannot_have_is_refused_before_training(
+    world: ToyWorld, row: dict[str, Any], message: str | None
+) -> None:
+    mapping = causal(world, {"bad": {"role": "student", **row}})
+    if message is None:
+        world.train(mapping)
+        return
+    with pytest.raises(ConfigError, match=message):
+        world.train(mapping)
+    assert not list(world.root.glob("run/checkpoints/step-*"))

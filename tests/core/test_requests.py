@@ -87,7 +87,8 @@ class Asks:
 
 
 def refuse(world: ToyWorld, method: Method, **sections: Mapping[str, Any]) -> None:
-    refuse_misfits(prepare(world.resolved(world.mapping("dmd2", **sections))).run, method)
+    prepared = prepare(world.resolved(world.mapping("dmd2", **sections)))
+    refuse_misfits(prepared.run, method, prepared.latent_shape)
 
 
 def test_the_methods_first_and_last_validation_are_looked_at(world: ToyWorld) -> None:
@@ -150,5 +151,5 @@ def test_rows_of_a_comparison_are_looked_at_as_they_will_be_sampled(world: ToyWo
     path = world.root / "run.yaml"
     path.write_text(write_yaml(world.mapping("finetune", comparison={"rows": rows})), encoding="utf-8")
     with pytest.raises(ConfigError, match=r"comparison\.rows\.sparse: model 'toy' has no stream under 'vsa'") as caught:
-        refuse_misfits(open_run(path, (), index), Asks(BLOCKS))
+        refuse_misfits(open_run(path, (), index), Asks(BLOCKS), (3, 2, 4, 4))
     assert len(caught.value.problems) == 1

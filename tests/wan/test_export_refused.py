@@ -34,8 +34,8 @@ FEW = ValidationRequest(
         ),
         (replace(FEW, guidance_scale=0.5), "no guidance scale below 1"),
         (
-            replace(FEW, blocks=1),
-            "samples with blocks, frame_timesteps, stream, .* no export; `distill sample` samples it",
+            replace(FEW, blocks=1, until=True),
+            "no pipeline of diffusers samples with until, .* no export; `distill sample` samples it",
         ),
         (replace(FEW, until=True), "samples with until, .* no export; `distill sample` samples it"),
     ],

@@ -23,13 +23,17 @@ from distill_core.flow import denoising_grid, shifted_uniform_grid
 from distill_core.protocols import ValidationRequest
 from distill_core.protocols.validator import SamplerKind
 from distill_diffusers.copied_part import copy_licences, copy_part
-from distill_diffusers.export_record import RECORD, ExportRecord, RecordedSampling, RecordedVsa
+from distill_diffusers.export_record import RECORD, STREAMED, ExportRecord, RecordedSampling, RecordedVsa
 from distill_diffusers.facts import DiffusersFacts
 from distill_diffusers.few_step_grid import few_step_scheduler
 from distill_diffusers.json_files import INDEX, read_object, write_object
 from distill_diffusers.model_card import PipelineCall, model_card
 from distill_diffusers.schedule import Schedule
 from distill_diffusers.schedulers import flow_shift_of, many_step_scheduler, refuse_one_step
+from distill_diffusers.streamed_card import streamed_card
+
+STREAM_PARTS = ValidationRequest("", blocks=1).parts
+"""What sampling block by block asks of predictions: no pipeline does it, and `distill sample` does it from an export."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,11 @@ class ExportPlan:
     call: PipelineCall
     dtype: torch.dtype
     float32: frozenset[str]
+
+    @property
+    def streamed(self) -> bool:
+        """Whether it makes clips block by block, which no pipeline of diffusers does."""
+        return self.record.sampling is not None and self.record.sampling.blocks is not None
 
 
 @dataclass(frozen=True)
@@ -96,9 +105,10 @@ def plan_sampling(
         raise ModelFolderError(
             f"diffusers guides no expert where the first has a guidance scale of 1, and the second has {low_noise}; give the first more"
         )
-    if request.parts:
+    beyond = request.parts - STREAM_PARTS
+    if beyond:
         raise ModelFolderError(
-            f"no pipeline of diffusers samples with {', '.join(sorted(request.parts))}, as this role is sampled, so it has no export; "
+            f"no pipeline of diffusers samples with {', '.join(sorted(beyond))}, as this role is sampled, so it has no export; "
             "`distill sample` samples it from the run's directory"
         )
     base_scheduler = base.folder.scheduler
@@ -110,7 +120,10 @@ def plan_sampling(
     else:
         grid = _grid(base, request, conditions)
         steps = len(grid)
-        scheduler = few_step_scheduler(grid, schedule.asks, stochastic=kind == "sde")
+        if request.blocks is None:
+            scheduler = few_step_scheduler(grid, schedule.asks, stochastic=kind == "sde")
+        else:  # distill walks any grid by itself
+            scheduler = many_step_scheduler(base_scheduler, conditions.shift)
     negative = conditions.negative_prompt if request.negative_prompt is None else request.negative_prompt
     sampling = RecordedSampling(
         sampler=kind,
@@ -120,6 +133,9 @@ def plan_sampling(
         low_noise_guidance_scale=low_noise,
         negative_prompt=negative,
         vsa=conditions.vsa,
+        blocks=request.blocks,
+        window=request.window,
+        sink=request.sink,
     )
     record = ExportRecord(
         distill_version=distill_core.__version__,
@@ -174,9 +190,17 @@ def _write_parts(modules: Mapping[str, Any], plan: ExportPlan, folder: Path) -> 
     index = read_object(plan.base.path / INDEX)
     index.pop("_name_or_path", None)
     index["scheduler"] = ["diffusers", type(plan.scheduler).__name__]
+    library = STREAMED if plan.streamed else "diffusers"
+    index |= {name: [library, type(module).__name__] for name, module in modules.items()}
     write_object(folder / INDEX, index)
     write_object(folder / RECORD, plan.record.model_dump(mode="json"))
-    (folder / "README.md").write_text(model_card(plan.base, plan.record, plan.call), encoding="utf-8")
+    (folder / "README.md").write_text(_card(plan), encoding="utf-8")
+
+
+def _card(plan: ExportPlan) -> str:
+    if plan.streamed:
+        return streamed_card(plan.base, plan.record, plan.call.family)
+    return model_card(plan.base, plan.record, plan.call)
 
 
 def stored_weights(denoiser: nn.Module, dtype: torch.dtype, float32: frozenset[str]) -> dict[str, Tensor]:

@@ -12,6 +12,10 @@ from distill_diffusers.json_files import Json, read
 
 RECORD = "distill.json"
 
+STREAMED = "only_distill_sample"
+"""The library that model_index.json names for a denoiser that makes clips block by block. There is none: a pipeline of diffusers, which
+would let its frames see later ones, is refused by this name, and distill reads it as diffusers' own class."""
+
 
 class RecordedVsa(Json):
     """Video sparse attention that an exported model was trained with."""
@@ -30,6 +34,10 @@ class RecordedSampling(Json):
     low_noise_guidance_scale: float | None = None
     negative_prompt: str = ""
     vsa: RecordedVsa | None = None
+    blocks: int | None = None
+    """Latent frames that are made at once, on a stream of those before."""
+    window: int | None = None
+    sink: int = 0
 
     @property
     def guided(self) -> bool:
@@ -48,6 +56,9 @@ class RecordedSampling(Json):
             low_noise_guidance_scale=self.low_noise_guidance_scale,
             attn_kind="dense" if self.vsa is None else "vsa",
             sparsity=None if self.vsa is None else self.vsa.sparsity,
+            blocks=self.blocks,
+            window=self.window,
+            sink=self.sink,
         )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from distill_core.errors import ModelFolderError
-from distill_diffusers.export_record import ExportRecord, read_record
+from distill_diffusers.export_record import STREAMED, ExportRecord, read_record
 from distill_diffusers.foreign_code import refuse_code
 from distill_diffusers.hub import fetch, locate
 from distill_diffusers.json_files import INDEX, SCHEDULER, Json, parse, read, read_object
@@ -194,7 +194,7 @@ def _part(name: str, entry: object) -> Part | None:
     """An entry of model_index.json, e.g. ["diffusers", "AutoencoderKLWan"]; None for a part that the pipeline goes without."""
     match entry:
         case [str(library), str(class_name)]:
-            return Part(name, library, class_name)
+            return Part(name, "diffusers" if library == STREAMED else library, class_name)
         case _:
             return None
 

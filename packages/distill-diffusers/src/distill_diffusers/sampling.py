@@ -16,6 +16,7 @@ from torch import Tensor
 
 from distill_core.flow import denoising_grid, shifted_uniform_grid
 from distill_core.flow.guided import Combine, GuidedVelocity, evaluating, led_away
+from distill_core.flow.stream_clock import StreamClock
 from distill_core.flow.walks import Noise, Velocity, by_blocks, euler, flow_map, sde, to_clean
 from distill_core.protocols import Role, SampledVideo, ValidationRequest
 from distill_core.protocols.validator import SamplerKind
@@ -90,16 +91,30 @@ class FlowSampler:
                 patch = self.adapter.facts.patch
                 noise = PipelineNoise(latent_shape, generator, self.adapter.device, self.schedule, patch)
                 velocity = GuidedVelocity(role, request, text, negative, boundary_of(role, self.adapter), self.combine)
-                yield SampledVideo(prompt, seed, self._frames(role, request, velocity, noise), velocity.evaluations)
+                clock = StreamClock(self._shown)
+                frames = self._frames(role, request, velocity, noise, clock)
+                yield SampledVideo(prompt, seed, frames, velocity.evaluations, clock.times)
 
     @torch.no_grad()
-    def _frames(self, role: Role, request: ValidationRequest, velocity: GuidedVelocity, noise: PipelineNoise) -> Tensor:
+    def _frames(
+        self,
+        role: Role,
+        request: ValidationRequest,
+        velocity: GuidedVelocity,
+        noise: PipelineNoise,
+        clock: StreamClock,
+    ) -> Tensor:
         """One video as uint8 frames [F, H, W, 3] on the CPU. A function of its own: no mode may outlast it into the caller's loop."""
         with evaluating(role.modules):
-            latents_BTCHW = self._latents(request, velocity, noise)
-            return self.adapter.decode_latents(latents_BTCHW)[0].cpu()
+            return self._shown(self._latents(request, velocity, noise, clock))
 
-    def _latents(self, request: ValidationRequest, velocity: GuidedVelocity, noise: PipelineNoise) -> Tensor:
+    def _shown(self, latents_BTCHW: Tensor) -> Tensor:
+        """Latents of one video as uint8 frames [F, H, W, 3] on the CPU."""
+        return self.adapter.decode_latents(latents_BTCHW)[0].cpu()
+
+    def _latents(
+        self, request: ValidationRequest, velocity: GuidedVelocity, noise: PipelineNoise, clock: StreamClock
+    ) -> Tensor:
         """The whole of a sample: at once, or block by block, each on a stream of those before."""
         frames, channels, height, width = noise.shape_TCHW
         shift = sampling_shift_of(self.adapter.facts, noise.shape_TCHW)
@@ -111,7 +126,7 @@ class FlowSampler:
             own = replace(noise, shape_TCHW=(size, channels, height, width))
             return self._denoised(request, velocity, own, shift)
 
-        return by_blocks(frames, request.blocks, walk, velocity.remember)
+        return by_blocks(frames, request.blocks, clock.watched(walk), velocity.remember)
 
     def _denoised(
         self, request: ValidationRequest, velocity: GuidedVelocity, noise: PipelineNoise, shift: float

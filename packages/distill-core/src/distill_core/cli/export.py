@@ -94,6 +94,11 @@ def export(
         return
     answer(f"{output}: {restored.role.name} of {run}, step {restored.step}")
     _warn_of_attention(sampling.attn_kind, output)
+    if sampling.blocks is not None:
+        remark(
+            f"warning: it makes clips block by block, which no pipeline of diffusers does: diffusers refuses the folder by the library "
+            f"that model_index.json names; `distill sample {output}` samples it"
+        )
 
 
 def _warn_of_attention(attn_kind: str, output: Path) -> None:

@@ -115,6 +115,24 @@ def sample(
         Literal["ode", "sde"] | None,
         typer.Option("--sampler", help="sde adds fresh noise at each step. Default: as recorded, else the family's."),
     ] = None,
+    blocks: Annotated[
+        int | None,
+        typer.Option(
+            "--blocks",
+            metavar="N",
+            min=1,
+            help="Latent frames made at once, each block on a stream of those before it; as many as there are: the clip at once. "
+            "Default: as recorded.",
+        ),
+    ] = None,
+    window: Annotated[
+        int | None,
+        typer.Option("--window", metavar="W", min=1, help="With blocks: latent frames before a block that it sees."),
+    ] = None,
+    sink: Annotated[
+        int | None,
+        typer.Option("--sink", metavar="S", min=0, help="And of the very beginning, besides."),
+    ] = None,
     num_frames: Annotated[
         int | None, typer.Option("--num-frames", metavar="N", min=1, help="Frames of each video. Default: as recorded.")
     ] = None,
@@ -168,6 +186,9 @@ def sample(
             guidance_scale=guidance,
             low_noise_guidance_scale=low_noise_guidance,
             sampler=sampler,
+            blocks=blocks,
+            window=window,
+            sink=sink,
             num_frames=num_frames,
             height=height,
             width=width,
@@ -184,6 +205,11 @@ def sample(
         for path in sampling.write_videos():
             answer(str(path))
             advance()
+    if (speed := sampling.speed) is not None:
+        remark(
+            f"by blocks: the first could be shown after {speed.first_block_seconds:.2f} s, {speed.frames_per_second:.2f} frames per second "
+            "(means over the videos)"
+        )
 
 
 def _prompts(path: Path) -> list[str]:

@@ -11,16 +11,22 @@ from typing import Any
 from distill_core.comparison.page import PageClip, write_page
 from distill_core.comparison.table import ComparedLine, ComparisonTable
 from distill_core.config.schema import ComparedRow, Comparison, Validation
+from distill_core.errors import ConfigError, Problem
+from distill_core.plugins.specs import LatentSpace
 from distill_core.protocols.model import Sampler
 from distill_core.protocols.tracker import Tracker
 from distill_core.protocols.validator import SampledVideo, ValidationRequest
 from distill_core.sampling.measures import Measures
+from distill_core.sampling.stream_speed import StreamSpeed
 from distill_core.sampling.validator import completed, distinct_slugs, slug
 from distill_core.stopping import Stopping
 from distill_core.tracking.events import Events
 from distill_core.tracking.progress import Progress
 from distill_core.training.roles import RoleHandle
 from distill_core.video.samples import write_sample
+
+LatentShape = tuple[int, int, int, int]
+"""[T, C, H, W] of a sample."""
 
 
 def request_of(row: ComparedRow, own: ValidationRequest | None) -> ValidationRequest:
@@ -36,6 +42,12 @@ def request_of(row: ComparedRow, own: ValidationRequest | None) -> ValidationReq
         request = replace(request, attn_kind=row.attn_kind)
     if row.sparsity is not None:
         request = replace(request, sparsity=row.sparsity)
+    if row.blocks is not None:
+        request = replace(request, blocks=row.blocks, window=None, sink=0)
+    if row.window is not None:
+        request = replace(request, window=row.window)
+    if row.sink is not None:
+        request = replace(request, sink=row.sink)
     return request if row.sampler is None else replace(request, sampler=row.sampler)
 
 
@@ -43,6 +55,18 @@ def evenly(videos: Sequence[SampledVideo], count: int) -> list[SampledVideo]:
     """``count`` of the videos, or all, from all over: the first ones are all of the first prompts."""
     count = min(count, len(videos))
     return [videos[index * len(videos) // count] for index in range(count)]
+
+
+def shape_of(row: ComparedRow, shape: LatentShape, space: LatentSpace) -> LatentShape:
+    """[T, C, H, W] of a row's clips, of a run that samples at ``shape``. Raises ConfigError for frames that are no whole latent ones."""
+    if row.num_frames is None:
+        return shape
+    frames = space.latent_frames(row.num_frames)
+    if frames is None:
+        near = space.whole_frames(row.num_frames)
+        message = f"{row.num_frames} is not 1 more than a multiple of {space.temporal_stride}; try {near}"
+        raise ConfigError([Problem("comparison.rows", message)])
+    return (frames, *shape[1:])
 
 
 class Comparer:
@@ -59,7 +83,8 @@ class Comparer:
         prompts: tuple[str, ...],
         sampler: Sampler,
         roles: Mapping[str, RoleHandle],
-        latent_shape: tuple[int, int, int, int],
+        latent_shape: LatentShape,
+        space: LatentSpace,
         measures: Measures,
         folder: Path,
         *,
@@ -77,6 +102,7 @@ class Comparer:
         self.sampler = sampler
         self.roles = roles
         self.latent_shape = latent_shape
+        self.space = space
         self.measures = measures
         self.folder = folder
         self.page = folder / "index.html"
@@ -102,7 +128,7 @@ class Comparer:
         for index, (name, row) in enumerate(self.settings.rows.items(), 1):
             with self.progress.aside(f"comparing {index}/{len(self.settings.rows)}: {name}"):
                 with self.stopping.at_once():
-                    line, videos = self._sampled(name, request_of(row, own))
+                    line, videos = self._sampled(name, row, request_of(row, own))
                 lines.append(line)
                 clips[name] = self._written(name, evenly(videos, self.settings.page_clips))
         table = ComparisonTable(step, self.key, self.measures.headline, tuple(lines))
@@ -113,25 +139,44 @@ class Comparer:
         table.write(path)
         return table
 
-    def _sampled(self, name: str, request: ValidationRequest) -> tuple[ComparedLine, Sequence[SampledVideo]]:
+    def _sampled(
+        self, name: str, row: ComparedRow, request: ValidationRequest
+    ) -> tuple[ComparedLine, Sequence[SampledVideo]]:
         seeds = tuple(range(self.settings.first_seed, self.settings.first_seed + self.settings.clips_per_prompt))
         full = completed(
             replace(request, seeds=seeds, prompts=self.prompts, noise="own"), self.validation, (), self.sparsity
         )
-        role = self.roles[full.role]
+        role, shape = self.roles[full.role], shape_of(row, self.latent_shape, self.space)
         began = time.monotonic()
         with role.averaged():
-            videos = list(self.sampler.sample(role, full, self.latent_shape))
-        seconds = (time.monotonic() - began) / len(videos)
+            videos = list(self.sampler.sample(role, full, shape))
+        seconds, speed = (
+            (time.monotonic() - began) / len(videos),
+            StreamSpeed.of((len(video.frames), video.times) for video in videos),
+        )
         line = ComparedLine(
             name=name,
             role=full.role,
             clips=len(videos),
             evaluations=sum(video.evaluations for video in videos) / len(videos),
             seconds_per_clip=seconds,
-            figures=self.measures.figures(videos, self.events),
+            figures=self._measures_of(name, shape).figures(videos, self.events),
+            first_block_seconds=None if speed is None else speed.first_block_seconds,
+            frames_per_second=None if speed is None else speed.frames_per_second,
         )
         return line, videos
+
+    def _measures_of(self, name: str, shape: LatentShape) -> Measures:
+        """The metrics that can measure a row's clips; what others say of clips of its size is told."""
+        if shape == self.latent_shape:
+            return self.measures
+
+        def tell(reason: str) -> None:
+            """To the log, and to who watches."""
+            self.events.note("metric_left_out", f"row {name!r}: {reason}")
+            self.progress.say(f"row {name!r} is measured without a metric: {reason}")
+
+        return self.measures.fitting(self.prompts, self.space.pixels(shape), tell)
 
     def _written(self, name: str, videos: Sequence[SampledVideo]) -> list[PageClip]:
         written: list[PageClip] = []

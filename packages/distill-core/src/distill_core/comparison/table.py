@@ -27,6 +27,8 @@ class ComparedLine:
         clips: how many clips it was measured on.
         evaluations: how many times the denoiser ran for one clip.
         seconds_per_clip: wall-clock seconds of sampling and decoding one clip.
+        first_block_seconds: of them, until the first block of a clip could be shown, where clips are made by blocks.
+        frames_per_second: how fast frames came, where clips are made by blocks.
         figures: what the metrics say, by ``metric/figure``.
     """
 
@@ -36,6 +38,8 @@ class ComparedLine:
     evaluations: float
     seconds_per_clip: float
     figures: Mapping[str, float]
+    first_block_seconds: float | None = None
+    frames_per_second: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,14 @@ class ComparisonTable:
     @property
     def headers(self) -> tuple[str, ...]:
         """The columns' names."""
-        return ("", "evaluations", "s / clip", *(name.partition("/")[2].replace("_", " ") for name in self.shown))
+        streamed = ("s to first block", "frames / s") if self.streamed else ()
+        figures = (name.partition("/")[2].replace("_", " ") for name in self.shown)
+        return ("", "evaluations", "s / clip", *streamed, *figures)
+
+    @property
+    def streamed(self) -> bool:
+        """Whether any row was made by blocks."""
+        return any(line.first_block_seconds is not None for line in self.lines)
 
     @property
     def cells(self) -> list[tuple[str, ...]]:
@@ -72,7 +83,8 @@ class ComparisonTable:
                 line.name,
                 f"{line.evaluations:g}",
                 f"{line.seconds_per_clip:.3f}",
-                *(f"{line.figures[name]:.3f}" if name in line.figures else "-" for name in self.shown),
+                *((_said(line.first_block_seconds), _said(line.frames_per_second)) if self.streamed else ()),
+                *(_said(line.figures.get(name)) for name in self.shown),
             )
             for line in self.lines
         ]
@@ -102,6 +114,10 @@ class ComparisonTable:
             )
             return None
         return cls(step, settings, headline, lines) if of == (step, _hash(settings)) else None
+
+
+def _said(figure: float | None) -> str:
+    return "-" if figure is None else f"{figure:.3f}"
 
 
 def _hash(settings: Mapping[str, Any]) -> str:

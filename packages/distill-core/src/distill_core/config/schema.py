@@ -274,6 +274,14 @@ class ComparedRow(Section):
     """Attention of the row; only a role that the method asks for vsa has it."""
     sparsity: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Sparsity of vsa in this row; null: `training.VSA_sparsity`."""
+    blocks: Positive | None = None
+    """Sample block by block of so many latent frames, each after those before it; as many as a clip has, or more: at once."""
+    window: Positive | None = None
+    """Latent frames before a block that it sees, the newest; null, with `blocks`: all."""
+    sink: Annotated[int, Field(ge=0)] | None = None
+    """Latent frames of the very beginning that a block sees besides."""
+    num_frames: Positive | None = None
+    """Frames of this row's clips, e.g. more than the run trains on; null: as many. A metric of clips of one length leaves the row out."""
 
     @field_validator("timesteps")
     @classmethod

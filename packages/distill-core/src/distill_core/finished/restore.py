@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from distill_core.errors import CheckpointError, ConfigError, Problem, RunDirect
 from distill_core.finished.relocation import compare, path_override, refuse_absent, relocated
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.loading import load_target
-from distill_core.plugins.specs import ModelFacts
+from distill_core.plugins.specs import ModelFacts, ModelSpec
 from distill_core.protocols.model import ModelPlugin, ModelRequest
 from distill_core.protocols.validator import ValidationRequest
 from distill_core.running.chosen_checkpoint import choose_checkpoint
@@ -33,6 +34,21 @@ from distill_core.sampling.validator import completed
 from distill_core.training.averages import WeightAverage
 from distill_core.training.roles import RoleHandle
 from distill_core.training.state import average_tensors, weight_tensors
+
+Asked = Callable[[ValidationRequest], ValidationRequest]
+"""How a role is to be sampled, given how its method samples it."""
+
+
+def as_told(request: ValidationRequest) -> ValidationRequest:
+    """As its method samples it."""
+    return request
+
+
+def refuse_asked(request: ValidationRequest, model: ModelSpec, operations: frozenset[str]) -> None:
+    """Raise ConfigError for a role that cannot be sampled as a person asks."""
+    fault = misfit(request, model, operations)
+    if fault is not None:
+        raise ConfigError([Problem("", f"it cannot be sampled so: {fault}")], "distill sample")
 
 
 @dataclass(frozen=True)
@@ -99,17 +115,19 @@ def restore_role(
     averaged: bool,
     placement: Placement,
     base: str | None = None,
+    asked: Asked = as_told,
 ) -> RestoredRole:
     """Bring back a role of a run; ``name`` None is the role that the method samples.
 
-    ``base``: the folder that the role started from, if the run has moved. Raises RunDirectoryError and CheckpointError for what is not
-    there, and CheckpointError for a role that the run did not train, or a folder that it did not start from.
+    ``base``: the folder that the role started from, if the run has moved. ``asked``: how it is to be sampled, for which it is loaded too.
+    Raises RunDirectoryError and CheckpointError for what is not there, and CheckpointError for a role that the run did not train, or a
+    folder that it did not start from; ConfigError where it cannot be sampled as asked.
     """
     checkpoint = choose_checkpoint(_run_directory(root), step, name)
     request = checkpoint.sampling()
-    asked = name if request is None else name or request.role
-    run, directory = open_finished(root, index, asked, base)
-    name = asked or run.lead
+    chosen = name if request is None else name or request.role
+    run, directory = open_finished(root, index, chosen, base)
+    name = chosen or run.lead
     trained = sorted(role for role, need in run.needs.items() if need.trainable and need.module is None)
     if name not in trained:
         raise CheckpointError(f"{directory.root} trains no role {name!r}; it trains {', '.join(trained)}")
@@ -117,17 +135,14 @@ def restore_role(
     model: ModelPlugin = load_target(run.models[family].build)(
         facts, run.model_options[family], placement.device, placement.compute
     )
-    request_of_modules = ModelRequest(
-        facts,
-        trainable=False,
-        weights_dtype=torch.float32,
-        attention=run.demands.attention_of(name),
-        operations=run.needs[name].operations,
-    )
     own = request if request is not None and request.role == name else ValidationRequest(role=name)
     fault = misfit(own, run.models[family], run.needs[name].operations)
     if fault is not None:
         raise CheckpointError(f"{checkpoint.path} says how its role is sampled, and it cannot be: {fault}")
+    operations = run.needs[name].operations | asked(own).parts
+    refuse_asked(asked(own), run.models[family], operations)
+    attention = run.demands.attention_of(name)
+    request_of_modules = ModelRequest(facts, False, torch.float32, attention=attention, operations=operations)
     modules = nn.ModuleDict(model.load_modules(request_of_modules))
     stage = run.config.roles[name].checkpoint
     if run.config.roles[name].lora is not None and stage is not None and not find_stage(stage).lora:

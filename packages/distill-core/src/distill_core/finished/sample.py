@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +14,7 @@ from distill_core.finished.source import PixelSize, SamplingSource, default_plac
 from distill_core.plugins.discovery import discover
 from distill_core.printable import visible
 from distill_core.protocols.validator import ValidationRequest
+from distill_core.sampling.stream_speed import StreamSpeed, Timed
 from distill_core.sampling.validator import completed, slug
 from distill_core.video.samples import write_sample
 
@@ -39,6 +40,9 @@ class SampleOrder:
     role: str | None
     step: int | None
     base: str | None = None
+    blocks: int | None = None
+    window: int | None = None
+    sink: int | None = None
 
     @property
     def captions(self) -> Path:
@@ -60,6 +64,12 @@ class SampleOrder:
             asked = replace(asked, low_noise_guidance_scale=self.low_noise_guidance_scale)
         if self.sampler is not None:
             asked = replace(asked, sampler=self.sampler)
+        if self.blocks is not None:
+            asked = replace(asked, blocks=self.blocks, window=None, sink=0)
+        if self.window is not None:
+            asked = replace(asked, window=self.window)
+        if self.sink is not None:
+            asked = replace(asked, sink=self.sink)
         return completed(asked, Validation(), (), sparsity=0.0)
 
     def remarks(self, recorded: ValidationRequest, *, experts: bool = False) -> Iterator[str]:
@@ -69,6 +79,8 @@ class SampleOrder:
             listed = ", ".join(f"{timestep:g}" for timestep in recorded.timesteps)
             how = f"{full.steps} steps of the family's own schedule" if full.timesteps is None else "other timesteps"
             yield f"it was trained for the {len(recorded.timesteps)} timesteps {listed}, and is sampled in {how}"
+        if _stream_of(full) != _stream_of(recorded):
+            yield f"it was trained to be sampled {_stream_of(recorded)}, and is sampled {_stream_of(full)}"
         if self.low_noise_guidance_scale is not None and not experts:
             yield "--guidance-2 does nothing: the model has no second expert"
         if self.negative_prompt is not None and {full.guidance_scale, full.low_noise_guidance_scale} <= {1.0, None}:
@@ -80,7 +92,15 @@ def number_of_steps(recorded: ValidationRequest) -> int | None:
     return recorded.steps if recorded.timesteps is None else len(recorded.timesteps)
 
 
-@dataclass(frozen=True)
+def _stream_of(request: ValidationRequest) -> str:
+    """How much of a clip is made at once, and on what."""
+    if request.blocks is None:
+        return "whole"
+    seen = "" if request.window is None else f" that see {request.window} before them and the first {request.sink}"
+    return f"by blocks of {request.blocks} latent frames{seen}"
+
+
+@dataclass
 class Sampling:
     """An order whose model is loaded.
 
@@ -88,22 +108,30 @@ class Sampling:
         order: what was asked for.
         source: what is sampled.
         request: how, complete.
+        timed: how long each video took that was made so far.
     """
 
     order: SampleOrder
     source: SamplingSource
     request: ValidationRequest
+    timed: list[Timed] = field(default_factory=list)
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """What a person should know of the order before it is carried out."""
         return tuple(self.order.remarks(self.source.request, experts=self.source.experts))
 
+    @property
+    def speed(self) -> StreamSpeed | None:
+        """How fast the videos came that were made so far, where they are made by blocks."""
+        return StreamSpeed.of(self.timed)
+
     def write_videos(self) -> Iterator[Path]:
         """Sample, and yield every file once it is written; captions.jsonl grows beside them."""
         self.order.output.mkdir(parents=True, exist_ok=True)
         videos = self.source.model.sampler.sample(self.source.role, self.request, self.source.latent_shape)
         for index, video in enumerate(videos):
+            self.timed.append((len(video.frames), video.times))
             place = self.order.output / f"{index:04d}-{slug(video.prompt)}-seed{video.seed}"
             path = write_sample(place, video.frames, self.order.fps)
             with self.order.captions.open("a", encoding="utf-8") as file:
@@ -122,6 +150,13 @@ def load(order: SampleOrder) -> Sampling:
         raise RunDirectoryError(f"{order.captions} belongs to other videos; name another folder with --output")
     size = PixelSize(order.num_frames, order.height, order.width)
     source = open_source(
-        order.source, discover(), order.role, size, default_placement(), step=order.step, base=order.base
+        order.source,
+        discover(),
+        order.role,
+        size,
+        default_placement(),
+        order.applied_to,
+        step=order.step,
+        base=order.base,
     )
     return Sampling(order, source, order.applied_to(source.request))

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from distill_core.errors import ConfigError, ModelFolderError, Problem
-from distill_core.finished.restore import restore_role
+from distill_core.finished.restore import Asked, refuse_asked, restore_role
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.loading import load_target
 from distill_core.plugins.recognition import recognised
@@ -59,13 +59,17 @@ def open_source(
     role: str | None,
     size: PixelSize,
     placement: Placement,
+    asked: Asked,
     *,
     step: int | None,
     base: str | None = None,
 ) -> SamplingSource:
-    """A run directory's role, or a folder's (or hub id's) denoiser. Raises DistillError for anything else."""
+    """A run directory's role, or a folder's (or hub id's) denoiser, loaded for what is ``asked`` of it. Raises DistillError for anything
+    else, and for what the model cannot be asked."""
     if RunDirectory(Path(source)).resolved_yaml.is_file():
-        restored = restore_role(Path(source), index, role, step=step, averaged=True, placement=placement, base=base)
+        restored = restore_role(
+            Path(source), index, role, step=step, averaged=True, placement=placement, base=base, asked=asked
+        )
         shape = sized(restored.latent_shape, size, restored.facts)
         experts = restored.facts.boundary is not None
         return SamplingSource(restored.role, restored.model, restored.sampling, shape, experts)
@@ -77,13 +81,15 @@ def open_source(
     fault = misfit(request, spec, request.parts)
     if fault is not None:
         raise ModelFolderError(f"{source} records how it is to be sampled, and cannot be: {fault}")
+    operations = asked(request).parts
+    refuse_asked(asked(request), spec, operations)
     modules = model.load_modules(
         ModelRequest(
             facts,
             trainable=False,
             weights_dtype=placement.compute,
             attention=(request.attn_kind,),
-            operations=request.parts,
+            operations=operations,
         )
     )
     shape = sized(facts.latent_shape, size, facts)

@@ -12,7 +12,7 @@ from distill_core.protocols.prediction import Ask, Prediction, Stream, Tangents
 from distill_core.protocols.role import Role
 from distill_core.protocols.tracker import Tracker
 from distill_core.protocols.trainer import Trainer, TrainingSummary
-from distill_core.protocols.validator import SampledVideo, ValidationRequest, Validator
+from distill_core.protocols.validator import SampledVideo, StreamTimes, ValidationRequest, Validator
 
 __all__ = [
     "Adapter",
@@ -36,6 +36,7 @@ __all__ = [
     "Sampler",
     "StagedLoss",
     "Stream",
+    "StreamTimes",
     "Tangents",
     "Tracker",
     "Trainer",

@@ -77,6 +77,19 @@ class ValidationRequest:
 
 
 @dataclass(frozen=True)
+class StreamTimes:
+    """How long a video took that was made block by block, in seconds from its beginning.
+
+    Attributes:
+        first_block: until the frames of the first block could be shown.
+        whole: until all could.
+    """
+
+    first_block: float
+    whole: float
+
+
+@dataclass(frozen=True)
 class SampledVideo:
     """One sampled video.
 
@@ -85,12 +98,14 @@ class SampledVideo:
         seed: the seed of its noise.
         frames: uint8 [F, H, W, 3].
         evaluations: how many times the denoiser ran for it.
+        times: how long it took, where it was made block by block.
     """
 
     prompt: str
     seed: int
     frames: Tensor
     evaluations: int
+    times: StreamTimes | None = None
 
 
 class Validator(Protocol):

@@ -82,7 +82,7 @@ def build(
     roles = RoleBuilder(run, models, placement, latent_shape, tell).build()
     method = build_method(run, roles)
     refuse_idle(config, method, roles)
-    refuse_misfits(run, method)
+    refuse_misfits(run, method, latent_shape)
     attach_optimizers(config, method, roles)
     stream = open_stream(prepared, directory, events, ranks)
     checkpoints = Checkpoints(
@@ -179,6 +179,7 @@ def comparer_of(
         lead.sampler,
         roles,
         prepared.latent_shape,
+        prepared.run.facts[prepared.run.lead].latent_space,
         prepared.measures,
         directory.comparison,
         sparsity=config.training.VSA_sparsity,

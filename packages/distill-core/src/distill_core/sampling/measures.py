@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from distill_core.errors import DistillError
 from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.plugins.loading import load_target
 from distill_core.plugins.specs import MetricSpec, Options
@@ -37,6 +38,18 @@ class Measures:
         """Raises what a metric raises for prompts or a size that it cannot measure."""
         for metric in self.metrics.values():
             metric.check(prompts, shape_FHW)
+
+    def fitting(self, prompts: Sequence[str], shape_FHW: tuple[int, int, int], tell: Callable[[str], None]) -> Measures:
+        """Those that can measure videos of this size; why another cannot, ``tell`` is told."""
+        fit: dict[str, Metric] = {}
+        for name, metric in self.metrics.items():
+            try:
+                metric.check(prompts, shape_FHW)
+            except DistillError as error:
+                tell(str(error))
+            else:
+                fit[name] = metric
+        return Measures(fit, self.headline)
 
     def figures(self, videos: Sequence[SampledVideo], events: Events) -> dict[str, float]:
         """``metric/figure``: value, for one set of videos; none for a metric that fails."""

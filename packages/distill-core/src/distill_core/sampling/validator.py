@@ -16,6 +16,7 @@ from distill_core.protocols.tracker import Tracker
 from distill_core.protocols.validator import SampledVideo, ValidationRequest
 from distill_core.redaction import redact_text
 from distill_core.sampling.measures import Measures
+from distill_core.sampling.stream_speed import StreamSpeed, Timed
 from distill_core.stopping import Stopping
 from distill_core.tracking.events import Events
 from distill_core.tracking.progress import Progress
@@ -117,11 +118,13 @@ class VideoValidator:
         role = self.roles[full.role]
         written: dict[Path, tuple[str, str]] = {}
         videos: list[SampledVideo] = []  # kept for the metrics, which measure a set
+        timed: list[Timed] = []
         began = time.monotonic()
         with self.progress.aside(f"sampling at step {step}"), role.averaged():
             for index, video in enumerate(self.sampler.sample(role, full, self.latent_shape)):
                 if self.stopping.asked is not None:
                     return list(written)
+                timed.append((len(video.frames), video.times))
                 if self.measures.metrics:
                     videos.append(video)
                 place = folder / f"{index:02d}-{slug(video.prompt)}-seed{video.seed}"
@@ -136,6 +139,9 @@ class VideoValidator:
         figures: dict[str, float] = {}
         if written:
             figures[f"{VALIDATION}seconds_per_clip"] = (time.monotonic() - began) / len(written)
+        speed = StreamSpeed.of(timed)
+        if speed is not None:
+            figures |= {f"{VALIDATION}{name}": value for name, value in speed.figures.items()}
         if videos:
             measured = self.measures.figures(videos, self.events)
             figures |= {f"{VALIDATION}{name}": value for name, value in measured.items()}

@@ -14,6 +14,7 @@ from distill_core.errors import PluginError, StreamError
 from distill_core.flow.derivative import derivative_along
 from distill_core.flow.grids import denoising_grid
 from distill_core.flow.guided import GuidedVelocity
+from distill_core.flow.stream_clock import StreamClock
 from distill_core.flow.walks import by_blocks, euler, flow_map, sde, to_clean
 from distill_core.plugins.specs import ModelFacts
 from distill_core.protocols.condition import Condition, Prompt
@@ -246,10 +247,11 @@ class ToySampler:
                         return sde(to_clean(velocity) if request.until else velocity, steps, noise)
                     return flow_map(velocity, steps, noise) if request.until else euler(velocity, steps, noise)
 
-                frames = latent_shape[0]
-                size = frames if request.blocks is None else request.blocks
-                x = by_blocks(frames, size, walk, velocity.remember)
-                yield SampledVideo(prompt, seed, self.adapter.decode_latents(x)[0], velocity.evaluations)
+                frames, clock = latent_shape[0], StreamClock(self.adapter.decode_latents)
+                made = walk if request.blocks is None else clock.watched(walk)
+                x = by_blocks(frames, frames if request.blocks is None else request.blocks, made, velocity.remember)
+                shown = self.adapter.decode_latents(x)[0]
+                yield SampledVideo(prompt, seed, shown, velocity.evaluations, clock.times)
 
 
 class ToyModel:

@@ -1,0 +1,1 @@
+"""How far clips drift from their beginning to their end, for distill."""

@@ -30,6 +30,8 @@ FRAMES: Mapping[str, tuple[int, int, int]] = {
     "flux": (1, 32, 48),
     "sd3": (1, 32, 48),
     "sana": (1, 32, 64),
+    "hunyuanvideo": (5, 32, 48),
+    "cogvideox": (9, 32, 48),
 }
 """F, H and W of what each family is tried on."""
 

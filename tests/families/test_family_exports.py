@@ -13,6 +13,7 @@ import torch
 from tests.families.conftest import Family
 from torch import Tensor
 
+from distill_core.errors import ModelFolderError
 from distill_core.protocols import ValidationRequest
 
 FEW = ValidationRequest(
@@ -52,6 +53,9 @@ def test_an_export_is_sampled_by_diffusers_within_one_level(
 ) -> None:
     model = family.model()
     role = family.role(model)
+    if model.own_steps is not None and request_.timesteps is not None:
+        steps = max(model.own_steps.fewest, len(request_.timesteps))
+        request_ = replace(request_, timesteps=model.own_steps.grid(steps), sampler="ode")
     model.export(role.modules, family.facts, request_, family.shape, tmp_path / "out", torch.float32)
     (video,) = model.sampler.sample(role, request_, family.shape)
     theirs = vanilla(family, tmp_path / "out")
@@ -59,3 +63,19 @@ def test_an_export_is_sampled_by_diffusers_within_one_level(
     assert (video.frames.int() - theirs.int()).abs().max() <= 1
     assert video.frames.float().std() > 1.0, "a grey picture would agree with any other"
     assert family.look(tmp_path / "out").sampling is not None
+
+
+@pytest.mark.parametrize("family", ["cogvideox"], indirect=True)
+def test_what_a_pipeline_of_steps_of_its_own_cannot_follow_is_refused_with_what_it_can(
+    family: Family, tmp_path: Path
+) -> None:
+    model = family.model()
+    role = family.role(model)
+    for request, words in (
+        (FEW, "not 1000, 750, 500: of 3 steps it makes 1000, "),
+        (replace(FEW, sampler="sde"), "never noises anew"),
+    ):
+        with pytest.raises(ModelFolderError, match=words):
+            model.export(role.modules, family.facts, request, family.shape, tmp_path / "out", torch.float32)
+        (video,) = model.sampler.sample(role, request, family.shape)
+        assert len(video.frames) == family.frames[0], "distill itself samples it"

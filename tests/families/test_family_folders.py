@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,15 @@ def test_a_scheduler_that_samples_no_flow_is_refused(family: Family, copy: Path)
     assert index["scheduler"][1] != "DDPMScheduler"
     with pytest.raises(ModelFolderError, match="its scheduler is a DDPMScheduler, expected"):
         family.look(copy)
+
+
+def test_a_cogvideox_of_pairs_and_a_clip_that_its_vae_does_not_give_back_are_refused(
+    make_family: Callable[[str], Family], tmp_path: Path
+) -> None:
+    family = make_family("cogvideox")
+    newer = import_module("distill_model_cogvideox.testing").make_tiny_pipeline(tmp_path / "newer", newer=True)
+    with pytest.raises(ModelFolderError, match=r"is a CogVideoX 1\.5"):
+        family.look(newer)
+    assert (
+        family.facts.misfit((4, 2, 8, 12)) == "T = 2 is even, and its VAE takes odd numbers alone; take 1 frames, or 9"
+    )

@@ -28,6 +28,7 @@ from distill_diffusers.facts import DiffusersFacts
 from distill_diffusers.few_step_grid import few_step_scheduler
 from distill_diffusers.json_files import INDEX, read_object, write_object
 from distill_diffusers.model_card import PipelineCall, model_card
+from distill_diffusers.own_steps import OwnSteps
 from distill_diffusers.schedule import Schedule
 from distill_diffusers.schedulers import flow_shift_of, many_step_scheduler, refuse_one_step
 from distill_diffusers.streamed_card import streamed_card
@@ -91,7 +92,12 @@ class Conditions:
 
 
 def plan_sampling(
-    base: DiffusersFacts, request: ValidationRequest, kind: SamplerKind, schedule: Schedule, conditions: Conditions
+    base: DiffusersFacts,
+    request: ValidationRequest,
+    kind: SamplerKind,
+    schedule: Schedule,
+    conditions: Conditions,
+    own_steps: OwnSteps | None = None,
 ) -> tuple[Any, ExportRecord]:
     """The scheduler that samples the export, and what its record says. Raises ModelFolderError if diffusers cannot sample it so."""
     guidance = 1.0 if request.guidance_scale is None else request.guidance_scale
@@ -112,7 +118,11 @@ def plan_sampling(
             "`distill sample` samples it from the run's directory"
         )
     base_scheduler = base.folder.scheduler
-    if request.timesteps is None and kind == "ode":
+    if own_steps is not None:
+        grid, steps = _own_grid(own_steps, request)
+        own_steps.refuse(grid or own_steps.grid(steps), stochastic=kind == "sde")
+        scheduler = own_steps.scheduler()
+    elif request.timesteps is None and kind == "ode":
         assert request.steps is not None
         grid, steps = None, request.steps
         scheduler = many_step_scheduler(base_scheduler, conditions.shift)
@@ -157,6 +167,16 @@ def _grid(base: DiffusersFacts, request: ValidationRequest, conditions: Conditio
     assert request.steps is not None
     shift = conditions.shift
     return shifted_uniform_grid(request.steps, flow_shift_of(base, conditions.latent_shape) if shift is None else shift)
+
+
+def _own_grid(own_steps: OwnSteps, request: ValidationRequest) -> tuple[tuple[float, ...] | None, int]:
+    """The timesteps that are asked for, if they are, and how many. Raises ModelFolderError for too few."""
+    if request.timesteps is not None:
+        grid = denoising_grid(request.timesteps)
+        return grid, len(grid)
+    assert request.steps is not None
+    own_steps.refuse_too_few(request.steps)
+    return None, request.steps
 
 
 def write_export(modules: Mapping[str, nn.Module], plan: ExportPlan, output: Path) -> None:

@@ -78,10 +78,13 @@ class SchedulerConfig(Json):
     use_dynamic_shifting: bool = False
 
 
-def common_facts(folder: PipelineFolder, *, text_length: int, told_guidance: float | None = None) -> CommonFacts:
+def common_facts(
+    folder: PipelineFolder, *, text_length: int, told_guidance: float | None = None, flow_shift: float | None = None
+) -> CommonFacts:
     """Those of a folder, whose parts are checked; ``text_length`` is the padded length that the family is published with.
 
-    ``told_guidance``: the guidance scale that the family is published with, of a folder whose denoiser is told one.
+    ``told_guidance``: the guidance scale that the family is published with, of a folder whose denoiser is told one. ``flow_shift``: that
+    of a family whose scheduler counts noise in another way than a flow does.
 
     Raises ModelFolderError for a folder that is not whole, or whose scheduler samples no flow.
     """
@@ -92,7 +95,7 @@ def common_facts(folder: PipelineFolder, *, text_length: int, told_guidance: flo
         folder=folder,
         text_length=text_length if record.text_length is None else record.text_length,
         recorded_text_length=record.text_length,
-        flow_shift=_flow_shift(folder),
+        flow_shift=_flow_shift(folder) if flow_shift is None else _recorded_shift(folder, flow_shift),
         negative_prompt="" if record.sampling is None else record.sampling.negative_prompt,
         sampling_shift=record.sampling_shift,
         sampling=None if record.sampling is None else record.sampling.request,
@@ -109,6 +112,10 @@ def evenly_scaled(
     """The space of a VAE that scales all channels alike: normalised = (raw - shift_factor) * scaling_factor."""
     mean, std = (shift_factor,) * channels, (1.0 / scaling_factor,) * channels
     return LatentSpace(channels, temporal_stride, spatial_stride, mean, std)
+
+
+def _recorded_shift(folder: PipelineFolder, flow_shift: float) -> float:
+    return flow_shift if folder.record.flow_shift is None else folder.record.flow_shift
 
 
 def _flow_shift(folder: PipelineFolder) -> float | None:

@@ -31,6 +31,7 @@ from distill_diffusers.facts import DiffusersFacts, diffusers_facts
 from distill_diffusers.loading import load_part
 from distill_diffusers.model_card import PipelineCall
 from distill_diffusers.options import OptionsT, settled
+from distill_diffusers.own_steps import OwnSteps
 from distill_diffusers.quiet import without_norm_warning
 from distill_diffusers.sampling import FlowSampler
 from distill_diffusers.schedule import Schedule
@@ -63,7 +64,8 @@ class DiffusersModel(ABC, Generic[OptionsT, ConditionT]):
         self.captions = CaptionEncoder(self.facts, self.encode_prompt, self.facts.text_length, device, compute_dtype)
         self.codec = VideoCodec(self.facts, self.encode_pixels, self.decode_raw, device)
         self.adapter: DiffusersAdapter[ConditionT] = self.make_adapter()
-        self.sampler = FlowSampler(self.adapter, self.schedule, options.sampler_kind, self.guided)
+        self.own_steps = self.make_own_steps()
+        self.sampler = FlowSampler(self.adapter, self.schedule, options.sampler_kind, self.guided, self.own_steps)
 
     # What a family says
 
@@ -101,6 +103,10 @@ class DiffusersModel(ABC, Generic[OptionsT, ConditionT]):
     def guided(self, cond_BTCHW: Tensor, uncond_BTCHW: Tensor, scale: float) -> Tensor:
         """How the pipeline guides; a method's own guidance, in training, is :func:`distill_core.flow.guided.led_away`."""
         return led_away(cond_BTCHW, uncond_BTCHW, scale)
+
+    def make_own_steps(self) -> OwnSteps | None:
+        """The steps of a pipeline whose scheduler counts noise in another way than a flow does; None for a flow."""
+        return None
 
     def prepare_denoiser(self, denoiser: Any, facts: DiffusersFacts, part: str, request: ModelRequest) -> None:
         """A denoiser was loaded, and is on the CPU: a chance to change its layers."""
@@ -189,6 +195,6 @@ class DiffusersModel(ABC, Generic[OptionsT, ConditionT]):
             vsa=self.recorded_attention(sampling),
             told_guidance=self.facts.told_guidance,
         )
-        scheduler, record = plan_sampling(facts, sampling, kind, self.schedule, trained)
+        scheduler, record = plan_sampling(facts, sampling, kind, self.schedule, trained, self.own_steps)
         call = replace(self.call, arguments={**self.call.arguments, **self.card_arguments()})
         write_export(modules, ExportPlan(facts, scheduler, record, call, dtype, self.float32), output)

@@ -21,6 +21,7 @@ from distill_core.flow.walks import Noise, Velocity, by_blocks, euler, flow_map,
 from distill_core.protocols import Role, SampledVideo, ValidationRequest
 from distill_core.protocols.validator import SamplerKind
 from distill_diffusers.adapter import ConditionT, DiffusersAdapter
+from distill_diffusers.own_steps import OwnSteps
 from distill_diffusers.schedule import Schedule
 from distill_diffusers.schedulers import asked, fixed_sampling_shift, many_step_scheduler, sampling_shift_of
 
@@ -70,11 +71,13 @@ class FlowSampler:
         schedule: Schedule,
         default_kind: SamplerKind,
         combine: Combine = led_away,
+        own_steps: OwnSteps | None = None,
     ) -> None:
         self.adapter = adapter
         self.schedule = schedule
         self.default_kind = default_kind
         self.combine = combine
+        self.own_steps = own_steps
 
     def kind(self, request: ValidationRequest) -> SamplerKind:
         """The sampler that a request means."""
@@ -137,7 +140,9 @@ class FlowSampler:
             grid = denoising_grid(request.timesteps)
         else:
             assert request.steps is not None
-            grid = shifted_uniform_grid(request.steps, shift)
+            grid = self._even_grid(request.steps, shift)
+        if kind == "ode" and not request.until and self.own_steps is not None and self.own_steps.makes(grid):
+            return self.own_steps.walk(velocity, len(grid), noise)
         if kind == "sde":
             return sde(to_clean(velocity) if request.until else velocity, grid, noise)
         if request.until:
@@ -147,6 +152,13 @@ class FlowSampler:
         scheduler = many_step_scheduler(facts.folder.scheduler, fixed_sampling_shift(facts))
         asked(scheduler, self.schedule.asks, len(grid), shift, noise.device)
         return scheduled(velocity, scheduler, noise)
+
+    def _even_grid(self, steps: int, shift: float) -> tuple[float, ...]:
+        """The timesteps of so many steps. Raises ModelFolderError for fewer than the pipeline can be asked for."""
+        if self.own_steps is None:
+            return shifted_uniform_grid(steps, shift)
+        self.own_steps.refuse_too_few(steps)
+        return self.own_steps.grid(steps)
 
 
 def boundary_of(role: Role, adapter: DiffusersAdapter[ConditionT]) -> float | None:

@@ -31,8 +31,12 @@ def flow_family(
     latent_spaces: tuple[str, ...],
     asks: Asks = "steps",
     lora: LoraSupport | None = None,
+    notes: str | None = None,
 ) -> ModelSpec:
-    """The spec of a family whose ``package`` has ``folder.py`` with ``inspect``, and ``model.py`` with the class ``model``."""
+    """The spec of a family whose ``package`` has ``folder.py`` with ``inspect``, and ``model.py`` with the class ``model``.
+
+    ``notes``: what it has to say of a role before it is trained, where its steps are its own (:mod:`distill_diffusers.own_steps`).
+    """
     return ModelSpec(
         name=name,
         summary=summary,
@@ -43,6 +47,6 @@ def flow_family(
         latent_spaces=latent_spaces,
         settle=settled,
         complete=completed,
-        notes=NOTES[asks],
         lora=lora_support() if lora is None else lora,
+        notes=NOTES[asks] if notes is None else notes,
     )

@@ -1,0 +1,1 @@
+"""The CogVideoX family for distill."""

@@ -1,0 +1,1 @@
+"""The HunyuanVideo family for distill."""

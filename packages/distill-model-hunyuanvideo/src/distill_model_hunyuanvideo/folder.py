@@ -1,0 +1,124 @@
+"""A light look at a HunyuanVideo pipeline folder: what it is, and whether distill supports it. Reads JSON; imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from distill_core.errors import ModelFolderError
+from distill_core.plugins import Column
+from distill_diffusers.facts import DiffusersFacts, common_facts, evenly_scaled
+from distill_diffusers.json_files import Json, Repeats, read
+from distill_diffusers.pipeline_folder import PipelineFolder, PipelineKind, open_folder
+from distill_diffusers.tensor_shapes import Shape, repeated
+
+TEXT_LENGTH = 256
+"""The longest caption that HunyuanVideo is published with, in tokens."""
+PUBLISHED_GUIDANCE = 6.0
+"""The guidance scale that it is told where a call of the pipeline says none."""
+_POSITIONS = 1_000_000
+"""Positions are turned, not looked up: there are as many as anyone has memory for."""
+
+POOLED = Column("pooled", ("D",), "the caption as one vector of CLIP", "distill data encode", of_caption=True)
+
+
+class TransformerConfig(Json):
+    """transformer/config.json, with diffusers' defaults."""
+
+    in_channels: int = 16
+    num_layers: Repeats = 20
+    num_single_layers: Repeats = 40
+    attention_head_dim: int = 128
+    num_attention_heads: int = 24
+    patch_size: int = 2
+    patch_size_t: int = 1
+    guidance_embeds: bool = True
+    text_embed_dim: int = 4096
+    pooled_projection_dim: int = 768
+    image_condition_type: str | None = None
+
+
+class VaeConfig(Json):
+    """vae/config.json, with diffusers' defaults."""
+
+    latent_channels: int = 16
+    scaling_factor: float = 0.476986
+    spatial_compression_ratio: int = 8
+    temporal_compression_ratio: int = 4
+
+
+class TextConfig(Json):
+    """config.json of Llama, with its default, or of CLIP."""
+
+    hidden_size: int
+
+
+def _transformer(part: Path) -> dict[str, Shape]:
+    """Those tensors by which weights and config.json may disagree."""
+    config = read(TransformerConfig, part / "config.json")
+    width, patch = config.num_attention_heads * config.attention_head_dim, config.patch_size
+    guidance = {"time_text_embed.guidance_embedder.linear_1.weight": (width, 256)} if config.guidance_embeds else {}
+    return {
+        "x_embedder.proj.weight": (width, config.in_channels, config.patch_size_t, patch, patch),
+        "context_embedder.proj_in.weight": (width, config.text_embed_dim),
+        "time_text_embed.text_embedder.linear_1.weight": (width, config.pooled_projection_dim),
+        **guidance,
+        **repeated("transformer_blocks", config.num_layers, {"attn.to_q.weight": (width, width)}),
+        **repeated("single_transformer_blocks", config.num_single_layers, {"attn.to_q.weight": (width, width)}),
+    }
+
+
+HUNYUAN = PipelineKind(
+    name="HunyuanVideo",
+    pipeline="HunyuanVideoPipeline",
+    parts={
+        "transformer": ("HunyuanVideoTransformer3DModel",),
+        "vae": ("AutoencoderKLHunyuanVideo",),
+        "text_encoder": ("LlamaModel",),
+        "text_encoder_2": ("CLIPTextModel",),
+        "tokenizer": (),
+        "tokenizer_2": (),
+        "scheduler": ("FlowMatchEulerDiscreteScheduler",),
+    },
+    text_parts=("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2"),
+    supported="Supported is HunyuanVideo text to video, as HunyuanVideoPipeline",
+    example="hunyuanvideo-community/HunyuanVideo",
+    others={
+        "HunyuanVideoImageToVideoPipeline": "an image-to-video HunyuanVideo",
+        "HunyuanSkyreelsImageToVideoPipeline": "a SkyReels, which starts from pictures",
+        "HunyuanVideoFramepackPipeline": "a FramePack, which starts from pictures",
+        "HunyuanVideo15Pipeline": "a HunyuanVideo 1.5, which has another VAE, text encoder and transformer",
+        "HunyuanVideo15ImageToVideoPipeline": "an image-to-video HunyuanVideo 1.5",
+        "HunyuanDiTPipeline": "a Hunyuan-DiT, which is no flow",
+    },
+    shapes={"transformer": _transformer},
+)
+
+
+def inspect(path: str) -> DiffusersFacts:
+    """The facts of a local folder or a hub id. Raises ModelFolderError for one that is no supported HunyuanVideo, naming what it is."""
+    folder = open_folder(path, HUNYUAN)
+    transformer, vae = folder.config(TransformerConfig, "transformer"), folder.config(VaeConfig, "vae")
+    _refuse_misfits(folder, transformer, vae)
+    told = PUBLISHED_GUIDANCE if transformer.guidance_embeds else None
+    strides = vae.temporal_compression_ratio, vae.spatial_compression_ratio
+    return DiffusersFacts(
+        **common_facts(folder, text_length=TEXT_LENGTH, told_guidance=told),
+        summary=f"HunyuanVideo, {transformer.num_layers} + {transformer.num_single_layers} layers"
+        + (", told a guidance scale" if transformer.guidance_embeds else ""),
+        latent_space=evenly_scaled(vae.latent_channels, *strides, scaling_factor=vae.scaling_factor),
+        text_width=transformer.text_embed_dim,
+        patch=(transformer.patch_size_t, transformer.patch_size, transformer.patch_size),
+        max_positions=(_POSITIONS,) * 3,
+        columns=(POOLED,),
+    )
+
+
+def _refuse_misfits(folder: PipelineFolder, transformer: TransformerConfig, vae: VaeConfig) -> None:
+    if transformer.image_condition_type is not None:
+        raise ModelFolderError(f"{folder.path}: its transformer starts from pictures. {HUNYUAN.supported}")
+    llama, clip = folder.config(TextConfig, "text_encoder"), folder.config(TextConfig, "text_encoder_2")
+    folder.refuse_mismatch("transformer", transformer.in_channels, "VAE", vae.latent_channels, "channels")
+    folder.refuse_mismatch("transformer", transformer.text_embed_dim, "Llama", llama.hidden_size, "features of text")
+    folder.refuse_mismatch(
+        "transformer", transformer.pooled_projection_dim, "CLIP", clip.hidden_size, "pooled features"
+    )

@@ -1,0 +1,21 @@
+"""What the package offers to distill. Imports neither torch nor diffusers."""
+
+from __future__ import annotations
+
+from distill_core.plugins import ModelSpec, hookimpl
+from distill_core.plugins.registry import Registry
+from distill_diffusers.options import GuidedOptions
+from distill_diffusers.spec import flow_family
+
+PLUGIN_API = 2
+
+
+@hookimpl
+def distill_register_models(registry: Registry[ModelSpec]) -> None:
+    """Add HunyuanVideo."""
+    summary = "HunyuanVideo text to video, from diffusers pipeline folders"
+    spaces = ("hunyuanvideo-16ch",)
+    package, model = "distill_model_hunyuanvideo", "HunyuanVideoModel"
+    registry.add(
+        flow_family("hunyuanvideo", package, model, summary, GuidedOptions, latent_spaces=spaces, asks="sigmas")
+    )

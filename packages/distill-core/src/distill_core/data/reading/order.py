@@ -74,14 +74,14 @@ class RowOrder:
         self.seed = seed
         self._key = key
         self._epoch = -1
-        self._permutation = torch.empty(0, dtype=torch.int64)
+        self._permutation = np.empty(0, np.int64)
 
     def __getitem__(self, sample: int) -> int:
         """The row of one sample, sample ≥ 0."""
         epoch, place = divmod(sample, self.rows)
         if epoch != self._epoch:
             generator = torch.Generator().manual_seed(key_bits(self.seed, "row order", epoch, *self._key))
-            self._permutation = torch.randperm(self.rows, generator=generator)
+            self._permutation = torch.randperm(self.rows, generator=generator).numpy()
             self._epoch = epoch
         return int(self._permutation[place])
 

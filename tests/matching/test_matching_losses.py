@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill_matching.losses import critic_velocity_loss, critic_x0_loss, dmd_gradient, dmd_loss, guidance_at, guided
+from distill_matching.losses import critic_velocity_loss, critic_x0_loss, dmd_gradient, dmd_loss, guided
 
 
 def samples(*values: list[float]) -> torch.Tensor:
@@ -88,15 +88,3 @@ def test_x0_loss_is_sigma_squared_times_velocity_loss(sigma: float, v: float, x:
 def test_both_guidance_conventions_agree_at_s_equal_w_plus_one(w: float, cond: float, uncond: float) -> None:
     standard = guided(samples([cond]), samples([uncond]), w + 1)
     assert standard.item() == pytest.approx(cond + w * (cond - uncond), abs=1e-9)
-
-
-def test_guidance_is_the_scale_inside_the_range_and_none_outside() -> None:
-    scales = guidance_at(torch.tensor([0.0, 199.9, 200.0, 700.0, 700.1]), 3.0, (200.0, 700.0))
-    assert scales.flatten().tolist() == [1.0, 1.0, 3.0, 3.0, 1.0]
-    assert scales.shape == (5, 1, 1, 1, 1)
-
-
-def test_a_sample_outside_the_range_gets_the_conditional_prediction_alone() -> None:
-    cond, uncond = torch.full((2, 1, 1, 1, 1), 2.0), torch.zeros(2, 1, 1, 1, 1)
-    scale = guidance_at(torch.tensor([900.0, 500.0]), 3.0, (0.0, 700.0))
-    assert guided(cond, uncond, scale).flatten().tolist() == [2.0, 6.0]

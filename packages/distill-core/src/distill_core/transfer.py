@@ -15,3 +15,8 @@ def to_device(host: Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda":
         return host.to(device)
     return host.pin_memory().to(device, non_blocking=True)
+
+
+def onto_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU, or of the device already, on ``device``."""
+    return to_device(tensor, device) if tensor.device.type == "cpu" else tensor.to(device)

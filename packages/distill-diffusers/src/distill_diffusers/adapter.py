@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from distill_core.errors import ConfigError, DataError, Problem
 from distill_core.protocols import Ask, Condition, Prediction, Prompt, Row
 from distill_core.protocols.adapter import refuse_undeclared
+from distill_core.transfer import onto_device, to_device
 from distill_diffusers.captions import CaptionEncoder
 from distill_diffusers.codec import VideoCodec
 from distill_diffusers.conditions import TOKENS, CaptionCondition, CaptionPadding, CaptionTensors, NamedTensors
@@ -107,8 +108,8 @@ class DiffusersAdapter(ABC, Generic[ConditionT]):
             raise DataError(
                 f"row {row.id}: its text has {width} features, the model takes {self.facts.text_width}; encode it anew"
             )
-        filled = row.text_LD.ne(0).any(dim=1).nonzero()
-        tokens = int(filled[-1]) + 1 if len(filled) else 0
+        # From the end, which is seldom padding: without kernels, as it is done for each row of each batch.
+        tokens = next((end for end in range(tokens, 0, -1) if row.text_LD[end - 1].count_nonzero()), 0)
         if tokens > self._captions.length:
             raise DataError(
                 f"row {row.id}: its text has {tokens} tokens, the model attends {self._captions.length}; "
@@ -146,6 +147,10 @@ class DiffusersAdapter(ABC, Generic[ConditionT]):
 
     # Predictions
 
+    def boundary(self, modules: Modules) -> float | None:
+        """The timestep between a role's two experts, if it has two."""
+        return self.boundaries.get(next(iter(modules.values())))
+
     def flow_shift(self, latent_shape: tuple[int, int, int, int]) -> float:
         """The run's, or what the folder's scheduler says of latents of that size."""
         return flow_shift_of(self.facts, latent_shape)
@@ -162,14 +167,16 @@ class DiffusersAdapter(ABC, Generic[ConditionT]):
         if not others:
             return Prediction(self.velocity(first, noisy_BTCHW, timestep, condition, ask))
         (second,) = others
-        high_B = timestep >= self.boundaries[first]
-        rows = {first: high_B.nonzero()[:, 0], second: (~high_B).nonzero()[:, 0]}
-        velocities = [
-            self.velocity(expert, noisy_BTCHW[own], timestep[own], condition.select(own), ask)
-            for expert, own in rows.items()
-            if len(own)
-        ]
-        return Prediction(torch.cat(velocities)[torch.cat(list(rows.values())).argsort()])
+        high = [time >= self.boundaries[first] for time in timestep.tolist()]
+        if all(high) or not any(high):
+            return Prediction(self.velocity(first if high[0] else second, noisy_BTCHW, timestep, condition, ask))
+        order = sorted(range(len(high)), key=lambda row: not high[row])
+        velocities = []
+        for expert, rows in ((first, order[: sum(high)]), (second, order[sum(high) :])):
+            own = to_device(torch.tensor(rows), noisy_BTCHW.device)
+            velocities.append(self.velocity(expert, noisy_BTCHW[own], timestep[rows], condition.select(own), ask))
+        back = torch.tensor(order).argsort()
+        return Prediction(torch.cat(velocities)[to_device(back, noisy_BTCHW.device)])
 
     def precision(self) -> torch.autocast:
         """Inside, a forward pass computes in the run's dtype."""
@@ -236,7 +243,7 @@ class CaptionAdapter(DiffusersAdapter[NamedTensors]):
         if ask.attn_kind != "dense":
             message = f"is {ask.attn_kind!r}, and this family attends densely; set attn_kind: dense"
             raise ConfigError([Problem("method_config.attn_kind", message)])
-        timestep_B = timestep_B.to(noisy_BTCHW.device, torch.float32)
+        timestep_B = onto_device(timestep_B.float(), noisy_BTCHW.device)
         with self.precision():
             velocity_BCTHW = self._velocity(denoiser, noisy_BTCHW.transpose(1, 2), timestep_B, _named(condition))
         return velocity_BCTHW.to(noisy_BTCHW.dtype).transpose(1, 2)

@@ -93,7 +93,7 @@ class FlowSampler:
                 generator = torch.Generator("cpu").manual_seed(seed)
                 patch = self.adapter.facts.patch
                 noise = PipelineNoise(latent_shape, generator, self.adapter.device, self.schedule, patch)
-                velocity = GuidedVelocity(role, request, text, negative, boundary_of(role, self.adapter), self.combine)
+                velocity = GuidedVelocity(role, request, text, negative, role.boundary, self.combine)
                 clock = StreamClock(self._shown)
                 frames = self._frames(role, request, velocity, noise, clock)
                 yield SampledVideo(prompt, seed, frames, velocity.evaluations, clock.times)
@@ -159,12 +159,6 @@ class FlowSampler:
             return shifted_uniform_grid(steps, shift)
         self.own_steps.refuse_too_few(steps)
         return self.own_steps.grid(steps)
-
-
-def boundary_of(role: Role, adapter: DiffusersAdapter[ConditionT]) -> float | None:
-    """The timestep from which on a role's first expert denoises; None for a role without a second."""
-    first = next(iter(role.modules.values()))
-    return adapter.boundaries.get(first)
 
 
 def scheduled(velocity: Velocity, scheduler: Any, noise: Noise) -> Tensor:

@@ -15,12 +15,6 @@ Normalizer = Literal["per_sample", "per_batch", "none"]
 FloorAs = Literal["max", "sum"]
 
 
-def guidance_at(timestep_B: Tensor, scale: float, within: tuple[float, float]) -> Tensor:
-    """The guidance s of each sample, [B, 1, 1, 1, 1]: ``scale`` inside the closed interval, 1 outside (arXiv 2404.07724, section 3)."""
-    inside_B = (timestep_B >= within[0]) & (timestep_B <= within[1])
-    return torch.where(inside_B, scale, 1.0).float().view(-1, 1, 1, 1, 1)
-
-
 def guided(cond_BTCHW: Tensor, uncond_BTCHW: Tensor, scale: Tensor | float) -> Tensor:
     """uncond + s·(cond - uncond), with s of the batch or of each sample. In the other convention, cond + w·(cond - uncond), s = w + 1."""
     return uncond_BTCHW + scale * (cond_BTCHW - uncond_BTCHW)

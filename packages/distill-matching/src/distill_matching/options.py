@@ -124,8 +124,10 @@ class GuidanceOptions(Options):
     """Guidance s of the teacher in the convention uncond + s·(cond - uncond). null, and no `real_score_guidance_scale`: 4.5."""
     real_score_guidance_scale: Annotated[float, Field(ge=-1)] | None = None
     """The same in the convention cond + w·(cond - uncond), so s = w + 1. Give one of the two, not both."""
+    low_noise_guidance_scale: Annotated[float, Field(ge=0)] | None = None
+    """Guidance s of the teacher's expert for low noise, where it has two; null takes the guidance of the other."""
     guidance_range: tuple[Timestep, Timestep] = (0.0, 1000.0)
-    """Score timesteps, both ends included, at which the teacher is guided; elsewhere it is not (arXiv 2404.07724)."""
+    """Score timesteps, both ends included, at which the teacher is guided; elsewhere it is not (arXiv 2404.07724), and costs one pass."""
 
     @field_validator("guidance_range")
     @classmethod
@@ -150,6 +152,13 @@ class GuidanceOptions(Options):
         if self.real_score_guidance_scale is not None:
             return self.real_score_guidance_scale + 1.0
         return DEFAULT_GUIDANCE_SCALE
+
+    def scale_at(self, timestep: float, boundary: float | None) -> float:
+        """s at a timestep, 1 outside the range (arXiv 2404.07724, section 3). ``boundary``: between the teacher's experts, if it has two."""
+        if not self.guidance_range[0] <= timestep <= self.guidance_range[1]:
+            return 1.0
+        low_noise = boundary is not None and timestep < boundary
+        return self.low_noise_guidance_scale if low_noise and self.low_noise_guidance_scale is not None else self.scale
 
     def notes(self) -> Iterator[str]:
         """What the settings of another's convention mean here."""
@@ -194,6 +203,12 @@ class ScoreTimestepOptions(Options):
         if self.min_timestep_ratio > self.max_timestep_ratio:
             raise ValueError("min_timestep_ratio is above max_timestep_ratio; exchange them")
         return self
+
+
+    @property
+    def scored_within(self) -> tuple[float, float]:
+        """The least and the greatest timestep of a score."""
+        return self.min_timestep_ratio * TRAIN_TIMESTEPS, self.max_timestep_ratio * TRAIN_TIMESTEPS
 
 
 class NormalizerOptions(Options):

@@ -25,6 +25,8 @@ Move = Literal["sde", "ode"]
 class StudentSample:
     """What the student predicts at one of its steps.
 
+    Timesteps are in host memory.
+
     Attributes:
         x_BTCHW: x̂0. With a graph of that one forward, unless gradients are off.
         next_B: the timestep of the step after, to which sampling would noise x̂0; 0 after the last.
@@ -61,12 +63,12 @@ def student_sample(
     following = (*steps[1:], 0.0)
     if from_data:
         noise_BTCHW = draw.normal("start", batch.latent_shape)
-        step_B, next_B = draw.choice("step", steps[first_exit:]), draw.choice("step", following[first_exit:])
+        step_B, next_B = (draw.hosted.choice("step", timesteps[first_exit:]) for timesteps in (steps, following))
         noisy_BTCHW = student.add_noise(batch.latents, noise_BTCHW, step_B)
     else:
         exit_index = first_exit + draw.shared_index("exit", len(steps) - first_exit)
         noisy_BTCHW = simulate(student, batch, draw, steps[: exit_index + 1], move=move, attn_kind=attn_kind)
-        step_B, next_B = (_constant(timesteps[exit_index], batch, noisy_BTCHW) for timesteps in (steps, following))
+        step_B, next_B = (_constant(timesteps[exit_index], batch) for timesteps in (steps, following))
     x_BTCHW = student.predict_x0(noisy_BTCHW, step_B, batch.condition_of(student), Ask(attn_kind))
     return StudentSample(x_BTCHW, next_B, ceiling_B=step_B if up_to_step else None)
 
@@ -76,7 +78,7 @@ def simulate(student: Role, batch: Batch, draw: Draw, steps: Sequence[float], *,
     """The student's state on arriving at the last of ``steps``: len(steps) - 1 forwards, from pure noise."""
     x_BTCHW, condition = draw.normal("start", batch.latent_shape), batch.condition_of(student)
     for index, (step, next_step) in enumerate(pairwise(steps)):
-        step_B, next_B = _constant(step, batch, x_BTCHW), _constant(next_step, batch, x_BTCHW)
+        step_B, next_B = _constant(step, batch), _constant(next_step, batch)
         x0_BTCHW = student.predict_x0(x_BTCHW, step_B, condition, Ask(attn_kind))
         if move == "sde":
             x_BTCHW = student.add_noise(x0_BTCHW, draw.normal(f"renoise/{index}", batch.latent_shape), next_B)
@@ -85,5 +87,5 @@ def simulate(student: Role, batch: Batch, draw: Draw, steps: Sequence[float], *,
     return x_BTCHW
 
 
-def _constant(timestep: float, batch: Batch, like: Tensor) -> Tensor:
-    return torch.full((batch.size,), timestep, dtype=torch.float64, device=like.device)
+def _constant(timestep: float, batch: Batch) -> Tensor:
+    return torch.full((batch.size,), timestep, dtype=torch.float64)

@@ -14,17 +14,18 @@ from distill_matching.rollout import StudentSample
 def score_timestep(
     student: Role, options: ScoreTimestepOptions, sample: StudentSample, batch: Batch, draw: Draw
 ) -> Tensor:
-    """Drawn, shifted, squeezed, clamped.
+    """Drawn, shifted, squeezed, clamped; in host memory, unless their density is that of noise, which the device draws.
 
     They are squeezed into [floor, ceiling), with the floor a share of the timestep of the step after, and the ceiling the sample's own or
     1000. Sampling noises x̂0 to the floor: what is finer is the later steps' own.
     """
-    own, drawn_B = options.score_timesteps.shift, TRAIN_TIMESTEPS * _drawn(options, draw)
-    shifted_B = student.shift_timestep(drawn_B, batch.latent_shape) if own is None else shift_timestep(drawn_B, own)
-    floor_B = options.score_floor * sample.next_B
-    top_B = 1.0 if sample.ceiling_B is None else sample.ceiling_B / TRAIN_TIMESTEPS
-    squeezed_B = floor_B + (top_B - floor_B / TRAIN_TIMESTEPS) * shifted_B
-    return squeezed_B.clamp(options.min_timestep_ratio * TRAIN_TIMESTEPS, options.max_timestep_ratio * TRAIN_TIMESTEPS)
+    own, drawn_B = options.score_timesteps.shift, TRAIN_TIMESTEPS * _drawn(options, draw.hosted)
+    scored_B = student.shift_timestep(drawn_B, batch.latent_shape) if own is None else shift_timestep(drawn_B, own)
+    if options.score_floor or sample.ceiling_B is not None:
+        floor_B = options.score_floor * sample.next_B.to(scored_B.device)
+        top_B = 1.0 if sample.ceiling_B is None else sample.ceiling_B.to(scored_B.device) / TRAIN_TIMESTEPS
+        scored_B = floor_B + (top_B - floor_B / TRAIN_TIMESTEPS) * scored_B
+    return scored_B.clamp(*options.scored_within)
 
 
 def _drawn(options: ScoreTimestepOptions, draw: Draw) -> Tensor:

@@ -13,15 +13,14 @@ from torch import Tensor
 
 from distill_core import flow
 from distill_core.protocols import Ask, Batch, Draw, Role
+from distill_matching.guidance import Guidance
 from distill_matching.losses import (
     critic_noise_loss,
     critic_velocity_loss,
     critic_x0_loss,
     dmd_gradient,
-    guidance_at,
-    guided,
 )
-from distill_matching.options import GuidanceOptions, MatchingOptions, ScoringOptions
+from distill_matching.options import MatchingOptions, ScoringOptions
 from distill_matching.rollout import StudentSample
 from distill_matching.score_timesteps import score_timestep
 
@@ -51,6 +50,7 @@ class Scores:
     def __init__(self, roles: Mapping[str, Role], options: ScoringOptions) -> None:
         self.student, self.teacher, self.critic = roles["student"], roles["teacher"], roles["critic"]
         self.options = options
+        self.guidance = Guidance(self.teacher, options, options.scored_within)
 
     def timestep(self, sample: StudentSample, batch: Batch, draw: Draw) -> Tensor:
         """Where samples are noised to, [B]."""
@@ -81,9 +81,8 @@ class Scores:
         with torch.set_grad_enabled(through or through_critic):
             fake_BTCHW = self.critic.predict_x0(noisy_BTCHW, t_B, batch.condition_of(self.critic))
         with torch.set_grad_enabled(through):
-            real_BTCHW = guided_x0(
-                self.teacher, self.options, noisy_BTCHW, t_B, batch, teachers.velocity, through=through
-            )
+            cond_BTCHW = flow.x0_of(noisy_BTCHW, teachers.velocity, t_B)
+            real_BTCHW = self.guidance.guided(cond_BTCHW, noisy_BTCHW, t_B, condition, through=through)
         return Scored(x_BTCHW, t_B, fake_BTCHW, real_BTCHW, teachers.features)
 
     @torch.no_grad()
@@ -116,22 +115,3 @@ class Scores:
                 return critic_x0_loss(flow.x0_of(noisy_BTCHW, velocity_BTCHW, t_B), x_BTCHW, sample.first)
             case "noise":
                 return critic_noise_loss(flow.noise_of(noisy_BTCHW, velocity_BTCHW, t_B), noise_BTCHW, sample.first)
-
-
-def guided_x0(
-    teacher: Role,
-    options: GuidanceOptions,
-    noisy_BTCHW: Tensor,
-    t_B: Tensor,
-    batch: Batch,
-    velocity_BTCHW: Tensor,
-    *,
-    through: bool = False,
-) -> Tensor:
-    """x̂0 of a teacher under its guidance, whose conditional velocity is known."""
-    cond_BTCHW = flow.x0_of(noisy_BTCHW, velocity_BTCHW, t_B)
-    if options.scale == 1.0:
-        return cond_BTCHW
-    unconditional = teacher.unconditional(batch.condition_of(teacher))
-    uncond_BTCHW = teacher.predict_x0(noisy_BTCHW, t_B, unconditional, input_gradients=through)
-    return guided(cond_BTCHW, uncond_BTCHW, guidance_at(t_B, options.scale, options.guidance_range))

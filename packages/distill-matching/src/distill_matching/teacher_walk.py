@@ -20,10 +20,7 @@ def teacher_sample(
     """Euler steps of the guided teacher from ``noise_BTCHW`` down the timesteps of ``grid``, to where it ends: 0 for a sample."""
     x_BTCHW = noise_BTCHW
     for timestep, following in pairwise(grid):
-        t_B, next_B = (
-            torch.full((len(x_BTCHW),), each, dtype=torch.float64, device=x_BTCHW.device)
-            for each in (timestep, following)
-        )
+        t_B, next_B = (torch.full((len(x_BTCHW),), each, dtype=torch.float64) for each in (timestep, following))
         x0_BTCHW = teacher.predict_x0(x_BTCHW, t_B, condition)
         if scale != 1.0:
             uncond_BTCHW = teacher.predict_x0(x_BTCHW, t_B, teacher.unconditional(condition))

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from distill_core.transfer import onto_device
+
 
 def velocity_loss(velocity_BTCHW: Tensor, x0_BTCHW: Tensor, noise_BTCHW: Tensor) -> Tensor:
     """mean (v - (ε - x0))² (Lipman et al., arXiv 2210.02747, equation 23 for the straight path)."""
@@ -16,7 +18,7 @@ def velocity_loss(velocity_BTCHW: Tensor, x0_BTCHW: Tensor, noise_BTCHW: Tensor)
 
 def x0_loss(velocity_BTCHW: Tensor, noisy_BTCHW: Tensor, x0_BTCHW: Tensor, sigma_B: Tensor) -> Tensor:
     """mean ((x_t - σ v) - x0)², the loss of the prediction that the velocity implies."""
-    sigma = sigma_B.to(noisy_BTCHW.dtype).view(-1, 1, 1, 1, 1)
+    sigma = onto_device(sigma_B.to(noisy_BTCHW.dtype), noisy_BTCHW.device).view(-1, 1, 1, 1, 1)
     return torch.mean((noisy_BTCHW - sigma * velocity_BTCHW - x0_BTCHW).float() ** 2)
 
 

@@ -21,7 +21,7 @@ class Finetune(Method):
     def losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
         """One flow-matching loss."""
         x0_BTCHW = batch.latents
-        t_B = self.student.shift_timestep(1000.0 * self._density(draw), batch.latent_shape)
+        t_B = self.student.shift_timestep(1000.0 * self._density(draw.hosted), batch.latent_shape)
         noise_BTCHW = draw.normal_like("noise", x0_BTCHW)
         noisy_BTCHW = self.student.add_noise(x0_BTCHW, noise_BTCHW, t_B)
         condition = batch.condition_of(self.student)

@@ -18,9 +18,9 @@ from distill_core.errors import ConfigError, Problem
 from distill_core.flow import TRAIN_TIMESTEPS
 from distill_core.plugins.timesteps import shifted
 from distill_core.protocols import Ask, Batch, Draw, Method, Role, StagedLoss, ValidationRequest
+from distill_matching.guidance import Guidance
 from distill_matching.losses import critic_x0_loss, dmd_gradient, dmd_loss
 from distill_matching.rollout import simulate
-from distill_matching.scores import guided_x0
 from distill_method_phased_dmd.anchored import Anchored, noised_from
 from distill_method_phased_dmd.config import PHASES, Phase, PhasedDmdOptions
 
@@ -44,6 +44,7 @@ class PhasedDmd(Method):
     def __init__(self, roles: Mapping[str, Role], options: PhasedDmdOptions) -> None:
         self.student, self.teacher, self.critic = roles["student"], roles["teacher"], roles["critic"]
         self.options = options
+        self.guidance = Guidance(self.teacher, options)
         self.steps = options.warped(self._shift)
         try:
             self.indices = {phase: options.indices(self.steps, phase) for phase in PHASES}
@@ -74,8 +75,7 @@ class PhasedDmd(Method):
         noisy_BTCHW = simulate(self.student, batch, draw, self.steps[: index + 1], move="ode", attn_kind=kind)
         end = self.options.boundary if phase == "high" else 0.0
         step_B, end_B = (
-            torch.full((batch.size,), each, dtype=torch.float64, device=noisy_BTCHW.device)
-            for each in (self.steps[index], end)
+            torch.full((batch.size,), each, dtype=torch.float64) for each in (self.steps[index], end)
         )
         velocity_BTCHW = self.student.predict_velocity(noisy_BTCHW, step_B, batch.condition_of(self.student), Ask(kind))
         return Anchor(flow.euler_step(noisy_BTCHW, velocity_BTCHW, step_B, end_B), end)
@@ -86,8 +86,9 @@ class PhasedDmd(Method):
             noised, t_B = self._noised(anchor, phase, batch, draw)
             noisy_BTCHW = noised.noisy_BTCHW
             fake_BTCHW = self.critic.predict_x0(noisy_BTCHW, t_B, batch.condition_of(self.critic))
-            velocity_BTCHW = self.teacher.predict_velocity(noisy_BTCHW, t_B, batch.condition_of(self.teacher))
-            real_BTCHW = guided_x0(self.teacher, self.options, noisy_BTCHW, t_B, batch, velocity_BTCHW)
+            condition = batch.condition_of(self.teacher)
+            cond_BTCHW = self.teacher.predict_x0(noisy_BTCHW, t_B, condition)
+            real_BTCHW = self.guidance.guided(cond_BTCHW, noisy_BTCHW, t_B, condition)
             gradient_BTCHW = dmd_gradient(
                 anchor.x_BTCHW,
                 fake_BTCHW,
@@ -113,7 +114,7 @@ class PhasedDmd(Method):
 
     def _score_timestep(self, phase: Phase, draw: Draw) -> Tensor:
         """float64 [B]: uniform within the phase's window before the flow shift, then shifted."""
-        u_B = draw.uniform("score_timestep", *self.windows[phase])
+        u_B = draw.hosted.uniform("score_timestep", *self.windows[phase])
         return self.student.shift_timestep(u_B)
 
     def _unshifted(self, timestep: float) -> float:

@@ -50,7 +50,7 @@ class Streamed:
                 stream = self.remembered(blocks[-1], batch, stream)
         x_BTCHW = torch.cat(blocks, dim=1)
         following = (*self.steps[1:], 0.0)[leave] if self.options.same_step_across_blocks else 0.0
-        next_B = torch.full((batch.size,), following, dtype=torch.float64, device=x_BTCHW.device)
+        next_B = torch.full((batch.size,), following, dtype=torch.float64)
         return StudentSample(x_BTCHW, next_B) if extra == 0 else StudentSample(self._end(x_BTCHW, frames), next_B, size)
 
     def _block(self, batch: Batch, draw: Draw, frames: int, stream: Stream | None, last: int, *, graph: bool) -> Tensor:

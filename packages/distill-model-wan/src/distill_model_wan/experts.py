@@ -112,8 +112,9 @@ def by_experts(
             if outcome.segment is not None:
                 segments[name] = outcome.segment
         else:
-            given = (taken(noisy_BTCHW, own), taken(timestep, own), text.select(torch.tensor(own)))
-            past = Past(past.frames, tuple(segment.select(torch.tensor(own)) for segment in past.memory))
+            chosen = to_device(torch.tensor(own), noisy_BTCHW.device)
+            given = (noisy_BTCHW[chosen], taken(timestep, own), text.select(chosen))
+            past = Past(past.frames, tuple(segment.select(chosen) for segment in past.memory))
             outcome = passes.run(modules[name], *given, asked_of(ask, own), past)
         if own:
             outcomes[name] = rows_of_outcome(outcome, own) if ask.store and not every else outcome

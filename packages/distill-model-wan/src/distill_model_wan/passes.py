@@ -17,6 +17,7 @@ from distill_core import flow
 from distill_core.errors import ConfigError, PluginError, Problem, StreamError
 from distill_core.flow.derivative import derivative_along
 from distill_core.protocols import Ask
+from distill_core.transfer import onto_device
 from distill_diffusers.facts import DiffusersFacts
 from distill_diffusers.precision import forward_precision
 from distill_model_wan.attention import AttentionCall, attention_call
@@ -111,7 +112,7 @@ class Passes:
             timestep, until = _after_clean(timestep, frames), None if until is None else _after_clean(until, frames)
             noisy_BTCHW = torch.cat([ask.clean.to(noisy_BTCHW), noisy_BTCHW], dim=1)
         noisy_BCTHW, per_frame = noisy_BTCHW.transpose(1, 2), own_grid[1] * own_grid[2]
-        time = timestep.to(noisy_BTCHW.device, torch.promote_types(noisy_BTCHW.dtype, torch.float32))
+        time = onto_device(timestep.to(torch.promote_types(noisy_BTCHW.dtype, torch.float32)), noisy_BTCHW.device)
         recorder = Recorder() if ask.store else None
         causal = self._causal(transformer, noisy_BCTHW, frames, ask, past, recorder)
         call = AttentionCall(text.pad_bias_L, self._sparse(transformer, own_grid, ask), causal)

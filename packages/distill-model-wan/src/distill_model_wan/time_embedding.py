@@ -15,6 +15,8 @@ import torch
 from diffusers.models.embeddings import TimestepEmbedding
 from torch import Tensor, nn
 
+from distill_core.transfer import onto_device
+
 _ahead: ContextVar[Tensor | None] = ContextVar("second_time", default=None)
 
 
@@ -73,7 +75,7 @@ def second_time(transformer: Any, timestep: Tensor, until: Tensor | None, device
         yield
         return
     ahead = torch.zeros_like(timestep) if until is None else timestep - until
-    features = transformer.condition_embedder.timesteps_proj(ahead.flatten().to(device))
+    features = transformer.condition_embedder.timesteps_proj(onto_device(ahead.flatten(), device))
     token = _ahead.set(features.unflatten(0, ahead.shape))
     try:
         yield

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from distill_core.transfer import onto_device
+
 TRAIN_TIMESTEPS = 1000.0
 """The timestep of pure noise."""
 
@@ -20,7 +22,7 @@ def shaped_like(values: Tensor, like: Tensor) -> Tensor:
 def sigma_of(timestep: Tensor, like: Tensor) -> Tensor:
     """σ = t / 1000, divided in float64, then in the dtype of ``like`` (float32 at least) and shaped to multiply it."""
     dtype = torch.promote_types(like.dtype, torch.float32)
-    return shaped_like((timestep.double() / TRAIN_TIMESTEPS).to(like.device, dtype), like)
+    return shaped_like(onto_device((timestep.double() / TRAIN_TIMESTEPS).to(dtype), like.device), like)
 
 
 def add_noise(clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
@@ -55,7 +57,8 @@ def move(noisy: Tensor, x0: Tensor, timestep: Tensor, next_timestep: Tensor) -> 
     In float64, then in the dtype of ``noisy``; timesteps above 0.
     """
     here, there = (
-        shaped_like(each.double() / TRAIN_TIMESTEPS, noisy).to(noisy.device) for each in (timestep, next_timestep)
+        shaped_like(onto_device(each.double() / TRAIN_TIMESTEPS, noisy.device), noisy)
+        for each in (timestep, next_timestep)
     )
     implied = (noisy - (1.0 - here) * x0) / here
     return ((1.0 - there) * x0 + there * implied).to(noisy.dtype)

@@ -41,6 +41,15 @@ class Adapter(Protocol):
 
 
 @runtime_checkable
+class HasExperts(Protocol):
+    """What the adapter of a family has besides, of which some members have two experts."""
+
+    def boundary(self, modules: Modules) -> float | None:
+        """The timestep from which on the first of a role's experts denoises; None for a role that has one."""
+        ...
+
+
+@runtime_checkable
 class ShiftsFlow(Protocol):
     """Operation "flow_shift"."""
 

@@ -45,6 +45,14 @@ class Draw(Protocol):
         """An integer in [0, count), one for the whole batch and for every rank; a host number, so that it costs no sync."""
         ...
 
+    @property
+    def hosted(self) -> Draw:
+        """The same numbers, but ``uniform``, ``choice`` and ``bernoulli`` stay in host memory.
+
+        For timesteps: whoever has to look at them (which expert, guided or not) need not wait for the device.
+        """
+        ...
+
     def within(self, name: str) -> Draw:
         """The same micro-step under a name of its own: its draws do not meet the parent's."""
         ...

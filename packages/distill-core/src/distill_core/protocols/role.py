@@ -42,6 +42,11 @@ class Role(Protocol):
         ...
 
     @property
+    def boundary(self) -> float | None:
+        """The timestep from which on the first of its two experts denoises; None where there is one alone."""
+        ...
+
+    @property
     def modules(self) -> Mapping[str, nn.Module]:
         """Its modules, by the family's names."""
         ...

@@ -42,6 +42,11 @@ class DeclaredRole:
         return self._role.trainable
 
     @property
+    def boundary(self) -> float | None:
+        """The timestep between its two experts, if it has two."""
+        return self._role.boundary
+
+    @property
     def modules(self) -> Mapping[str, nn.Module]:
         """Its modules, by the family's names."""
         return self._role.modules

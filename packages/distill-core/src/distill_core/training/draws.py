@@ -43,6 +43,7 @@ class KeyedDraw:
         rows: the rows of the global batch that this rank holds.
         device: where drawn tensors live.
         prefix: put before every name; see :meth:`within`.
+        in_host_memory: whether uniform numbers stay where they are made; see :attr:`hosted`.
     """
 
     seed: int
@@ -51,6 +52,7 @@ class KeyedDraw:
     rows: tuple[int, ...]
     device: torch.device
     prefix: str = ""
+    in_host_memory: bool = False
 
     def _key(self, row: int | str, name: str) -> tuple[object, ...]:
         return (self.seed, self.step, self.micro_step, row, self.prefix + name)
@@ -60,7 +62,7 @@ class KeyedDraw:
         columns = [name] if count is None else [f"{name}/{column}" for column in range(count)]
         rows = [[value(key_fraction(*self._key(row, column))) for column in columns] for row in self.rows]
         drawn = torch.tensor(rows, dtype=dtype).view(len(self.rows), *(() if count is None else (count,)))
-        return to_device(drawn, self.device)
+        return drawn if self.in_host_memory else to_device(drawn, self.device)
 
     def normal(self, name: str, shape: Sequence[int]) -> Tensor:
         """Standard normal float32 [B, *shape], an own key per sample."""
@@ -89,6 +91,11 @@ class KeyedDraw:
     def shared_index(self, name: str, count: int) -> int:
         """An integer in [0, count), the same on every rank."""
         return int(key_fraction(*self._key(SHARED, name)) * count)
+
+    @property
+    def hosted(self) -> KeyedDraw:
+        """The same numbers; uniform ones stay in host memory."""
+        return replace(self, in_host_memory=True)
 
     def within(self, name: str) -> KeyedDraw:
         """The same micro-step; names are put under ``name``."""

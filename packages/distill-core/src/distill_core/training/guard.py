@@ -72,7 +72,7 @@ class FiniteGuard:
         self._seen: list[_Seen] = []
         self._values: list[Tensor] = []
         self._zeros = torch.zeros(0)
-        self._broken = self._none()
+        self._poison = self._none()
 
     def _none(self) -> Tensor:
         return torch.zeros((), dtype=torch.float32, device=self._device)
@@ -92,18 +92,18 @@ class FiniteGuard:
         for name, norm in norms.items():
             self.see(step, name, norm, tuple(rows))
         seen, values = zip(*self._open, strict=True)
-        row = row_of(values)
+        judged = row_of((*values, self._poison) if self._freeze else values)
+        row = judged[: len(values)]
         self._open = []
         self._seen += seen
         self._values.append(row)
-        if self._zeros.shape != row.shape or self._zeros.dtype != row.dtype:
-            self._zeros = torch.zeros_like(row)
-        poison = torch.dot(row, self._zeros)  # 0, but NaN if any of them is infinite or NaN
+        if self._zeros.shape != judged.shape or self._zeros.dtype != judged.dtype:
+            self._zeros = torch.zeros_like(judged)
+        self._poison = torch.dot(judged, self._zeros)  # 0, but NaN if any of them is infinite or NaN
         if elsewhere is not None:
-            poison = poison + elsewhere.to(poison.dtype)
-        broken = torch.ne(poison, poison, out=torch.empty_like(self._broken))
-        self._broken = torch.maximum(broken, self._broken) if self._freeze else broken
-        return Verdict(tuple(each.name for each in seen), row, self._broken)
+            self._poison = self._poison + elsewhere.to(self._poison.dtype)
+        broken = torch.ne(self._poison, self._poison, out=torch.empty((), dtype=torch.float32, device=self._device))
+        return Verdict(tuple(each.name for each in seen), row, broken)
 
     def broken_steps(self) -> list[BrokenStep]:
         """The steps since the last call that were not applied for what they saw, with one transfer."""
@@ -120,7 +120,7 @@ class FiniteGuard:
     def thaw(self) -> None:
         """Apply steps again, and forget what was seen."""
         self._open, self._seen, self._values = [], [], []
-        self._broken = self._none()
+        self._poison = self._none()
 
 
 def _broken_step(step: int, seen: Sequence[_Seen]) -> BrokenStep:

@@ -25,6 +25,7 @@ from distill_core.protocols.adapter import (
     EncodesCondition,
     EncodesPixels,
     Extends,
+    HasExperts,
     HasUnconditional,
     ShiftsFlow,
 )
@@ -91,6 +92,11 @@ class RoleHandle:
             part.requires_grad_(part is self.own and self.trainable).train(part is self.own and self.trainable)
 
     # What it consists of
+
+    @property
+    def boundary(self) -> float | None:
+        """The timestep between its two experts, if it has two."""
+        return self.adapter.boundary(self.modules) if isinstance(self.adapter, HasExperts) else None
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:

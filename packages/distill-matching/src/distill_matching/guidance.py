@@ -1,0 +1,78 @@
+"""The guided teacher: a second prediction, made for those samples alone that are guided. B batch; timesteps are [B] in [0, 1000]."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from distill_core.errors import ConfigError, Problem
+from distill_core.plugins.timesteps import TRAIN_TIMESTEPS
+from distill_core.protocols import Condition, Role
+from distill_core.transfer import to_device
+from distill_matching.losses import guided
+from distill_matching.options import GuidanceOptions
+
+
+class Guidance:
+    """Guidance of a teacher by the options of a run.
+
+    Attributes:
+        scale: s of all samples; None where it depends on the timestep.
+    """
+
+    def __init__(
+        self, teacher: Role, options: GuidanceOptions, within: tuple[float, float] = (0.0, TRAIN_TIMESTEPS)
+    ) -> None:
+        """``within``: all timesteps lie there. Raises ConfigError for a guidance of an expert that the teacher does not have."""
+        if options.low_noise_guidance_scale is not None and teacher.boundary is None:
+            message = f"is {options.low_noise_guidance_scale:g}, and the teacher has one expert alone; leave it out"
+            raise ConfigError([Problem("method_config.low_noise_guidance_scale", message)])
+        self.teacher, self.options = teacher, options
+        self.scale = options.scale if _is_one(options, teacher.boundary, within) else None
+
+    def guided(
+        self,
+        cond_BTCHW: Tensor,
+        noisy_BTCHW: Tensor,
+        timestep_B: Tensor,
+        condition: Condition,
+        *,
+        through: bool = False,
+    ) -> Tensor:
+        """uncond + s · (cond - uncond) of x̂0, with the s of each sample's timestep; where it is 1, what is conditional.
+
+        ``through``: with a graph. Timesteps in host memory are looked at without waiting for the device; they are not looked at where all
+        have one s.
+        """
+        scales = [self.scale] * len(timestep_B) if self.scale is not None else self._scales(timestep_B)
+        rows = [row for row, scale in enumerate(scales) if scale != 1.0]
+        if not rows:
+            return cond_BTCHW
+        negative = self.teacher.unconditional(condition)
+        if len(rows) == len(scales):
+            uncond_BTCHW = self.teacher.predict_x0(noisy_BTCHW, timestep_B, negative, input_gradients=through)
+            return guided(cond_BTCHW, uncond_BTCHW, _factor(scales, cond_BTCHW.device))
+        own = to_device(torch.tensor(rows), cond_BTCHW.device)
+        uncond_BTCHW = self.teacher.predict_x0(
+            noisy_BTCHW[own], timestep_B[rows], negative.select(own), input_gradients=through
+        )
+        factor = _factor([scales[row] for row in rows], cond_BTCHW.device)
+        return cond_BTCHW.index_copy(0, own, guided(cond_BTCHW[own], uncond_BTCHW, factor))
+
+    def _scales(self, timestep_B: Tensor) -> list[float]:
+        """s of each sample."""
+        return [self.options.scale_at(timestep, self.teacher.boundary) for timestep in timestep_B.tolist()]
+
+
+def _is_one(options: GuidanceOptions, boundary: float | None, within: tuple[float, float]) -> bool:
+    """Whether all timesteps ``within`` have one s."""
+    in_range = options.guidance_range[0] <= within[0] and within[1] <= options.guidance_range[1]
+    by_expert = boundary is not None and options.low_noise_guidance_scale not in (None, options.scale)
+    return (in_range or options.scale == 1.0) and not by_expert
+
+
+def _factor(scales: list[float], device: torch.device) -> Tensor | float:
+    """s of the batch, or of each sample, to multiply."""
+    if len(set(scales)) == 1:
+        return scales[0]
+    return to_device(torch.tensor(scales, dtype=torch.float32), device).view(-1, 1, 1, 1, 1)

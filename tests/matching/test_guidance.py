@@ -1,0 +1,100 @@
+"""The guided teacher: which samples are guided, by how much, and what they cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from distill_core.errors import ConfigError
+from distill_core.protocols import Condition
+from distill_core.testing.toy import ToyText
+from distill_matching.guidance import Guidance
+from distill_matching.options import ScoringOptions
+
+COND, UNCOND = 2.0, 0.5
+
+
+class Teacher:
+    """A role that answers :data:`UNCOND`, and remembers how many samples it was asked for, and which."""
+
+    def __init__(self, boundary: float | None = None) -> None:
+        self.boundary = boundary
+        self.asked: list[list[float]] = []
+
+    def unconditional(self, condition: Condition) -> Condition:
+        return ToyText(torch.zeros(len(condition), 4))
+
+    def predict_x0(self, noisy: Tensor, timestep_B: Tensor, condition: Condition, *, input_gradients: bool) -> Tensor:
+        assert len(noisy) == len(timestep_B) == len(condition)
+        self.asked.append(timestep_B.tolist())
+        return noisy * 0.0 + UNCOND
+
+
+def guided(teacher: Any, timesteps: list[float], **options: Any) -> list[float]:
+    size = len(timesteps)
+    guidance = Guidance(teacher, ScoringOptions.model_validate(options))
+    cond, noisy = torch.full((size, 1, 1, 1, 1), COND), torch.randn(size, 1, 1, 1, 1)
+    times = torch.tensor(timesteps, dtype=torch.float64)
+    found: list[float] = guidance.guided(cond, noisy, times, ToyText(torch.ones(size, 4))).flatten().tolist()
+    return found
+
+
+def at(scale: float) -> float:
+    return UNCOND + scale * (COND - UNCOND)
+
+
+def test_samples_outside_the_range_are_conditional_and_cost_no_pass() -> None:
+    teacher = Teacher()
+    options = {"guidance_scale": 3.0, "guidance_range": (200.0, 700.0)}
+    found = guided(teacher, [900.0, 200.0, 199.9, 700.0, 700.1], **options)
+    assert found == [COND, at(3.0), COND, at(3.0), COND]
+    assert teacher.asked == [[200.0, 700.0]]
+    assert guided(teacher, [900.0, 100.0], **options) == [COND, COND]
+    assert guided(teacher, [300.0, 400.0], **options) == [at(3.0)] * 2
+    assert teacher.asked == [[200.0, 700.0], [300.0, 400.0]]
+
+
+def test_without_guidance_there_is_one_pass() -> None:
+    teacher = Teacher()
+    assert guided(teacher, [500.0], guidance_scale=1.0) == [COND]
+    assert teacher.asked == []
+
+
+def test_each_expert_of_the_teacher_has_its_own_guidance() -> None:
+    teacher = Teacher(boundary=875.0)
+    options = {"guidance_scale": 4.0, "low_noise_guidance_scale": 3.0}
+    assert guided(teacher, [900.0, 874.0, 875.0], **options) == [at(4.0), at(3.0), at(4.0)]
+    assert guided(teacher, [900.0, 500.0], guidance_scale=4.0, low_noise_guidance_scale=1.0) == [at(4.0), COND]
+    assert teacher.asked == [[900.0, 874.0, 875.0], [900.0]]
+
+
+def test_guidance_of_an_expert_that_is_not_there_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"low_noise_guidance_scale: is 3, and the teacher has one expert alone; leave it out"
+    ):
+        guided(Teacher(), [500.0], low_noise_guidance_scale=3.0)
+
+
+@pytest.mark.parametrize("options", [{}, {"guidance_range": (0.0, 980.0)}, {"low_noise_guidance_scale": 4.5}])
+def test_timesteps_that_cannot_matter_are_not_looked_at(monkeypatch: pytest.MonkeyPatch, options: Any) -> None:
+    monkeypatch.setattr(Tensor, "tolist", lambda _: pytest.fail("timesteps were read"))
+    teacher: Any = Teacher(boundary=875.0)
+    guidance, times = Guidance(teacher, ScoringOptions.model_validate(options)), torch.tensor([500.0])
+    teacher.predict_x0 = lambda noisy, *_, **__: noisy * 0.0 + UNCOND
+    cond = torch.full((1, 1, 1, 1, 1), COND)
+    assert guidance.guided(cond, cond, times, ToyText(torch.ones(1, 4))).item() == at(4.5)
+
+
+def test_the_gradient_reaches_guided_and_unguided_samples() -> None:
+    teacher: Any = Teacher()
+    options = ScoringOptions.model_validate({"guidance_scale": 3.0, "guidance_range": (0.0, 700.0)})
+    noisy = torch.ones(2, 1, 1, 1, 1, requires_grad=True)
+    times = torch.tensor([900.0, 500.0], dtype=torch.float64)
+    Guidance(teacher, options).guided(
+        noisy * 2.0, noisy, times, ToyText(torch.ones(2, 4)), through=True
+    ).sum().backward()  # type: ignore[arg-type]  likewise
+    assert noisy.grad is not None
+    assert noisy.grad.flatten().tolist() == [2.0, 6.0]

@@ -10,6 +10,7 @@ from distill_core.plugins.registry import Registry
 from distill_core.plugins.specs import MethodSpec
 from distill_core.testing.contracts import toy_batch, toy_draw, toy_roles
 from distill_core.testing.toy import ToyAdapter
+from distill_core.training import draws
 from distill_method_dmd2.config import Dmd2Options
 from distill_method_dmd2.method import Dmd2
 from distill_method_dmd2.plugin import distill_register_methods
@@ -100,3 +101,17 @@ def test_a_share_of_the_next_steps_timestep_is_the_floor(share: float) -> None:
     step = next(step for step in range(1, 50) if toy_draw(step).within("student").shared_index("exit", 3) == 0)
     everywhere = scored(step, score_floor=0.0)[0]
     torch.testing.assert_close(scored(step, score_floor=share)[0], 700 * share + (1 - 0.7 * share) * everywhere)
+
+
+@pytest.mark.parametrize("from_data", [False, True])
+def test_timesteps_stay_in_host_memory_whatever_the_device_of_the_run(
+    from_data: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A method that looks at them (which expert, guided or not) need not wait: nothing that was drawn uniformly is handed to a device."""
+    monkeypatch.setattr(draws, "to_device", lambda *_: pytest.fail("a timestep left the host"))
+    registry: Registry[MethodSpec] = Registry(MethodSpec)
+    distill_register_methods(registry)
+    roles = toy_roles(registry.specs[0])
+    options = {"rollout": "data_latent" if from_data else "simulate", "generator_update_interval": 1}
+    losses = Dmd2(roles, Dmd2Options.model_validate(options)).losses(toy_batch(SIZE), toy_draw(1, SIZE))
+    assert [loss.name for loss in losses] == ["student_loss", "critic_loss"]

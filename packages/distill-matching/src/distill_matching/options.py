@@ -154,7 +154,7 @@ class GuidanceOptions(Options):
         return DEFAULT_GUIDANCE_SCALE
 
     def scale_at(self, timestep: float, boundary: float | None) -> float:
-        """s at a timestep, 1 outside the range (arXiv 2404.07724, section 3). ``boundary``: between the teacher's experts, if it has two."""
+        """s at a timestep, 1 outside the range (arXiv 2404.07724, section 3). ``boundary``: between two experts of the teacher."""
         if not self.guidance_range[0] <= timestep <= self.guidance_range[1]:
             return 1.0
         low_noise = boundary is not None and timestep < boundary

@@ -32,7 +32,6 @@ from distill_diffusers import few_step_grid
 from distill_diffusers.few_step_grid import solve_grid
 from distill_diffusers.model_card import OLDEST
 from distill_diffusers.options import completed
-from distill_diffusers.sampling import boundary_of
 from distill_model_wan.config import WanOptions, settled
 from distill_model_wan.folder import WanFolder, inspect
 from distill_model_wan.model import WanModel
@@ -139,7 +138,7 @@ def test_each_expert_is_guided_by_its_own_scale(
     role = make_role(model, "a14b")
     request = ValidationRequest("student", guidance_scale=5.0, low_noise_guidance_scale=low_noise)
     text = next(model.adapter.kept_texts(["a cat"]))
-    guided = GuidedVelocity(role, request, text, None, boundary_of(role, model.adapter))
+    guided = GuidedVelocity(role, request, text, None, role.boundary)
     x = torch.randn(1, 2, 16, 4, 4, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
         for t, scale in ((875.0, 5.0), (874.0, 5.0 if low_noise is None else low_noise)):

@@ -82,7 +82,8 @@ def test_guidance_of_an_expert_that_is_not_there_is_refused() -> None:
 def test_timesteps_that_cannot_matter_are_not_looked_at(monkeypatch: pytest.MonkeyPatch, options: Any) -> None:
     monkeypatch.setattr(Tensor, "tolist", lambda _: pytest.fail("timesteps were read"))
     teacher: Any = Teacher(boundary=875.0)
-    guidance, times = Guidance(teacher, ScoringOptions.model_validate(options)), torch.tensor([500.0])
+    scoring, times = ScoringOptions.model_validate(options), torch.tensor([500.0])
+    guidance = Guidance(teacher, scoring, scoring.scored_within)
     teacher.predict_x0 = lambda noisy, *_, **__: noisy * 0.0 + UNCOND
     cond = torch.full((1, 1, 1, 1, 1), COND)
     assert guidance.guided(cond, cond, times, ToyText(torch.ones(1, 4))).item() == at(4.5)

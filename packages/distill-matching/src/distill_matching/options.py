@@ -204,7 +204,6 @@ class ScoreTimestepOptions(Options):
             raise ValueError("min_timestep_ratio is above max_timestep_ratio; exchange them")
         return self
 
-
     @property
     def scored_within(self) -> tuple[float, float]:
         """The least and the greatest timestep of a score."""

@@ -74,9 +74,7 @@ class PhasedDmd(Method):
         kind = self.options.attn_kind
         noisy_BTCHW = simulate(self.student, batch, draw, self.steps[: index + 1], move="ode", attn_kind=kind)
         end = self.options.boundary if phase == "high" else 0.0
-        step_B, end_B = (
-            torch.full((batch.size,), each, dtype=torch.float64) for each in (self.steps[index], end)
-        )
+        step_B, end_B = (torch.full((batch.size,), each, dtype=torch.float64) for each in (self.steps[index], end))
         velocity_BTCHW = self.student.predict_velocity(noisy_BTCHW, step_B, batch.condition_of(self.student), Ask(kind))
         return Anchor(flow.euler_step(noisy_BTCHW, velocity_BTCHW, step_B, end_B), end)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from distill_core.config.checks import family_of
 from distill_core.config.document import Document, KeyPath
-from distill_core.config.schema import Optimization, RunConfig
+from distill_core.config.schema import LIBRARIES, Optimization, RunConfig
 from distill_core.config.suggest import closest
 from distill_core.errors import Problem
 from distill_core.plugins.specs import Demands, MethodSpec, ModelFacts, ModelSpec, Options, RoleNeed
@@ -84,7 +84,13 @@ def masters(needs: Needs, document: Document) -> Iterator[Problem]:
     given = document.data.get("roles")
     for name, role in given.items() if isinstance(given, Mapping) else ():
         trained = name in needs and needs[name].trainable
-        if trained and isinstance(role, Mapping) and role.get("weights") == "bf16" and role.get("lora") is None:
+        if not trained or not isinstance(role, Mapping) or role.get("lora") is not None:
+            continue
+        held = role.get("weights")
+        if held in LIBRARIES:
+            message = f"{held} weights cannot be trained; give the role `lora: {{}}`, which is trained on them, or leave this out"
+            yield document.problem(("roles", name, "weights"), message)
+        elif held == "bf16":
             message = (
                 "a trained role keeps its weights in fp32: in bf16 an update below 1/512 of a weight rounds to nothing, as most are at a "
                 "learning rate of 1e-6; leave this out (training.precision: bf16 makes the forward passes bf16)"

@@ -73,6 +73,8 @@ class Optimization(Section):
     """Floor of cosine_with_min_lr and polynomial, as a share of the peak."""
 
 
+LIBRARIES = {"int8": "torchao", "fp8": "torchao", "nf4": "bitsandbytes"}
+"""Weights in fewer bits, and the library of each, which is also the name of the extra of distill-core."""
 NULL_IS_SAID = frozenset({"max_grad_norm"})
 """Keys of an optimizer whose null is a setting of its own."""
 
@@ -107,9 +109,9 @@ class RoleConfig(Section):
     """Start from a checkpoint of another run of the folder at `path`, instead of from its own weights; null: from its own."""
     trainable: bool = True
     """Whether the run trains the role; must be what the method says."""
-    weights: Literal["auto", "fp32", "bf16"] = "auto"
-    """Dtype that the weights are held in. auto: fp32 for weights that are trained (master weights), the compute dtype for frozen ones,
-    those under a LoRA too; a LoRA itself is fp32."""
+    weights: Literal["auto", "fp32", "bf16", "int8", "fp8", "nf4"] = "auto"
+    """What the weights are held in. auto: fp32 for weights that are trained (master weights), the compute dtype for frozen ones, those
+    under a LoRA too; a LoRA itself is fp32. int8, fp8 (torchao), nf4 (bitsandbytes): the layers of a frozen model's blocks."""
     ema: Ema | None = None
     """Keep an average of the role's weights; null keeps none."""
     learning_rate: Annotated[float, Field(gt=0)] | None = None

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor, nn
+
 from distill_core.checkpoint import Checkpoints
 from distill_core.comparison import Comparer
 from distill_core.config.checks import family_of
@@ -24,6 +27,7 @@ from distill_core.running.requests import refuse_misfits
 from distill_core.running.roles import RoleBuilder, attach_optimizers, build_method, build_models, go_on, refuse_idle
 from distill_core.running.run_directory import RunDirectory
 from distill_core.running.trackers import open_trackers, silent
+from distill_core.running.weights import Probe
 from distill_core.sampling.validator import VALIDATION, VideoValidator
 from distill_core.stopping import Stopping
 from distill_core.tracking import Trackers
@@ -34,6 +38,9 @@ from distill_core.training.batches import Batches
 from distill_core.training.roles import RoleHandle
 from distill_core.training.state import TrainingState
 from distill_core.training.trainer import DistillTrainer, Schedule
+
+PROBED = (900.0, 500.0, 100.0)
+"""The timesteps at which it is measured what fewer bits cost a prediction."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,8 @@ def build(
         events.note("modules", remark)
         progress.say(remark)
 
-    roles = RoleBuilder(run, models, placement, latent_shape, tell).build()
+    batches = batches_of(run, models, placement)
+    roles = RoleBuilder(run, models, placement, latent_shape, tell, probe_of(prepared, models, batches)).build()
     method = build_method(run, roles)
     refuse_idle(config, method, roles)
     refuse_misfits(run, method, latent_shape)
@@ -108,7 +116,7 @@ def build(
         schedule_of(run, prepared.until),
         method,
         state,
-        batches_of(run, models, placement),
+        batches,
         placement.device,
         start=start,
         validated=validated,
@@ -128,6 +136,21 @@ def batches_of(run: ResolvedRun, models: Mapping[str, ModelPlugin], placement: P
     """What makes the run's batches."""
     adapters = {family: model.adapter for family, model in models.items()}
     return Batches(adapters, run.facts[run.lead].latent_space, placement.device, run.demands.columns)
+
+
+def probe_of(prepared: Prepared, models: Mapping[str, ModelPlugin], batches: Batches) -> Probe:
+    """Predictions of the run's first rows, noised alike, by any modules of a family."""
+
+    def probe(family: str, container: nn.ModuleDict) -> Tensor:
+        """The velocity [B, T, C, H, W] at three times."""
+        rows = [prepared.dataset[int(index)] for index in prepared.plan.buckets[0].rows[:1]] * len(PROBED)
+        batch = batches.prepare(rows, prepared.plan.buckets[0].latent_shape)
+        noisy = torch.randn((len(rows), *batch.latent_shape), generator=torch.Generator().manual_seed(0))
+        role = RoleHandle("probe", container, models[family].adapter, trainable=False, family=family)
+        timestep = torch.tensor(PROBED, dtype=torch.float64)
+        return role.predict_velocity(noisy.to(prepared.placement.device), timestep, batch.conditions[family])
+
+    return probe
 
 
 def validator_of(

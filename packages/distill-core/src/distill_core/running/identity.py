@@ -22,6 +22,7 @@ from distill_core.running.content import ContentHashes
 from distill_core.running.continuation import binding, left_to_the_machine
 from distill_core.running.preparation import Prepared
 from distill_core.running.run_directory import LOSSES
+from distill_core.training.quantized import held_tensors
 from distill_core.training.roles import RoleHandle
 
 _SNAPSHOT = re.compile(r"[0-9a-f]{40}")
@@ -37,8 +38,9 @@ def identity_of(
     """What the run rests on. ``roles``: as they were loaded; ``plugins``: the rows of the installed ones."""
     run = prepared.run
     rests_on = {"data": f"sha256:{data_hash(prepared, content)}", "torch": torch.__version__.partition("+")[0]}
+    known: Known = {}
     for name, facts in run.facts.items():
-        rests_on |= role_identity(roles[name], facts, content)
+        rests_on |= role_identity(roles[name], facts, content, known)
         family = f"encoders.{family_of(run.config, name)}"
         if family not in rests_on:
             rests_on[family] = _folder_hash(facts, _encoders(facts), content)
@@ -49,10 +51,12 @@ def identity_of(
     return Identity(rests_on=rests_on, settings=redact_mapping(binding(run.to_mapping())))
 
 
-def role_identity(role: RoleHandle, facts: ModelFacts, content: ContentHashes) -> dict[str, str]:
+def role_identity(
+    role: RoleHandle, facts: ModelFacts, content: ContentHashes, known: Known | None = None
+) -> dict[str, str]:
     """What a role rests on, by name: what its folder says, and the weights of it that no checkpoint holds."""
     found = {f"model.{role.name}": _folder_hash(facts, _descriptions(facts.path), content)}
-    frozen = frozen_hash(role)
+    frozen = frozen_hash(role, known)
     return found if frozen is None else {**found, f"weights.{role.name}": frozen}
 
 
@@ -79,18 +83,27 @@ def data_hash(prepared: Prepared, content: ContentHashes) -> str:
     return content.of_all(files)
 
 
-def frozen_hash(role: RoleHandle) -> str | None:
+Known = dict[tuple[int, torch.Size, torch.dtype], str]
+"""Hashes of tensors by where they lie: weights that several roles share are read once."""
+
+
+def frozen_hash(role: RoleHandle, known: Known | None = None) -> str | None:
     """``DTYPES:HASH`` of the tensors that no checkpoint holds: those of a role which training leaves alone; None if it leaves none."""
-    frozen = role.frozen_tensors()
+    frozen = {name: held_tensors(tensor.detach()) for name, tensor in role.frozen_tensors().items()}
     if not frozen:
         return None
+    plain = [part for parts in frozen.values() for part in parts]
+    memory: Known = {} if known is None else known
+    new = {_place(part): part for part in plain if _place(part) not in memory}
     with ThreadPoolExecutor(_THREADS) as threads:
-        hashes = list(threads.map(tensor_hash, frozen.values()))
-    lines = [
-        f"{name} {list(tensor.shape)} {digest}\n" for (name, tensor), digest in zip(frozen.items(), hashes, strict=True)
-    ]
-    dtypes = "+".join(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in frozen.values()}))
+        memory.update(zip(new, threads.map(tensor_hash, new.values()), strict=True))
+    lines = [f"{name} {list(part.shape)} {memory[_place(part)]}\n" for name, parts in frozen.items() for part in parts]
+    dtypes = "+".join(sorted({str(part.dtype).removeprefix("torch.") for part in plain}))
     return f"{dtypes}:{hashlib.sha256(''.join(sorted(lines)).encode()).hexdigest()}"
+
+
+def _place(tensor: Tensor) -> tuple[int, torch.Size, torch.dtype]:
+    return tensor.data_ptr(), tensor.shape, tensor.dtype
 
 
 def tensor_hash(tensor: Tensor) -> str:

@@ -16,7 +16,7 @@ from distill_core.config import checks
 from distill_core.config.blame import Faults
 from distill_core.config.data_sets import hub_data, listed_data
 from distill_core.config.resolve import Findings, ResolvedRun
-from distill_core.config.schema import RunConfig
+from distill_core.config.schema import LIBRARIES, RunConfig
 from distill_core.data.reading.dataset import open_dataset
 from distill_core.data.reading.hub_data import fetched
 from distill_core.data.reading.made_with import check_made_shape
@@ -30,6 +30,7 @@ from distill_core.running.first_stage import find_stage
 from distill_core.running.loras import check_files
 from distill_core.running.run_directory import RunDirectory
 from distill_core.sampling.measures import Measures
+from distill_core.training.quantized import why_not
 
 LatentShape = tuple[int, int, int, int]
 
@@ -115,6 +116,19 @@ def refuse_short(plan: DataPlan, least: int) -> None:
             f"with it the method needs clips of {least} latent frames or more, and the run trains on some of {shortest}; take longer "
             "clips (data.num_frames says to how many frames they are cut), or smaller blocks"
         )
+
+
+def refuse_quantized(config: RunConfig, placement: Placement) -> None:
+    """Raise ConfigError for roles whose weights are to be held in what this machine, or what is installed, cannot hold them in."""
+    kinds = {role.weights for role in config.roles.values()} & LIBRARIES.keys()
+    faults = {kind: why_not(kind, placement.device, placement.compute) for kind in sorted(kinds)}
+    problems = [
+        Problem(f"roles.{name}.weights", fault)
+        for name, role in config.roles.items()
+        if (fault := faults.get(role.weights)) is not None
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 @dataclass(frozen=True)
@@ -225,6 +239,7 @@ def _surveyed(run: ResolvedRun | Findings, faults: Faults, process: Place) -> _S
         with faults.at("training", "device"):
             placement = place(config.training.device, config.training.precision, process.local_rank)
             refuse_narrow_weights(config, placement.compute)
+            refuse_quantized(config, placement)
     for name, role in config.roles.items():
         if role.checkpoint is not None:
             with faults.at("roles", name, "checkpoint"):

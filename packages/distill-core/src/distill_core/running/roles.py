@@ -24,7 +24,7 @@ from distill_core.randomness import key_bits
 from distill_core.running.first_stage import find_stage, take_weights
 from distill_core.running.loras import fixed_loras, trained_lora
 from distill_core.running.preparation import LatentShape, Placement
-from distill_core.running.weights import Weights, source_of
+from distill_core.running.weights import Probe, Weights, source_of
 from distill_core.training.asking import AskedMethod
 from distill_core.training.averages import WeightAverage
 from distill_core.training.declared import declared
@@ -48,7 +48,7 @@ def build_models(run: ResolvedRun, placement: Placement) -> dict[str, ModelPlugi
 class RoleBuilder:
     """Makes every role of a run with its first weights; optimizers come with :func:`attach_optimizers`.
 
-    ``tell`` is given what a family has to say of the modules that it loaded.
+    ``tell`` is given what a family has to say of the modules that it loaded; ``probe`` shows what fewer bits cost.
     """
 
     def __init__(
@@ -58,13 +58,14 @@ class RoleBuilder:
         placement: Placement,
         latent_shape: LatentShape,
         tell: Callable[[str], None],
+        probe: Probe | None = None,
     ) -> None:
         self.run = run
         self.models = models
         self.placement = placement
         self.latent_shape = latent_shape
         self.tell = tell
-        self.weights = Weights(run, models, placement, tell)
+        self.weights = Weights(run, models, placement, tell, probe)
 
     def build(self, only: Collection[str] | None = None) -> dict[str, RoleHandle]:
         """The roles, or ``only`` some, in the method's order. Raises a DistillError for weights or a module that cannot be had."""

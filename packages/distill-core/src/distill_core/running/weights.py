@@ -9,17 +9,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from distill_core.config.blame import about
 from distill_core.config.checks import family_of
 from distill_core.config.resolve import ResolvedRun
-from distill_core.config.schema import FirstStage
+from distill_core.config.schema import LIBRARIES, FirstStage
+from distill_core.errors import ConfigError, Problem
 from distill_core.plugins.specs import RoleNeed
 from distill_core.protocols.model import ModelPlugin, ModelRequest
 from distill_core.running.first_stage import find_stage, take_base
 from distill_core.running.preparation import Placement
+from distill_core.training.quantized import held_tensors, quantize
 
+Probe = Callable[[str, nn.ModuleDict], Tensor]
+"""A family's prediction of a few rows by modules, always the same ones."""
 HELD = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """The dtypes that ``roles.NAME.weights`` names."""
 
@@ -33,12 +37,14 @@ class SharedWeights:
         path: the folder.
         held: the dtype that they are held in.
         stage: the checkpoint of all weights that they were replaced by, or None.
+        fewer: the kind of weights in fewer bits that they are held in, or None.
     """
 
     family: str
     path: str
     held: torch.dtype
     stage: FirstStage | None = None
+    fewer: str | None = None
 
 
 class Weights:
@@ -49,12 +55,18 @@ class Weights:
     """
 
     def __init__(
-        self, run: ResolvedRun, models: Mapping[str, ModelPlugin], placement: Placement, tell: Callable[[str], None]
+        self,
+        run: ResolvedRun,
+        models: Mapping[str, ModelPlugin],
+        placement: Placement,
+        tell: Callable[[str], None],
+        probe: Probe | None = None,
     ) -> None:
         self.run = run
         self.models = models
         self.placement = placement
         self.tell = tell
+        self.probe = probe
         self.shared: dict[SharedWeights, nn.ModuleDict] = {}
         self._keys = {name: shared_weights(run, name, placement.compute) for name in run.needs}
 
@@ -68,8 +80,25 @@ class Weights:
             container = nn.ModuleDict(self._loaded(users, key.held, exact=False))
             if key.stage is not None:
                 take_base(container, self.models[key.family].adapter, find_stage(key.stage))
+            if key.fewer is not None:
+                self._shrink(container, key, key.fewer, users)
             self.shared[key] = container
         return self.shared[key]
+
+    def _shrink(self, container: nn.ModuleDict, key: SharedWeights, kind: str, users: tuple[str, ...]) -> None:
+        """Hold the layers in fewer bits, and say what that costs a prediction."""
+        probe, held = self.probe, byte_count(container)
+        before = None if probe is None else probe(key.family, container)
+        kept = self.run.models[key.family].lora.fresh
+        count = sum(quantize(module, kind, kept) for module in container.values())
+        if not count:
+            fault = f"no layer of this model's blocks can be held in {kind}; leave this out"
+            raise ConfigError([Problem(f"roles.{users[0]}.weights", fault)])
+        said = f"the weights of {', '.join(users)} are held in {kind}: {count} layers, {byte_count(container):,} bytes instead of {held:,}"
+        if probe is not None and before is not None:
+            error = (probe(key.family, container) - before).norm() / before.norm()
+            said += f"; their predictions of the first rows differ by {float(error):.2%}"
+        self.tell(said)
 
     def users(self, name: str) -> tuple[str, ...]:
         """The other roles that compute with the same weights as a role, in the method's order."""
@@ -118,4 +147,13 @@ def shared_weights(run: ResolvedRun, name: str, compute: torch.dtype) -> SharedW
     stage = settings.checkpoint
     if stage is not None and find_stage(stage).lora:
         stage = None
-    return SharedWeights(family_of(run.config, source), settings.path, HELD.get(settings.weights, compute), stage)
+    fewer = settings.weights if settings.weights in LIBRARIES else None
+    return SharedWeights(
+        family_of(run.config, source), settings.path, HELD.get(settings.weights, compute), stage, fewer
+    )
+
+
+def byte_count(module: nn.Module) -> int:
+    """The bytes of a module's weights and buffers, as they are held."""
+    tensors = (*module.parameters(), *module.buffers())
+    return sum(part.numel() * part.element_size() for tensor in tensors for part in held_tensors(tensor.data))

@@ -1,0 +1,77 @@
+"""Runs of the toy on weights in fewer bits, by the real libraries.
+
+``uv run --with torchao --with bitsandbytes python -m pytest tests/core/quantized_cases.py``
+
+Not collected by itself: the libraries are extras, and print when diffusers finds them.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from tests.core.conftest import ToyWorld
+from tests.core.test_lora_runs import shared, tensors_of
+from torch import nn
+
+from distill_core.errors import ConfigError
+from distill_core.running.run_directory import RunDirectory
+from distill_core.running.weights import byte_count
+from distill_core.training.quantized import quantize, why_not
+
+
+def told(directory: RunDirectory) -> str:
+    """What the run said of its modules."""
+    lines = [json.loads(line) for line in directory.events.read_text().splitlines()]
+    return "\n".join(line["message"] for line in lines if line["event"] == "modules")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(("kind", "most"), [("int8", 0.02), ("fp8", 0.06)])
+def test_loras_train_on_weights_in_fewer_bits(world: ToyWorld, kind: str, most: float, precision: str) -> None:
+    run = shared(world, weights=kind)
+    directory = world.train(run, f"training.precision={precision}")
+    said = told(directory)
+    assert f"held in {kind}: 2 layers" in said
+    error = float(said.partition("differ by ")[2].partition("%")[0]) / 100
+    assert 0 < error < most
+    print(kind, precision, said.splitlines()[0])
+    tensors = tensors_of(directory, 12)
+    assert all("lora_" in name for name in tensors)
+    assert all(tensor.any() and tensor.isfinite().all() for name, tensor in tensors.items() if "lora_B" in name)
+
+
+@pytest.mark.parametrize("kind", ["int8", "fp8"])
+def test_a_run_on_weights_in_fewer_bits_goes_on_bitwise(world: ToyWorld, kind: str) -> None:
+    run = shared(world, weights=kind)
+    through = tensors_of(world.train({**run, "output_dir": str(world.root / "whole")}), 12)
+    cut = {**run, "output_dir": str(world.root / "cut")}
+    world.train(cut, "training.max_train_steps=6")
+    again = tensors_of(world.train(cut), 12)
+    assert all(tensor.equal(again[name]) for name, tensor in through.items())
+
+
+@pytest.mark.parametrize("kind", ["int8", "fp8", "nf4"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_layer_in_fewer_bits_answers_nearly_as_before_and_passes_gradients(kind: str, dtype: torch.dtype) -> None:
+    assert why_not(kind, torch.device("cpu"), dtype) is None
+    torch.manual_seed(0)
+    blocks = nn.ModuleList([nn.Sequential(nn.Linear(64, 128), nn.GELU(), nn.Linear(128, 64)) for _ in range(2)])
+    model = nn.ModuleDict({"blocks": blocks, "head": nn.Linear(64, 3)}).to(dtype).requires_grad_(False)
+    x = torch.randn(8, 64, dtype=dtype, requires_grad=True)
+    held, before = byte_count(model), blocks[1](blocks[0](x))
+    assert quantize(model, kind) == 4
+    assert type(model["head"].weight) is nn.Parameter
+    assert byte_count(model) < held * (0.6 if dtype is torch.bfloat16 else 0.31)
+    after = blocks[1](blocks[0](x))
+    error = float(((after - before).norm() / before.norm()).detach())
+    assert 0 < error < {"int8": 0.02, "fp8": 0.06, "nf4": 0.2}[kind]
+    after.float().sum().backward()
+    assert x.grad is not None
+    assert x.grad.any()
+
+
+def test_a_model_whose_layers_do_not_fit_is_refused(world: ToyWorld) -> None:
+    with pytest.raises(ConfigError, match="no layer of this model's blocks can be held in nf4"):
+        world.train(shared(world, weights="nf4"))

@@ -80,6 +80,12 @@ class DataError(DistillError):
     exit_code = 65
 
 
+class PlanError(DistillError):
+    """A run of which it cannot be told, without its weights, what it needs."""
+
+    exit_code = 2
+
+
 class CheckpointError(DistillError):
     """No checkpoint that can be resumed from, or one that does not fit this run."""
 

@@ -1,0 +1,134 @@
+"""How much memory is alive, whose it is, and how much it was at most: every storage that an operation made, hollow or real.
+
+Counts what tensors hold. What a kernel takes and gives back by itself is not seen, nor what an allocator rounds up.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from distill_core.planning.hollow import storage_of, tensors_of
+from distill_core.planning.work import Work, flops_of
+
+Owner = tuple[str, str]
+"""A role, and what of it: ("student", "optimizer")."""
+
+NOBODY: Owner = ("", "activations")
+"""What nobody claimed: activations, and whatever else comes and goes."""
+
+_DEVICE = torch.ops.prim.device.default
+
+
+@dataclass
+class Phase:
+    """A stretch of a run.
+
+    Attributes:
+        name: what is done in it.
+        before: bytes of nobody that were alive when it began.
+        after: and when it ended.
+        peak: the most bytes that were alive at once.
+        owned: bytes of each owner at that moment.
+        work: what was computed in it.
+    """
+
+    name: str
+    before: int = 0
+    after: int = 0
+    peak: int = 0
+    owned: Mapping[Owner, int] = field(default_factory=dict)
+    work: Work = field(default_factory=Work)
+
+
+class Ledger(TorchDispatchMode):
+    """Inside, every storage that comes or goes is written down.
+
+    Attributes:
+        phases: what :meth:`phase` saw, in order.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.phases: list[Phase] = []
+        self._alive: dict[int, tuple[int, Owner, Any]] = {}
+        self._owned: Counter[Owner] = Counter()
+        self._total = 0
+        self._current = Phase("")
+
+    @property
+    def total(self) -> int:
+        """Bytes that are alive."""
+        return self._total
+
+    @property
+    def owned(self) -> Mapping[Owner, int]:
+        """Bytes that are alive, by owner."""
+        return {owner: size for owner, size in self._owned.items() if size}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[Phase]:
+        """Inside, peaks are those of a phase of its own. Phases do not nest."""
+        outer, self._current = self._current, Phase(name, before=self._owned[NOBODY])
+        self._note_peak()
+        self.phases.append(self._current)
+        try:
+            yield self._current
+        finally:
+            self._current.after = self._owned[NOBODY]
+            self._current = outer
+
+    def own(self, owner: Owner, tensors: Iterable[Tensor]) -> None:
+        """From now on these belong to ``owner``; what was made before the ledger was opened is taken up."""
+        for tensor in tensors:
+            storage = storage_of(tensor)
+            key = storage._cdata
+            if key not in self._alive:
+                self._enter(storage, owner)
+                continue
+            size, former, reference = self._alive[key]
+            self._alive[key] = (size, owner, reference)
+            self._owned[former] -= size
+            self._owned[owner] += size
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Carry out an operation, and take in what it made."""
+        named = {} if kwargs is None else kwargs
+        made = func(*args, **named)
+        if func is _DEVICE:
+            return made
+        outputs = tensors_of((made,), {})
+        new = [storage for tensor in outputs if (storage := storage_of(tensor))._cdata not in self._alive]
+        for storage in new:
+            if storage._cdata not in self._alive and storage.nbytes():
+                self._enter(storage, NOBODY)
+        if new or func._schema.is_mutable:
+            self._current.work.add(flops_of(func, args, named, made), tensors_of(args, named), outputs)
+        return made
+
+    def _enter(self, storage: torch.UntypedStorage, owner: Owner) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        self._alive[key] = (size, owner, weakref.ref(storage, lambda _: self._leave(key)))
+        self._owned[owner] += size
+        self._total += size
+        self._note_peak()
+
+    def _leave(self, key: int) -> None:
+        size, owner, _ = self._alive.pop(key)
+        self._owned[owner] -= size
+        self._total -= size
+
+    def _note_peak(self) -> None:
+        if self._total > self._current.peak:
+            self._current.peak = self._total
+            self._current.owned = dict(self._owned)

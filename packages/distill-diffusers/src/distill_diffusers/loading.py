@@ -10,6 +10,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from distill_core.errors import ModelFolderError
 from distill_core.plugins.border import RefusedError, plugin_border
+from distill_core.plugins.weightless import is_weightless
+from distill_diffusers.empty_parts import AnyTokenizer, empty_part
 from distill_diffusers.facts import DiffusersFacts
 from distill_diffusers.foreign_code import refuse_code
 from distill_diffusers.quiet import quietly
@@ -17,11 +19,16 @@ from distill_diffusers.quiet import quietly
 # ``Any`` below: the classes of diffusers and transformers have no common type.
 
 
-def load_tokenizer(facts: DiffusersFacts, part: str = "tokenizer") -> PreTrainedTokenizerBase:
-    """A tokenizer of the folder, fetched first where it is a hub's; none of its own code is run. Raises ModelFolderError."""
+def load_tokenizer(facts: DiffusersFacts, part: str = "tokenizer") -> PreTrainedTokenizerBase | AnyTokenizer:
+    """A tokenizer of the folder, fetched first where it is a hub's; none of its own code is run. Raises ModelFolderError.
+
+    Where all is weightless and it is not there, one that makes every caption as long as it may be.
+    """
     place = facts.path / part
     facts.folder.fetch(part)
     refuse_code(place)
+    if is_weightless() and not place.is_dir():
+        return AnyTokenizer()
     try:
         with plugin_border():  # its files go to a library of another language, which raises anything
             return AutoTokenizer.from_pretrained(place, trust_remote_code=False, local_files_only=True)
@@ -34,12 +41,16 @@ def load_tokenizer(facts: DiffusersFacts, part: str = "tokenizer") -> PreTrained
 def load_part(facts: DiffusersFacts, part: str, dtype: torch.dtype, kind: Any = None) -> Any:
     """A network with the weights of ``part``, fetched first where it is a hub's; ``kind`` is its class, by default the folder's own.
 
+    Where all is weightless, an empty one.
+
     Raises ModelFolderError for weights that are not those of config.json.
     """
     kind = part_class(facts, part) if kind is None else kind
     place = facts.path / part
     facts.folder.fetch(part)
     facts.folder.check_part(part)
+    if is_weightless():
+        return empty_part(place, kind, dtype)
     # from_pretrained draws initial values before it reads the real ones: the global random state is put back.
     with quietly(), torch.random.fork_rng(devices=[]):
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from distill_core.errors import ModelFolderError
+from distill_core.plugins.weightless import is_weightless
 from distill_diffusers.export_record import STREAMED, ExportRecord, read_record
 from distill_diffusers.foreign_code import refuse_code
 from distill_diffusers.hub import fetch, locate
@@ -137,7 +138,9 @@ class PipelineFolder:
         return parse(kind, self.index, self.path / INDEX)
 
     def fetch(self, part: str) -> None:
-        """Make sure that the files of one part are on this disk."""
+        """Make sure that the files of one part are on this disk; where all is weightless, its description is enough."""
+        if is_weightless():
+            return
         fetch(self.path, self.hub_id, part)
 
     def vector(self, part: str, name: str) -> tuple[float, ...]:
@@ -146,14 +149,16 @@ class PipelineFolder:
         return stored_vector(self.path / part, self.parts[part].library, name)
 
     def check_part(self, part: str) -> None:
-        """Raise ModelFolderError unless the part is whole, as far as its files are on this disk."""
+        """Raise ModelFolderError unless the part is whole, as far as its files are on this disk; weightless, has a description."""
         found, place = self.parts[part], self.path / part
+        if is_weightless() and not found.has_weights:
+            return
         if not (place / found.description).is_file():
             raise ModelFolderError(
                 f"{self.path} lacks {part}/{found.description}; the folder is incomplete, fetch it again"
             )
         refuse_code(place)
-        if found.has_weights:
+        if found.has_weights and not is_weightless():
             shapes = self.kind.shapes.get(part)
             check_weights(place, found.library, None if shapes is None else shapes(place))
 

@@ -49,4 +49,5 @@ def flow_family(
         complete=completed,
         lora=lora_support() if lora is None else lora,
         notes=NOTES[asks] if notes is None else notes,
+        weightless=True,
     )

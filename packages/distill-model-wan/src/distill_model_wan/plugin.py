@@ -53,5 +53,6 @@ def distill_register_models(registry: Registry[ModelSpec]) -> None:
             complete=completed,
             notes=NOTES["steps"],
             lora=lora_support(fresh=("*.to_gate_compress", "*.second.linear_*")),
+            weightless=True,
         )
     )

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from distill_core import __version__
-from distill_core.cli import config, data, export, importing, plugins, run, sample, verify
+from distill_core.cli import config, data, export, importing, plan, plugins, run, sample, verify
 from distill_core.cli.failure import report, system_fault
 from distill_core.errors import DistillError, PeerError
 from distill_core.terminal import answer
@@ -35,6 +35,7 @@ app = typer.Typer(
     rich_markup_mode="rich" if sys.stdout.isatty() else None,
 )
 app.command()(run.run)
+app.command()(plan.plan)
 app.command()(sample.sample)
 app.command()(export.export)
 app.command()(verify.verify)

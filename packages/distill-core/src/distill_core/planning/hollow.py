@@ -1,13 +1,14 @@
 """Tensors of any size that hold nothing: shapes, strides and dtypes are worked out, numbers are not.
 
-Inside :class:`HollowWorld` what is large is hollow, and so is what is made of it. Small tensors are real all the same, so that what a run
+Inside :func:`hollow_world` what is large is hollow, and so is what is made of it. Small tensors are real all the same, so that what a run
 decides by numbers (which expert a timestep belongs to, how long a caption is) is decided as ever. A hollow tensor says that it is on the
 CPU. What asks for its numbers is refused by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from math import prod
@@ -29,46 +30,48 @@ _READS = frozenset({torch.ops.aten._local_scalar_dense.default, torch.ops.aten.e
 
 
 class HollowTensor(Tensor):
-    """A tensor on the CPU of which there is only ``inner``, a tensor on the meta device; views share its storage."""
+    """A tensor on the CPU of which there is only ``meta``, a tensor on the meta device; views share its storage."""
 
-    inner: Tensor
-
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    meta: Tensor
 
     @staticmethod
-    def __new__(cls, inner: Tensor) -> HollowTensor:
+    def __new__(cls, meta: Tensor) -> HollowTensor:
         """Around a tensor of the meta device."""
         made: HollowTensor = Tensor._make_wrapper_subclass(
             cls,
-            inner.shape,
-            strides=inner.stride(),
-            storage_offset=inner.storage_offset(),
-            dtype=inner.dtype,
-            layout=inner.layout,
+            meta.shape,
+            strides=meta.stride(),
+            storage_offset=meta.storage_offset(),
+            dtype=meta.dtype,
+            layout=meta.layout,
             device=torch.device("cpu"),
             requires_grad=False,
         )
-        made.inner = inner
+        made.meta = meta
         return made
 
-    def __repr__(self, *, tensor_contents: object = None) -> str:
-        return f"HollowTensor({list(self.shape)}, {self.dtype})"
-
-    @classmethod
-    def __torch_dispatch__(
-        cls, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        """Outside of the world nothing can be done with it."""
-        raise PlanError(f"{func} is asked of a tensor without content, outside of the plan that it was made for")
+    def __torch_dispatch__(self, *args: Any, **kwargs: Any) -> Any:
+        """Outside of the world nothing can be done with it. The first argument is the operation."""
+        raise PlanError(f"{args[0]} is asked of a tensor without content, outside of the plan that it was made for")
 
 
 def storage_of(tensor: Tensor) -> torch.UntypedStorage:
     """The storage that a tensor, hollow or real, is a view of."""
-    return tensor.inner.untyped_storage() if isinstance(tensor, HollowTensor) else tensor.untyped_storage()
+    return tensor.meta.untyped_storage() if isinstance(tensor, HollowTensor) else tensor.untyped_storage()
+
+
+@contextmanager
+def hollow_world() -> Iterator[None]:
+    """Inside, no memory is needed for large tensors, and no time for what is done with them."""
+    with torch._C.DisableTorchFunctionSubclass(), HollowWorld():  # no Python for each call before it is dispatched
+        yield
 
 
 class HollowWorld(TorchDispatchMode):
-    """Inside, no memory is needed for large tensors, and no time for what is done with them."""
+    """What carries out operations in :func:`hollow_world`."""
+
+    def __init__(self) -> None:
+        TorchDispatchMode.__init__(self)
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -123,11 +126,11 @@ def _size(tensors: Sequence[Tensor], args: Sequence[Any]) -> int:
 
 def _as_meta(tensor: Tensor) -> Tensor:
     if isinstance(tensor, HollowTensor):
-        return tensor.inner
+        return tensor.meta
     return torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device=_META)
 
 
-def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+def _mapped(value: Any, change: Callable[[Tensor], object]) -> Any:
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, (list, tuple)):
@@ -196,7 +199,9 @@ def _pretended(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any
     if key in _known:
         return _made(_known[key])
     made = _worked_out(func, nature, args, kwargs)
-    if not _shares(tensors_of((made,), {}), tensors_of(args, kwargs)):  # `_unsafe_view` is a view, and its schema does not say so
+    if not _shares(
+        tensors_of((made,), {}), tensors_of(args, kwargs)
+    ):  # `_unsafe_view` is a view, and its schema does not say so
         _known[key] = _mapped(made, _form)
     return _mapped(made, _wrapped)
 
@@ -211,7 +216,9 @@ def _changed(func: Any, nature: _Nature, args: Sequence[Any], kwargs: Mapping[st
     if not nature.returns:
         return None
     names = [func._schema.arguments[place].name for place in nature.changed]
-    given = [args[place] if place < len(args) else kwargs[name] for place, name in zip(nature.changed, names, strict=True)]
+    given = [
+        args[place] if place < len(args) else kwargs[name] for place, name in zip(nature.changed, names, strict=True)
+    ]
     return given[0] if len(func._schema.returns) == 1 else tuple(given)
 
 

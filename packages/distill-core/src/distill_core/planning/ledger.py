@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,11 +52,11 @@ class Ledger(TorchDispatchMode):
     """Inside, every storage that comes or goes is written down.
 
     Attributes:
-        phases: what :meth:`phase` saw, in order.
+        phases: what there was since the first :meth:`turn`, in order.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        TorchDispatchMode.__init__(self)
         self.phases: list[Phase] = []
         self._alive: dict[int, tuple[int, Owner, Any]] = {}
         self._owned: Counter[Owner] = Counter()
@@ -74,17 +73,13 @@ class Ledger(TorchDispatchMode):
         """Bytes that are alive, by owner."""
         return {owner: size for owner, size in self._owned.items() if size}
 
-    @contextmanager
-    def phase(self, name: str) -> Iterator[Phase]:
-        """Inside, peaks are those of a phase of its own. Phases do not nest."""
-        outer, self._current = self._current, Phase(name, before=self._owned[NOBODY])
+    def turn(self, name: str) -> Phase:
+        """A phase begins, and the one before it is over."""
+        self._current.after = self._owned[NOBODY]
+        self._current = Phase(name, before=self._owned[NOBODY])
         self._note_peak()
         self.phases.append(self._current)
-        try:
-            yield self._current
-        finally:
-            self._current.after = self._owned[NOBODY]
-            self._current = outer
+        return self._current
 
     def own(self, owner: Owner, tensors: Iterable[Tensor]) -> None:
         """From now on these belong to ``owner``; what was made before the ledger was opened is taken up."""

@@ -153,6 +153,8 @@ class ModelSpec:
             ``options``, as ``settle`` is. What a run settles on is written down by it, and a folder is sampled as it says.
         notes: ``"module:function"``, :class:`RoleNotes`; empty for none. Imported when a run has been checked, so it may import torch.
         lora: its sets of layers for LoRAs, and its files of them.
+        weightless: whether it heeds :func:`distill_core.plugins.weightless.is_weightless`, so that ``distill plan`` can tell what a run
+            of it needs.
     """
 
     kind: ClassVar[Kind] = "model"
@@ -170,6 +172,7 @@ class ModelSpec:
     complete: Callable[[ModelFacts, Any], Any] = field(default=_as_given)
     notes: str = ""
     lora: LoraSupport = field(default_factory=LoraSupport)
+    weightless: bool = False
 
     @property
     def targets(self) -> Mapping[str, str]:

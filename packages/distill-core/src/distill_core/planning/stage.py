@@ -1,0 +1,207 @@
+"""A run that is built to be played: the trainer, the method and the roles are the real ones, and nothing is saved, logged or written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+from distill_core.checkpoint import Checkpoints
+from distill_core.config.resolve import ResolvedRun
+from distill_core.data.reading.order import Bucket
+from distill_core.data.reading.stream import RowStream
+from distill_core.planning.hollow import hollow_out, storage_of
+from distill_core.planning.ledger import Ledger, Owner, Phase
+from distill_core.planning.made_up_rows import MadeUpRows
+from distill_core.planning.middle_draw import MiddleDraw
+from distill_core.planning.subject import Subject
+from distill_core.protocols.batch import Batch
+from distill_core.protocols.draw import Draw
+from distill_core.protocols.method import StagedLoss
+from distill_core.protocols.validator import ValidationRequest
+from distill_core.running.build import schedule_of
+from distill_core.running.roles import RoleBuilder, attach_optimizers, build_method, build_models
+from distill_core.sampling.validator import completed
+from distill_core.stopping import Stopping
+from distill_core.tracking.events import Events
+from distill_core.tracking.progress import Progress
+from distill_core.training.asking import AskedMethod
+from distill_core.training.batches import Batches
+from distill_core.training.roles import RoleHandle
+from distill_core.training.state import TrainingState
+from distill_core.training.trainer import DistillTrainer
+
+FEW = 2
+"""Micro-steps of a step, and steps of a schedule's sampling, that are played: the first, and one that follows another."""
+LENT: Owner = ("encoders", "weights")
+"""Owner of the weights of what encodes and decodes."""
+UPDATE = "update"
+"""The phase after the last loss."""
+
+
+class PhasedMethod(AskedMethod):
+    """A method whose losses begin and end the ledger's phases. What it draws once for all samples is the middle of what there is."""
+
+    def __init__(self, method: AskedMethod, ledger: Ledger) -> None:
+        super().__init__(method.method, method.name, method.roles)
+        self.ledger = ledger
+
+    def losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
+        """The same losses."""
+        forward = self.ledger.turn("forward")
+        for loss in super().losses(batch, MiddleDraw(draw)):
+            forward.name = f"{loss.name}: forward"
+            self.ledger.turn(f"{loss.name}: backward")
+            yield loss
+            forward = self.ledger.turn(UPDATE)
+
+
+class Stage:
+    """A run, played step by step."""
+
+    def __init__(self, subject: Subject, rows: MadeUpRows, ledger: Ledger, *, hollow: bool) -> None:
+        self.subject = subject
+        self.ledger = ledger
+        self.run = _from_its_folders(subject)
+        ledger.turn("loading")
+        # A parameter belongs to what encodes, until a role claims it.
+        self._lent = register_module_parameter_registration_hook(self._lend)
+        self.models = build_models(self.run, subject.placement)
+        self.roles = RoleBuilder(self.run, self.models, subject.placement, subject.latent_shape, _unheard).build()
+        if hollow:
+            seen: dict[int, nn.Parameter] = {}
+            for role in self.roles.values():
+                hollow_out(role.container, seen)
+        self.method = build_method(self.run, self.roles)
+        attach_optimizers(self.run.config, self.method, self.roles)
+        for role in self.roles.values():
+            self._own(role)
+        self.state = TrainingState(self.roles, self._stream(rows), subject.latent_shape)
+        self.trainer = self._trainer()
+
+    def _lend(self, _: nn.Module, __: str, parameter: Tensor | None) -> None:
+        if parameter is not None:
+            self.ledger.own(LENT, [parameter])
+
+    def _own(self, role: RoleHandle) -> None:
+        """What a role holds from now on is its own, its gradients as they come too."""
+        self.ledger.own((role.name, "weights"), [*role.container.parameters(), *role.container.buffers()])
+        if role.optimizer is not None:
+            state = role.optimizer.adamw.state.values()
+            self.ledger.own((role.name, "optimizer"), [tensor for each in state for tensor in each.values()])
+            for parameter in role.optimizer.parameters.values():
+                parameter.register_post_accumulate_grad_hook(partial(self._own_gradient, role.name))
+        if role.average is not None:
+            self.ledger.own((role.name, "average"), role.average.shadow.values())
+
+    def _own_gradient(self, name: str, parameter: Tensor) -> None:
+        assert parameter.grad is not None
+        self.ledger.own((name, "gradients"), [parameter.grad])
+
+    def _stream(self, rows: MadeUpRows) -> RowStream:
+        training, shape = self.run.config.training, self.subject.latent_shape
+        bucket = Bucket.of(shape, np.arange(len(rows)))
+        return RowStream(rows, [bucket], seed=training.seed, batch_size=training.train_batch_size)
+
+    def _trainer(self) -> DistillTrainer:
+        """The real one, which logs, saves and validates nothing here."""
+        device, events, schedule = self.subject.placement.device, Events(None), schedule_of(self.run)
+        adapters = {family: model.adapter for family, model in self.models.items()}
+        space = self.run.facts[self.run.lead].latent_space
+        return DistillTrainer(
+            replace(schedule, accumulation=min(FEW, schedule.accumulation)),
+            PhasedMethod(self.method, self.ledger),
+            self.state,
+            Batches(adapters, space, device, self.run.demands.columns),
+            device,
+            start=0,
+            validated=True,
+            checkpoints=Checkpoints(Path(self.run.config.output_dir) / "planned", events, keep_last=1),
+            tracker=_NoTracker(),
+            events=events,
+            progress=Progress(Console(quiet=True)),
+            validator=None,
+            stopping=Stopping(),
+        )
+
+    def step(self, step: int) -> tuple[Phase, ...]:
+        """Train a step."""
+        begun = len(self.ledger.phases)
+        self.ledger.turn("batch")
+        self.trainer.train_step(step)
+        self.ledger.turn("between two steps")
+        return tuple(self.ledger.phases[begun:-1])
+
+    def sampling(self) -> ValidationRequest | None:
+        """What the run samples while it trains; None if it does not."""
+        config = self.run.config
+        request = self.method.validation(config.training.max_train_steps)
+        if config.validation.interval is None or request is None:
+            return None
+        prompts = ("a caption",) if config.validation.prompts is None else config.validation.prompts[:1]
+        return completed(request, config.validation, prompts, config.training.VSA_sparsity)
+
+    def sample(self, request: ValidationRequest) -> tuple[tuple[Phase, ...], float]:
+        """One video, in no more steps of a schedule than tell; and how many times as many steps it really takes."""
+        begun, steps = len(self.ledger.phases), request.steps
+        few = request if steps is None else replace(request, steps=min(steps, FEW))
+        role, sampler = self.roles[request.role], self.models[self.roles[request.role].family].sampler
+        self.ledger.turn("sampling")
+        with role.averaged():
+            next(iter(sampler.sample(role, few, self.subject.latent_shape)))
+        self.ledger.turn("after sampling")
+        return tuple(self.ledger.phases[begun:-1]), 1.0 if few.steps is None or steps is None else steps / few.steps
+
+    def checkpoint(self) -> int:
+        """Bytes of a checkpoint's tensors."""
+        storages = {storage._cdata: storage.nbytes() for storage in map(storage_of, self.state.tensors().values())}
+        return sum(storages.values())
+
+    def parameters(self) -> Mapping[str, tuple[int, int]]:
+        """How many parameters each role has, and how many of them are trained."""
+        return {
+            name: (
+                sum(parameter.numel() for parameter in role.container.parameters()),
+                sum(parameter.numel() for parameter in role.trained_parameters().values()) if role.trainable else 0,
+            )
+            for name, role in self.roles.items()
+        }
+
+
+def _from_its_folders(subject: Subject) -> ResolvedRun:
+    """The run without what a role would take from another run's checkpoint: the shapes are those of its folder."""
+    config = subject.run.config
+    roles = {name: role.model_copy(update={"checkpoint": None}) for name, role in config.roles.items()}
+    return replace(subject.run, config=config.model_copy(update={"roles": roles}))
+
+
+def _unheard(_: str) -> None:
+    """What a family says of its modules is the run's to tell."""
+
+
+class _NoTracker:
+    """Nothing is told of what is only played."""
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Nothing."""
+
+    def video(self, name: str, path: Path, caption: str, step: int) -> None:
+        """Nothing."""
+
+    def file(self, path: Path, name: str) -> None:
+        """Nothing."""
+
+    def saved(self, step: int) -> None:
+        """Nothing."""
+
+    def go_back(self, step: int) -> None:
+        """Nothing."""
+
+    def finish(self) -> None:
+        """Nothing."""

@@ -1,0 +1,125 @@
+"""A run's own steps, played once each under the ledger: with the trainer's, the method's and the family's real code.
+
+Nothing is saved, logged or written. In a hollow world this costs neither memory nor much time; outside of one it is the real thing, and
+measures what is told beforehand.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
+
+from distill_core.planning.hollow import hollow_world
+from distill_core.planning.ledger import Ledger, Owner, Phase
+from distill_core.planning.made_up_rows import MadeUpRows
+from distill_core.planning.stage import FEW, UPDATE, Stage
+from distill_core.planning.subject import Subject
+
+LOOKED_AHEAD = 1000
+"""Training steps among which those are looked for that step other roles."""
+
+Say = Callable[[str], None]
+"""Shows what is being done."""
+
+
+@dataclass(frozen=True)
+class Played:
+    """One kind of step, or the validation.
+
+    Attributes:
+        name: of it.
+        share: of all training steps, those that are like it; 0 for what is none.
+        phases: what was done, in order.
+        repeats: how often its phases, but for the update, come in the run for once here.
+    """
+
+    name: str
+    share: float
+    phases: tuple[Phase, ...]
+    repeats: float = 1.0
+
+    @property
+    def peak(self) -> Phase:
+        """The phase with the most memory."""
+        return max(self.phases, key=lambda phase: phase.peak)
+
+    @property
+    def flops(self) -> float:
+        """Of the whole, as often as it comes."""
+        return sum(phase.work.flops * self._times(phase) for phase in self.phases)
+
+    @property
+    def traffic(self) -> float:
+        """Bytes of the whole, likewise."""
+        return sum(phase.work.traffic * self._times(phase) for phase in self.phases)
+
+    def _times(self, phase: Phase) -> float:
+        return 1.0 if phase.name == UPDATE else self.repeats
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of it.
+
+    Attributes:
+        at_rest: bytes of each owner between two steps.
+        played: the kinds of steps, and the validation if the run has one.
+        checkpoint: bytes of a checkpoint's tensors.
+        parameters: how many parameters each role has, and how many of them are trained.
+    """
+
+    at_rest: Mapping[Owner, int]
+    played: tuple[Played, ...]
+    checkpoint: int
+    parameters: Mapping[str, tuple[int, int]]
+
+    @property
+    def peak(self) -> Phase:
+        """The phase with the most memory of all."""
+        return max((played.peak for played in self.played), key=lambda phase: phase.peak)
+
+
+def play(subject: Subject, say: Say, *, hollow: bool = True) -> Trial:
+    """Play every kind of step of a run once, and a sample of its validation. ``hollow``: without weights; else with those of its folders.
+
+    Raises DistillError for what cannot be made, PlanError for what cannot be told without numbers.
+    """
+    rows = MadeUpRows(subject, FEW * subject.run.config.training.train_batch_size)
+    ledger = Ledger()
+    with ExitStack() as worlds:
+        worlds.enter_context(hollow_world() if hollow else nullcontext())
+        worlds.enter_context(ledger)
+        say("making the models")
+        stage = Stage(subject, rows, ledger, hollow=hollow)
+        played = [_step(stage, step, share, say) for step, share in _kinds(stage)]
+        at_rest = dict(ledger.owned)
+        sampled = _sampling(stage, say)
+        return Trial(at_rest, (*played, *sampled), stage.checkpoint(), stage.parameters())
+
+
+def _kinds(stage: Stage) -> list[tuple[int, float]]:
+    """The first step of each kind, by who steps at its end, and the share of the steps that are like it."""
+    steps = range(1, min(stage.run.config.training.max_train_steps, LOOKED_AHEAD) + 1)
+    due = {step: stage.method.roles_to_step(step) for step in steps}
+    counts = Counter(due.values())
+    first = {roles: step for step, roles in reversed(due.items())}
+    return sorted((step, counts[roles] / len(due)) for roles, step in first.items())
+
+
+def _step(stage: Stage, step: int, share: float, say: Say) -> Played:
+    due = " + ".join(stage.method.roles_to_step(step))
+    say(f"playing a step of {due}")
+    accumulation = stage.run.config.training.gradient_accumulation_steps
+    return Played(f"step of {due}", share, stage.step(step), accumulation / min(FEW, accumulation))
+
+
+def _sampling(stage: Stage, say: Say) -> list[Played]:
+    """The first sample of the first validation; none for a run without one."""
+    request = stage.sampling()
+    if request is None:
+        return []
+    say("playing a validation")
+    played, steps = stage.sample(request)
+    return [Played("validation", 0.0, played, steps)]

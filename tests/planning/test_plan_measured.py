@@ -22,6 +22,7 @@ BF16 = "training.precision=bf16"
 TWO_MICRO_STEPS = "training.gradient_accumulation_steps=2"
 TWO_SAMPLES = "training.train_batch_size=2"
 AVERAGE = "roles.student.ema.decay=0.9"
+SAMPLED = "validation.interval=10"
 LONGER = "data.num_frames=17"
 
 SETTINGS: list[tuple[str, str, tuple[str, ...]]] = [
@@ -37,7 +38,7 @@ SETTINGS: list[tuple[str, str, tuple[str, ...]]] = [
     ("dmd2", "t2v", (BF16, TWO_SAMPLES)),
     ("dmd2", "t2v", (TWO_MICRO_STEPS, FULL)),
     ("dmd2", "t2v", (BF16, "roles.teacher.weights=fp32", LONGER)),
-    ("dmd2", "ti2v", (BF16, FULL)),
+    ("dmd2", "ti2v", (BF16, FULL, SAMPLED)),
 ]
 
 
@@ -63,7 +64,6 @@ def run_yaml(folders: Path, method: str, variant: str) -> Path:
         "roles": {name: {"path": str(folders / variant), "trainable": name != "teacher"} for name in ROLES[method]},
         "data": {"path": str(folders / "none"), "num_frames": 9, "num_height": 64, "num_width": 64},
         "training": {"max_train_steps": 20, "device": "cpu"},
-        "validation": {"interval": 10},
         "output_dir": str(folders / "run"),
     }
     path = folders / f"{method}-{variant}.yaml"

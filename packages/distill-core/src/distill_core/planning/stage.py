@@ -77,7 +77,8 @@ class Stage:
         if hollow:
             seen: dict[int, nn.Parameter] = {}
             for role in self.roles.values():
-                hollow_out(role.container, seen)
+                for part in (role.container, *role.worn):
+                    hollow_out(part, seen)
         self.method = build_method(self.run, self.roles)
         attach_optimizers(self.run.config, self.method, self.roles)
         for role in self.roles.values():
@@ -90,8 +91,10 @@ class Stage:
             self.ledger.own(LENT, [parameter])
 
     def _own(self, role: RoleHandle) -> None:
-        """What a role holds from now on is its own, its gradients as they come too."""
-        self.ledger.own((role.name, "weights"), [*role.container.parameters(), *role.container.buffers()])
+        """What a role holds from now on is its own, its gradients as they come too; modules that it shares are their users' together."""
+        users = [other.name for other in self.roles.values() if other.container is role.container]
+        self.ledger.own((" + ".join(users), "weights"), [*role.container.parameters(), *role.container.buffers()])
+        self.ledger.own((role.name, "weights"), [parameter for lora in role.worn for parameter in lora.parameters()])
         if role.optimizer is not None:
             state = role.optimizer.adamw.state.values()
             self.ledger.own((role.name, "optimizer"), [tensor for each in state for tensor in each.values()])
@@ -167,7 +170,7 @@ class Stage:
         """How many parameters each role has, and how many of them are trained."""
         return {
             name: (
-                sum(parameter.numel() for parameter in role.container.parameters()),
+                sum(parameter.numel() for part in (role.container, *role.worn) for parameter in part.parameters()),
                 sum(parameter.numel() for parameter in role.trained_parameters().values()) if role.trainable else 0,
             )
             for name, role in self.roles.items()

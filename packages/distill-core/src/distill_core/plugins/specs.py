@@ -145,16 +145,13 @@ class ModelSpec:
         operations: the names of the adapter operations it offers (see :mod:`distill_core.protocols.adapter`).
         attention: the kinds of attention that its predictions can be asked for.
         dense_only: the operations among them that predictions offer under dense attention alone.
-        latent_spaces: names of the latent spaces its members use; families that share one can share a run, if they share a
-            condition too.
-        settle: what a folder's facts are under given options; a function of the facts and an instance of ``options``, that raises
-            ModelFolderError where the two contradict each other.
+        latent_spaces: names of the latent spaces its members use; families that share one, and a condition, can share a run.
+        settle: a folder's facts under an instance of ``options``; raises ModelFolderError where the two contradict each other.
         complete: the options with what they leave open as a folder records it; a function of settled facts and an instance of
             ``options``, as ``settle`` is. What a run settles on is written down by it, and a folder is sampled as it says.
         notes: ``"module:function"``, :class:`RoleNotes`; empty for none. Imported when a run has been checked, so it may import torch.
         lora: its sets of layers for LoRAs, and its files of them.
-        weightless: whether it heeds :func:`distill_core.plugins.weightless.is_weightless`, so that ``distill plan`` can tell what a run
-            of it needs.
+        weightless: whether it heeds :mod:`distill_core.plugins.weightless`, so that ``distill plan`` can tell what a run of it needs.
     """
 
     kind: ClassVar[Kind] = "model"

@@ -2,49 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-from torch import Tensor
+from dataclasses import dataclass, fields
 
 from distill_core.protocols.draw import Draw
+from distill_core.training.draws import KeyedDraw
 
 
 @dataclass(frozen=True)
-class MiddleDraw:
+class MiddleDraw(KeyedDraw):
     """A draw whose shared index is the middle one, the upper of two: neither the shortest rollout nor the longest."""
-
-    draw: Draw
-
-    @property
-    def step(self) -> int:
-        """The training step."""
-        return self.draw.step
-
-    def normal(self, name: str, shape: Sequence[int]) -> Tensor:
-        """As drawn."""
-        return self.draw.normal(name, shape)
-
-    def normal_like(self, name: str, like: Tensor) -> Tensor:
-        """As drawn."""
-        return self.draw.normal_like(name, like)
-
-    def uniform(self, name: str, low: float = 0.0, high: float = 1.0, *, count: int | None = None) -> Tensor:
-        """As drawn."""
-        return self.draw.uniform(name, low, high, count=count)
-
-    def choice(self, name: str, values: Sequence[float], *, count: int | None = None) -> Tensor:
-        """As drawn."""
-        return self.draw.choice(name, values, count=count)
-
-    def bernoulli(self, name: str, probability: float, *, count: int | None = None) -> Tensor:
-        """As drawn."""
-        return self.draw.bernoulli(name, probability, count=count)
 
     def shared_index(self, name: str, count: int) -> int:
         """The middle of ``count``."""
         return count // 2
 
-    def within(self, name: str) -> MiddleDraw:
-        """The same under a name of its own."""
-        return MiddleDraw(self.draw.within(name))
+
+def middle(draw: Draw) -> MiddleDraw:
+    """The same draw of the trainer's, but for its shared indices."""
+    assert isinstance(draw, KeyedDraw)
+    return MiddleDraw(**{field.name: getattr(draw, field.name) for field in fields(draw)})

@@ -19,7 +19,7 @@ from distill_core.data.reading.stream import RowStream
 from distill_core.planning.hollow import hollow_out, storage_of
 from distill_core.planning.ledger import Ledger, Owner, Phase
 from distill_core.planning.made_up_rows import MadeUpRows
-from distill_core.planning.middle_draw import MiddleDraw
+from distill_core.planning.middle_draw import middle
 from distill_core.planning.subject import Subject
 from distill_core.protocols.batch import Batch
 from distill_core.protocols.draw import Draw
@@ -55,7 +55,7 @@ class PhasedMethod(AskedMethod):
     def losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
         """The same losses."""
         forward = self.ledger.turn("forward")
-        for loss in super().losses(batch, MiddleDraw(draw)):
+        for loss in super().losses(batch, middle(draw)):
             forward.name = f"{loss.name}: forward"
             self.ledger.turn(f"{loss.name}: backward")
             yield loss

@@ -120,7 +120,7 @@ def test_a_hook_without_its_marker_fails_the_plugin(plugin_site: PluginSite) -> 
 def test_a_plugin_that_adds_nothing_fails(plugin_site: PluginSite) -> None:
     assert faulty(plugin_site, "PLUGIN_API = 2") == (
         "failed",
-        "its hooks add no model, no method, no metric and no importer",
+        "its hooks add no model, no method, no metric, no reward and no importer",
     )
 
 

@@ -1,4 +1,4 @@
-"""The shipped recipes of methods that match distributions, at reduced size: each trains on the shipped teacher, and says what it should."""
+"""Shipped recipes at reduced size, of methods that match distributions or raise rewards: each trains, and says what it should."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ SAYS = {
     "sid": ("student_loss", "critic_loss", "score_gap"),
     "sgmd": ("student_loss", "critic_loss", "fisher", "correction"),
     "phased-dmd": ("student_loss_high", "critic_loss_low"),
+    "nft": ("nft_loss", "reward/shapes", "reward_spread"),
+    "reward-gradient": ("reward_loss", "reward/shapes"),
     "ladd": ("student_loss", "discriminator_loss"),
 }
 """What a recipe's metrics have, by its name."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from distill_core.plugins import Options
+from distill_core.plugins import Options, RewardOptions
 
 
 class ShapesOptions(Options):
@@ -20,3 +20,10 @@ class ShapesOptions(Options):
     """Clips that a set must have for energy distance, coverage and spreads; a smaller one, of which they say little, gets shares alone."""
     reference_seed: Annotated[int, Field(ge=0)] = 1_000_003
     """Seed of the real clips that a set is held against, as many as it has, of its captions; the recipe trains on seed 0."""
+
+
+class ShapesRewardOptions(RewardOptions):
+    """Which world's clips are rewarded."""
+
+    setting: Literal["small", "medium"] = "small"
+    """The world's size: 9 frames of 32×32, or 17 of 64×64. The soft judge looks at one thing, so that the large world has none."""

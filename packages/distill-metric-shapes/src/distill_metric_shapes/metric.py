@@ -20,6 +20,15 @@ from distill_metric_shapes.measure import Sample, accuracy, compare, measure
 from distill_metric_shapes.world import Frames, draw_clip
 
 
+def check_clips(prompts: Sequence[str], shape_FHW: tuple[int, int, int], setting: Setting) -> None:
+    """Raises DataError for a caption outside the setting's grammar, or clips of another size than its own."""
+    expected = (setting.frames, setting.size, setting.size)
+    if shape_FHW != expected:
+        raise DataError(f"the {setting.name} shapes world has {_size(expected)}, this run makes {_size(shape_FHW)}")
+    for prompt in prompts:
+        parse(prompt, setting)
+
+
 class ShapesMetric:
     """The :class:`distill_core.protocols.Metric`."""
 
@@ -29,13 +38,7 @@ class ShapesMetric:
 
     def check(self, prompts: Sequence[str], shape_FHW: tuple[int, int, int]) -> None:
         """Raises DataError for a caption outside the grammar, or videos of another size than the setting's."""
-        expected = (self.setting.frames, self.setting.size, self.setting.size)
-        if shape_FHW != expected:
-            raise DataError(
-                f"the {self.setting.name} shapes world has {_size(expected)}, this run makes {_size(shape_FHW)}"
-            )
-        for prompt in prompts:
-            parse(prompt, self.setting)
+        check_clips(prompts, shape_FHW, self.setting)
 
     def measure(self, videos: Sequence[SampledVideo]) -> Mapping[str, float]:
         """Shares in [0, 1] that are right. From ``least_clips`` videos on, how far they are from real clips: see :meth:`_distances`."""

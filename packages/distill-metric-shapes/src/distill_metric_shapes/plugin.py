@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from distill_core.plugins import MetricSpec, hookimpl
-from distill_metric_shapes.config import ShapesOptions
+from distill_core.plugins import MetricSpec, RewardSpec, hookimpl
+from distill_metric_shapes.config import ShapesOptions, ShapesRewardOptions
 
 if TYPE_CHECKING:
     from distill_core.plugins.registry import Registry
@@ -23,5 +23,19 @@ def distill_register_metrics(registry: Registry[MetricSpec]) -> None:
             options=ShapesOptions,
             build="distill_metric_shapes.metric:ShapesMetric",
             headline=("all_correct", "held_out_correct", "energy_distance", "coverage", "spread"),
+        )
+    )
+
+
+@hookimpl
+def distill_register_rewards(registry: Registry[RewardSpec]) -> None:
+    """Offer the judge made soft."""
+    registry.add(
+        RewardSpec(
+            name="shapes",
+            summary="how well clips of the shapes world show their captions, with a gradient",
+            options=ShapesRewardOptions,
+            build="distill_metric_shapes.reward:ShapesReward",
+            differentiable=True,
         )
     )

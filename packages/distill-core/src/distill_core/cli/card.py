@@ -9,10 +9,13 @@ from distill_core.cli.table import print_table
 from distill_core.errors import PluginError
 from distill_core.plugins.index import PluginRow
 from distill_core.plugins.options import option_rows
+from distill_core.plugins.reward_spec import RewardSpec
 from distill_core.plugins.specs import ImporterSpec, MethodSpec, MetricSpec, ModelSpec, PluginSpec, RoleNeed
 from distill_core.terminal import answer
 
-OPTIONS_KEY = {"model": "pipeline_config", "method": "method_config", "metric": "metrics", "importer": "options"}
+OPTIONS_KEY = {
+    "model": "pipeline_config", "method": "method_config", "metric": "metrics", "reward": "rewards", "importer": "options",
+}  # fmt: skip
 """Where in a run.yaml the options of a kind stand."""
 
 
@@ -39,6 +42,8 @@ def _needs(spec: PluginSpec | None) -> dict[str, object]:
             return {"build": spec.build, "roles": {name: _need(need) for name, need in spec.roles.items()}}
         case MetricSpec():
             return {"build": spec.build, "headline": list(spec.headline)}
+        case RewardSpec():
+            return {"build": spec.build, "differentiable": spec.differentiable}
         case ImporterSpec():
             return {"build": spec.build}
         case None:
@@ -80,6 +85,8 @@ def print_card(row: PluginRow) -> None:
             facts["build"] = method.build
         case MetricSpec() as metric:
             facts |= {"build": metric.build, "headline": ", ".join(metric.headline)}
+        case RewardSpec() as reward:
+            facts |= {"build": reward.build, "gradient": "to the pixels" if reward.differentiable else "none"}
         case ImporterSpec() as importer:
             facts["build"] = importer.build
         case None:
@@ -117,6 +124,8 @@ def _presence(need: RoleNeed) -> str:
         return "the method's own module"
     if need.follows is not None:
         return f"follows {need.follows}"
+    if need.rewards:
+        return "the run's rewards"
     return "optional" if need.optional else "required"
 
 

@@ -130,6 +130,8 @@ def _described(run: ResolvedRun, role: str, need: RoleNeed) -> str:
     state = f"trained, learning_rate {settings.learning_rate:g} ({settings.lr_scheduler})"
     if need.module is not None:
         found = "a module of the method's own"
+    elif need.rewards:
+        found = f"the rewards {', '.join(run.rewards)}"
     elif need.follows is not None:
         found = f"follows {need.follows}"
     else:

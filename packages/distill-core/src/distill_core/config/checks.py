@@ -13,6 +13,7 @@ from distill_core.config.document import Document
 from distill_core.config.schema import Data, RunConfig
 from distill_core.errors import Problem
 from distill_core.plugins.border import RefusedError, plugin_border
+from distill_core.plugins.reward_spec import RewardSpec
 from distill_core.plugins.specs import Demands, LatentSpace, MethodSpec, ModelFacts, Options
 
 
@@ -139,3 +140,27 @@ def misfits(
         yield replace(document.problem(("method_config",), refusal.reason), cause=refusal.__cause__)
     else:
         yield from (document.problem(("method_config", key), message) for key, message in found)
+
+
+def rewards(
+    method: MethodSpec,
+    demands: Demands,
+    chosen: Mapping[str, RewardSpec],
+    known: Mapping[str, RewardSpec],
+    document: Document,
+) -> Iterator[Problem]:
+    """Rewards that the method does not take, that it lacks, or whose gradient it needs and they do not give."""
+    if demands.rewards == "none":
+        if document.data.get("rewards"):
+            yield document.problem(("rewards",), f"method {method.name!r} raises no rewards; remove it")
+        return
+    able = [name for name, spec in known.items() if spec.differentiable or demands.rewards == "any"]
+    which = f"those installed that it can: {', '.join(able)}" if able else "none that it can is installed"
+    if not document.data.get("rewards"):
+        example = able[0] if able else "NAME"
+        message = f"method {method.name!r} raises rewards under its options; add e.g. `rewards: {{{example}: {{}}}}` ({which})"
+        yield document.problem(("rewards",), message)
+    for name, spec in chosen.items():
+        if demands.rewards == "differentiable" and not spec.differentiable:
+            message = f"method {method.name!r} needs a gradient to the pixels, which this reward does not give; take another ({which})"
+            yield document.problem(("rewards", name), message)

@@ -17,6 +17,7 @@ from distill_core.config.schema import RunConfig
 from distill_core.config.shape import shape_of
 from distill_core.errors import PluginError, Problem
 from distill_core.plugins.border import RefusedError, plugin_border
+from distill_core.plugins.reward_spec import RewardOptions, RewardSpec
 from distill_core.plugins.specs import MethodSpec, MetricSpec, ModelSpec, Options
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from distill_core.plugins.index import PluginIndex
 
-SpecT = TypeVar("SpecT", ModelSpec, MethodSpec, MetricSpec)
+SpecT = TypeVar("SpecT", ModelSpec, MethodSpec, MetricSpec, RewardSpec)
 
 
 class ChosenPlugins:
@@ -37,6 +38,8 @@ class ChosenPlugins:
         model_options: the options of each family: ``pipeline_config`` for the recipe's, the defaults for any other.
         metrics: the specs of the metrics that were found, by name.
         metric_options: the options of each metric.
+        rewards: the specs of the rewards that were found, by name.
+        reward_options: the options of each reward.
         problems: all that is wrong.
     """
 
@@ -47,6 +50,8 @@ class ChosenPlugins:
         self.method_options: Options | None = None
         self.metrics: dict[str, MetricSpec] = {}
         self.metric_options: dict[str, Options] = {}
+        self.rewards: dict[str, RewardSpec] = {}
+        self.reward_options: dict[str, RewardOptions] = {}
         self._document = document
         family = _text_at(document, ("recipe", "family"))
         self.method = self._find(index.method, ("recipe", "method"))
@@ -66,6 +71,9 @@ class ChosenPlugins:
         metrics = document.data.get("metrics")
         for name in metrics if isinstance(metrics, Mapping) else ():
             self._add_metric(index, str(name))
+        rewards = document.data.get("rewards")
+        for name in rewards if isinstance(rewards, Mapping) else ():
+            self._add_reward(index, str(name))
 
     def _add_metric(self, index: PluginIndex, name: str) -> None:
         spec = self._found(index.metric, name, ("metrics", name))
@@ -76,6 +84,16 @@ class ChosenPlugins:
         options = self._options(spec.options, ("metrics", name), sections, f"metric {name!r}")
         if options is not None:
             self.metric_options[name] = options
+
+    def _add_reward(self, index: PluginIndex, name: str) -> None:
+        spec = self._found(index.reward, name, ("rewards", name))
+        if spec is None:
+            return
+        self.rewards[name] = spec
+        sections = keys_by_section(shape_of(spec.options), f"rewards.{name}")
+        options = self._options(spec.options, ("rewards", name), sections, f"reward {name!r}")
+        if isinstance(options, RewardOptions):
+            self.reward_options[name] = options
 
     def _find(self, find: Callable[[str], SpecT], path: KeyPath) -> SpecT | None:
         name = _text_at(self._document, path)

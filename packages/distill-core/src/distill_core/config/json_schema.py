@@ -46,6 +46,9 @@ def run_schema(index: PluginIndex) -> dict[str, Any]:
     for name, metric in sorted(index.metrics.items()):
         _define(definitions, f"metrics.{name}", metric.options)
         schema["properties"]["metrics"].setdefault("properties", {})[name] = {"$ref": f"#/$defs/metrics.{name}"}
+    for name, reward in sorted(index.rewards.items()):
+        _define(definitions, f"rewards.{name}", reward.options)
+        schema["properties"]["rewards"].setdefault("properties", {})[name] = {"$ref": f"#/$defs/rewards.{name}"}
     conditions += [_when("method", name, {"roles": _roles(spec)}) for name, spec in methods]
     described = {
         "$schema": DIALECT,

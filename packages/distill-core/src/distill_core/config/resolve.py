@@ -23,6 +23,7 @@ from distill_core.config.sparsity import SparsityRamp
 from distill_core.errors import Problem
 from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.plugins.columns import Column
+from distill_core.plugins.reward_spec import RewardOptions, RewardSpec
 from distill_core.plugins.specs import Demands, MethodSpec, MetricSpec, ModelFacts, ModelSpec, Options, RoleNeed
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class ResolvedRun:
             open is as the folder of the family's first role says.
         metrics: the metrics that measure its samples, by name.
         metric_options: each metric's options.
+        rewards: the rewards that the method raises, by name.
+        reward_options: each reward's options.
         facts: what each role's folder says, by role, in the method's order.
         demands: what the method asks for under its options.
     """
@@ -55,6 +58,8 @@ class ResolvedRun:
     model_options: Mapping[str, Options]
     metrics: Mapping[str, MetricSpec]
     metric_options: Mapping[str, Options]
+    rewards: Mapping[str, RewardSpec]
+    reward_options: Mapping[str, RewardOptions]
     facts: Mapping[str, ModelFacts]
     demands: Demands
 
@@ -111,6 +116,8 @@ class Findings:
     model_options: Mapping[str, Options]
     metrics: Mapping[str, MetricSpec]
     metric_options: Mapping[str, Options]
+    rewards: Mapping[str, RewardSpec]
+    reward_options: Mapping[str, RewardOptions]
     facts: Mapping[str, ModelFacts]
     demands: Demands | None
     problems: tuple[Problem, ...]
@@ -129,6 +136,7 @@ class Findings:
             "roles": self._complete_roles(self.method.needs(self.demands)),
             "pipeline_config": self.model_options[config.recipe.family].model_dump(mode="json"),
             "method_config": self.method_options.model_dump(mode="json"),
+            "rewards": {name: options.model_dump(mode="json") for name, options in self.reward_options.items()},
             "metrics": {name: options.model_dump(mode="json") for name, options in self.metric_options.items()},
         }
         return ResolvedRun(
@@ -140,6 +148,8 @@ class Findings:
             model_options=self.model_options,
             metrics=self.metrics,
             metric_options=self.metric_options,
+            rewards=self.rewards,
+            reward_options=self.reward_options,
             facts=self.facts,
             demands=self.demands,
         )
@@ -223,6 +233,8 @@ def _compare(loaded: LoadedRun, index: PluginIndex, known: Sequence[Problem], on
         if demands is not None and plugins.method_options is not None:
             problems += role_checks.attention(demands, plugins.method_options, config, models, document)
             problems += role_checks.dense_operations(needs, demands, plugins.method_options, config, models, document)
+    if method is not None and demands is not None:
+        problems += checks.rewards(method, demands, plugins.rewards, index.rewards, document)
     order = config.roles if method is None else [role for role in method.needs(demands) if role in config.roles]
     problems += role_checks.conditions(order, config, models, document)
     looked_at = [role for role in order if only in (None, role)]
@@ -249,6 +261,8 @@ def _compare(loaded: LoadedRun, index: PluginIndex, known: Sequence[Problem], on
         model_options=completed,
         metrics=plugins.metrics,
         metric_options=plugins.metric_options,
+        rewards=plugins.rewards,
+        reward_options=plugins.reward_options,
         facts=facts,
         demands=demands,
         problems=tuple(problems),

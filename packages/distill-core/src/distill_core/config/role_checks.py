@@ -61,6 +61,7 @@ def _contradictions(
             yield document.problem(("roles", name, "path"), message)
         return
     kind = "is a module of the method's own" if need.module is not None else f"follows role {need.follows!r}"
+    kind = "is the run's rewards" if need.rewards else kind
     for key in ("path", "family", "weights", "checkpoint", "base", "lora", "fixed_loras"):
         if role.get(key) not in (None, "auto", ()):
             message = f"this role of method {method.name!r} {kind} and has no {key}; remove it"
@@ -104,7 +105,7 @@ def operations(
     """Operations that the method calls on a role and the role's family does not offer."""
     for name, need in needs.items():
         source = name if need.follows is None else need.follows
-        if need.module is not None or source not in config.roles or (family := family_of(config, source)) not in models:
+        if not need.is_model or source not in config.roles or (family := family_of(config, source)) not in models:
             continue
         missing = sorted(need.operations - models[family].operations)
         if missing:

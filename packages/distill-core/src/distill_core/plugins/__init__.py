@@ -2,6 +2,7 @@
 
 from distill_core.plugins.columns import Column
 from distill_core.plugins.hookspecs import hookimpl
+from distill_core.plugins.reward_spec import RewardOptions, RewardSpec
 from distill_core.plugins.specs import (
     PLUGIN_API,
     Demands,
@@ -26,6 +27,8 @@ __all__ = [
     "ModelFacts",
     "ModelSpec",
     "Options",
+    "RewardOptions",
+    "RewardSpec",
     "RoleNeed",
     "hookimpl",
 ]

@@ -21,7 +21,7 @@ from distill_core.plugins.specs import PluginSpec
 GROUP = "distill"
 TRACE = "DISTILL_TRACE_PLUGINS"
 
-_KIND_ORDER: dict[RowKind, int] = {"model": 0, "method": 1, "metric": 2, "importer": 3, "-": 4}
+_KIND_ORDER: dict[RowKind, int] = {"model": 0, "method": 1, "metric": 2, "reward": 3, "importer": 4, "-": 5}
 
 
 @dataclass(frozen=True)

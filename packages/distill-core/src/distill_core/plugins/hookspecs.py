@@ -8,6 +8,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from distill_core.plugins.registry import Registry
+    from distill_core.plugins.reward_spec import RewardSpec
     from distill_core.plugins.specs import ImporterSpec, MethodSpec, MetricSpec, ModelSpec
 
 hookspec = pluggy.HookspecMarker("distill")
@@ -27,6 +28,11 @@ def distill_register_methods(registry: Registry[MethodSpec]) -> None:
 @hookspec
 def distill_register_metrics(registry: Registry[MetricSpec]) -> None:
     """Add the metrics of this package: ``registry.add(MetricSpec(...))`` for each."""
+
+
+@hookspec
+def distill_register_rewards(registry: Registry[RewardSpec]) -> None:
+    """Add the rewards of this package: ``registry.add(RewardSpec(...))`` for each."""
 
 
 @hookspec

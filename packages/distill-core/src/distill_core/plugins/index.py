@@ -10,6 +10,7 @@ from typing import Literal, NoReturn
 
 from distill_core.errors import PluginError
 from distill_core.plugins.policy import BLOCK, LOAD, normal_name
+from distill_core.plugins.reward_spec import RewardSpec
 from distill_core.plugins.specs import ImporterSpec, Kind, MethodSpec, MetricSpec, ModelSpec, PluginSpec
 
 RowKind = Kind | Literal["-"]
@@ -21,11 +22,11 @@ NOWHERE = "-"
 
 @dataclass(frozen=True)
 class PluginRow:
-    """One model, method, metric or importer, or a plugin that could not be asked what it offers.
+    """One model, method, metric, reward or importer, or a plugin that could not be asked what it offers.
 
     Attributes:
         name: what a run.yaml calls it; the entry point's name where the spec's is not known.
-        kind: "model", "method", "metric", "importer", or "-" where it is not known.
+        kind: "model", "method", "metric", "reward", "importer", or "-" where it is not known.
         package: the distribution that brings it.
         version: the distribution's version.
         entry_point: ``name = value``, as the package states it.
@@ -84,7 +85,7 @@ class PluginIndex:
     """All installed plugins.
 
     Attributes:
-        rows: one per model, method, metric, importer and unreadable plugin, in the order in which they are shown.
+        rows: one per model, method, metric, reward, importer and unreadable plugin, in the order in which they are shown.
         unmatched: names in the load or block list that no plugin has.
     """
 
@@ -97,9 +98,10 @@ class PluginIndex:
         models: Iterable[ModelSpec] = (),
         methods: Iterable[MethodSpec] = (),
         metrics: Iterable[MetricSpec] = (),
+        rewards: Iterable[RewardSpec] = (),
     ) -> PluginIndex:
         """An index of these specs, installed nowhere: for tests."""
-        specs: tuple[PluginSpec, ...] = (*models, *methods, *metrics)
+        specs: tuple[PluginSpec, ...] = (*models, *methods, *metrics, *rewards)
         return cls(
             tuple(
                 PluginRow(spec.name, spec.kind, NOWHERE, NOWHERE, NOWHERE, summary=spec.summary, spec=spec)
@@ -123,6 +125,11 @@ class PluginIndex:
         return MappingProxyType({spec.name: spec for spec in self._usable() if isinstance(spec, MetricSpec)})
 
     @property
+    def rewards(self) -> Mapping[str, RewardSpec]:
+        """The rewards that can be chosen, by name."""
+        return MappingProxyType({spec.name: spec for spec in self._usable() if isinstance(spec, RewardSpec)})
+
+    @property
     def importers(self) -> Mapping[str, ImporterSpec]:
         """The importers that can be chosen, by name."""
         return MappingProxyType({spec.name: spec for spec in self._usable() if isinstance(spec, ImporterSpec)})
@@ -141,6 +148,11 @@ class PluginIndex:
         """The metric of that name. Raises PluginError, from the plugin's own exception, if it cannot be chosen."""
         spec = self.metrics.get(name)
         return self._refuse("metric", name) if spec is None else spec
+
+    def reward(self, name: str) -> RewardSpec:
+        """The reward of that name. Raises PluginError, from the plugin's own exception, if it cannot be chosen."""
+        spec = self.rewards.get(name)
+        return self._refuse("reward", name) if spec is None else spec
 
     def importer(self, name: str) -> ImporterSpec:
         """The importer of that name. Raises PluginError, from the plugin's own exception, if it cannot be chosen."""
@@ -190,6 +202,7 @@ class PluginIndex:
             "model": self.models,
             "method": self.methods,
             "metric": self.metrics,
+            "reward": self.rewards,
             "importer": self.importers,
         }
         known = kinds[kind]

@@ -18,16 +18,20 @@ import pluggy
 from distill_core.plugins import hookspecs
 from distill_core.plugins.border import RefusedError, describe, plugin_border
 from distill_core.plugins.registry import Registry
+from distill_core.plugins.reward_spec import RewardSpec
 from distill_core.plugins.specs import PLUGIN_API, ImporterSpec, MethodSpec, MetricSpec, ModelSpec, PluginSpec
 from distill_core.terminal import remark
 
 MODELS_HOOK = "distill_register_models"
 METHODS_HOOK = "distill_register_methods"
 METRICS_HOOK = "distill_register_metrics"
+REWARDS_HOOK = "distill_register_rewards"
 IMPORTERS_HOOK = "distill_register_importers"
-HOOKS = (MODELS_HOOK, METHODS_HOOK, METRICS_HOOK, IMPORTERS_HOOK)
+HOOKS = (MODELS_HOOK, METHODS_HOOK, METRICS_HOOK, REWARDS_HOOK, IMPORTERS_HOOK)
 
-_Registry = Registry[ModelSpec] | Registry[MethodSpec] | Registry[MetricSpec] | Registry[ImporterSpec]
+_Registry = (
+    Registry[ModelSpec] | Registry[MethodSpec] | Registry[MetricSpec] | Registry[RewardSpec] | Registry[ImporterSpec]
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Offer:
     """What one plugin offers.
 
     Attributes:
-        specs: the families, methods, metrics and importers that it added, in this order.
+        specs: the families, methods, metrics, rewards and importers that it added, in this order.
         hooks: the hooks that it implements.
         refusal: why none of it can be used, or None. What was added before the fault is kept, to be shown, not used.
     """
@@ -47,8 +51,13 @@ class Offer:
 
 def read_plugin(entry_point: EntryPoint, *, trace: bool = False) -> Offer:
     """Import one plugin and call its hooks. Never raises for a fault of the plugin's; ``trace`` prints on stderr."""
-    models, methods, metrics = Registry(ModelSpec), Registry(MethodSpec), Registry(MetricSpec)
-    importers = Registry(ImporterSpec)
+    registries: dict[str, _Registry] = {
+        MODELS_HOOK: Registry(ModelSpec),
+        METHODS_HOOK: Registry(MethodSpec),
+        METRICS_HOOK: Registry(MetricSpec),
+        REWARDS_HOOK: Registry(RewardSpec),
+        IMPORTERS_HOOK: Registry(ImporterSpec),
+    }
     hooks: tuple[str, ...] = ()
     refusal = None
     try:
@@ -57,15 +66,13 @@ def read_plugin(entry_point: EntryPoint, *, trace: bool = False) -> Offer:
         manager = _manager(module, entry_point, trace)
         callers = _checked_hooks(manager, module)
         hooks = tuple(name for name in HOOKS if name in callers)
-        _call(
-            callers,
-            {MODELS_HOOK: models, METHODS_HOOK: methods, METRICS_HOOK: metrics, IMPORTERS_HOOK: importers},
-        )
-        if not (models.specs or methods.specs or metrics.specs or importers.specs):
-            raise RefusedError("failed", "its hooks add no model, no method, no metric and no importer")
+        _call(callers, registries)
+        if not any(registry.specs for registry in registries.values()):
+            raise RefusedError("failed", "its hooks add no model, no method, no metric, no reward and no importer")
     except RefusedError as fault:
         refusal = fault
-    return Offer((*models.specs, *methods.specs, *metrics.specs, *importers.specs), hooks, refusal)
+    specs = tuple(spec for registry in registries.values() for spec in registry.specs)
+    return Offer(specs, hooks, refusal)
 
 
 def _import(entry_point: EntryPoint) -> ModuleType:

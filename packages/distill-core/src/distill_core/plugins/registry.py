@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Generic, TypeVar
 
+from distill_core.plugins.reward_spec import RewardOptions, RewardSpec
 from distill_core.plugins.specs import ImporterSpec, MethodSpec, MetricSpec, ModelSpec, Options, PluginSpec, RoleNeed
 from distill_core.protocols.adapter import OPERATIONS
 
-SpecT = TypeVar("SpecT", ModelSpec, MethodSpec, MetricSpec, ImporterSpec)
+SpecT = TypeVar("SpecT", ModelSpec, MethodSpec, MetricSpec, RewardSpec, ImporterSpec)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
@@ -50,6 +51,8 @@ def _check(spec: PluginSpec) -> None:
         raise ValueError(f"{spec.name!r}: summary must be one line, not {spec.summary!r}")
     if not (isinstance(spec.options, type) and issubclass(spec.options, Options)):
         raise ValueError(f"{spec.name!r}: options must be a subclass of plugins.Options, not {spec.options!r}")
+    if isinstance(spec, RewardSpec) and not issubclass(spec.options, RewardOptions):
+        raise ValueError(f"{spec.name!r}: options must be a subclass of plugins.RewardOptions, not {spec.options!r}")
     for field, target in spec.targets.items():
         if not _TARGET.fullmatch(target):
             raise ValueError(f"{spec.name!r}: {field} must be 'module:Name', not {target!r}")
@@ -65,7 +68,7 @@ def _operations(spec: PluginSpec) -> set[str]:
             return set(spec.operations)
         case MethodSpec():
             return {name for need in spec.roles.values() for name in need.operations}
-        case MetricSpec() | ImporterSpec():
+        case MetricSpec() | RewardSpec() | ImporterSpec():
             return set()
 
 
@@ -86,6 +89,8 @@ def _check_roles(spec: MethodSpec) -> None:
 
 def _role_fault(spec: MethodSpec, need: RoleNeed) -> str | None:
     """What is wrong with what a method needs of a role, or None."""
+    if need.rewards and (need.trainable or need.module is not None or need.follows is not None or need.operations):
+        return "is the run's rewards: it is frozen, no module of the method's own, follows nobody and has no operations of a family"
     if need.module is not None and (need.follows is not None or need.operations):
         return "is a module of the method's own: it follows nobody and has no operations of a family"
     if need.follows is None:

@@ -11,28 +11,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
-from pydantic import BaseModel
-
 from distill_core.plugins.columns import Column
 from distill_core.plugins.latent_space import LatentSpace as LatentSpace
 from distill_core.plugins.lora import LoraSupport
+from distill_core.plugins.option_type import Options as Options
+from distill_core.plugins.reward_spec import Rewards, RewardSpec
 from distill_core.protocols.validator import ValidationRequest
 
 PLUGIN_API = 2
 """The number of the contract in this module and in :mod:`distill_core.protocols`. A plugin module states the number that it was
 written for as its own ``PLUGIN_API = 2``; it rises when a plugin must be changed to go on working."""
 
-Kind = Literal["model", "method", "metric", "importer"]
+Kind = Literal["model", "method", "metric", "reward", "importer"]
 """What a plugin can be."""
-
-
-class Options(BaseModel):
-    """The base of a plugin's options in run.yaml: frozen, and a key that it does not define is an error.
-
-    The string under a field is its meaning, shown by ``distill plugins show`` and kept in the JSON Schema.
-    """
-
-    model_config = {"frozen": True, "extra": "forbid", "allow_inf_nan": False, "use_attribute_docstrings": True}
 
 
 @dataclass(frozen=True)
@@ -193,6 +184,8 @@ class RoleNeed:
         follows: another role, whose weights it starts with and moves towards after that role's steps, by ``Method.keeps``: an averaged
             target, an old policy. Frozen, held in float32, without a path or an optimizer; a run need not name it, and all of its leader's
             trained weights are in every checkpoint.
+        rewards: the role is the rewards of the run as one module, ``module(pixels_BFCHW, captions)``, a
+            :class:`distill_core.training.rewards.WeightedRewards`; see ``Demands.rewards``. A run need not name it; no checkpoint has it.
     """
 
     trainable: bool
@@ -200,11 +193,17 @@ class RoleNeed:
     optional: bool = False
     module: str | None = None
     follows: str | None = None
+    rewards: bool = False
+
+    @property
+    def is_model(self) -> bool:
+        """Whether it is a model of some family, and not a module of the method's own, or the rewards."""
+        return self.module is None and not self.rewards
 
     @property
     def sourceless(self) -> bool:
         """Whether it has no folder of its own."""
-        return self.module is not None or self.follows is not None
+        return not self.is_model or self.follows is not None
 
 
 @dataclass(frozen=True)
@@ -219,6 +218,7 @@ class Demands:
         least_frames: latent frames that a clip must have at least, e.g. more than one block of them.
         makers: the roles that make those of the columns that have ``made_with``, by ``MethodSpec.makes``, before the run. A run that
             trains on columns that are made need not name a maker that it has no other use for (``RoleNeed.optional``).
+        rewards: what it asks of the run's rewards; it finds them in a role that is ``RoleNeed(trainable=False, rewards=True)``.
     """
 
     latents: bool = True
@@ -232,6 +232,8 @@ class Demands:
     def made_columns(self) -> tuple[Column, ...]:
         """Those of the columns that the method makes itself."""
         return tuple(column for column in self.columns if column.made_with is not None)
+
+    rewards: Rewards = "none"
 
     def attention_of(self, role: str) -> tuple[str, ...]:
         """The kinds of attention that the predictions of ``role`` will be asked for."""
@@ -355,5 +357,5 @@ class ImporterSpec:
         return {"build": self.build}
 
 
-PluginSpec = ModelSpec | MethodSpec | MetricSpec | ImporterSpec
+PluginSpec = ModelSpec | MethodSpec | MetricSpec | RewardSpec | ImporterSpec
 """What a plugin can offer."""

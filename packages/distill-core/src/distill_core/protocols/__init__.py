@@ -9,6 +9,7 @@ from distill_core.protocols.method import ColumnMaker, Follows, Method, StagedLo
 from distill_core.protocols.metric import Metric
 from distill_core.protocols.model import EncodesColumns, ModelPlugin, ModelRequest, Sampler
 from distill_core.protocols.prediction import Ask, Prediction, Stream, Tangents
+from distill_core.protocols.reward import Reward
 from distill_core.protocols.role import Role
 from distill_core.protocols.tracker import Tracker
 from distill_core.protocols.trainer import Trainer, TrainingSummary
@@ -29,6 +30,7 @@ __all__ = [
     "ModelRequest",
     "Prediction",
     "Prompt",
+    "Reward",
     "Role",
     "Row",
     "RowKey",

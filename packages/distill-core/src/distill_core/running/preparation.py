@@ -28,6 +28,7 @@ from distill_core.ranks.place import ONLY, Place
 from distill_core.running.data_notes import data_notes
 from distill_core.running.first_stage import find_stage
 from distill_core.running.loras import check_files
+from distill_core.running.rewards import check_rewards
 from distill_core.running.run_directory import RunDirectory
 from distill_core.sampling.measures import Measures
 from distill_core.training.quantized import why_not
@@ -256,6 +257,8 @@ def _surveyed(run: ResolvedRun | Findings, faults: Faults, process: Place) -> _S
     measures = _built(run, faults)
     if dataset is not None and plan is not None and not faults.touch("validation", "comparison"):
         _check_prompts(run, dataset, plan, measures, faults)
+    if dataset is not None and plan is not None:
+        check_rewards(run, dataset, plan, faults)
     notes = () if dataset is None or plan is None or faults.problems else tuple(data_notes(run, dataset, faults))
     return _Survey(placement, dataset, plan, measures, notes)
 

@@ -50,7 +50,7 @@ def _row_misfit(
 
 def _misfit(run: ResolvedRun, request: ValidationRequest) -> str | None:
     need = run.needs[request.role]
-    if need.module is not None:
+    if not need.is_model:
         return (
             f"role {request.role!r} is a module of the method's own, which makes no videos; name a role that is a model"
         )

@@ -24,6 +24,7 @@ from distill_core.randomness import key_bits
 from distill_core.running.first_stage import find_stage, take_weights
 from distill_core.running.loras import fixed_loras, trained_lora
 from distill_core.running.preparation import LatentShape, Placement
+from distill_core.running.rewards import weighted_rewards
 from distill_core.running.weights import Probe, Weights, source_of
 from distill_core.training.asking import AskedMethod
 from distill_core.training.averages import WeightAverage
@@ -78,8 +79,8 @@ class RoleBuilder:
     def _role(self, name: str, need: RoleNeed) -> RoleHandle:
         source = source_of(self.run, name)
         family = family_of(self.run.config, source)
-        modules = self._own_module(name, need.module) if need.module is not None else self.weights.of(name)
-        model = need.module is None
+        model = need.is_model
+        modules = self.weights.of(name) if model else self._own_module(name, need)
         role = RoleHandle(
             name,
             modules,
@@ -91,6 +92,7 @@ class RoleBuilder:
             lora=trained_lora(self.run, source, dict(modules.items())) if model else None,
             fixed=fixed_loras(self.run, source, dict(modules.items())) if model else (),
         )
+        role.whole = role.whole and not need.rewards
         stage = self.run.config.roles[name].checkpoint
         if stage is not None:
             self._take_stage(role, stage)
@@ -114,9 +116,12 @@ class RoleBuilder:
         size = f"of rank {', '.join(map(str, ranks))} on {len(lora.sizes)} layers: {trained:,} weights"
         self.tell(f"role {role.name!r} trains a LoRA {size}{shared}")
 
-    def _own_module(self, name: str, target: str) -> nn.ModuleDict:
-        """A module of the method's own, its first weights drawn from a key; the global random state is left alone."""
-        make = load_target(target, f"role {name!r} of method {self.run.method.name!r}")
+    def _own_module(self, name: str, need: RoleNeed) -> nn.ModuleDict:
+        """The run's rewards; or a module of the method's own, its first weights drawn from a key. The global random state is left alone."""
+        if need.module is None:
+            with torch.random.fork_rng(devices=[]):
+                return nn.ModuleDict({OWN_MODULE: weighted_rewards(self.run).to(self.placement.device)})
+        make = load_target(need.module, f"role {name!r} of method {self.run.method.name!r}")
         with torch.random.fork_rng(devices=[]), own_module_border(self.run.method.name, name):
             torch.manual_seed(key_bits(self.run.config.training.seed, "role", name))
             module: nn.Module = make(self.run.facts, self.run.method_options)

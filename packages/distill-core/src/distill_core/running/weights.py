@@ -131,7 +131,7 @@ class Weights:
 def source_of(run: ResolvedRun, name: str) -> str:
     """The role whose folder says what this one is: itself, the role that it follows, or the run's first for a module of no family."""
     need: RoleNeed = run.needs[name]
-    if need.module is not None:
+    if not need.is_model:
         return run.lead
     return name if need.follows is None else need.follows
 
@@ -140,7 +140,7 @@ def shared_weights(run: ResolvedRun, name: str, compute: torch.dtype) -> SharedW
     """The frozen weights that a role computes with; None for one whose weights are all its own."""
     need, source = run.needs[name], source_of(run, name)
     settings = run.config.roles[source]
-    if need.module is not None or settings.path is None:
+    if not need.is_model or settings.path is None:
         return None
     if settings.lora is None and (need.trainable or need.follows is not None):
         return None

@@ -7,13 +7,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from distill_core.plugins.loading import load_target
 from distill_core.plugins.specs import MethodSpec, Options
 from distill_core.protocols.batch import Batch, RowKey
 from distill_core.protocols.model import ModelRequest
 from distill_core.testing.toy import ToyModel, ToyText
+from distill_core.testing.toy_rewards import toy_rewards
 from distill_core.testing.toy_spec import TEXT_WIDTH, ToyOptions, inspect, write_toy_model
 from distill_core.training.draws import KeyedDraw
 from distill_core.training.roles import OWN_MODULE, RoleHandle
@@ -36,9 +37,11 @@ def toy_roles(spec: MethodSpec, options: Options | None = None) -> dict[str, Rol
         }
         lead = next(iter(facts))
         for name, need in needs.items():
-            source = lead if need.module is not None else need.follows or name
+            source = lead if not need.is_model else need.follows or name
             model = ToyModel(facts[source], ToyOptions(), CPU, torch.float32)
-            if need.module is not None:
+            if need.module is None and not need.is_model:
+                modules: Mapping[str, nn.Module] = {OWN_MODULE: toy_rewards()}
+            elif need.module is not None:
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(0)
                     modules = {OWN_MODULE: load_target(need.module)(facts, options)}

@@ -36,6 +36,7 @@ from distill_core.testing.methods.watched_method import WatchedMethod
 from distill_core.testing.methods.watched_role import watched
 from distill_core.testing.toy import ToyAdapter, ToyModel, ToyText
 from distill_core.testing.toy_parts import CPU, LATENT_SHAPE
+from distill_core.testing.toy_rewards import toy_rewards
 from distill_core.testing.toy_spec import ToyOptions, inspect, write_toy_model
 from distill_core.tracking.events import Events
 from distill_core.tracking.progress import Progress
@@ -182,7 +183,7 @@ class Bench:
     def family_of(self, name: str) -> str:
         """The role whose folder says what a role is."""
         need = self.needs[name]
-        return self.lead if need.module is not None else need.follows or name
+        return self.lead if not need.is_model else need.follows or name
 
     def own_module(self, name: str, seed: int = SEED) -> nn.Module:
         """A module of the method's own, its first weights drawn as a run draws them."""
@@ -208,8 +209,9 @@ class Bench:
         roles: dict[str, RoleHandle] = {}
         for name, need in self.needs.items():
             family = self.family_of(name)
-            if need.module is not None:
-                modules: Mapping[str, nn.Module] = {OWN_MODULE: self.own_module(name)}
+            if not need.is_model:
+                own = toy_rewards() if need.rewards else self.own_module(name)
+                modules: Mapping[str, nn.Module] = {OWN_MODULE: own}
             else:
                 model = ToyModel(self.facts[family], ToyOptions(), CPU, torch.float32)
                 modules = model.load_modules(ModelRequest(self.facts[family], need.trainable, torch.float32))

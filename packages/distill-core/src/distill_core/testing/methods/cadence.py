@@ -88,7 +88,7 @@ def check_validation(bench: Bench, findings: Findings) -> None:
 
 def _check_request(bench: Bench, request: ValidationRequest, step: int, findings: Findings) -> None:
     rule, what, need = "validation", f"validation({step})", bench.needs[request.role]
-    if need.module is not None:
+    if not need.is_model:
         findings.fault(
             rule, f"{what} samples {request.role!r}, which is a module of the method's own; name a role that is a model"
         )

@@ -1,0 +1,33 @@
+"""The rewards of a run: asked before any model is loaded whether they can measure what the run will make, and built as one module."""
+
+from __future__ import annotations
+
+from distill_core.config.blame import Faults
+from distill_core.config.resolve import Findings, ResolvedRun
+from distill_core.data.reading.mixture import Mixture
+from distill_core.data.reading.plan import DataPlan
+from distill_core.plugins.loading import load_target
+from distill_core.protocols.reward import Reward
+from distill_core.training.rewards import WeightedRewards
+
+
+def check_rewards(run: ResolvedRun | Findings, dataset: Mixture, plan: DataPlan, faults: Faults) -> None:
+    """Whether each reward can measure clips of every caption of the data, at the run's size."""
+    if not run.reward_options:
+        return
+    captions = dataset.captions(len(dataset))
+    size = next(iter(run.facts.values())).latent_space.pixels(plan.latent_shape)
+    for name in run.reward_options:
+        with faults.at("rewards", name):
+            _built(run, name).check(captions, size)
+
+
+def weighted_rewards(run: ResolvedRun) -> WeightedRewards:
+    """All of them. Raises PluginError for one that cannot be built."""
+    weights = {name: options.weight for name, options in run.reward_options.items()}
+    return WeightedRewards({name: _built(run, name) for name in weights}, weights)
+
+
+def _built(run: ResolvedRun | Findings, name: str) -> Reward:
+    reward: Reward = load_target(run.rewards[name].build, f"reward {name!r}")(run.reward_options[name])
+    return reward

@@ -1,0 +1,80 @@
+"""Rewards by their gradient: ReFL (Xu et al., arXiv 2304.05977) and DRaFT (Clark et al., arXiv 2309.17400).
+
+A clip is sampled, decoded and rewarded, and the reward's gradient goes back through the decoder and the last of the student's steps. What
+a reward does not see, its gradient may spoil; a frozen reference holds the student near.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from distill_core import flow
+from distill_core.protocols import Ask, Batch, Draw, Method, Role, StagedLoss, ValidationRequest
+from distill_core.training.rewards import WeightedRewards
+from distill_method_nft.config import RewardGradientOptions
+from distill_method_nft.walk import grid, walked
+
+
+class RewardGradient(Method):
+    """The :class:`distill_core.protocols.Method`."""
+
+    def __init__(self, roles: Mapping[str, Role], options: RewardGradientOptions) -> None:
+        self.student = roles["student"]
+        self.reference = roles["reference"] if options.reference_weight else None
+        rewards = roles["rewards"].module
+        assert isinstance(rewards, WeightedRewards)
+        self.rewards, self.options = rewards, options
+
+    def losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
+        """- reward, and the squared distance to the reference where the gradient begins."""
+        steps = (*grid(self.student, self.options, batch.latent_shape), 0.0)
+        first = self._first(draw)
+        condition, kind = batch.condition_of(self.student), self.options.attn_kind
+        with torch.no_grad():
+            start_BTCHW = draw.normal("start", batch.latent_shape)
+            noisy_BTCHW = walked(self.student, start_BTCHW, condition, steps[: first + 1], kind)
+        t_B = torch.full((batch.size,), steps[first], dtype=torch.float64, device=noisy_BTCHW.device)
+        velocity_BTCHW = self.student.predict_velocity(noisy_BTCHW, t_B, condition, Ask(kind))
+        each = self._rewarded(noisy_BTCHW, velocity_BTCHW, t_B, steps[first:], batch)
+        value = -self.options.reward_scale * self.rewards.total(each).mean()
+        metrics = {f"reward/{name}": score_B.detach().mean() for name, score_B in each.items()}
+        if self.reference is not None:
+            held_BTCHW = self.reference.predict_velocity(noisy_BTCHW, t_B, batch.condition_of(self.reference))
+            drift = torch.mean((velocity_BTCHW - held_BTCHW) ** 2)
+            value, metrics = (
+                value + self.options.reference_weight * drift,
+                {**metrics, "reference_distance": drift.detach()},
+            )
+        yield StagedLoss("student", "reward_loss", value, metrics)
+
+    def _first(self, draw: Draw) -> int:
+        """The index of the step from which on there is a graph; one for the batch and for every rank."""
+        count = self.options.count
+        if self.options.gradient == "last_steps":
+            return count - self.options.through
+        earliest = self.options.first_drawn()
+        return earliest + draw.shared_index("step", count - earliest)
+
+    def _rewarded(
+        self, noisy_BTCHW: Tensor, velocity_BTCHW: Tensor, t_B: Tensor, steps: tuple[float, ...], batch: Batch
+    ) -> dict[str, Tensor]:
+        """The rewards of the clip at the end of the steps, or of x̂0 of the first of them."""
+        if self.options.gradient == "drawn_step":
+            x0_BTCHW = flow.x0_of(noisy_BTCHW, velocity_BTCHW, t_B)
+        else:
+            next_B = torch.full_like(t_B, steps[1])
+            moved_BTCHW = flow.euler_step(noisy_BTCHW, velocity_BTCHW, t_B, next_B)
+            condition = batch.condition_of(self.student)
+            x0_BTCHW = walked(self.student, moved_BTCHW, condition, steps[1:], self.options.attn_kind)
+        return self.rewards.each(self.student.decode_pixels(x0_BTCHW), [row.caption for row in batch.rows])
+
+    def roles_to_step(self, step: int) -> tuple[str, ...]:
+        """The student, on every step."""
+        return ("student",)
+
+    def validation(self, step: int) -> ValidationRequest:
+        """The student as its clips are sampled for rewards."""
+        return self.options.sampling(lambda timestep: timestep)

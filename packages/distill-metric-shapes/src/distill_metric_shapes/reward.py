@@ -1,0 +1,31 @@
+"""The soft judge as a reward of any method that raises one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from distill_metric_shapes.captions import SETTINGS, parse
+from distill_metric_shapes.config import ShapesRewardOptions
+from distill_metric_shapes.metric import check_clips
+from distill_metric_shapes.soft import soft_verdict
+
+
+class ShapesReward:
+    """The :class:`distill_core.protocols.Reward`."""
+
+    def __init__(self, options: ShapesRewardOptions) -> None:
+        self.setting = SETTINGS[options.setting]
+
+    def check(self, prompts: Sequence[str], shape_FHW: tuple[int, int, int]) -> None:
+        """Raises DataError for a caption outside the grammar, or clips of another size than the setting's."""
+        check_clips(prompts, shape_FHW, self.setting)
+
+    def score(self, pixels_BFCHW: Tensor, captions: Sequence[str]) -> Tensor:
+        """How well each clip shows its caption, [B] in [0, 1]."""
+        pairs = zip(pixels_BFCHW.float(), captions, strict=True)
+        return torch.stack(
+            [soft_verdict(video, parse(caption, self.setting)[0], self.setting) for video, caption in pairs]
+        )

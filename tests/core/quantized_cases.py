@@ -75,3 +75,24 @@ def test_a_layer_in_fewer_bits_answers_nearly_as_before_and_passes_gradients(kin
 def test_a_model_whose_layers_do_not_fit_is_refused(world: ToyWorld) -> None:
     with pytest.raises(ConfigError, match="no layer of this model's blocks can be held in nf4"):
         world.train(shared(world, weights="nf4"))
+
+
+def test_moments_in_eight_bits_train_and_go_on_bitwise(world: ToyWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "distill_core.testing.toy.HIDDEN", 512
+    )  # torchao leaves moments of less than 4096 weights as they are
+    run = world.mapping("finetune", training={"optimizer": "adamw8bit"})
+    first = {**run, "output_dir": str(world.root / "whole")}
+    through = tensors_of(world.train(first), 12)
+    moments = {name: tensor for name, tensor in through.items() if ".exp_avg." in name}
+    assert any(tensor.numel() > 4096 for tensor in moments.values())
+    assert any(tensor.any() for tensor in moments.values())
+    plain = tensors_of(world.train({**run, "output_dir": str(world.root / "plain")}, "training.optimizer=adamw"), 12)
+    for name, tensor in through.items():
+        if ".modules." in name:
+            assert not tensor.equal(plain[name]) or tensor.numel() < 4096
+            assert (tensor - plain[name]).abs().max() < 0.1 * (12 * 1e-2)
+    cut = {**run, "output_dir": str(world.root / "cut")}
+    world.train(cut, "training.max_train_steps=6")
+    again = tensors_of(world.train(cut), 12)
+    assert all(tensor.equal(again[name]) for name, tensor in through.items())

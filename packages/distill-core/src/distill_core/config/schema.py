@@ -51,6 +51,8 @@ class Ema(Section):
 class Optimization(Section):
     """How weights are trained. Under `training` it is the default of every role, under a role it is that role's own."""
 
+    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
+    """adamw8bit: AdamW of torchao, whose two moments take 8 bits a weight instead of 64; the host waits for each of its updates."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-5
     """Peak learning rate of AdamW."""
     betas: tuple[Beta, Beta] = (0.9, 0.999)
@@ -114,8 +116,10 @@ class RoleConfig(Section):
     under a LoRA too; a LoRA itself is fp32. int8, fp8 (torchao), nf4 (bitsandbytes): the layers of a frozen model's blocks."""
     ema: Ema | None = None
     """Keep an average of the role's weights; null keeps none."""
+    optimizer: Literal["adamw", "adamw8bit"] | None = None
+    """Overrides `training.optimizer` for this role; so do the keys below, each for its own."""
     learning_rate: Annotated[float, Field(gt=0)] | None = None
-    """Overrides `training.learning_rate` for this role; so do the keys below, each for its own."""
+    """Peak learning rate for this role."""
     betas: tuple[Beta, Beta] | None = None
     """AdamW's β1 and β2 for this role."""
     weight_decay: Annotated[float, Field(ge=0)] | None = None

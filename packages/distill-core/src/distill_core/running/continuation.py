@@ -26,6 +26,9 @@ MAY_CHANGE = (
 LEFT_TO_THE_MACHINE = ("training.device", "training.precision")
 """Keys whose ``auto`` fits whatever an earlier process chose: a run may go on on another machine."""
 
+UNSAID = {"training.optimizer": "adamw"}
+"""Settings that runs from before there was another did not write down."""
+
 UNSHAPED = frozenset({"constant", "constant_with_warmup"})
 """Learning-rate schedules that do not span the whole run, which may be lengthened under them."""
 
@@ -37,7 +40,11 @@ def binding(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """
     flat = flatten(_without_paths(resolved))
     shapes = {value for key, value in flat.items() if key.endswith(".lr_scheduler") and value is not None}
-    kept = {key: value for key, value in flat.items() if not _may_change(key)}
+    kept = {
+        key: value
+        for key, value in flat.items()
+        if not _may_change(key) and not (key in UNSAID and UNSAID[key] == value)
+    }
     if not shapes <= UNSHAPED:
         kept["training.max_train_steps"] = flat["training.max_train_steps"]
     return kept

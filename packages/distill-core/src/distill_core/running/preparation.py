@@ -31,6 +31,7 @@ from distill_core.running.loras import check_files
 from distill_core.running.rewards import check_rewards
 from distill_core.running.run_directory import RunDirectory
 from distill_core.sampling.measures import Measures
+from distill_core.training.eight_bit import missing
 from distill_core.training.quantized import why_not
 
 LatentShape = tuple[int, int, int, int]
@@ -117,6 +118,16 @@ def refuse_short(plan: DataPlan, least: int) -> None:
             f"with it the method needs clips of {least} latent frames or more, and the run trains on some of {shortest}; take longer "
             "clips (data.num_frames says to how many frames they are cut), or smaller blocks"
         )
+
+
+def refuse_optimizers(config: RunConfig) -> None:
+    """Raise ConfigError for optimizers whose library is not installed."""
+    asked = {"training": config.training.optimizer}
+    asked |= {f"roles.{name}": role.optimizer for name, role in config.roles.items() if role.optimizer is not None}
+    fault = missing()
+    problems = [Problem(f"{key}.optimizer", fault) for key, kind in asked.items() if kind == "adamw8bit" and fault]
+    if problems:
+        raise ConfigError(problems)
 
 
 def refuse_quantized(config: RunConfig, placement: Placement) -> None:
@@ -241,6 +252,7 @@ def _surveyed(run: ResolvedRun | Findings, faults: Faults, process: Place) -> _S
             placement = place(config.training.device, config.training.precision, process.local_rank)
             refuse_narrow_weights(config, placement.compute)
             refuse_quantized(config, placement)
+            refuse_optimizers(config)
     for name, role in config.roles.items():
         if role.checkpoint is not None:
             with faults.at("roles", name, "checkpoint"):

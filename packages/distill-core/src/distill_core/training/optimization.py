@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from distill_core.config.schema import LrSchedule, Optimization
+from distill_core.training.eight_bit import eight_bit_adamw, set_rate
 
 
 @dataclass(frozen=True)
@@ -84,15 +85,7 @@ class RoleOptimizer:
         self.updates = 0
         self.span = Span(settings.lr_warmup_steps, 0.0, total_updates)
         self.parameters = parameters
-        self.adamw = _GuardedAdamW(
-            list(parameters.values()),
-            lr=settings.learning_rate,
-            betas=settings.betas,
-            eps=settings.adam_epsilon,
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
-        _seed_state(self.adamw)
+        self.adamw = _made(list(parameters.values()), settings)
 
     @property
     def learning_rate(self) -> float:
@@ -128,16 +121,35 @@ class RoleOptimizer:
         ``broken``: a float32 scalar on the device; where it is 1, weights and moments stay bitwise as they are. The update counts all
         the same: the host does not know, and schedules end with the run.
         """
-        self.adamw.found_inf = broken
-        for group in self.adamw.param_groups:
-            group["lr"] = self.learning_rate
-        self.adamw.step()
+        if isinstance(self.adamw, _GuardedAdamW):
+            self.adamw.found_inf = broken
+            for group in self.adamw.param_groups:
+                group["lr"] = self.learning_rate
+            self.adamw.step()
+        elif broken is None or not bool(broken):  # it knows no such flag, so the host has to
+            set_rate(self.adamw, self.learning_rate)
+            self.adamw.step()
         self.updates += 1
         self.clear()
 
     def clear(self) -> None:
         """Drop the gradients."""
         self.adamw.zero_grad(set_to_none=True)
+
+
+def _made(parameters: list[nn.Parameter], settings: Optimization) -> torch.optim.Optimizer:
+    if settings.optimizer == "adamw8bit":
+        return eight_bit_adamw(parameters, settings)
+    adamw = _GuardedAdamW(
+        parameters,
+        lr=settings.learning_rate,
+        betas=settings.betas,
+        eps=settings.adam_epsilon,
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
+    _seed_state(adamw)
+    return adamw
 
 
 def _seed_state(adamw: torch.optim.AdamW) -> None:

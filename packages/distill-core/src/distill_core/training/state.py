@@ -17,6 +17,7 @@ from distill_core.checkpoint import Checkpoint
 from distill_core.data.reading.stream import RowStream
 from distill_core.errors import CheckpointError
 from distill_core.training.optimization import RoleOptimizer, Span
+from distill_core.training.quantized import held_tensors
 from distill_core.training.roles import RoleHandle
 
 
@@ -39,12 +40,14 @@ def of_weights(role: str) -> Callable[[str], bool]:
 
 
 def optimizer_tensors(role: str, optimizer: RoleOptimizer) -> dict[str, Tensor]:
-    """AdamW's state, by checkpoint name."""
-    return {
-        f"roles.{role}.optimizer.{name}.{key}": tensor
-        for name, parameter in optimizer.parameters.items()
-        for key, tensor in optimizer.adamw.state[parameter].items()
-    }
+    """AdamW's state, by checkpoint name; moments in 8 bits by the tensors that they are held in."""
+    found: dict[str, Tensor] = {}
+    for name, parameter in optimizer.parameters.items():
+        for key, tensor in optimizer.adamw.state[parameter].items():
+            place, held = f"roles.{role}.optimizer.{name}.{key}", held_tensors(tensor)
+            whole = held[0] is tensor
+            found |= {place if whole else f"{place}.{number}": part for number, part in enumerate(held)}
+    return found
 
 
 class TrainingState:

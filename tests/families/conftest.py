@@ -32,8 +32,13 @@ FRAMES: Mapping[str, tuple[int, int, int]] = {
     "sana": (1, 32, 64),
     "hunyuanvideo": (5, 32, 48),
     "cogvideox": (9, 32, 48),
+    "cosmos2": (1, 32, 48),
 }
 """F, H and W of what each family is tried on."""
+LENT: Mapping[str, Callable[[], Mapping[str, object]]] = {
+    "cosmos2": lambda: {"safety_checker": import_module("distill_model_cosmos2.testing").NoGuardrail()}
+}
+"""What a pipeline is given when it is loaded, besides its folder."""
 
 
 @dataclass
@@ -68,6 +73,10 @@ class Family:
     def pipeline(self) -> Any:
         """Its pipeline's class."""
         return getattr(diffusers, self.facts.folder.kind.pipeline)
+
+    def vanilla(self, folder: Path) -> Any:
+        """A folder's pipeline, by nothing but diffusers."""
+        return self.pipeline.from_pretrained(folder, **LENT.get(self.name, dict)())
 
     def model(self, dtype: torch.dtype = torch.float32, **options: object) -> DiffusersModel[Any, Any]:
         """The family at run time, on the CPU; without options it is built once."""

@@ -53,7 +53,7 @@ def test_half_a_download_is_refused(family: Family, copy: Path) -> None:
 
 
 def test_weights_of_another_shape_are_refused(family: Family, copy: Path) -> None:
-    for name, shape in family.facts.folder.kind.shapes["transformer"](copy / "transformer").items():
+    for name, shape in family.facts.folder.kind.key_shapes["transformer"](copy / "transformer").items():
         stored = load_file(copy / "transformer" / "diffusion_pytorch_model.safetensors")
         assert tuple(stored[name].shape) == shape
     file = copy / "transformer" / "diffusion_pytorch_model.safetensors"

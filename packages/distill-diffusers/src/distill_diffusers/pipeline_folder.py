@@ -42,7 +42,9 @@ class PipelineKind:
         text_parts: the parts that encode captions.
         others: of other pipeline classes, what they are.
         originals: files by which another format of the same weights is known, and what that is.
-        shapes: of a part, what its config.json calls for; a part that is not here is checked for whole files alone.
+        shapes: of a part, every tensor that its config.json calls for.
+        key_shapes: of a part, those tensors by which its weights and its config.json would disagree, where nobody has written down all. A
+            part that is in neither is checked for whole files alone.
     """
 
     name: str
@@ -56,6 +58,7 @@ class PipelineKind:
     others: Mapping[str, str] = field(default_factory=dict)
     originals: Mapping[str, str] = field(default_factory=dict)
     shapes: Mapping[str, Callable[[Path], Mapping[str, Shape]]] = field(default_factory=dict)
+    key_shapes: Mapping[str, Callable[[Path], Mapping[str, Shape]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,7 @@ class PipelineFolder:
             )
         refuse_code(place)
         if found.has_weights and not is_weightless():
-            shapes = self.kind.shapes.get(part)
+            shapes = self.kind.shapes.get(part, self.kind.key_shapes.get(part))
             check_weights(place, found.library, None if shapes is None else shapes(place))
 
     def check_parts(self) -> None:

@@ -72,7 +72,7 @@ COGVIDEOX = PipelineKind(
         "CogView3PlusPipeline": "a CogView3, which makes pictures",
         "CogView4Pipeline": "a CogView4, which makes pictures",
     },
-    shapes={"transformer": _transformer},
+    key_shapes={"transformer": _transformer},
 )
 
 

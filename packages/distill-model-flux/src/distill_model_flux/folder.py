@@ -83,7 +83,7 @@ FLUX = PipelineKind(
         "Flux2Pipeline": "a FLUX.2, which has another VAE, text encoder and transformer",
         "Flux2KleinPipeline": "a FLUX.2 klein, which has another VAE, text encoder and transformer",
     },
-    shapes={"transformer": _transformer},
+    key_shapes={"transformer": _transformer},
 )
 
 

@@ -90,7 +90,7 @@ HUNYUAN = PipelineKind(
         "HunyuanVideo15ImageToVideoPipeline": "an image-to-video HunyuanVideo 1.5",
         "HunyuanDiTPipeline": "a Hunyuan-DiT, which is no flow",
     },
-    shapes={"transformer": _transformer},
+    key_shapes={"transformer": _transformer},
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from distill_core.plugins import ModelSpec, hookimpl
 from distill_core.plugins.registry import Registry
+from distill_diffusers.lora_layers import MLP, lora_support
 from distill_diffusers.options import GuidedOptions
 from distill_diffusers.spec import flow_family
 
@@ -16,6 +17,15 @@ def distill_register_models(registry: Registry[ModelSpec]) -> None:
     summary = "HunyuanVideo text to video, from diffusers pipeline folders"
     spaces = ("hunyuanvideo-16ch",)
     package, model = "distill_model_hunyuanvideo", "HunyuanVideoModel"
+    lora = lora_support(
+        mlp=(
+            *MLP,
+            "*.proj_mlp",
+            "*single_transformer_blocks.*.proj_out",
+        )
+    )
     registry.add(
-        flow_family("hunyuanvideo", package, model, summary, GuidedOptions, latent_spaces=spaces, asks="sigmas")
+        flow_family(
+            "hunyuanvideo", package, model, summary, GuidedOptions, latent_spaces=spaces, lora=lora, asks="sigmas"
+        )
     )

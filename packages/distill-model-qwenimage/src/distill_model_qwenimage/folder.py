@@ -86,7 +86,7 @@ QWEN_IMAGE = PipelineKind(
         "QwenImageControlNetPipeline": "a Qwen-Image with a ControlNet",
         "QwenImage21Pipeline": "a Qwen-Image 2.1, which has another VAE and another transformer",
     },
-    shapes={"transformer": _transformer},
+    key_shapes={"transformer": _transformer},
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from distill_core.plugins import ModelSpec, hookimpl
 from distill_core.plugins.registry import Registry
+from distill_diffusers.lora_layers import lora_support
 from distill_diffusers.options import FlowOptions
 from distill_diffusers.spec import flow_family
 
@@ -16,4 +17,12 @@ def distill_register_models(registry: Registry[ModelSpec]) -> None:
     summary = "Qwen-Image text to image, from diffusers pipeline folders"
     spaces = ("qwenimage-16ch",)
     package, model = "distill_model_qwenimage", "QwenImageModel"
-    registry.add(flow_family("qwenimage", package, model, summary, FlowOptions, latent_spaces=spaces, asks="sigmas"))
+    lora = lora_support(
+        mlp=(
+            "*.img_mlp.*",
+            "*.txt_mlp.*",
+        )
+    )
+    registry.add(
+        flow_family("qwenimage", package, model, summary, FlowOptions, latent_spaces=spaces, lora=lora, asks="sigmas")
+    )

@@ -72,7 +72,7 @@ SANA = PipelineKind(
         "SanaPAGPipeline": "a Sana with perturbed attention",
         "SanaVideoPipeline": "a Sana-Video, which has another transformer and another VAE",
     },
-    shapes={"transformer": _transformer},
+    key_shapes={"transformer": _transformer},
 )
 
 

@@ -78,7 +78,7 @@ SD3 = PipelineKind(
         "StableDiffusionXLPipeline": "a Stable Diffusion XL, which is no flow",
         "StableDiffusionPipeline": "a Stable Diffusion of before 3, which is no flow",
     },
-    shapes={"transformer": _transformer},
+    key_shapes={"transformer": _transformer},
 )
 
 

@@ -1,0 +1,1 @@
+"""The Cosmos-Predict2 family for distill."""

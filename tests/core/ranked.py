@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,6 @@ from typing import Any
 import torch._dynamo
 from tests.core.conftest import ToyWorld
 from tests.core.forked import Ended, begun, ending, toy_run
-from torch.distributed.distributed_c10d import Store
-from torch.distributed.rendezvous import rendezvous
 
 import distill_method_dmd2.method
 import distill_method_finetune.method
@@ -29,7 +28,6 @@ class Launched:
 
     children: list[int]
     logs: list[Path]
-    store: Store
 
     def ended(self) -> list[Ended]:
         """How each ends."""
@@ -38,17 +36,24 @@ class Launched:
 
 def launched(size: int, work: Callable[[int], None], folder: Path) -> Launched:
     """``work``, given its rank, in ``size`` processes, whose environment is as a launcher makes it."""
-    store, _, _ = next(iter(rendezvous("tcp://127.0.0.1:0?rank=0&world_size=1")))
+    port = free_port()  # the first rank holds the store: a thread of it here would be forked, and leave its locks held
     logs = [folder / f"rank{rank}.log" for rank in range(size)]
 
     def as_rank(rank: int) -> None:
         """One of them."""
-        named = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_PORT": store.port}
+        named = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_PORT": port}
         os.environ.update({name: str(value) for name, value in named.items()})
-        os.environ.update(MASTER_ADDR="127.0.0.1", TORCHELASTIC_USE_AGENT_STORE="True", TORCHELASTIC_RESTART_COUNT="0")
+        os.environ["MASTER_ADDR"] = "127.0.0.1"
         work(rank)
 
-    return Launched([begun(lambda rank=rank: as_rank(rank), logs[rank]) for rank in range(size)], logs, store)
+    return Launched([begun(lambda rank=rank: as_rank(rank), logs[rank]) for rank in range(size)], logs)
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return int(opened.getsockname()[1])
 
 
 def distill(world: ToyWorld, mapping: dict[str, Any]) -> Callable[[int], None]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distill_core import terminal
+from distill_core.ranks.layout import Layout
 from distill_core.ranks.place import ONLY, Place
 from distill_core.terminal import answer, document, line, remark
 
@@ -71,9 +72,14 @@ def _run(path: Path, overrides: Sequence[str], dry_run: bool, stopping: Stopping
     from distill_core.running.session import train
 
     directory = RunDirectory(Path(prepared.run.config.output_dir))
+    spread = prepared.run.config.distributed
+    layout = Layout.of(spread.replicate, spread.shard, process.size)
     timeout, gpu = prepared.run.config.distributed.timeout, prepared.placement.device.type == "cuda"
     with stopping.held("leaving after this step"):
-        with prepared.run.loaded.blamed(), joined(process, os.environ, stopping, timeout=timeout, gpu=gpu) as ranks:
+        with (
+            prepared.run.loaded.blamed(),
+            joined(process, os.environ, stopping, layout, timeout=timeout, gpu=gpu) as ranks,
+        ):
             outcome = train(prepared, directory, [row.as_json() for row in index.rows], console, stopping, ranks)
         if process.rank == 0:
             _print_outcome(outcome, directory, console)

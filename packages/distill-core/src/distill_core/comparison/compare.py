@@ -11,12 +11,14 @@ from typing import Any
 from distill_core.comparison.page import PageClip, write_page
 from distill_core.comparison.table import ComparedLine, ComparisonTable
 from distill_core.config.schema import ComparedRow, Comparison, Validation
-from distill_core.errors import ConfigError, Problem
+from distill_core.errors import ConfigError, PeerError, Problem
 from distill_core.plugins.specs import LatentSpace
 from distill_core.protocols.model import Sampler
 from distill_core.protocols.tracker import Tracker
 from distill_core.protocols.validator import SampledVideo, ValidationRequest
+from distill_core.ranks.ranks import ALONE, Ranks
 from distill_core.sampling.measures import Measures
+from distill_core.sampling.side_by_side import SideBySide
 from distill_core.sampling.stream_speed import StreamSpeed
 from distill_core.sampling.validator import completed, distinct_slugs, slug
 from distill_core.stopping import Stopping
@@ -94,12 +96,12 @@ class Comparer:
         events: Events,
         progress: Progress,
         stopping: Stopping,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.settings = settings
         self.slugs = distinct_slugs(settings.rows)
         self.validation = validation
         self.prompts = prompts
-        self.sampler = sampler
         self.roles = roles
         self.latent_shape = latent_shape
         self.space = space
@@ -112,6 +114,8 @@ class Comparer:
         self.events = events
         self.progress = progress
         self.stopping = stopping
+        self.ranks = ranks
+        self.sampling = SideBySide(sampler, ranks, stopping)
 
     def run(self, step: int, own: ValidationRequest | None, title: str) -> ComparisonTable:
         """The table of this step, made, and told to the tracker, unless it is there already. ``own``: how the method samples its result.
@@ -119,7 +123,9 @@ class Comparer:
         Raises StopSignal in the middle of sampling and measuring if the process is asked to leave: the next one compares anew.
         """
         path = self.folder / "table.json"
-        found = ComparisonTable.read(path, step, self.key, self.measures.headline, self.events)
+        found = self.ranks.from_first(
+            lambda: ComparisonTable.read(path, step, self.key, self.measures.headline, self.events)
+        )
         if found is not None:
             return found
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -139,28 +145,43 @@ class Comparer:
         table.write(path)
         return table
 
-    def _sampled(
-        self, name: str, row: ComparedRow, request: ValidationRequest
-    ) -> tuple[ComparedLine, Sequence[SampledVideo]]:
+    def help(self, own: ValidationRequest | None) -> None:
+        """The part in :meth:`run` of a rank that is not the first."""
+        done: ComparisonTable | None = self.ranks.from_first(lambda: None)
+        for row in self.settings.rows.values() if done is None else ():
+            with self.stopping.at_once():
+                self._videos(row, request_of(row, own))
+
+    def _videos(self, row: ComparedRow, request: ValidationRequest) -> tuple[str, list[SampledVideo]]:
+        """The role that is sampled, and its videos, on the first rank."""
         seeds = tuple(range(self.settings.first_seed, self.settings.first_seed + self.settings.clips_per_prompt))
         full = completed(
             replace(request, seeds=seeds, prompts=self.prompts, noise="own"), self.validation, (), self.sparsity
         )
         role, shape = self.roles[full.role], shape_of(row, self.latent_shape, self.space)
-        began = time.monotonic()
         with role.averaged():
-            videos = list(self.sampler.sample(role, full, shape))
+            videos = list(self.sampling.videos(role, full, shape))
+        if self.sampling.broken_off:
+            self.stopping.check()
+            raise PeerError("another process was asked to leave", told=True)
+        return full.role, videos
+
+    def _sampled(
+        self, name: str, row: ComparedRow, request: ValidationRequest
+    ) -> tuple[ComparedLine, Sequence[SampledVideo]]:
+        began = time.monotonic()
+        role, videos = self._videos(row, request)
         seconds, speed = (
             (time.monotonic() - began) / len(videos),
             StreamSpeed.of((len(video.frames), video.times) for video in videos),
         )
         line = ComparedLine(
             name=name,
-            role=full.role,
+            role=role,
             clips=len(videos),
             evaluations=sum(video.evaluations for video in videos) / len(videos),
             seconds_per_clip=seconds,
-            figures=self._measures_of(name, shape).figures(videos, self.events),
+            figures=self._measures_of(name, shape_of(row, self.latent_shape, self.space)).figures(videos, self.events),
             first_block_seconds=None if speed is None else speed.first_block_seconds,
             frames_per_second=None if speed is None else speed.frames_per_second,
         )

@@ -353,6 +353,11 @@ class Tracking(Section):
 class Distributed(Section):
     """How a run spreads over processes: `distill run RUN.yaml --nproc-per-node N`, or torchrun, starts them."""
 
+    shard: Positive | None = None
+    """Processes that each model's weights, gradients and optimizer are spread over (FSDP2); 1 leaves them whole on each. null: as many as
+    `replicate` leaves."""
+    replicate: Positive | None = None
+    """Groups of such processes, each with all weights between them. null: as many as `shard` leaves; one, if that is null too."""
     timeout: Annotated[float, Field(gt=0)] = 600.0
     """Seconds that a process waits for the others before the run ends and names the one that did not come."""
 

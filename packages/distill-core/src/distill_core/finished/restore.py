@@ -25,7 +25,7 @@ from distill_core.protocols.validator import ValidationRequest
 from distill_core.running.chosen_checkpoint import choose_checkpoint
 from distill_core.running.content import ContentHashes
 from distill_core.running.first_stage import find_stage, take_base
-from distill_core.running.identity import role_identity
+from distill_core.running.identity import frozen_hash, role_identity
 from distill_core.running.loras import fixed_loras, trained_lora
 from distill_core.running.preparation import LatentShape, Placement
 from distill_core.running.run_directory import RunDirectory
@@ -159,7 +159,8 @@ def restore_role(
         fixed=fixed_loras(run, name, dict(modules.items())),
     )
     role = made(trainable=True)
-    compare(checkpoint, role_identity(role, facts, ContentHashes(None)), facts.path, named=base is not None)
+    here = role_identity(name, facts, ContentHashes(None), frozen_hash(role))
+    compare(checkpoint, here, facts.path, named=base is not None)
     checkpoint.load(weight_tensors(role))
     if averaged and run.config.roles[name].ema is not None:
         _take_average(role, checkpoint)

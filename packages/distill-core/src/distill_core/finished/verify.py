@@ -23,7 +23,7 @@ from distill_core.finished.restore import open_finished
 from distill_core.plugins.border import describe
 from distill_core.plugins.index import PluginIndex
 from distill_core.running.content import ContentHashes
-from distill_core.running.identity import identity_of
+from distill_core.running.identity import Known, frozen_hash, identity_of
 from distill_core.running.preparation import prepare
 from distill_core.running.roles import RoleBuilder, build_models
 from distill_core.running.run_directory import RunDirectory
@@ -118,7 +118,9 @@ def _foundations(root: Path, checkpoint: Checkpoint, index: PluginIndex, say: Sa
         models = build_models(run, prepared.placement)
         roles = RoleBuilder(run, models, prepared.placement, prepared.latent_shape, say).build()
         rows = [row.as_json() for row in index.rows]
-        here = identity_of(prepared, roles, rows, ContentHashes(None))
+        known: Known = {}
+        frozen = {name: frozen_hash(role, known) for name, role in roles.items()}
+        here = identity_of(prepared, frozen, rows, ContentHashes(None))
     except DistillError as error:
         yield Verified("what the run rests on", str(error))
         return

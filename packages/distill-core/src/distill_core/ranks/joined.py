@@ -15,11 +15,13 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from distill_core.errors import DistillError, PeerError, StoppedError
 from distill_core.plugins.border import describe
+from distill_core.ranks.layout import Layout
 from distill_core.ranks.place import Place
 from distill_core.ranks.ranks import ALONE, Ranks, ValueT
 from distill_core.ranks.watch import GONE, SILENT, STORE_GONE, Failure, Watch
@@ -33,9 +35,13 @@ _FAREWELL = 10.0
 class JoinedRanks(Ranks):
     """One of several processes. Made by :func:`joined`."""
 
-    def __init__(self, place: Place, store: Store, watch: Watch, timeout: float) -> None:
+    def __init__(
+        self, place: Place, layout: Layout, store: Store, watch: Watch, timeout: float, meshes: DeviceMesh | None
+    ) -> None:
         self.rank = place.rank
         self.size = place.size
+        self.layout = layout
+        self._meshes = meshes
         self._store = store
         self._watch = watch
         self._timeout = timeout
@@ -46,6 +52,12 @@ class JoinedRanks(Ranks):
         found: list[ValueT] = [value] * self.size
         dist.all_gather_object(found, value)
         return found
+
+    def to_first(self, value: ValueT) -> list[ValueT]:
+        """The value of each rank on the first one."""
+        found: list[ValueT] = [value] * self.size
+        dist.gather_object(value, found if self.first else None)
+        return found if self.first else []
 
     def from_first(self, make: Callable[[], ValueT]) -> ValueT:
         """What the first rank makes, on every rank. It may take its time, longer than a collective may."""
@@ -68,9 +80,14 @@ class JoinedRanks(Ranks):
         dist.all_reduce(most, op=dist.ReduceOp.MAX)
         return [int(number) for number in most.tolist()]
 
-    def sum_(self, tensor: Tensor) -> None:
-        """Add up a tensor over all ranks."""
-        dist.all_reduce(tensor)
+    def sum_(self, tensor: Tensor, *, replicas: bool = False) -> None:
+        """Add up a tensor over all ranks, or the replicas of this one."""
+        dist.all_reduce(tensor, group=self._meshes.get_group("replicate") if replicas and self._meshes else None)
+
+    @property
+    def mesh(self) -> DeviceMesh | None:
+        """The ranks that share a model with this one."""
+        return None if self._meshes is None else self._meshes["shard"]
 
     def meet(self) -> None:
         """Wait until every rank is here."""
@@ -124,7 +141,7 @@ def _reason(error: BaseException) -> str:
 
 @contextmanager
 def joined(
-    place: Place, environment: Mapping[str, str], stopping: Stopping, *, timeout: float, gpu: bool
+    place: Place, environment: Mapping[str, str], stopping: Stopping, layout: Layout, *, timeout: float, gpu: bool
 ) -> Iterator[Ranks]:
     """Inside, this process is one of those of ``place``; :data:`ALONE` where it is the only one.
 
@@ -162,11 +179,15 @@ def joined(
         connected(), place.rank, place.size, lambda: 0 if stopping.asked is None else int(stopping.asked), ask
     )
     watch.start()
-    ranks = JoinedRanks(place, store, watch, timeout)
     try:
+        names = ("replicate", "shard")
+        meshes = None
+        if layout.shard > 1:
+            meshes = init_device_mesh("cuda" if gpu else "cpu", (layout.replicate, layout.shard), mesh_dim_names=names)
+        ranks = JoinedRanks(place, layout, store, watch, timeout, meshes)
         with ranks.guarded():
             yield ranks
-            ranks.meet()
+            ranks.from_first(lambda: None)
     finally:
         watch.finish()
         _part(store, place, hosts)

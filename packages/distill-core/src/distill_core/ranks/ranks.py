@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh
+
+from distill_core.ranks.layout import Layout
 
 ValueT = TypeVar("ValueT")
 
@@ -19,10 +22,12 @@ class Ranks:
     Attributes:
         rank: the number of this process, from 0. The first one writes; the others compute.
         size: how many there are.
+        layout: how they hold the models.
     """
 
     rank: int = 0
     size: int = 1
+    layout: Layout = Layout()
 
     @property
     def first(self) -> bool:
@@ -38,6 +43,10 @@ class Ranks:
         """The value of each rank, in their order, on every rank."""
         return [value]
 
+    def to_first(self, value: ValueT) -> list[ValueT]:
+        """The value of each rank, in their order, on the first one; nothing on the others."""
+        return [value]
+
     def from_first(self, make: Callable[[], ValueT]) -> ValueT:
         """What the first rank makes, on every rank; the others wait for it."""
         return make()
@@ -46,8 +55,13 @@ class Ranks:
         """The largest of each of the numbers over all ranks, on every rank; by way of the host."""
         return list(numbers)
 
-    def sum_(self, tensor: Tensor) -> None:
-        """Add up a tensor over all ranks, in place, where it lies."""
+    def sum_(self, tensor: Tensor, *, replicas: bool = False) -> None:
+        """Add up a tensor over all ranks, or over the replicas of what this rank holds, in place, where it lies."""
+
+    @property
+    def mesh(self) -> DeviceMesh | None:
+        """The ranks that a model's weights are spread over, this one among them; None if it is whole on each."""
+        return None
 
     def meet(self) -> None:
         """Wait until every rank is here."""

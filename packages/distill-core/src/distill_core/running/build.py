@@ -21,11 +21,13 @@ from distill_core.protocols.trainer import Trainer
 from distill_core.ranks.ranks import ALONE, Ranks
 from distill_core.redaction import redact_mapping
 from distill_core.running.content import ContentHashes
+from distill_core.running.continuation import flatten, without_paths
 from distill_core.running.identity import consent_of, identity_of
 from distill_core.running.preparation import Placement, Prepared, comparison_prompts, validation_prompts
 from distill_core.running.requests import refuse_misfits
 from distill_core.running.roles import RoleBuilder, attach_optimizers, build_method, build_models, go_on, refuse_idle
 from distill_core.running.run_directory import RunDirectory
+from distill_core.running.settling import Settling
 from distill_core.running.trackers import open_trackers, silent
 from distill_core.running.weights import Probe
 from distill_core.sampling.validator import VALIDATION, VideoValidator
@@ -86,8 +88,10 @@ def build(
         events.note("modules", remark)
         progress.say(remark)
 
-    batches = batches_of(run, models, placement)
-    roles = RoleBuilder(run, models, placement, latent_shape, tell, probe_of(prepared, models, batches)).build()
+    batches, settling = batches_of(run, models, placement), Settling(ranks)
+    probe = probe_of(prepared, models, batches)
+    roles = RoleBuilder(run, models, placement, latent_shape, tell, probe, settling).build()
+    settling.agree({**flatten(without_paths(run.to_mapping())), "data": prepared.dataset.fingerprint()})
     method = build_method(run, roles)
     refuse_idle(config, method, roles)
     refuse_misfits(run, method, latent_shape)
@@ -99,7 +103,7 @@ def build(
         keep_last=config.checkpoint.keep_last,
         resume=config.checkpoint.resume != "never",
         identity=ranks.from_first(
-            lambda: identity_of(prepared, roles, plugins, ContentHashes(directory.content)),
+            lambda: identity_of(prepared, settling.frozen, plugins, ContentHashes(directory.content)),
         ),
         consent=consent,
         ranks=ranks,
@@ -110,7 +114,7 @@ def build(
     resolved = redact_mapping(run.to_mapping())
     trackers = open_trackers(config.tracking, directory, resolved, start, events) if ranks.first else silent(events)
     lead = models[family_of(config, run.lead)]
-    validator = validator_of(prepared, lead, roles, directory, trackers, events, progress, stopping)
+    validator = validator_of(prepared, lead, roles, directory, trackers, events, progress, stopping, ranks)
     validated = ranks.from_first(lambda: has_figures(directory.metrics, start, VALIDATION))
     trainer = DistillTrainer(
         schedule_of(run, prepared.until),
@@ -124,11 +128,11 @@ def build(
         tracker=trackers,
         events=events,
         progress=progress,
-        validator=validator if ranks.first else None,
+        validator=validator,
         stopping=stopping,
         ranks=ranks,
     )
-    comparer = comparer_of(prepared, lead, roles, directory, trackers, events, progress, stopping)
+    comparer = comparer_of(prepared, lead, roles, directory, trackers, events, progress, stopping, ranks)
     return Runtime(trainer, roles, trackers, start, method, stream, comparer)
 
 
@@ -162,6 +166,7 @@ def validator_of(
     events: Events,
     progress: Progress,
     stopping: Stopping,
+    ranks: Ranks = ALONE,
 ) -> VideoValidator:
     """What carries out the method's validation requests."""
     config = prepared.run.config
@@ -178,6 +183,7 @@ def validator_of(
         events=events,
         progress=progress,
         stopping=stopping,
+        ranks=ranks,
     )
 
 
@@ -190,6 +196,7 @@ def comparer_of(
     events: Events,
     progress: Progress,
     stopping: Stopping,
+    ranks: Ranks = ALONE,
 ) -> Comparer | None:
     """What carries out the run's ``comparison`` section, if it has one."""
     config = prepared.run.config
@@ -211,6 +218,7 @@ def comparer_of(
         events=events,
         progress=progress,
         stopping=stopping,
+        ranks=ranks,
     )
 
 

@@ -38,7 +38,7 @@ def binding(resolved: Mapping[str, Any]) -> dict[str, Any]:
 
     Paths are not among them: what lies there is known by its content (:mod:`distill_core.running.identity`), wherever it lies.
     """
-    flat = flatten(_without_paths(resolved))
+    flat = flatten(without_paths(resolved))
     shapes = {value for key, value in flat.items() if key.endswith(".lr_scheduler") and value is not None}
     kept = {
         key: value
@@ -78,7 +78,7 @@ def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _without_paths(resolved: Mapping[str, Any]) -> dict[str, Any]:
+def without_paths(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """The run without the places of its models and its data."""
     roles = {name: _without_path(role) for name, role in resolved["roles"].items()}
     data = _without_path(resolved["data"])

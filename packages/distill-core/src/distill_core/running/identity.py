@@ -6,10 +6,11 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from distill_core.checkpoint import Consent, Identity
 from distill_core.config.checks import family_of
@@ -31,16 +32,15 @@ _THREADS = 8
 
 def identity_of(
     prepared: Prepared,
-    roles: Mapping[str, RoleHandle],
+    frozen: Mapping[str, str | None],
     plugins: Sequence[Mapping[str, str]],
     content: ContentHashes,
 ) -> Identity:
-    """What the run rests on. ``roles``: as they were loaded; ``plugins``: the rows of the installed ones."""
+    """What the run rests on. ``frozen``: by role, the :func:`frozen_hash` of its weights; ``plugins``: the rows of the installed ones."""
     run = prepared.run
     rests_on = {"data": f"sha256:{data_hash(prepared, content)}", "torch": torch.__version__.partition("+")[0]}
-    known: Known = {}
     for name, facts in run.facts.items():
-        rests_on |= role_identity(roles[name], facts, content, known)
+        rests_on |= role_identity(name, facts, content, frozen[name])
         family = f"encoders.{family_of(run.config, name)}"
         if family not in rests_on:
             rests_on[family] = _folder_hash(facts, _encoders(facts), content)
@@ -51,13 +51,10 @@ def identity_of(
     return Identity(rests_on=rests_on, settings=redact_mapping(binding(run.to_mapping())))
 
 
-def role_identity(
-    role: RoleHandle, facts: ModelFacts, content: ContentHashes, known: Known | None = None
-) -> dict[str, str]:
+def role_identity(role: str, facts: ModelFacts, content: ContentHashes, frozen: str | None) -> dict[str, str]:
     """What a role rests on, by name: what its folder says, and the weights of it that no checkpoint holds."""
-    found = {f"model.{role.name}": _folder_hash(facts, _descriptions(facts.path), content)}
-    frozen = frozen_hash(role, known)
-    return found if frozen is None else {**found, f"weights.{role.name}": frozen}
+    found = {f"model.{role}": _folder_hash(facts, _descriptions(facts.path), content)}
+    return found if frozen is None else {**found, f"weights.{role}": frozen}
 
 
 def consent_of(prepared: Prepared) -> Consent:
@@ -83,27 +80,56 @@ def data_hash(prepared: Prepared, content: ContentHashes) -> str:
     return content.of_all(files)
 
 
-Known = dict[tuple[int, torch.Size, torch.dtype], str]
-"""Hashes of tensors by where they lie: weights that several roles share are read once."""
+Known = dict[tuple[nn.Module, str], tuple["TensorHash", ...]]
+"""Hashes of the tensors of roles' modules, by name: weights that several roles share are read once, and before they are spread."""
+
+
+@dataclass(frozen=True)
+class TensorHash:
+    """What is known of a tensor, or of one that it consists of.
+
+    Attributes:
+        shape: its shape.
+        dtype: its dtype, by torch's name.
+        sha256: of its bytes.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    sha256: str
 
 
 def frozen_hash(role: RoleHandle, known: Known | None = None) -> str | None:
     """``DTYPES:HASH`` of the tensors that no checkpoint holds: those of a role which training leaves alone; None if it leaves none."""
-    frozen = {name: held_tensors(tensor.detach()) for name, tensor in role.frozen_tensors().items()}
+    frozen = role.frozen_tensors()
     if not frozen:
         return None
-    plain = [part for parts in frozen.values() for part in parts]
     memory: Known = {} if known is None else known
-    new = {_place(part): part for part in plain if _place(part) not in memory}
-    with ThreadPoolExecutor(_THREADS) as threads:
-        memory.update(zip(new, threads.map(tensor_hash, new.values()), strict=True))
-    lines = [f"{name} {list(part.shape)} {memory[_place(part)]}\n" for name, parts in frozen.items() for part in parts]
-    dtypes = "+".join(sorted({str(part.dtype).removeprefix("torch.") for part in plain}))
+    modules = role.container.state_dict().keys()
+    learn(role.container, {name: tensor for name, tensor in frozen.items() if name in modules}, memory)
+    beside = hashes_of({name: tensor for name, tensor in frozen.items() if name not in modules})
+    found = {name: memory[role.container, name] if name in modules else beside[name] for name in frozen}
+    lines = [f"{name} {list(each.shape)} {each.sha256}\n" for name, parts in found.items() for each in parts]
+    dtypes = "+".join(sorted({each.dtype for parts in found.values() for each in parts}))
     return f"{dtypes}:{hashlib.sha256(''.join(sorted(lines)).encode()).hexdigest()}"
 
 
-def _place(tensor: Tensor) -> tuple[int, torch.Size, torch.dtype]:
-    return tensor.data_ptr(), tensor.shape, tensor.dtype
+def learn(modules: nn.Module, tensors: Mapping[str, Tensor], known: Known) -> None:
+    """Take the hashes of some tensors of modules that are not known yet."""
+    new = {name: tensor for name, tensor in tensors.items() if (modules, name) not in known}
+    known |= {(modules, name): parts for name, parts in hashes_of(new).items()}
+
+
+def hashes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[TensorHash, ...]]:
+    """The hashes of tensors, by name; several of one that consists of several."""
+    parts = [(name, part) for name, tensor in tensors.items() for part in held_tensors(tensor.detach())]
+    with ThreadPoolExecutor(_THREADS) as threads:
+        digests = list(threads.map(tensor_hash, [part for _, part in parts]))
+    found: dict[str, tuple[TensorHash, ...]] = dict.fromkeys(tensors, ())
+    for (name, part), digest in zip(parts, digests, strict=True):
+        dtype = str(part.dtype).removeprefix("torch.")
+        found[name] = (*found[name], TensorHash(tuple(part.shape), dtype, digest))
+    return found
 
 
 def tensor_hash(tensor: Tensor) -> str:

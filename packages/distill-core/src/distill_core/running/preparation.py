@@ -24,6 +24,7 @@ from distill_core.data.reading.mixture import Mixture, Part
 from distill_core.data.reading.plan import DataPlan, plan_data
 from distill_core.errors import ConfigError, DataError, Problem
 from distill_core.plugins.specs import LatentSpace, ModelFacts
+from distill_core.ranks.layout import Layout
 from distill_core.ranks.place import ONLY, Place
 from distill_core.running.data_notes import data_notes
 from distill_core.running.first_stage import find_stage
@@ -95,6 +96,24 @@ def refuse_uneven(config: RunConfig, processes: int) -> None:
     else:
         remedy = f"set it to a multiple of {processes}"
     raise ConfigError([Problem("training.train_batch_size", f"{message}; {remedy}")])
+
+
+def refuse_sharding(run: ResolvedRun | Findings, layout: Layout) -> None:
+    """Raise ConfigError for models of which not every pass would be made on every process, where each has only a part of the weights."""
+    problems = []
+    for name, facts in run.facts.items() if layout.shard > 1 else ():
+        if facts.boundary is not None:
+            message = f"role {name!r} has two experts, and which one computes depends on a process's own rows, so it cannot be sharded yet"
+            problems.append(Problem("distributed.shard", f"{message}; set distributed.shard=1"))
+    config = run.config
+    for name, role in config.roles.items() if layout.shard > 1 else ():
+        if role.trainable and role.lora is None and config.optimization(name).optimizer != "adamw":
+            message = f"the {config.optimization(name).optimizer} of role {name!r} does not update weights in parts"
+            problems.append(
+                Problem("distributed.shard", f"{message}; set distributed.shard=1, or its optimizer to adamw")
+            )
+    if problems:
+        raise ConfigError(problems)
 
 
 def refuse_idle_processes(dataset: Mixture, processes: int) -> None:
@@ -246,6 +265,9 @@ def _surveyed(run: ResolvedRun | Findings, faults: Faults, process: Place) -> _S
     if not faults.touch("training"):
         with faults.at("training", "train_batch_size"):
             refuse_uneven(config, process.size)
+    with faults.at("distributed"):
+        layout = Layout.of(config.distributed.replicate, config.distributed.shard, process.size)
+        refuse_sharding(run, layout)
     placement = None
     if not faults.touch("training.device", "training.precision"):
         with faults.at("training", "device"):

@@ -25,6 +25,7 @@ from distill_core.running.first_stage import find_stage, take_weights
 from distill_core.running.loras import fixed_loras, trained_lora
 from distill_core.running.preparation import LatentShape, Placement
 from distill_core.running.rewards import weighted_rewards
+from distill_core.running.settling import Settle, left_alone
 from distill_core.running.weights import Probe, Weights, source_of
 from distill_core.training.asking import AskedMethod
 from distill_core.training.averages import WeightAverage
@@ -49,7 +50,8 @@ def build_models(run: ResolvedRun, placement: Placement) -> dict[str, ModelPlugi
 class RoleBuilder:
     """Makes every role of a run with its first weights; optimizers come with :func:`attach_optimizers`.
 
-    ``tell`` is given what a family has to say of the modules that it loaded; ``probe`` shows what fewer bits cost.
+    ``tell`` is given what a family has to say of the modules that it loaded; ``probe`` shows what fewer bits cost; ``settle`` is given each
+    role once its weights are there.
     """
 
     def __init__(
@@ -60,7 +62,9 @@ class RoleBuilder:
         latent_shape: LatentShape,
         tell: Callable[[str], None],
         probe: Probe | None = None,
+        settle: Settle = left_alone,
     ) -> None:
+        self.settle = settle
         self.run = run
         self.models = models
         self.placement = placement
@@ -98,6 +102,7 @@ class RoleBuilder:
             self._take_stage(role, stage)
         if role.lora is not None and need.trainable:
             self._tell_of_lora(role, role.lora)
+        self.settle(role)
         return role
 
     def _take_stage(self, role: RoleHandle, stage: FirstStage) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import hashlib
 import os
 import platform
+import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -24,6 +28,7 @@ LOSSES = ("checkpoints", "metrics")
 """What ``checkpoint.accept`` can name beside what a run rests on: records that are gone."""
 
 
+_TRIES = 10
 RESERVE = 16_384
 """Bytes that a run sets aside, so that on a full disk it can still write why it ended."""
 
@@ -48,6 +53,7 @@ class RunDirectory:
         self.checkpoints = root / "checkpoints"
         self.trackers = root / "trackers"
         self.exit_reason = root / "exit_reason.json"
+        self.environment = root / "environment.json"
         self.lock = root / ".lock"
         self.reserve = root / ".reserve"
 
@@ -169,8 +175,23 @@ class RunDirectory:
         write_text(self.run_yaml, yaml_text, 0o600)
         write_text(self.reserve, " " * RESERVE)
         write_json(self.root / "plugins.json", [redact_mapping(row) for row in plugins])
-        write_json(self.root / "environment.json", redact_mapping({**environment(), **place}))
+        write_json(self.environment, redact_mapping({**environment(), **place, "opened": uuid.uuid4().hex}))
         events.note("started", "a process of this run begins")  # from here on, a run without events has lost them
+
+    def mark(self) -> str:
+        """What tells this run directory, as it was opened last, from every other."""
+        return hashlib.sha256(self.environment.read_bytes()).hexdigest()
+
+    def refuse_other(self, mark: str) -> None:
+        """Raise RunDirectoryError in a process that sees another directory at this path than the one that opened it."""
+        for _ in range(_TRIES):
+            with contextlib.suppress(OSError):
+                if self.mark() == mark:
+                    return
+            time.sleep(1.0)  # a shared file system may take a while to show what another machine wrote
+        raise RunDirectoryError(
+            f"output_dir {self.root} is not the same folder on all machines of the run; put it on a file system that they share"
+        )
 
     def close(self, reason: str, **details: Any) -> None:
         """Write down how this process's part of the run ended, on a full disk too; what ended it is not hidden by a failure to."""

@@ -61,7 +61,7 @@ def train(
         ranks.guarded(),
     ):
         if not ranks.first:
-            ranks.from_first(lambda: None)
+            directory.refuse_other(ranks.from_first(str))
             return _helped(prepared, directory, plugins, owner, ranks)
         with directory.locked():
             return _locked(prepared, directory, plugins, console, owner, ranks)
@@ -75,7 +75,10 @@ def _helped(
     with stopping.at_once():
         runtime = build(prepared, directory, plugins, events, progress, stopping, ranks)
     try:
-        return Outcome(runtime.trainer.run(), None)
+        summary = runtime.trainer.run()
+        if runtime.comparer is not None:
+            runtime.comparer.help(runtime.method.validation(summary.step))
+        return Outcome(summary, None)
     finally:
         with stopping.held("closing the data first"):
             runtime.rows.close()
@@ -101,7 +104,7 @@ def _locked(
     reason, details = "error", dict[str, Any]()
     try:
         with ranks.guarded():
-            ranks.from_first(lambda: None)
+            ranks.from_first(directory.mark)
             with stopping.at_once(), console.status("loading") if console.is_terminal else progress.aside("loading"):
                 runtime = build(prepared, directory, plugins, events, progress, stopping, ranks)
             announce(runtime.start, run.config.training.max_train_steps, console)

@@ -14,8 +14,10 @@ from distill_core.config.schema import Validation
 from distill_core.protocols.model import Sampler
 from distill_core.protocols.tracker import Tracker
 from distill_core.protocols.validator import SampledVideo, ValidationRequest
+from distill_core.ranks.ranks import ALONE, Ranks
 from distill_core.redaction import redact_text
 from distill_core.sampling.measures import Measures
+from distill_core.sampling.side_by_side import SideBySide
 from distill_core.sampling.stream_speed import StreamSpeed, Timed
 from distill_core.stopping import Stopping
 from distill_core.tracking.events import Events
@@ -91,8 +93,8 @@ class VideoValidator:
         events: Events,
         progress: Progress,
         stopping: Stopping,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.sampler = sampler
         self.roles = roles
         self.settings = settings
         self.prompts = prompts
@@ -103,27 +105,28 @@ class VideoValidator:
         self.tracker = tracker
         self.events = events
         self.progress = progress
-        self.stopping = stopping
+        self.ranks = ranks
+        self.sampling = SideBySide(sampler, ranks, stopping)
 
     def validate(self, request: ValidationRequest, step: int) -> list[Path]:
         """Sample, write ``samples/step-…/NN-prompt-seedS.mp4`` (.png of one frame), measure, track.
 
         A file that cannot be written is an event, no end.
 
-        Between two samples this ends if the process was asked to leave; then nothing is measured or tracked.
+        Between two samples this ends if the process was asked to leave; then nothing is measured or tracked. Of several ranks the first
+        writes what all have sampled.
         """
         full = completed(request, self.settings, self.prompts, self.sparsity)
         folder = self.folder / f"step-{step:08d}"
-        folder.mkdir(parents=True, exist_ok=True)
+        if self.ranks.first:
+            folder.mkdir(parents=True, exist_ok=True)
         role = self.roles[full.role]
         written: dict[Path, tuple[str, str]] = {}
         videos: list[SampledVideo] = []  # kept for the metrics, which measure a set
         timed: list[Timed] = []
         began = time.monotonic()
         with self.progress.aside(f"sampling at step {step}"), role.averaged():
-            for index, video in enumerate(self.sampler.sample(role, full, self.latent_shape)):
-                if self.stopping.asked is not None:
-                    return list(written)
+            for index, video in enumerate(self.sampling.videos(role, full, self.latent_shape)):
                 timed.append((len(video.frames), video.times))
                 if self.measures.metrics:
                     videos.append(video)
@@ -134,6 +137,8 @@ class VideoValidator:
                     self.events.warn("sample_not_written", f"{place} could not be written: {error}", step=step)
                     continue
                 written[path] = (tracked_name(index, video), video.prompt)
+        if self.sampling.broken_off:
+            return list(written)
         for path, (name, prompt) in written.items():
             self.tracker.video(name, path, prompt, step)
         figures: dict[str, float] = {}

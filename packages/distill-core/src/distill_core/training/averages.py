@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from distill_core.training.parts import part, parts
+
 
 class WeightAverage:
     """θ̄ ← d θ̄ + (1 - d) θ after each of the role's optimizer steps; θ̄ = θ up to ``start_step``. Kept in float32.
@@ -26,18 +28,18 @@ class WeightAverage:
     def update(self, parameters: Mapping[str, Tensor], step: int, broken: Tensor | None = None) -> None:
         """Take in the weights after training step ``step``. ``broken``: a scalar on the device; 1 leaves the average bitwise as it is."""
         weight = 1.0 if step <= self.start_step else 1.0 - self.decay
-        current = [parameters[name].detach().float() for name in self.shadow]
+        shadow, current = parts(self.shadow.values()), [part(parameters[name].detach()).float() for name in self.shadow]
         if broken is None:
-            torch._foreach_lerp_(list(self.shadow.values()), current, weight)
+            torch._foreach_lerp_(shadow, current, weight)
             return
         share = weight * (1.0 - broken)
-        torch._foreach_lerp_(list(self.shadow.values()), current, [share] * len(current))
+        torch._foreach_lerp_(shadow, current, [share] * len(current))
         if weight >= 0.5:
             self._without_negative_zeros()
 
     def _without_negative_zeros(self) -> None:
         """A share of 0 leaves every number as it is to the bit, but -0, which would become 0."""
-        torch._foreach_add_(list(self.shadow.values()), 0.0)
+        torch._foreach_add_(parts(self.shadow.values()), 0.0)
 
     @contextmanager
     def applied(self, parameters: Mapping[str, Tensor]) -> Iterator[None]:

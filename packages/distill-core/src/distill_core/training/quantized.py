@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from distill_core.config.schema import LIBRARIES
 from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.plugins.lora import matching
+from distill_core.training.parts import sharded
 
 _TORCHAO = {"int8": "Int8WeightOnlyConfig", "fp8": "Float8WeightOnlyConfig"}
 
@@ -57,7 +58,7 @@ def why_not(kind: str, device: torch.device, compute: torch.dtype) -> str | None
 def held_tensors(tensor: Tensor) -> list[Tensor]:
     """The plain tensors that one of a library's kinds is made of, or itself."""
     whole: Any = tensor
-    if not is_traceable_wrapper_subclass(whole):
+    if sharded(tensor) or not is_traceable_wrapper_subclass(whole):
         return [tensor]
     names, _ = whole.__tensor_flatten__()
     return [inner for name in names for inner in held_tensors(getattr(whole, name))]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from distill_core.ranks.ranks import Ranks
 from distill_core.training.optimization import RoleOptimizer
+from distill_core.training.parts import part, parts, sharded
 from distill_core.training.roles import RoleHandle
 
 BUCKET = 64 * 2**20
@@ -31,19 +32,56 @@ class Reduction:
         signal, *anywhere = self.ranks.most([asked, *(int(parameter.grad is not None) for parameter in parameters)])
         return signal, [parameter for parameter, flag in zip(parameters, anywhere, strict=True) if flag]
 
-    def average(self, parameters: Sequence[nn.Parameter], poison: Tensor) -> Tensor:
-        """Gradients become their means over the ranks. Returns the sum of all ranks' ``poison``, a scalar that travels with them."""
-        rider = poison.reshape(1)
-        if not parameters:
-            self.ranks.sum_(rider)
+    def settle(
+        self, optimizers: Mapping[str, RoleOptimizer], parameters: Sequence[nn.Parameter], poison: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Gradients become their means over the ranks. Returns the norm of each role's, and the sum of all ranks' ``poison``: a scalar that
+        travels with what is sent anyway.
+
+        Of weights in parts FSDP2 has made the mean over the ranks that share them already; what is left are the replicas.
+        """
+        held = [parameter for parameter in parameters if sharded(parameter)]
+        whole = [parameter for parameter in parameters if not sharded(parameter)]
+        if not held:
+            poison = self._average(whole, poison)
+            return {name: optimizer.norm() for name, optimizer in optimizers.items()}, poison
+        if self.ranks.layout.replicate > 1:
+            self._average(held, None)
+        self._average(whole, None)
+        return self._norms(optimizers, poison)
+
+    def _average(self, parameters: Sequence[nn.Parameter], rider: Tensor | None) -> Tensor:
+        """Means over all ranks, or over the replicas for weights in parts. The ``rider`` comes back as a sum."""
+        riding = torch.zeros(0) if rider is None else rider.reshape(1)
+        if not parameters and rider is not None:
+            self.ranks.sum_(riding)
         for bucket in _buckets(parameters):
-            gradients = [_gradient(parameter) for parameter in bucket]
-            flat = torch.cat([rider.to(gradients[0].dtype), *(gradient.flatten() for gradient in gradients)])
-            self.ranks.sum_(flat)
-            rider, *means = flat.split([1, *(gradient.numel() for gradient in gradients)])
+            gradients, among = parts(_gradient(each) for each in bucket), sharded(bucket[0])
+            flat = torch.cat([riding.to(gradients[0]), *(gradient.flatten() for gradient in gradients)])
+            self.ranks.sum_(flat, replicas=among)
+            back, *means = flat.split([len(riding), *(gradient.numel() for gradient in gradients)])
+            riding = riding[:0]
+            rider = back if len(back) else rider
+            count = self.ranks.layout.replicate if among else self.ranks.size
             for gradient, mean in zip(gradients, means, strict=True):
-                gradient.copy_(mean.view_as(gradient) / self.ranks.size)
-        return rider.reshape(())
+                gradient.copy_(mean.view_as(gradient) / count)
+        return torch.zeros(()) if rider is None else rider.reshape(())
+
+    def _norms(self, optimizers: Mapping[str, RoleOptimizer], poison: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """The norms of gradients of which each rank has a part, with one reduction for all roles."""
+        squares = []
+        for optimizer in optimizers.values():
+            gradients = [each.grad for each in optimizer.parameters.values() if each.grad is not None]
+            for share, some in (
+                (self.ranks.layout.replicate, [part(each) for each in gradients if sharded(each)]),
+                (self.ranks.size, [each for each in gradients if not sharded(each)]),
+            ):
+                squares.append(nn.utils.get_total_norm(some, foreach=True).to(poison) ** 2 / share)
+        summed = torch.stack([*squares, poison])
+        self.ranks.sum_(summed)
+        *squares, poison = summed.unbind()
+        norms = [(held + whole).sqrt() for held, whole in zip(squares[::2], squares[1::2], strict=True)]
+        return dict(zip(optimizers, norms, strict=True)), poison
 
     @torch.no_grad()
     def average_buffers(self, roles: Mapping[str, RoleHandle]) -> None:

@@ -35,6 +35,7 @@ from distill_core.protocols.role import PLAIN
 from distill_core.training.averages import WeightAverage
 from distill_core.training.lora import LoraWeights, Worn, wearing
 from distill_core.training.optimization import RoleOptimizer
+from distill_core.training.parts import part
 
 OWN_MODULE = "module"
 """The name of the only module of a role that is a module of the method's own."""
@@ -88,8 +89,8 @@ class RoleHandle:
 
     def settle(self) -> None:
         """Gradients, and the mode of training, for what is trained and nothing else."""
-        for part in (self.container, *self.worn):
-            part.requires_grad_(part is self.own and self.trainable).train(part is self.own and self.trainable)
+        for each in (self.container, *self.worn):
+            each.requires_grad_(each is self.own and self.trainable).train(each is self.own and self.trainable)
 
     # What it consists of
 
@@ -163,8 +164,8 @@ class RoleHandle:
         """
         theirs = leader.own.state_dict()
         parameters = dict(self.own.named_parameters())
-        for name, tensor in self.own.state_dict().items():
-            aim = theirs[name].to(tensor.dtype)
+        for name, whole in self.own.state_dict().items():
+            tensor, aim = part(whole), part(theirs[name]).to(whole.dtype)
             moved = torch.lerp(tensor, aim, 1.0 - keep) if name in parameters else aim
             tensor.copy_(moved if broken is None else torch.where(broken > 0, tensor, moved))
 

@@ -17,6 +17,7 @@ from distill_core.checkpoint import Checkpoint
 from distill_core.data.reading.stream import RowStream
 from distill_core.errors import CheckpointError
 from distill_core.training.optimization import RoleOptimizer, Span
+from distill_core.training.parts import part
 from distill_core.training.quantized import held_tensors
 from distill_core.training.roles import RoleHandle
 
@@ -115,6 +116,6 @@ def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
         by_device.setdefault(tensor.device, []).append(name)
     broken: list[str] = []
     for names in by_device.values():
-        finite = torch.stack([tensors[name].isfinite().all() for name in names])
+        finite = torch.stack([part(tensors[name]).isfinite().all() for name in names])
         broken += [name for name, good in zip(names, finite.tolist(), strict=True) if not good]
     return [name for name in tensors if name in set(broken)] if broken else []

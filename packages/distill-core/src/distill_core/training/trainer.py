@@ -217,8 +217,10 @@ class DistillTrainer:
     def _update(self, step: int) -> None:
         """Step the roles that are due and move those that follow them, unless the step is broken; forget all gradients."""
         due = self.method.roles_to_step(step)
-        elsewhere = None if self.ranks.alone else self._reduce(due)
-        norms = {name: self._optimizer(name).norm() for name in due}
+        if self.ranks.alone:
+            norms, elsewhere = {name: self._optimizer(name).norm() for name in due}, None
+        else:
+            norms, elsewhere = self._reduce(due)
         verdict = self.guard.judge(step, {f"grad_norm/{name}": norm for name, norm in norms.items()}, elsewhere)
         for name, norm in norms.items():
             self._optimizer(name).clip(norm)
@@ -235,14 +237,13 @@ class DistillTrainer:
             if name not in due and role.optimizer is not None:
                 role.optimizer.clear()  # no checkpoint holds gradients: one that outlived its step would be lost by a resume
 
-    def _reduce(self, due: Sequence[str]) -> Tensor:
-        """Bring the ranks' gradients together, and hear of a signal. Returns what is NaN where a loss of any rank is not finite."""
-        number, parameters = self.reduction.agree(
-            {name: self._optimizer(name) for name in due}, int(self.stopping.asked or 0)
-        )
+    def _reduce(self, due: Sequence[str]) -> tuple[dict[str, Tensor], Tensor]:
+        """Bring the ranks' gradients together, and hear of a signal. Returns their norms, and what is NaN where any loss is not finite."""
+        optimizers = {name: self._optimizer(name) for name in due}
+        number, parameters = self.reduction.agree(optimizers, int(self.stopping.asked or 0))
         self._heard(number)
         self.reduction.average_buffers(self.state.roles)
-        return self.reduction.average(parameters, self.guard.poison())
+        return self.reduction.settle(optimizers, parameters, self.guard.poison())
 
     def _backward(self, loss: StagedLoss) -> None:
         """Gradients to the roles that the loss names, and to no other."""
@@ -294,6 +295,7 @@ class DistillTrainer:
         request = self.method.validation(step)
         if self.validator is not None and request is not None:
             self.validator.validate(request, step)
+            self.ranks.from_first(lambda: None)  # which measures and writes
             self._hear()
 
     def save(self, step: int) -> None:

@@ -1,0 +1,35 @@
+"""How the ranks of a run hold its models: replicas of so many ranks each, between which the weights are spread. Needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from distill_core.errors import ConfigError, Problem
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A mesh of ``replicate`` times ``shard`` ranks.
+
+    Attributes:
+        replicate: groups of ranks, each with all weights between them.
+        shard: ranks of a group; 1 leaves every model whole on every rank.
+    """
+
+    replicate: int = 1
+    shard: int = 1
+
+    @classmethod
+    def of(cls, replicate: int | None, shard: int | None, ranks: int) -> Layout:
+        """The layout of so many ranks; what is None follows from the rest, and of two such all ranks shard. Raises ConfigError if the
+        numbers do not come to that."""
+        if shard is None:
+            shard = ranks // (1 if replicate is None else replicate)
+        if replicate is None:
+            replicate = ranks // shard
+        if replicate * shard == ranks and shard:
+            return cls(replicate, shard)
+        said = f"distributed.replicate {replicate} × distributed.shard {shard or 1} is not the number of processes, {ranks}"
+        raise ConfigError(
+            [Problem("distributed", f"{said}; leave one of the two out, or set it to a divisor of {ranks}")]
+        )

@@ -1,0 +1,72 @@
+"""What becomes of a role as soon as its first weights are there: it is known by their hashes, and its weights are spread over the ranks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from distill_core.errors import PeerError
+from distill_core.ranks.ranks import Ranks
+from distill_core.running.identity import Known, frozen_hash, hashes_of, learn
+from distill_core.training.roles import OWN_MODULE, RoleHandle
+
+Settle = Callable[[RoleHandle], None]
+
+
+def left_alone(role: RoleHandle) -> None:
+    """Of one process nothing becomes of it."""
+
+
+class Settling:
+    """Takes each role of a run in turn: the next one is loaded only after the whole weights of this one have left the device.
+
+    Weights that several roles share are hashed once, and spread once.
+
+    Attributes:
+        frozen: by role, the hash of the weights that no checkpoint holds.
+    """
+
+    def __init__(self, ranks: Ranks) -> None:
+        self.ranks = ranks
+        self.frozen: dict[str, str | None] = {}
+        self._first: dict[str, str] = {}
+        self._known: Known = {}
+        self._seen: list[nn.Module] = []
+
+    def __call__(self, role: RoleHandle) -> None:
+        """Hash and spread. A LoRA, and a module of the method's own, stay whole."""
+        new = role.container not in self._seen
+        self._seen.append(role.container)
+        if new and not self.ranks.alone:
+            learn(role.container, role.container.state_dict(), self._known)
+        self.frozen[role.name] = frozen_hash(role, self._known)
+        if self.ranks.alone:
+            return
+        modules = {name: each for (owner, name), each in self._known.items() if owner is role.container}
+        own = {} if role.lora is None else hashes_of(role.lora.state_dict())
+        lines = [f"{name} {each}\n" for some in (modules, own) for name, each in sorted(some.items())]
+        self._first[f"weights of {role.name}"] = hashlib.sha256("".join(lines).encode()).hexdigest()
+        if new and self.ranks.mesh is not None and OWN_MODULE not in role.container:
+            from distill_core.training.sharding import shard
+
+            for module in role.modules.values():
+                shard(module, self.ranks.mesh)
+
+    def agree(self, said: Mapping[str, Any]) -> None:
+        """Raise PeerError if what is ``said``, or a role's first weights, are not the same on all ranks: each names what differs."""
+        known = {**{name: repr(value) for name, value in said.items()}, **self._first}
+        for rank, theirs in enumerate(self.ranks.gather(known)):
+            names = sorted(known.keys() | theirs.keys())
+            differing = [name for name in names if known.get(name) != theirs.get(name)]
+            if differing and rank:
+                raise _disagreement(rank, differing, self.ranks)
+            if differing:
+                raise _disagreement(self.ranks.rank, differing, self.ranks)
+
+
+def _disagreement(rank: int, differing: list[str], ranks: Ranks) -> PeerError:
+    message = f"rank {rank} has other than rank 0: {', '.join(differing)}; all processes need the same run.yaml, models and data"
+    return PeerError(message, told=not ranks.first)

@@ -8,6 +8,7 @@ import pytest
 from tests.recipes import ROOT, figures, run_recipe, shapes_latents
 
 
+@pytest.mark.slow
 def test_the_shapes_recipes_train_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     data = f"data.path={shapes_latents(tmp_path / 'data')}"

@@ -1,4 +1,4 @@
-"""The shapes recipes of consistency and of its continuous form at reduced size."""
+"""The shapes recipes of consistency, its second stage and its continuous form, at reduced size."""
 
 from __future__ import annotations
 
@@ -8,9 +8,20 @@ import pytest
 from tests.recipes import ROOT, figures, run_recipe, shapes_latents
 
 
-@pytest.mark.parametrize("name", ["consistency", "scm"])
-def test_a_shapes_recipe_trains(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_the_recipe_of_continuous_consistency_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    data = shapes_latents(tmp_path / "data")
-    directory = run_recipe(f"shapes/{name}.yaml", tmp_path / "run", f"data.path={data}")
+    directory = run_recipe("shapes/scm.yaml", tmp_path / "run", f"data.path={shapes_latents(tmp_path / 'data')}")
     assert [line["step"] for line in figures(directory)] == [1, 2]
+
+
+@pytest.mark.slow
+def test_the_second_stage_goes_on_from_the_first_ones_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    data = f"data.path={shapes_latents(tmp_path / 'data')}"
+    first = run_recipe("shapes/consistency.yaml", tmp_path / "first", data)
+    stages = [f"roles.{role}.checkpoint.run={first.root}" for role in ("student", "first_stage")]
+    second = run_recipe("shapes/tcm.yaml", tmp_path / "second", data, *stages)
+    assert [line["step"] for line in figures(second)] == [1, 2]

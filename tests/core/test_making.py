@@ -16,13 +16,13 @@ from torch import Tensor
 from distill_core.config.document import write_yaml
 from distill_core.config.resolve import open_run
 from distill_core.data.encoding.writer import ParquetWriter
-from distill_core.data.reading.columns import TEXT_ONLY_SCHEMA, CaptionRecord, with_columns
+from distill_core.data.reading.columns import T2V_SCHEMA, TEXT_ONLY_SCHEMA, CaptionRecord, ClipRecord, with_columns
 from distill_core.data.reading.dataset import open_dataset
 from distill_core.data.reading.tensors import tensor_columns
 from distill_core.errors import ConfigError, DataError, MethodError, RunDirectoryError
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.registry import Registry
-from distill_core.plugins.specs import MethodSpec
+from distill_core.plugins.specs import Demands, MethodSpec
 from distill_core.protocols import Batch, Draw
 from distill_core.running.preparation import prepare
 from distill_core.running.run_directory import RunDirectory
@@ -245,3 +245,35 @@ def test_a_maker_that_gives_something_else_than_its_columns_is_named(
     monkeypatch.setattr(PathMaker, "make", lambda *_: {"trajectory": torch.zeros(2, 3, 3, 2, 4, 5)})
     with pytest.raises(MethodError, match=r"method 'kd', making columns, made trajectory .* with W = 4"):
         paths.make()
+
+
+def test_a_method_that_reads_latents_gets_its_clips_back_with_what_was_made_of_them(
+    world: ToyWorld, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clips of two lengths: each shape is made by itself, and cut nowhere."""
+
+    def with_latents(options: KdOptions) -> Demands:
+        return replace(kd.demands(options), latents=True)
+
+    def changed() -> PluginIndex:
+        (spec,) = index().methods.values()
+        return PluginIndex.of(models=[TOY], methods=[replace(spec, demands=with_latents)])
+
+    monkeypatch.setattr("distill_core.cli.making.discover", changed)
+    source = world.root / "clips"
+    with ParquetWriter(source, T2V_SCHEMA) as writer:
+        for number, frames in enumerate((3, 3, 2)):
+            clip, text = torch.full((2, frames, 4, 4), float(number)), encode_caption("ab")
+            writer.add(ClipRecord(f"clip{number}", "ab", text, clip, f"{number}.mp4", 16, 16, 4 * frames - 3, 16.0))
+    paths.source = source
+    assert "made 3 of 3 rows" in paths.make("data.num_latent_t=null")
+    dataset = open_dataset(paths.made, latents=True, declared=[replace(COLUMN[0], made_with=None)])
+    found = {row.id: row for row in (dataset[place] for place in range(3))}
+    for number, frames in enumerate((3, 3, 2)):
+        row = found[f"clip{number}"]
+        assert row.latent_CTHW is not None
+        assert row.latent_CTHW.equal(torch.full((2, frames, 4, 4), float(number)))
+        assert (row.fps, tuple(row.tensors["trajectory"].shape)) == (16.0, (3, frames, 2, 4, 4))
+    prepare(open_run(paths.yaml, ["data.num_latent_t=null"], changed()))
+    with pytest.raises(DataError, match=r"made otherwise than this run asks \(guidance_scale 2.0, not 4.0\)"):
+        prepare(open_run(paths.yaml, ["data.num_latent_t=null", "method_config.guidance_scale=4"], changed()))

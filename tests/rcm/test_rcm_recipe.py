@@ -8,6 +8,7 @@ import pytest
 from tests.recipes import ROOT, figures, run_recipe, shapes_latents
 
 
+@pytest.mark.slow
 def test_the_shapes_recipe_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     data = shapes_latents(tmp_path / "data")

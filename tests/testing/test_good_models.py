@@ -29,9 +29,9 @@ def test_the_toy_family_keeps_the_contract(tmp_path: Path) -> None:
     assert not report.notes
 
 
-@pytest.mark.parametrize("variant", ["t2v", "a14b", "ti2v"])
+@pytest.mark.parametrize("variant", ["t2v", "a14b", "ti2v", "flf2v", "ti2v-i2v"])
 def test_wan_keeps_the_contract(variant: Variant, tmp_path: Path) -> None:
-    size = (9, 64, 64) if variant == "ti2v" else (9, 32, 32)
+    size = (9, 64, 64) if variant.startswith("ti2v") else (9, 32, 32)
     folder, options = make_tiny_pipeline(tmp_path / variant, variant), WanOptions(text_length=24)
     check_model(spec_of(wan.distill_register_models), str(folder), options, frames=size)
 

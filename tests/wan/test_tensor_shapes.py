@@ -34,8 +34,10 @@ def shapes_of(module: torch.nn.Module) -> dict[str, Shape]:
         ({}, 14.288),
         ({"num_attention_heads": 24, "num_layers": 30, "ffn_dim": 14336, "in_channels": 48, "out_channels": 48}, 5.0),
         (ODD_TRANSFORMER, None),
+        ({"in_channels": 36, "image_dim": 1280, "added_kv_proj_dim": 5120}, 16.395),
+        ({"in_channels": 36, "image_dim": 1280, "added_kv_proj_dim": 5120, "pos_embed_seq_len": 514}, 16.396),
     ],
-    ids=["1.3B", "14B", "5B", "odd"],
+    ids=["1.3B", "14B", "5B", "odd", "I2V 14B", "FLF2V 14B"],
 )
 def test_a_transformers_tensors_are_those_of_its_class(config: dict[str, Any], billions: float | None) -> None:
     with torch.device("meta"):

@@ -99,7 +99,11 @@ def test_the_shift_of_an_euler_scheduler_is_its_shift(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "changes", "words"),
     [
-        ("model_index.json", {"_class_name": "WanImageToVideoPipeline"}, "is an image-to-video Wan"),
+        (
+            "model_index.json",
+            {"_class_name": "WanImageToVideoPipeline"},
+            "a WanImageToVideoPipeline takes 36, 20 of them for the picture",
+        ),
         ("model_index.json", {"_class_name": "WanVACEPipeline"}, "is a Wan VACE"),
         ("model_index.json", {"_class_name": "WanAnimatePipeline"}, "is a Wan Animate"),
         ("model_index.json", {"_class_name": "SkyReelsV2DiffusionForcingPipeline"}, "is a SkyReels V2"),
@@ -120,8 +124,16 @@ def test_the_shift_of_an_euler_scheduler_is_its_shift(copy: Path) -> None:
             {"transformer_2": ["diffusers", "WanTransformer3DModel"]},
             "a transformer_2 but no boundary_ratio",
         ),
-        ("transformer/config.json", {"in_channels": 36}, "is an image-to-video Wan"),
-        ("transformer/config.json", {"image_dim": 1280}, "is an image-to-video Wan"),
+        (
+            "transformer/config.json",
+            {"in_channels": 36},
+            "its transformer takes an image; name the folder of a WanImage",
+        ),
+        (
+            "transformer/config.json",
+            {"image_dim": 1280},
+            "its transformer takes an image; name the folder of a WanImage",
+        ),
         ("transformer/config.json", {"in_channels": 48}, "takes 48 channels and gives 16, its VAE has 16"),
         ("transformer/config.json", {"num_layers": "many"}, "num_layers: Input should be a valid integer"),
         ("text_encoder/config.json", {"d_model": 64}, "takes text of 32 features, its text encoder gives 64"),

@@ -119,15 +119,25 @@ class DiffusersAdapter(ABC, Generic[ConditionT]):
 
     def encode_condition(self, prompts: Sequence[Prompt]) -> ConditionT:
         """Captions through the text encoder, which stays loaded for the next. Raises ConfigError for pictures."""
-        if any(prompt.first_frame is not None or prompt.last_frame is not None for prompt in prompts):
-            raise ConfigError([Problem("", "this model makes videos from text alone; leave the pictures out")])
-        return self.pack([self._captions(prompt.text) for prompt in prompts])
+        packed = self.pack([self._captions(prompt.text) for prompt in prompts])
+        self.pictured(packed, prompts)
+        return packed
 
     def kept_texts(self, captions: Sequence[str]) -> Iterator[ConditionT]:
         """Captions that will be asked for again, each by itself: encoded once, then kept; the text encoder is let go."""
         for start in range(0, len(captions), CAPTIONS_AT_ONCE):
             for caption in self._kept_captions(captions[start : start + CAPTIONS_AT_ONCE]):
                 yield self.pack([caption])
+
+    def pictured(self, condition: Condition, prompts: Sequence[Prompt]) -> Condition:
+        """Captions that are packed, with the pictures of their prompts, which a family of text alone refuses (ConfigError)."""
+        if any(prompt.first_frame is not None or prompt.last_frame is not None for prompt in prompts):
+            raise ConfigError([Problem("", "this model makes videos from text alone; leave the pictures out")])
+        return condition
+
+    def with_given(self, latents_BTCHW: Tensor, condition: Condition) -> Tensor:
+        """Sampled latents, in which the frames that a condition gives are as they were given."""
+        return latents_BTCHW
 
     def unconditional(self, condition: Condition) -> ConditionT:
         """The negative prompt for a batch of the same size; encoded at the first call, then kept."""

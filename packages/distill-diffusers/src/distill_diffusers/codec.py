@@ -42,6 +42,11 @@ class VideoCodec:
         return self._encode(self.vae, pixels_3FHW[None])[0].cpu()
 
     @torch.no_grad()
+    def encode_pixels(self, pixels_B3FHW: Tensor) -> Tensor:
+        """Pixels in [-1, 1] as raw latents, float32 [B, C, T, H, W] on the CPU."""
+        return self._encode(self.vae, pixels_B3FHW.to(self.device)).cpu()
+
+    @torch.no_grad()
     def decode(self, raw_CTHW: Tensor) -> Tensor:
         """A raw latent as uint8 frames [F, H, W, 3] on the device."""
         pixels_13FHW = self._decode(self.vae, raw_CTHW[None].to(self.device))

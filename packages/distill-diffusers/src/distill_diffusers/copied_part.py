@@ -12,7 +12,7 @@ from distill_core.errors import ModelFolderError
 from distill_core.terminal import remark
 from distill_diffusers.weights import STEMS, weight_files
 
-DESCRIPTIONS = frozenset({"config.json", "generation_config.json"})
+DESCRIPTIONS = frozenset({"config.json", "generation_config.json", "preprocessor_config.json"})
 TOKENIZER = frozenset(
     {
         "added_tokens.json",

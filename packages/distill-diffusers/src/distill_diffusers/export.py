@@ -21,6 +21,7 @@ import distill_core
 from distill_core.errors import ModelFolderError, RunDirectoryError
 from distill_core.flow import denoising_grid, shifted_uniform_grid
 from distill_core.protocols import ValidationRequest
+from distill_core.protocols.adapter import PICTURES
 from distill_core.protocols.validator import SamplerKind
 from distill_diffusers.copied_part import copy_licences, copy_part
 from distill_diffusers.export_record import RECORD, STREAMED, ExportRecord, RecordedSampling, RecordedVsa
@@ -111,7 +112,7 @@ def plan_sampling(
         raise ModelFolderError(
             f"diffusers guides no expert where the first has a guidance scale of 1, and the second has {low_noise}; give the first more"
         )
-    beyond = request.parts - STREAM_PARTS
+    beyond = request.parts - STREAM_PARTS - set(PICTURES)
     if beyond:
         raise ModelFolderError(
             f"no pipeline of diffusers samples with {', '.join(sorted(beyond))}, as this role is sampled, so it has no export; "

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, CLIPImageProcessorPil, PreTrainedTokenizerBase
 
 from distill_core.errors import ModelFolderError
 from distill_core.plugins.border import RefusedError, plugin_border
@@ -35,6 +35,20 @@ def load_tokenizer(facts: DiffusersFacts, part: str = "tokenizer") -> PreTrained
     except RefusedError as refusal:
         raise ModelFolderError(
             f"{place} cannot be loaded as a tokenizer: {refusal.reason}; fetch the folder again"
+        ) from refusal
+
+
+def load_image_processor(facts: DiffusersFacts, part: str = "image_processor") -> Any:
+    """What prepares pictures for an image encoder, fetched first where it is a hub's; through Pillow. Raises ModelFolderError."""
+    place = facts.path / part
+    facts.folder.fetch(part)
+    facts.folder.check_part(part)
+    try:
+        with plugin_border():
+            return CLIPImageProcessorPil.from_pretrained(place, local_files_only=True)
+    except RefusedError as refusal:
+        raise ModelFolderError(
+            f"{place} cannot be loaded as an image processor: {refusal.reason}; fetch the folder again"
         ) from refusal
 
 

@@ -144,7 +144,7 @@ def model_card(base: DiffusersFacts, record: ExportRecord, call: PipelineCall) -
         diffusers=record.diffusers_version,
         older=_OLDER[sampling.sampler],
         vae=folder.parts["vae"].class_name,
-        pipeline=folder.kind.pipeline,
+        pipeline=folder.pipeline,
         steps=sampling.steps,
         height=height,
         width=width,

@@ -40,6 +40,7 @@ class PipelineKind:
         optional: the parts that a pipeline may go without.
         experts: the parts that denoise; of several, the first those timesteps that are noisier.
         text_parts: the parts that encode captions.
+        also: further pipeline classes whose folders it takes.
         others: of other pipeline classes, what they are.
         originals: files by which another format of the same weights is known, and what that is.
         shapes: of a part, every tensor that its config.json calls for.
@@ -55,6 +56,7 @@ class PipelineKind:
     optional: frozenset[str] = frozenset()
     experts: tuple[str, ...] = ("transformer",)
     text_parts: tuple[str, ...] = ("tokenizer", "text_encoder")
+    also: tuple[str, ...] = ()
     others: Mapping[str, str] = field(default_factory=dict)
     originals: Mapping[str, str] = field(default_factory=dict)
     shapes: Mapping[str, Callable[[Path], Mapping[str, Shape]]] = field(default_factory=dict)
@@ -106,6 +108,11 @@ class PipelineFolder:
     parts: Mapping[str, Part]
     index: Mapping[str, Any]
     record: ExportRecord
+
+    @property
+    def pipeline(self) -> str:
+        """The class of the pipeline that it is."""
+        return str(self.index["_class_name"])
 
     @property
     def experts(self) -> tuple[str, ...]:
@@ -183,7 +190,7 @@ def open_folder(path: str, kind: PipelineKind) -> PipelineFolder:
         raise ModelFolderError(f"{folder} is no diffusers pipeline folder: it has no {INDEX}; {_instead(folder, kind)}")
     index = read_object(folder / INDEX)
     class_name = index.get("_class_name")
-    if class_name != kind.pipeline:
+    if class_name not in (kind.pipeline, *kind.also):
         what = kind.others.get(str(class_name), f"a pipeline of class {class_name}")
         raise ModelFolderError(f"{folder} is {what}, which is not supported. {kind.supported}")
     parts = {name: part for name in kind.parts if (part := _part(name, index.get(name))) is not None}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,8 +19,9 @@ from distill_core.flow import denoising_grid, shifted_uniform_grid
 from distill_core.flow.guided import Combine, GuidedVelocity, evaluating, led_away
 from distill_core.flow.stream_clock import StreamClock
 from distill_core.flow.walks import Noise, Velocity, by_blocks, euler, flow_map, sde, to_clean
-from distill_core.protocols import Role, SampledVideo, ValidationRequest
+from distill_core.protocols import Condition, Prompt, Role, SampledVideo, ValidationRequest
 from distill_core.protocols.validator import SamplerKind
+from distill_core.video.reading import read_picture
 from distill_diffusers.adapter import ConditionT, DiffusersAdapter
 from distill_diffusers.own_steps import OwnSteps
 from distill_diffusers.schedule import Schedule
@@ -89,13 +91,16 @@ class FlowSampler:
         negative = None if request.negative_prompt is None else next(self.adapter.kept_texts([request.negative_prompt]))
         texts = self.adapter.kept_texts(request.prompts)
         for index, (prompt, text) in enumerate(zip(request.prompts, texts, strict=True)):
+            pictured = _prompt(request, index)
+            shown = self.adapter.pictured(text, [pictured])
+            away = None if negative is None else self.adapter.pictured(negative, [pictured])
             for seed in request.seeds_of(index):
                 generator = torch.Generator("cpu").manual_seed(seed)
                 patch = self.adapter.facts.patch
                 noise = PipelineNoise(latent_shape, generator, self.adapter.device, self.schedule, patch)
-                velocity = GuidedVelocity(role, request, text, negative, role.boundary, self.combine)
+                velocity = GuidedVelocity(role, request, shown, away, role.boundary, self.combine)
                 clock = StreamClock(self._shown)
-                frames = self._frames(role, request, velocity, noise, clock)
+                frames = self._frames(role, request, velocity, noise, clock, shown)
                 yield SampledVideo(prompt, seed, frames, velocity.evaluations, clock.times)
 
     @torch.no_grad()
@@ -106,10 +111,12 @@ class FlowSampler:
         velocity: GuidedVelocity,
         noise: PipelineNoise,
         clock: StreamClock,
+        condition: Condition,
     ) -> Tensor:
         """One video as uint8 frames [F, H, W, 3] on the CPU. A function of its own: no mode may outlast it into the caller's loop."""
         with evaluating(role.modules):
-            return self._shown(self._latents(request, velocity, noise, clock))
+            latents_BTCHW = self._latents(request, velocity, noise, clock)
+            return self._shown(self.adapter.with_given(latents_BTCHW, condition))
 
     def _shown(self, latents_BTCHW: Tensor) -> Tensor:
         """Latents of one video as uint8 frames [F, H, W, 3] on the CPU."""
@@ -159,6 +166,16 @@ class FlowSampler:
             return shifted_uniform_grid(steps, shift)
         self.own_steps.refuse_too_few(steps)
         return self.own_steps.grid(steps)
+
+
+def _prompt(request: ValidationRequest, index: int) -> Prompt:
+    """One prompt of a request, with its pictures."""
+    assert request.prompts is not None
+    first, last = (
+        None if files is None else read_picture(Path(files[index]))
+        for files in (request.first_frames, request.last_frames)
+    )
+    return Prompt(request.prompts[index], first, last)
 
 
 def scheduled(velocity: Velocity, scheduler: Any, noise: Noise) -> Tensor:

@@ -6,12 +6,14 @@ Knows no method, no rollout and no role name. B batch, T latent frames, C channe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from distill_core.protocols import Ask, Condition, Prediction
+from distill_core.errors import ConfigError, Problem
+from distill_core.protocols import Ask, Condition, Prediction, Prompt, Row
 from distill_diffusers.adapter import DiffusersAdapter
 from distill_diffusers.captions import CaptionEncoder
 from distill_diffusers.codec import VideoCodec
@@ -19,7 +21,9 @@ from distill_diffusers.conditions import TOKENS, CaptionTensors
 from distill_diffusers.facts import DiffusersFacts
 from distill_model_wan.causal.streams import Past, gone_on, own_stream, past_of
 from distill_model_wan.experts import HIGH, LOW, by_experts, rows_of_experts
+from distill_model_wan.folder import wan_folder
 from distill_model_wan.passes import Passes
+from distill_model_wan.pictures import PictureEncoder, Pictures, stored
 from distill_model_wan.pixels import decoded, encoded
 from distill_model_wan.text import TextPacking, WanText
 
@@ -31,7 +35,9 @@ class WanAdapter(DiffusersAdapter[WanText]):
     """The :class:`distill_core.protocols.Adapter` of Wan.
 
     Attributes:
+        wan: the facts, as Wan's own.
         packing: how captions are padded.
+        pictures: how pictures are encoded.
         passes: what runs a transformer.
     """
 
@@ -41,6 +47,7 @@ class WanAdapter(DiffusersAdapter[WanText]):
         packing: TextPacking,
         captions: CaptionEncoder,
         codec: VideoCodec,
+        pictures: PictureEncoder,
         *,
         negative_prompt: str,
         compute_dtype: torch.dtype,
@@ -53,16 +60,66 @@ class WanAdapter(DiffusersAdapter[WanText]):
             compute_dtype=compute_dtype,
             device=packing.device,
         )
+        self.wan = wan_folder(facts)
         self.packing = packing
-        self.passes = Passes(facts, packing.device, compute_dtype)
+        self.pictures = pictures
+        self.passes = Passes(self.wan, packing.device, compute_dtype)
 
     def pack(self, captions: Sequence[CaptionTensors]) -> WanText:
         """Captions, padded, the padding folded."""
         return self.packing.pack([caption[TOKENS] for caption in captions])
 
     def mixed(self, condition: Condition, other: WanText, mask_B: Tensor) -> WanText:
-        """``other`` where the mask is true."""
-        return self.packing.mixed(_own(condition), other, mask_B)
+        """``other`` where the mask is true, beside the same pictures."""
+        mine = _own(condition)
+        return replace(self.packing.mixed(mine, other, mask_B), pictures=mine.pictures)
+
+    def prepare_condition(self, rows: Sequence[Row]) -> WanText:
+        """The rows' text and, of a model that is shown pictures, what they were encoded to. Raises DataError for rows that do not fit."""
+        text = self.pack([{TOKENS: self._trimmed(row)} for row in rows])
+        names = [column.name for column in self.facts.columns]
+        if not names:
+            return text
+        shown = tuple(stored(row.id, row.tensors, names) for row in rows)
+        return replace(text, pictures=Pictures(shown, self.device, self.normalised))
+
+    def encode_condition(self, prompts: Sequence[Prompt]) -> WanText:
+        """Captions through the text encoder, which stays loaded for the next, and pictures.
+
+        Raises ConfigError where a model that is shown pictures gets none, or another one gets some.
+        """
+        text = self.pack([self._captions(prompt.text) for prompt in prompts])
+        return self.pictured(text, prompts)
+
+    def pictured(self, condition: Condition, prompts: Sequence[Prompt]) -> WanText:
+        """Captions that are packed, with the pictures of their prompts."""
+        text = _own(condition)
+        given = [self._given(prompt) for prompt in prompts]
+        if not self.facts.pictures:
+            return text
+        return replace(text, pictures=Pictures(tuple(map(self.pictures.shown, given)), self.device, self.normalised))
+
+    def with_given(self, latents_BTCHW: Tensor, condition: Condition) -> Tensor:
+        """The picture in the place of the first frame, where the model has it there: a scheduler's σ is not quite its timestep's."""
+        pictures = _own(condition).pictures
+        if pictures is None or not self.wan.expand_timesteps:
+            return latents_BTCHW
+        _, frames, _, rows, columns = latents_BTCHW.shape
+        return torch.cat([pictures.latents((frames, rows, columns)), latents_BTCHW[:, 1:]], dim=1)
+
+    def _given(self, prompt: Prompt) -> list[Tensor]:
+        """The pictures of a prompt. Raises ConfigError unless they are those that the model is shown."""
+        given = {"first_frame": prompt.first_frame, "last_frame": prompt.last_frame}
+        pictures = {name: picture for name, picture in given.items() if picture is not None}
+        if tuple(pictures) != self.facts.pictures:
+            due = " and a ".join(name.replace("_", " ") for name in self.facts.pictures)
+            message = f"this model makes videos of a {due}" if due else "this model makes videos from text alone"
+            raise ConfigError([Problem("", f"{message}, and is shown {', '.join(pictures) or 'no picture'}")])
+        return list(pictures.values())
+
+    def unconditional(self, condition: Condition) -> WanText:
+        """The negative prompt for a batch of the same size, beside the same pictures."""
+        return replace(super().unconditional(condition), pictures=_own(condition).pictures)
 
     # Predictions
 

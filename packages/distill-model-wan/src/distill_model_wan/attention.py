@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import torch
 from diffusers import WanTransformer3DModel
+from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.transformers.transformer_wan import WanAttention, WanAttnProcessor
 from torch import Tensor, nn
 
@@ -32,11 +33,13 @@ class AttentionCall:
         pad_bias_L: added to the logits of cross-attention, one value per text token; None adds nothing.
         sparse: what self-attention leaves out; None attends densely.
         causal: who sees whom in self-attention, and what went before; None, all of this call's tokens see all.
+        text_tokens: how many tokens of cross-attention are text; those before them are of pictures.
     """
 
     pad_bias_L: Tensor | None = None
     sparse: SparseCall | None = None
     causal: CausalCall | None = None
+    text_tokens: int = 0
 
 
 Processor = Callable[..., Tensor]
@@ -71,10 +74,26 @@ class FoldedTextProcessor:
         rotary_emb: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """Cross-attention of [B, N, width] to [B, L, width]; the signature is diffusers'."""
-        bias_L = _current.get().pad_bias_L
-        mask = attention_mask if bias_L is None else bias_L.view(1, 1, 1, -1)
+        call = _current.get()
+        mask = attention_mask if call.pad_bias_L is None else call.pad_bias_L.view(1, 1, 1, -1)
+        if attn.add_k_proj is not None:
+            return _beside_pictures(attn, hidden_states, encoder_hidden_states, mask, call.text_tokens)
         attended: Tensor = self._plain(attn, hidden_states, encoder_hidden_states, mask, rotary_emb)
         return attended
+
+
+def _beside_pictures(
+    attn: WanAttention, hidden_BNW: Tensor, context_BLW: Tensor, mask: Tensor | None, text_tokens: int
+) -> Tensor:
+    """Cross-attention to text plus cross-attention to what comes before it, pictures; diffusers takes any text for one of 512 tokens."""
+    pictures, text = context_BLW.split([context_BLW.shape[1] - text_tokens, text_tokens], dim=1)
+    q, k, v = attn.norm_q(attn.to_q(hidden_BNW)), attn.norm_k(attn.to_k(text)), attn.to_v(text)
+    shown_k, shown_v = attn.norm_added_k(attn.add_k_proj(pictures)), attn.add_v_proj(pictures)
+    q, k, v, shown_k, shown_v = (each.unflatten(2, (attn.heads, -1)) for each in (q, k, v, shown_k, shown_v))
+    of_text = dispatch_attention_fn(q, k, v, attn_mask=mask).flatten(2, 3).type_as(q)
+    of_pictures = dispatch_attention_fn(q, shown_k, shown_v).flatten(2, 3).type_as(q)
+    out: Tensor = attn.to_out[1](attn.to_out[0](of_text + of_pictures))
+    return out
 
 
 class SparseSelfProcessor:

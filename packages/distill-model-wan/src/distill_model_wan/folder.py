@@ -8,7 +8,8 @@ from math import prod
 from pathlib import Path
 
 from distill_core.errors import ModelFolderError
-from distill_core.plugins import ModelFacts
+from distill_core.plugins import Column, ModelFacts
+from distill_core.protocols.adapter import PICTURES
 from distill_diffusers.export_record import RECORD
 from distill_diffusers.facts import DiffusersFacts, common_facts
 from distill_diffusers.json_files import INDEX, read
@@ -16,9 +17,13 @@ from distill_diffusers.parameter_count import billions
 from distill_diffusers.pipeline_folder import PipelineFolder, PipelineKind, open_folder
 from distill_diffusers.t5_encoder import UMT5Config, t5_shapes
 from distill_diffusers.tensor_shapes import Shape
-from distill_model_wan.pipeline_json import TransformerConfig, VaeConfig, WanSettings
+from distill_model_wan.pipeline_json import ImageEncoderConfig, TransformerConfig, VaeConfig, WanSettings
 from distill_model_wan.tensor_shapes import transformer_shapes, vae_shapes
 from distill_model_wan.vsa import CUBE
+
+IMAGE_TO_VIDEO = "WanImageToVideoPipeline"
+LATENT, FEATURES = "picture_latent", "picture_features"
+"""The columns of data for image-to-video: what :mod:`distill_model_wan.pictures` makes of the pictures."""
 
 TEXT_LENGTH = 512
 """The padded length that every published Wan was trained with."""
@@ -45,16 +50,19 @@ WAN = PipelineKind(
         "vae": ("AutoencoderKLWan",),
         "text_encoder": ("UMT5EncoderModel",),
         "tokenizer": (),
+        "image_encoder": ("CLIPVisionModel", "CLIPVisionModelWithProjection"),
+        "image_processor": (),
         "scheduler": (),
     },
     supported=(
-        "Supported are Wan 2.1 T2V (1.3B, 14B), Wan 2.2 T2V-A14B and Wan 2.2 TI2V-5B as text-to-video, all as WanPipeline"
+        "Supported are Wan 2.1 T2V (1.3B, 14B), Wan 2.2 T2V-A14B and TI2V-5B as WanPipeline, and Wan 2.1 I2V and FLF2V, Wan 2.2 I2V-A14B "
+        "and TI2V-5B as WanImageToVideoPipeline"
     ),
     example="Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
-    optional=frozenset({"transformer_2"}),
+    optional=frozenset({"transformer_2", "image_encoder", "image_processor"}),
     experts=("transformer", "transformer_2"),
+    also=(IMAGE_TO_VIDEO,),
     others={
-        "WanImageToVideoPipeline": "an image-to-video Wan",
         "WanVideoToVideoPipeline": "a video-to-video Wan",
         "WanVACEPipeline": "a Wan VACE (video editing)",
         "WanAnimatePipeline": "a Wan Animate",
@@ -73,9 +81,11 @@ class WanFolder(DiffusersFacts):
 
     Attributes:
         expand_timesteps: whether the transformer takes a timestep per token (TI2V).
+        image_tokens: features of a picture that the transformer attends; 0 where it attends none.
     """
 
     expand_timesteps: bool = False
+    image_tokens: int = 0
 
 
 def wan_folder(facts: ModelFacts) -> WanFolder:
@@ -91,12 +101,14 @@ def inspect(path: str) -> WanFolder:
     _refuse_half_experts(folder, settings)
     configs = [folder.config(TransformerConfig, name) for name in folder.experts]
     vae = folder.config(VaeConfig, "vae")
-    _refuse_unsupported(folder.path, configs, vae, folder.config(UMT5Config, "text_encoder"))
+    _refuse_unsupported(folder, configs, vae, settings, folder.config(UMT5Config, "text_encoder"))
     _refuse_other_cubes(folder)
     first = configs[0]
+    pictures = _pictures(folder, first)
+    image = folder.config(ImageEncoderConfig, "image_encoder") if first.image_dim is not None else None
     return WanFolder(
         **common_facts(folder, text_length=TEXT_LENGTH),
-        summary=_summary(settings, configs),
+        summary=_summary(settings, configs, pictures),
         latent_space=vae.latent_space,
         text_width=first.text_dim,
         patch=first.patch_size,
@@ -105,7 +117,31 @@ def inspect(path: str) -> WanFolder:
         layers=first.num_layers,
         boundary=None if settings.boundary_ratio is None else 1000.0 * settings.boundary_ratio,
         expand_timesteps=settings.expand_timesteps,
+        pictures=pictures,
+        lacks=frozenset({"blocks", "clean", "stream"}) if pictures else frozenset(PICTURES),
+        columns=_columns(pictures, settings, image),
+        image_tokens=0 if image is None else image.tokens,
     )
+
+
+def _pictures(folder: PipelineFolder, config: TransformerConfig) -> tuple[str, ...]:
+    """What a member is shown besides a caption: nothing, the first frame, or the first and the last."""
+    if folder.pipeline != IMAGE_TO_VIDEO:
+        return ()
+    return PICTURES if config.pos_embed_seq_len is not None else PICTURES[:1]
+
+
+def _columns(pictures: tuple[str, ...], settings: WanSettings, image: ImageEncoderConfig | None) -> tuple[Column, ...]:
+    """What data hold of the pictures. A video that is grey after its first frame may be cut as the clip is, one that has a last may not."""
+    if not pictures:
+        return ()
+    frames: str | int = 1 if settings.expand_timesteps else "T" if len(pictures) == 1 else "N"
+    made_by = "run `distill data encode` on the videos again, for this model"
+    columns = [Column(LATENT, ("C", frames, "H", "W"), "the first frame (and last) through the VAE", made_by)]
+    if image is not None:
+        shape = (len(pictures) * image.tokens, image.hidden_size)
+        columns.append(Column(FEATURES, shape, "the first frame (and last) through CLIP", made_by))
+    return tuple(columns)
 
 
 def _refuse_half_experts(folder: PipelineFolder, settings: WanSettings) -> None:
@@ -118,17 +154,30 @@ def _refuse_half_experts(folder: PipelineFolder, settings: WanSettings) -> None:
 
 
 def _refuse_unsupported(
-    folder: Path, configs: Sequence[TransformerConfig], vae: VaeConfig, text_encoder: UMT5Config
+    found: PipelineFolder,
+    configs: Sequence[TransformerConfig],
+    vae: VaeConfig,
+    settings: WanSettings,
+    text_encoder: UMT5Config,
 ) -> None:
+    folder, image = found.path, found.pipeline == IMAGE_TO_VIDEO
+    beside = vae.z_dim + vae.scale_factor_temporal if image and not settings.expand_timesteps else 0
     for config in configs:
-        if config.image_dim is not None or config.added_kv_proj_dim is not None or config.in_channels == 36:
+        if not image and (config.image_dim is not None or config.in_channels == 2 * vae.z_dim + 4):
             raise ModelFolderError(
-                f"{folder} is an image-to-video Wan (its transformer takes an image). {WAN.supported}"
+                f"{folder} is called a {found.pipeline}, and its transformer takes an image; name the folder of a {IMAGE_TO_VIDEO}"
             )
-        if config.in_channels != vae.z_dim or config.out_channels != vae.z_dim:
+        if config.in_channels != vae.z_dim + beside or config.out_channels != vae.z_dim:
+            of_picture = f", {beside} of them for the picture" if beside else ""
             raise ModelFolderError(
                 f"{folder}: its transformer takes {config.in_channels} channels and gives {config.out_channels}, "
-                f"its VAE has {vae.z_dim}; they belong to different models"
+                f"its VAE has {vae.z_dim} and a {found.pipeline} takes {vae.z_dim + beside}{of_picture}; they belong to different models"
+            )
+        lacking = [name for name in ("image_encoder", "image_processor") if name not in found.parts]
+        if config.image_dim is not None and lacking:
+            raise ModelFolderError(
+                f"{folder} lacks {', '.join(lacking)}, and its transformer attends an image's features; a {IMAGE_TO_VIDEO} saved whole "
+                "has them"
             )
         if config.text_dim != text_encoder.d_model:
             raise ModelFolderError(
@@ -149,10 +198,11 @@ def _refuse_other_cubes(folder: PipelineFolder) -> None:
         )
 
 
-def _summary(settings: WanSettings, configs: Sequence[TransformerConfig]) -> str:
+def _summary(settings: WanSettings, configs: Sequence[TransformerConfig], pictures: tuple[str, ...]) -> str:
     size = billions(sum(prod(shape) for shape in transformer_shapes(configs[0]).values()))
+    task = ("T2V", "I2V", "FLF2V")[len(pictures)]
     if len(configs) == 2:
-        return f"Wan 2.2 T2V with two experts, 2 × {size} parameters"
+        return f"Wan 2.2 {task} with two experts, 2 × {size} parameters"
     if settings.expand_timesteps:
-        return f"Wan 2.2 TI2V as text-to-video, {size} parameters"
-    return f"Wan 2.1 T2V, {size} parameters"
+        return f"Wan 2.2 TI2V as {'image' if pictures else 'text'}-to-video, {size} parameters"
+    return f"Wan 2.1 {task}, {size} parameters"

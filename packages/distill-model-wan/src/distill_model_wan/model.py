@@ -11,7 +11,7 @@ from diffusers import WanTransformer3DModel
 from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 from torch import Tensor, nn
 
-from distill_core.errors import ModelFolderError
+from distill_core.errors import DataError, ModelFolderError
 from distill_core.plugins import ModelFacts
 from distill_core.protocols import ModelPlugin, ModelRequest, ValidationRequest
 from distill_diffusers.captions import TextParts
@@ -23,8 +23,9 @@ from distill_diffusers.model_card import PipelineCall
 from distill_model_wan.adapter import WanAdapter
 from distill_model_wan.attention import attend_causally, attend_sparsely, checkpoint_blocks, fold_text
 from distill_model_wan.config import WanOptions, settled
-from distill_model_wan.folder import TEXT_LENGTH
+from distill_model_wan.folder import TEXT_LENGTH, wan_folder
 from distill_model_wan.passes import CAUSAL, FRAMEWISE
+from distill_model_wan.pictures import PictureEncoder
 from distill_model_wan.text import TextPacking, WanText
 from distill_model_wan.time_embedding import Float32TimeEmbedding, has_second_time
 from distill_model_wan.vsa import CUBE
@@ -71,6 +72,7 @@ class WanModel(DiffusersModel[WanOptions, WanText]):
             TextPacking(self.facts.text_length, fold, self.compute_dtype, self.device),
             self.captions,
             self.codec,
+            PictureEncoder(wan_folder(self.facts), self.codec, self.device),
             negative_prompt=self.facts.negative_prompt,
             compute_dtype=self.compute_dtype,
         )
@@ -82,6 +84,12 @@ class WanModel(DiffusersModel[WanOptions, WanText]):
             raise ModelFolderError(
                 f"{request.facts.path}: its tokens span {temporal} latent frames, and {', '.join(framewise)} tell single frames apart; "
                 "choose a model with a temporal patch of 1, or a method that asks for none of it"
+            )
+        lacking = sorted(request.operations & request.facts.lacks)
+        if lacking:
+            raise ModelFolderError(
+                f"{request.facts.path} is shown pictures beside the whole video, and has no {', '.join(lacking)}; choose a text-to-video "
+                "Wan, or a method that asks for none of it"
             )
         modules = super().load_modules(request)
         if "vsa" in request.attention:
@@ -124,6 +132,12 @@ class WanModel(DiffusersModel[WanOptions, WanText]):
                 "`distill sample` samples it from the run's directory"
             )
         super().export(modules, base, sampling, latent_shape, output, dtype)
+
+    def encode_columns(self, frames: Tensor | None, caption: str) -> Mapping[str, Tensor]:
+        """What an image-to-video Wan is shown: the clip's own first frame (and last). Raises DataError for a caption without a clip."""
+        if frames is None:
+            raise DataError("an image-to-video Wan is shown pictures, and a caption alone has none; encode videos")
+        return self.adapter.pictures.columns(frames)
 
     def checkpoint_blocks(self, denoiser: Any) -> None:
         """Recompute the blocks' activations under the call that they were first computed for."""

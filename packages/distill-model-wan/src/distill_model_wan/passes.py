@@ -18,13 +18,14 @@ from distill_core.errors import ConfigError, PluginError, Problem, StreamError
 from distill_core.flow.derivative import derivative_along
 from distill_core.protocols import Ask
 from distill_core.transfer import onto_device
-from distill_diffusers.facts import DiffusersFacts
 from distill_diffusers.precision import forward_precision
 from distill_model_wan.attention import AttentionCall, attention_call
 from distill_model_wan.causal.attend import CausalCall
 from distill_model_wan.causal.sight import Arrangement, sight_of
 from distill_model_wan.causal.streams import Past, Recorder, Segment, frames_of
 from distill_model_wan.features import layers_seen, on_grid
+from distill_model_wan.folder import WanFolder
+from distill_model_wan.pictures import Input, Pictures, beside, in_place
 from distill_model_wan.plugin import DENSE_ONLY
 from distill_model_wan.text import WanText
 from distill_model_wan.time_embedding import has_second_time, of_frames, second_time
@@ -59,7 +60,8 @@ class Passes:
         causal: the transformers whose self-attention was loaded for causal predictions.
     """
 
-    def __init__(self, facts: DiffusersFacts, device: torch.device, compute_dtype: torch.dtype) -> None:
+    def __init__(self, facts: WanFolder, device: torch.device, compute_dtype: torch.dtype) -> None:
+        self.facts = facts
         self.patch = facts.patch
         self.positions = facts.max_positions[0]
         self.device = device
@@ -111,11 +113,15 @@ class Passes:
         if ask.clean is not None:
             timestep, until = _after_clean(timestep, frames), None if until is None else _after_clean(until, frames)
             noisy_BTCHW = torch.cat([ask.clean.to(noisy_BTCHW), noisy_BTCHW], dim=1)
-        noisy_BCTHW, per_frame = noisy_BTCHW.transpose(1, 2), own_grid[1] * own_grid[2]
+        given = self._given(noisy_BTCHW, timestep, until, text.pictures)
+        timestep, until = given.timestep, given.until
+        noisy_BCTHW, per_frame = given.latents_BTCHW.transpose(1, 2), own_grid[1] * own_grid[2]
         time = onto_device(timestep.to(torch.promote_types(noisy_BTCHW.dtype, torch.float32)), noisy_BTCHW.device)
         recorder = Recorder() if ask.store else None
         causal = self._causal(transformer, noisy_BCTHW, frames, ask, past, recorder)
-        call = AttentionCall(text.pad_bias_L, self._sparse(transformer, own_grid, ask), causal)
+        call = AttentionCall(
+            text.pad_bias_L, self._sparse(transformer, own_grid, ask), causal, text_tokens=text.embeds_BLD.shape[1]
+        )
         with (
             forward_precision(self.device, self.compute_dtype),
             attention_call(call),
@@ -123,13 +129,31 @@ class Passes:
             of_frames(transformer, time, per_frame),
             layers_seen(transformer, ask.features) as seen,
         ):
-            velocity_BCTHW: Tensor = transformer(noisy_BCTHW, time, text.embeds_BLD, return_dict=False)[0]
+            seen_of_pictures = self._features(text.pictures)
+            velocity_BCTHW: Tensor = transformer(
+                noisy_BCTHW, time, text.embeds_BLD, seen_of_pictures, return_dict=False
+            )[0]
         velocity_BTCHW = velocity_BCTHW.to(noisy_BTCHW.dtype).transpose(1, 2)
+        if given.velocity_BTCHW is not None:
+            velocity_BTCHW = torch.cat([given.velocity_BTCHW, velocity_BTCHW[:, 1:]], dim=1)
         return Outcome(
             velocity_BTCHW if ask.clean is None else velocity_BTCHW[:, frames:],
             tuple(on_grid(seen[layer], own_grid) for layer in ask.features),
             segment=None if recorder is None else recorder.segment(frames),
         )
+
+    def _given(self, noisy_BTCHW: Tensor, timestep: Tensor, until: Tensor | None, pictures: Pictures | None) -> Input:
+        """What the transformer is given of noisy latents and of what the samples are shown."""
+        if pictures is None:
+            return Input(noisy_BTCHW, timestep, until)
+        if self.facts.expand_timesteps:
+            return in_place(noisy_BTCHW, timestep, until, pictures)
+        return beside(noisy_BTCHW, timestep, until, pictures, len(self.facts.pictures))
+
+    def _features(self, pictures: Pictures | None) -> Tensor | None:
+        """What the transformer attends of pictures; each picture stands for itself, as diffusers has it."""
+        features_BND = None if pictures is None else pictures.features
+        return None if features_BND is None else features_BND.unflatten(1, (-1, self.facts.image_tokens)).flatten(0, 1)
 
     def _causal(
         self,

@@ -37,6 +37,20 @@ class TransformerConfig(Json):
     rope_max_seq_len: int = 1024
     image_dim: int | None = None
     added_kv_proj_dim: int | None = None
+    pos_embed_seq_len: int | None = None
+
+
+class ImageEncoderConfig(Json):
+    """image_encoder/config.json, with transformers' own defaults."""
+
+    hidden_size: int = 768
+    image_size: int = 224
+    patch_size: int = 32
+
+    @property
+    def tokens(self) -> int:
+        """Of one picture: its patches, and one of the whole."""
+        return (self.image_size // self.patch_size) ** 2 + 1
 
 
 class VaeConfig(Json):

@@ -28,6 +28,8 @@ OPERATIONS = frozenset(
         "decode_latents",
         "decode_pixels",
         "encode_pixels",
+        "first_frame",
+        "last_frame",
     }
 )
 
@@ -41,7 +43,7 @@ def distill_register_models(registry: Registry[ModelSpec]) -> None:
     registry.add(
         ModelSpec(
             name="wan",
-            summary="Wan 2.1 T2V (1.3B, 14B), Wan 2.2 T2V-A14B and TI2V-5B, from diffusers pipeline folders",
+            summary="Wan 2.1 T2V, I2V and FLF2V, Wan 2.2 T2V-A14B, I2V-A14B and TI2V-5B, from diffusers pipeline folders",
             options=WanOptions,
             inspect="distill_model_wan.folder:inspect",
             build="distill_model_wan.model:WanModel",

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from distill_core.transfer import to_device
+from distill_model_wan.pictures import Pictures
 
 _FOLDED = 2
 """Tokens that stand for the folded padding. One would do in float32; in bfloat16, log n is off by up to 1.6 %, and a second token
@@ -34,10 +35,12 @@ class WanText:
     Attributes:
         embeds_BLD: float32, zero beyond each caption's own tokens.
         pad_bias_L: what is added to the attention logit of each token, or None where every padding token is there.
+        pictures: what the samples are shown besides, or None.
     """
 
     embeds_BLD: Tensor
     pad_bias_L: Tensor | None
+    pictures: Pictures | None = None
 
     def __len__(self) -> int:
         """The batch size B."""
@@ -45,11 +48,13 @@ class WanText:
 
     def select(self, rows: Tensor) -> WanText:
         """The captions at ``rows`` (indices)."""
-        return WanText(self.embeds_BLD[rows], self.pad_bias_L)
+        pictures = None if self.pictures is None else self.pictures.select(rows)
+        return WanText(self.embeds_BLD[rows], self.pad_bias_L, pictures)
 
     def repeated(self, size: int) -> WanText:
         """One caption as a batch of ``size``, without copies."""
-        return WanText(self.embeds_BLD.expand(size, -1, -1), self.pad_bias_L)
+        pictures = None if self.pictures is None else self.pictures.repeated(size)
+        return WanText(self.embeds_BLD.expand(size, -1, -1), self.pad_bias_L, pictures)
 
 
 @dataclass(frozen=True)

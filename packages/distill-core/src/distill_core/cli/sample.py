@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from distill_core import terminal
 from distill_core.cli.timesteps import listed_timesteps
 from distill_core.errors import ConfigError, Problem
+from distill_core.protocols.adapter import PICTURES
 from distill_core.terminal import answer, remark
+
+if TYPE_CHECKING:
+    from distill_core.data.encoding.captions import CaptionEntry
 
 
 def _finite(value: float | None) -> float | None:
@@ -57,8 +61,20 @@ def sample(
             metavar="FILE",
             exists=True,
             dir_okay=False,
-            help="A text file of one prompt a line, or captions as .jsonl or .csv.",
+            help="A text file of one prompt a line, or captions as .jsonl or .csv, with columns image and last_image of pictures.",
         ),
+    ] = None,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--image",
+            metavar="FILE",
+            help="Of a model that makes videos of a picture: what they begin with. Once for all prompts, or once for each.",
+        ),
+    ] = None,
+    last_image: Annotated[
+        list[Path] | None,
+        typer.Option("--last-image", metavar="FILE", help="The same, what they end with."),
     ] = None,
     seed: Annotated[
         list[int] | None,
@@ -163,9 +179,11 @@ def sample(
     "As recorded" is what a run directory or an export says of how it is sampled, e.g. its few steps.
     """
     from distill_core.cli.waiting import waiting
+    from distill_core.data.encoding.captions import CaptionEntry, read_prompts
     from distill_core.running.output_folder import check_output_folder
 
-    wanted = [*(prompt or []), *(_prompts(prompts) if prompts else [])]
+    entries = [*(CaptionEntry(0, text) for text in prompt or ()), *(read_prompts(prompts) if prompts else ())]
+    wanted = [entry.caption for entry in entries]
     if not wanted:
         raise ConfigError([Problem("", "nothing to show; give --prompt TEXT or --prompts FILE")], "distill sample")
     if steps is not None and timesteps is not None:
@@ -196,6 +214,9 @@ def sample(
             role=role,
             step=step,
             base=base,
+            first_frames=_of_each(image, len(wanted)),
+            last_frames=_of_each(last_image, len(wanted)),
+            listed=_listed(entries, prompts),
         )
         say(f"loading {source}")
         sampling = load(order)
@@ -212,11 +233,22 @@ def sample(
         )
 
 
-def _prompts(path: Path) -> list[str]:
-    """What a file asks to show. Raises DataError for a file that cannot be read."""
-    from distill_core.data.encoding.captions import read_prompts
+def _of_each(files: list[Path] | None, prompts: int) -> tuple[str, ...] | None:
+    """A picture of each prompt: one that is given once is that of all."""
+    if not files:
+        return None
+    return tuple(map(str, files * prompts if len(files) == 1 else files))
 
-    return read_prompts(path)
+
+def _listed(entries: Sequence[CaptionEntry], file: Path | None) -> Mapping[str, tuple[str, ...]]:
+    """The pictures that every entry of a file of prompts names."""
+    if file is None:
+        return {}
+    return {
+        name: tuple(str(file.parent / entry.pictures[name]) for entry in entries)
+        for name in PICTURES
+        if all(name in entry.pictures for entry in entries)
+    }
 
 
 @contextmanager

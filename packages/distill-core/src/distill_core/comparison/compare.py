@@ -156,7 +156,17 @@ class Comparer:
         """The role that is sampled, and its videos, on the first rank."""
         seeds = tuple(range(self.settings.first_seed, self.settings.first_seed + self.settings.clips_per_prompt))
         full = completed(
-            replace(request, seeds=seeds, prompts=self.prompts, noise="own"), self.validation, (), self.sparsity
+            replace(
+                request,
+                seeds=seeds,
+                prompts=self.prompts,
+                first_frames=self.settings.first_frames,
+                last_frames=self.settings.last_frames,
+                noise="own",
+            ),
+            self.validation,
+            (),
+            self.sparsity,
         )
         role, shape = self.roles[full.role], shape_of(row, self.latent_shape, self.space)
         with role.averaged():

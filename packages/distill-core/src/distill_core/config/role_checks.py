@@ -179,11 +179,23 @@ def conditions(
             yield document.problem(("roles", role, "family"), message)
 
 
+def lacking(
+    method: MethodSpec, needs: Needs, config: RunConfig, facts: Mapping[str, ModelFacts], document: Document
+) -> Iterator[Problem]:
+    """Operations that the method calls on a role, and that the role's family offers but not of this model."""
+    for name, need in needs.items():
+        source = name if need.follows is None else need.follows
+        missing = sorted(need.operations & facts[source].lacks) if source in facts else []
+        if missing:
+            message = f"method {method.name!r} asks {', '.join(missing)} of role {name!r}, which its model, {facts[source].summary}, lacks"
+            yield document.problem(("roles", source, "path"), f"{message}; choose another model, or another method")
+
+
 def latent_spaces(config: RunConfig, facts: Mapping[str, ModelFacts], document: Document) -> Iterator[Problem]:
     """Roles whose latents mean something else than those of the first role, or, within a family, whose text does."""
     for role, mine in facts.items():
         first, reference = next(iter(facts.items()))
-        differences = [mine.latent_space.difference(reference.latent_space)]
+        differences = [mine.latent_space.difference(reference.latent_space), _pictures(mine, reference)]
         if family_of(config, role) == family_of(config, first):
             differences += _texts(mine, reference)
         found = [difference for difference in differences if difference is not None]
@@ -192,6 +204,14 @@ def latent_spaces(config: RunConfig, facts: Mapping[str, ModelFacts], document: 
                 f"does not share the space of role {first!r}: {'; '.join(found)}; give all roles models of one space"
             )
             yield document.problem(("roles", role, "path"), message)
+
+
+def _pictures(mine: ModelFacts, reference: ModelFacts) -> str | None:
+    here, there = (
+        " and ".join(f"a {name.replace('_', ' ')}" for name in each.pictures) or "no picture"
+        for each in (mine, reference)
+    )
+    return None if here == there else f"it is shown {here}, the other {there}"
 
 
 def _texts(mine: ModelFacts, reference: ModelFacts) -> Iterator[str]:

@@ -25,6 +25,7 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 LowNoiseScale = Annotated[
     Annotated[float, Field(ge=0)] | None, Field(json_schema_extra={"known_as": ["guidance_scale_2"]})
 ]
+Pictures = Annotated[tuple[PathText, ...], Field(min_length=1)] | None
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What a generator on the CPU tells apart: of a larger number it uses the low 32 bits."""
 
@@ -242,6 +243,10 @@ class Validation(Section):
     """What to sample. null: the first captions of the data, `max_prompts` of them."""
     max_prompts: Positive = 4
     """How many captions of the data to take where `prompts` is null."""
+    first_frames: Pictures = None
+    """Of a model that makes videos of pictures: a picture file for each of `prompts`, that its videos begin with."""
+    last_frames: Pictures = None
+    """The same, that they end with."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     """One video per prompt and seed, each another."""
     sampling_steps: Positive = 40
@@ -310,6 +315,10 @@ class Comparison(Section):
     """What to sample. null: the captions of the data, `max_prompts` of them."""
     max_prompts: Positive = 16
     """How many captions of the data to take where `prompts` is null."""
+    first_frames: Pictures = None
+    """Of a model that makes videos of pictures: a picture file for each of `prompts`, that its videos begin with."""
+    last_frames: Pictures = None
+    """The same, that they end with."""
     clips_per_prompt: Positive = 1
     """Clips of each prompt. Each clip has a noise of its own, the same in every row."""
     first_seed: Annotated[int, Field(ge=0, lt=2**31)] = 0

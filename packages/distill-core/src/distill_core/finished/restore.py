@@ -44,11 +44,17 @@ def as_told(request: ValidationRequest) -> ValidationRequest:
     return request
 
 
-def refuse_asked(request: ValidationRequest, model: ModelSpec, operations: frozenset[str]) -> None:
+def refuse_asked(
+    request: ValidationRequest, model: ModelSpec, operations: frozenset[str], lacks: frozenset[str]
+) -> None:
     """Raise ConfigError for a role that cannot be sampled as a person asks."""
-    fault = misfit(request, model, operations)
+    fault = misfit(request, model, operations, lacks)
     if fault is not None:
         raise ConfigError([Problem("", f"it cannot be sampled so: {fault}")], "distill sample")
+
+
+def anything(_: ModelFacts) -> None:
+    """Refuses no model."""
 
 
 @dataclass(frozen=True)
@@ -116,12 +122,14 @@ def restore_role(
     placement: Placement,
     base: str | None = None,
     asked: Asked = as_told,
+    fits: Callable[[ModelFacts], None] = anything,
 ) -> RestoredRole:
     """Bring back a role of a run; ``name`` None is the role that the method samples.
 
     ``base``: the folder that the role started from, if the run has moved. ``asked``: how it is to be sampled, for which it is loaded too.
-    Raises RunDirectoryError and CheckpointError for what is not there, and CheckpointError for a role that the run did not train, or a
-    folder that it did not start from; ConfigError where it cannot be sampled as asked.
+    ``fits`` may refuse the model before its weights are loaded. Raises RunDirectoryError and CheckpointError for what is not there, and
+    CheckpointError for a role that the run did not train, or a folder that it did not start from; ConfigError where it cannot be sampled
+    as asked.
     """
     checkpoint = choose_checkpoint(_run_directory(root), step, name)
     request = checkpoint.sampling()
@@ -132,15 +140,16 @@ def restore_role(
     if name not in trained:
         raise CheckpointError(f"{directory.root} trains no role {name!r}; it trains {', '.join(trained)}")
     facts, family = run.facts[name], family_of(run.config, name)
+    fits(facts)
     model: ModelPlugin = load_target(run.models[family].build)(
         facts, run.model_options[family], placement.device, placement.compute
     )
     own = request if request is not None and request.role == name else ValidationRequest(role=name)
-    fault = misfit(own, run.models[family], run.needs[name].operations)
+    fault = misfit(own, run.models[family], run.needs[name].operations, facts.lacks)
     if fault is not None:
         raise CheckpointError(f"{checkpoint.path} says how its role is sampled, and it cannot be: {fault}")
     operations = run.needs[name].operations | asked(own).parts
-    refuse_asked(asked(own), run.models[family], operations)
+    refuse_asked(asked(own), run.models[family], operations, facts.lacks)
     attention = run.demands.attention_of(name)
     request_of_modules = ModelRequest(facts, False, torch.float32, attention=attention, operations=operations)
     modules = nn.ModuleDict(model.load_modules(request_of_modules))
@@ -166,7 +175,11 @@ def restore_role(
         _take_average(role, checkpoint)
     frozen = made(trainable=False)
     sampling = replace(
-        completed(own, run.config.validation, (), run.config.training.VSA_sparsity), prompts=None, seeds=None
+        completed(own, run.config.validation, (), run.config.training.VSA_sparsity),
+        prompts=None,
+        seeds=None,
+        first_frames=None,
+        last_frames=None,
     )
     return RestoredRole(
         frozen,

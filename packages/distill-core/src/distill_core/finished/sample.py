@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -12,16 +12,23 @@ from distill_core.config.schema import Validation
 from distill_core.errors import RunDirectoryError
 from distill_core.finished.source import PixelSize, SamplingSource, default_placement, open_source
 from distill_core.plugins.discovery import discover
+from distill_core.plugins.specs import ModelFacts
 from distill_core.printable import visible
 from distill_core.protocols.validator import ValidationRequest
+from distill_core.sampling.requests import check_pictures
 from distill_core.sampling.stream_speed import StreamSpeed, Timed
 from distill_core.sampling.validator import completed, slug
+from distill_core.video.reading import read_picture
 from distill_core.video.samples import write_sample
 
 
 @dataclass(frozen=True)
 class SampleOrder:
-    """What was asked for on the command line; None leaves it to the source."""
+    """What was asked for on the command line; None leaves it to the source.
+
+    ``listed`` are pictures that a file of prompts names, one for each prompt, by what they are; a model that is shown none passes them
+    over.
+    """
 
     source: str
     output: Path
@@ -43,6 +50,18 @@ class SampleOrder:
     blocks: int | None = None
     window: int | None = None
     sink: int | None = None
+    first_frames: tuple[str, ...] | None = None
+    last_frames: tuple[str, ...] | None = None
+    listed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def shown_to(self, facts: ModelFacts) -> SampleOrder:
+        """With the pictures that a model takes. Raises DataError where it cannot be shown what was given, or was given too little."""
+        first, last = (
+            self.listed.get(name) if given is None and name in facts.pictures else given
+            for name, given in (("first_frame", self.first_frames), ("last_frame", self.last_frames))
+        )
+        check_pictures(facts, first, last, len(self.prompts))
+        return replace(self, first_frames=first, last_frames=last)
 
     @property
     def captions(self) -> Path:
@@ -51,7 +70,13 @@ class SampleOrder:
 
     def applied_to(self, recorded: ValidationRequest) -> ValidationRequest:
         """The complete request: what was asked for, then what the source records, then the defaults of ``validation``."""
-        asked = replace(recorded, prompts=self.prompts, seeds=self.seeds)
+        asked = replace(
+            recorded,
+            prompts=self.prompts,
+            seeds=self.seeds,
+            first_frames=self.first_frames,
+            last_frames=self.last_frames,
+        )
         if self.timesteps is not None:
             asked = replace(asked, steps=None, timesteps=self.timesteps)
         elif self.steps is not None and self.steps != number_of_steps(recorded):
@@ -119,7 +144,22 @@ class Sampling:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What a person should know of the order before it is carried out."""
-        return tuple(self.order.remarks(self.source.request, experts=self.source.experts))
+        idle = [name.replace("_", " ") for name in self.order.listed if name not in self.source.facts.pictures]
+        unshown = [f"the file of prompts names a {name} of each, and this model is shown none" for name in idle]
+        return (
+            *self.order.remarks(self.source.request, experts=self.source.facts.boundary is not None),
+            *unshown,
+            *self._scaled(),
+        )
+
+    def _scaled(self) -> Iterator[str]:
+        """Pictures of another ratio than the videos have: they are stretched, as the family's own pipeline does."""
+        space, (_, _, H, W) = self.source.facts.latent_space, self.source.latent_shape
+        height, width = H * space.spatial_stride, W * space.spatial_stride
+        for file in dict.fromkeys((*(self.request.first_frames or ()), *(self.request.last_frames or ()))):
+            rows, columns, _ = read_picture(Path(file)).shape
+            if rows * width != columns * height:
+                yield f"{file}, of {columns}×{rows} pixels, is stretched to {width}×{height}; crop it to keep its shape"
 
     @property
     def speed(self) -> StreamSpeed | None:
@@ -149,14 +189,16 @@ def load(order: SampleOrder) -> Sampling:
     if order.captions.exists():
         raise RunDirectoryError(f"{order.captions} belongs to other videos; name another folder with --output")
     size = PixelSize(order.num_frames, order.height, order.width)
+    shown: list[SampleOrder] = []
     source = open_source(
         order.source,
         discover(),
         order.role,
         size,
         default_placement(),
-        order.applied_to,
+        lambda request: (*shown, order)[0].applied_to(request),
         step=order.step,
         base=order.base,
+        fits=lambda facts: shown.append(order.shown_to(facts)),
     )
-    return Sampling(order, source, order.applied_to(source.request))
+    return Sampling(shown[0], source, shown[0].applied_to(source.request))

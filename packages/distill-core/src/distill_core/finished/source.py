@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from distill_core.errors import ConfigError, ModelFolderError, Problem
-from distill_core.finished.restore import Asked, refuse_asked, restore_role
+from distill_core.finished.restore import Asked, anything, refuse_asked, restore_role
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.loading import load_target
 from distill_core.plugins.recognition import recognised
@@ -43,14 +43,14 @@ class SamplingSource:
         model: its family.
         request: how it is to be sampled, where nothing else is asked for.
         latent_shape: [T, C, H, W].
-        experts: whether it has a second expert, for low noise.
+        facts: its folder.
     """
 
     role: RoleHandle
     model: ModelPlugin
     request: ValidationRequest
     latent_shape: LatentShape
-    experts: bool = False
+    facts: ModelFacts
 
 
 def open_source(
@@ -63,26 +63,30 @@ def open_source(
     *,
     step: int | None,
     base: str | None = None,
+    fits: Callable[[ModelFacts], None] = anything,
 ) -> SamplingSource:
-    """A run directory's role, or a folder's (or hub id's) denoiser, loaded for what is ``asked`` of it. Raises DistillError for anything
-    else, and for what the model cannot be asked."""
+    """A run directory's role, or a folder's (or hub id's) denoiser, loaded for what is ``asked`` of it.
+
+    ``fits`` may refuse the model before its weights are loaded. Raises DistillError for anything else, and for what the model cannot be
+    asked.
+    """
     if RunDirectory(Path(source)).resolved_yaml.is_file():
         restored = restore_role(
-            Path(source), index, role, step=step, averaged=True, placement=placement, base=base, asked=asked
+            Path(source), index, role, step=step, averaged=True, placement=placement, base=base, asked=asked, fits=fits
         )
         shape = sized(restored.latent_shape, size, restored.facts)
-        experts = restored.facts.boundary is not None
-        return SamplingSource(restored.role, restored.model, restored.sampling, shape, experts)
+        return SamplingSource(restored.role, restored.model, restored.sampling, shape, restored.facts)
     spec, facts = recognised(source, index, "is neither a run directory nor a pipeline of an installed family")[0]
     refuse_of_a_folder(source, {"--role": role, "--step": step, "--base": base})
+    fits(facts)
     options = spec.complete(facts, spec.options())
     model: ModelPlugin = load_target(spec.build)(facts, options, placement.device, placement.compute)
     request = ValidationRequest(role=DENOISER) if facts.sampling is None else replace(facts.sampling, role=DENOISER)
-    fault = misfit(request, spec, request.parts)
+    fault = misfit(request, spec, request.parts, facts.lacks)
     if fault is not None:
         raise ModelFolderError(f"{source} records how it is to be sampled, and cannot be: {fault}")
     operations = asked(request).parts
-    refuse_asked(asked(request), spec, operations)
+    refuse_asked(asked(request), spec, operations, facts.lacks)
     modules = model.load_modules(
         ModelRequest(
             facts,
@@ -94,7 +98,7 @@ def open_source(
     )
     shape = sized(facts.latent_shape, size, facts)
     handle = RoleHandle(DENOISER, modules, model.adapter, trainable=False, family=spec.name, latent_shape=shape)
-    return SamplingSource(handle, model, request, shape, experts=facts.boundary is not None)
+    return SamplingSource(handle, model, request, shape, facts)
 
 
 def refuse_of_a_folder(source: str, asked: Mapping[str, object]) -> None:

@@ -49,6 +49,8 @@ class ModelFacts:
         embedded_guidance: whether guidance is an input of the model itself, so that predictions are guided already.
         max_frames: the most pixel frames of a sample; 1 for pictures, None where only positions limit it.
         columns: what its conditions need of a row besides the encoded caption; its adapter finds them in ``Row.tensors``.
+        pictures: what must be shown to it besides a caption, by the names of :data:`distill_core.protocols.adapter.PICTURES`.
+        lacks: the operations of its family that this member does not offer.
     """
 
     path: Path
@@ -68,6 +70,8 @@ class ModelFacts:
     embedded_guidance: bool = False
     max_frames: int | None = None
     columns: tuple[Column, ...] = ()
+    pictures: tuple[str, ...] = ()
+    lacks: frozenset[str] = frozenset()
 
     def misfit(self, latent_CTHW: tuple[int, ...]) -> str | None:
         """Why latents of shape [C, T, H, W] do not fit this model, or None if they do."""

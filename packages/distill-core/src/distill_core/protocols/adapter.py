@@ -154,7 +154,8 @@ PICTURES = ("first_frame", "last_frame")
 
 OPERATIONS: Mapping[str, type] = {
     "predict": Adapter,
-    **dict.fromkeys((*PARTS, *PICTURES), Adapter),
+    **dict.fromkeys(PARTS, Adapter),
+    **dict.fromkeys(PICTURES, EncodesCondition),
     "flow_shift": ShiftsFlow,
     "unconditional": HasUnconditional,
     "drop_condition": DropsCondition,

@@ -16,7 +16,7 @@ from distill_core.config import checks
 from distill_core.config.blame import Faults
 from distill_core.config.data_sets import hub_data, listed_data
 from distill_core.config.resolve import Findings, ResolvedRun
-from distill_core.config.schema import LIBRARIES, RunConfig
+from distill_core.config.schema import LIBRARIES, Comparison, RunConfig, Validation
 from distill_core.data.reading.dataset import open_dataset
 from distill_core.data.reading.hub_data import fetched
 from distill_core.data.reading.made_with import check_made_shape
@@ -32,6 +32,7 @@ from distill_core.running.loras import check_files
 from distill_core.running.rewards import check_rewards
 from distill_core.running.run_directory import RunDirectory
 from distill_core.sampling.measures import Measures
+from distill_core.sampling.requests import check_pictures
 from distill_core.training.eight_bit import missing
 from distill_core.training.quantized import why_not
 
@@ -291,6 +292,7 @@ def _surveyed(run: ResolvedRun | Findings, faults: Faults, process: Place) -> _S
     measures = _built(run, faults)
     if dataset is not None and plan is not None and not faults.touch("validation", "comparison"):
         _check_prompts(run, dataset, plan, measures, faults)
+        _check_pictures(run, dataset, faults)
     if dataset is not None and plan is not None:
         check_rewards(run, dataset, plan, faults)
     notes = () if dataset is None or plan is None or faults.problems else tuple(data_notes(run, dataset, faults))
@@ -353,6 +355,19 @@ def _check_prompts(
         for name, metric in measures.metrics.items():
             with faults.at("metrics", name):
                 metric.check(prompts, size)
+
+
+def _check_pictures(run: ResolvedRun | Findings, dataset: Mixture, faults: Faults) -> None:
+    """Whether what the run samples is shown the pictures that its model is made for, and each can be read."""
+    config, facts = run.config, next(iter(run.facts.values()))
+    sections: dict[str, tuple[Validation | Comparison, tuple[str, ...]]] = {}
+    if config.validation.interval is not None or config.validation.at_start or config.validation.first_frames:
+        sections["validation"] = config.validation, validation_prompts(config, dataset)
+    if config.comparison is not None:
+        sections["comparison"] = config.comparison, comparison_prompts(config, dataset)
+    for name, (section, prompts) in sections.items():
+        with faults.at(name, "first_frames"):
+            check_pictures(facts, section.first_frames, section.last_frames, len(prompts))
 
 
 def validation_prompts(config: RunConfig, dataset: Mixture) -> tuple[str, ...]:

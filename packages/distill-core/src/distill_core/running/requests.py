@@ -56,4 +56,4 @@ def _misfit(run: ResolvedRun, request: ValidationRequest) -> str | None:
         )
     source = request.role if need.follows is None else need.follows
     operations = need.operations | run.needs[source].operations
-    return misfit(request, run.models[family_of(run.config, source)], operations)
+    return misfit(request, run.models[family_of(run.config, source)], operations, run.facts[source].lacks)

@@ -45,6 +45,8 @@ def completed(
         ),
         seeds=settings.seeds if request.seeds is None else request.seeds,
         prompts=prompts if request.prompts is None else request.prompts,
+        first_frames=settings.first_frames if request.prompts is None else request.first_frames,
+        last_frames=settings.last_frames if request.prompts is None else request.last_frames,
         sparsity=sparsity if request.sparsity is None else request.sparsity,
     )
 

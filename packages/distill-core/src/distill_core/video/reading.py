@@ -60,6 +60,15 @@ def read_video(path: Path) -> Video:
         return Video(torch.stack([frame.pixels for frame in frames]), film.look.rate or 1 / frames[0].duration)
 
 
+def read_picture(path: Path) -> Tensor:
+    """A picture, or a video's first frame, uint8 [H, W, 3]. Raises DataError for what cannot be read."""
+    with open_film(path) as film:
+        first = next(film.frames, None)
+        if first is None:
+            raise DataError(f"{path} holds no frame")
+        return first.pixels
+
+
 @contextmanager
 def _open_video(path: Path) -> Iterator[Film]:
     """A video file as a film. Through a Python file, since FFmpeg takes % and other letters of a name for patterns."""

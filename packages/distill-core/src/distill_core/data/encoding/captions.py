@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,11 @@ from distill_core.errors import DataError
 
 FILE_KEYS = ("file_name", "video", "path", "video_path", "image", "image_path")
 CAPTION_KEYS = ("caption", "text", "prompt", "cap")
+PICTURE_KEYS = {
+    "first_frame": ("first_frame", "first_image", "image", "image_path"),
+    "last_frame": ("last_frame", "last_image"),
+}
+"""The pictures that a prompt may come with, and how a column of them may be called."""
 MOST_CHARACTERS = 1 << 20
 """No caption is that long: a file that holds one holds something else."""
 FAULTS_SHOWN = 10
@@ -36,12 +41,14 @@ class CaptionEntry:
         caption: the text, stripped; empty where there is none.
         file_name: the video that it belongs to, or None where the entry names none.
         fault: why its caption cannot be used, or "".
+        pictures: the files that it names as what a video should begin or end with; paths from the captions file on.
     """
 
     line: int
     caption: str
     file_name: str | None = None
     fault: str = ""
+    pictures: Mapping[str, str] = field(default_factory=dict)
 
 
 class _Found(NamedTuple):
@@ -66,13 +73,13 @@ def read_named_captions(path: Path) -> list[CaptionEntry]:
     return _entries(path, _NAMED)
 
 
-def read_prompts(path: Path) -> list[str]:
-    """The captions of a file; one of another suffix has a caption a line, as .txt has. Raises DataError for what cannot be understood."""
+def read_prompts(path: Path) -> list[CaptionEntry]:
+    """What a file asks to show; one of another suffix has a caption a line, as .txt has. Raises DataError for what cannot be understood."""
     entries = _entries(path, {path.suffix.lower(): _txt, **_NAMED})
     faults = [f"{path}:{entry.line}: {entry.fault}" for entry in entries if entry.fault]
     if faults:
         raise DataError(_listed(faults))
-    return [entry.caption for entry in entries]
+    return entries
 
 
 def _entries(path: Path, readers: Mapping[str, _Reader]) -> list[CaptionEntry]:
@@ -200,7 +207,10 @@ def _entry(found: _Found) -> CaptionEntry:
     if fault:
         raise DataError(fault)
     caption, fault = _text(columns, CAPTION_KEYS)
-    return CaptionEntry(found.line, caption, file_name or None, fault)
+    pictures = {name: _text(columns, keys)[0] for name, keys in PICTURE_KEYS.items()}
+    return CaptionEntry(
+        found.line, caption, file_name or None, fault, {name: file for name, file in pictures.items() if file}
+    )
 
 
 def _no_caption(columns: Iterable[str]) -> str:

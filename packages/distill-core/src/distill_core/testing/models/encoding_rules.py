@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from distill_core.protocols.adapter import DropsCondition, EncodesCondition, HasUnconditional
-from distill_core.protocols.condition import Condition, Prompt
+from distill_core.protocols.condition import Condition
 from distill_core.testing.models.subject import CAPTIONS, Subject, Tried
 
 
@@ -96,7 +96,7 @@ def check_conditions(subject: Subject, tried: Tried) -> None:
     adapter = subject.model.adapter
     if isinstance(adapter, EncodesCondition):
         with tried.rule("encode_condition"):
-            encoded = adapter.encode_condition([Prompt(caption) for caption in CAPTIONS])
+            encoded = adapter.encode_condition(subject.prompts)
             _expect_size(tried, "encode_condition", encoded, 2)
             expect_alike(subject, tried, "encode_condition", "prompts, and rows whose captions say the same", encoded)
     if isinstance(adapter, HasUnconditional):

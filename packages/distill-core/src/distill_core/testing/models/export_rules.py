@@ -54,7 +54,7 @@ def _check_export(subject: Subject, name: str, output: Path, tried: Tried) -> No
         )
     model = subject.built(facts)
     back = subject.loaded(model, facts)
-    theirs = list(model.sampler.sample(back, asked, subject.shape))
+    theirs = list(model.sampler.sample(back, subject.shown(asked), subject.shape))
     levels = [
         int((mine.frames.int() - other.frames.int()).abs().max())
         for mine, other in zip(sampled(subject, role, asked), theirs, strict=True)

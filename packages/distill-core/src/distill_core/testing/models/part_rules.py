@@ -20,7 +20,7 @@ SLACK = 0.05
 def check_parts(subject: Subject, tried: Tried) -> None:
     """Every part that the spec declares."""
     for name, check in PART_RULES.items():
-        if name in subject.spec.operations:
+        if name in subject.spec.operations - subject.facts.lacks:
             with tried.rule(name):
                 check(subject, tried)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from distill_core.errors import DistillError
 from distill_core.plugins.border import RefusedError, plugin_border
-from distill_core.protocols.adapter import OPERATIONS, PARTS, Adapter, Extends, ShiftsFlow
+from distill_core.protocols.adapter import OPERATIONS, PARTS, PICTURES, Adapter, Extends, ShiftsFlow
 from distill_core.protocols.prediction import Ask, Tangents
 from distill_core.testing.models.subject import Subject, Tried
 
@@ -78,13 +78,15 @@ def check_declared(subject: Subject, tried: Tried) -> None:
                     f"the spec declares {name!r}, and the adapter has none of {kind.__name__}; write it, or leave it out of the spec",
                 )
         for name, kind in OPERATIONS.items():
-            if kind is not Adapter and name not in offered and isinstance(adapter, kind):
+            if kind is not Adapter and name not in {*offered, *PICTURES} and isinstance(adapter, kind):
                 tried.findings.note(
                     f"the adapter has {name!r}, and the spec does not declare it, so no method may ask for it"
                 )
     with tried.rule("undeclared parts"):
         answered = [
-            fault for name in sorted(set(PARTS) - offered) if (fault := _answered(subject, *_part(subject, name)))
+            fault
+            for name in sorted(set(PARTS) - (offered - subject.facts.lacks))
+            if (fault := _answered(subject, *_part(subject, name)))
         ]
         tried.expect(
             not answered,

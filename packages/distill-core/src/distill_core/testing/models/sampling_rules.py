@@ -25,7 +25,7 @@ REQUESTS: Mapping[str, ValidationRequest] = {
 
 def sampled(subject: Subject, role: RoleHandle, asked: ValidationRequest) -> list[SampledVideo]:
     """What the family's sampler makes of a request."""
-    return list(subject.model.sampler.sample(role, asked, subject.shape))
+    return list(subject.model.sampler.sample(role, subject.shown(asked), subject.shape))
 
 
 def check_sampling(subject: Subject, tried: Tried) -> None:
@@ -51,7 +51,7 @@ def _check_way(subject: Subject, name: str, tried: Tried) -> None:
     modes = [module.training for module in role.container.modules()]
     weights = {key: tensor.clone() for key, tensor in role.container.state_dict().items()}
     videos, graphs = [], set()
-    for video in subject.model.sampler.sample(role, asked, subject.shape):
+    for video in subject.model.sampler.sample(role, subject.shown(asked), subject.shape):
         videos.append(video)
         graphs.add(torch.is_grad_enabled() and not video.frames.requires_grad)
     _check_videos(subject, rule, asked, videos, tried)

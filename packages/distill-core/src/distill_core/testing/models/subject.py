@@ -6,17 +6,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from distill_core.plugins.loading import load_target
 from distill_core.plugins.specs import Inspect, ModelFacts, ModelSpec, Options
 from distill_core.protocols.batch import Batch
+from distill_core.protocols.condition import Prompt
 from distill_core.protocols.data import Row
 from distill_core.protocols.model import EncodesColumns, ModelPlugin, ModelRequest
 from distill_core.protocols.prediction import Ask, Prediction
 from distill_core.protocols.role import PLAIN
+from distill_core.protocols.validator import ValidationRequest
 from distill_core.testing.findings import Findings
 from distill_core.testing.streams import random_streams
 from distill_core.training.batches import Batches
@@ -115,7 +120,7 @@ class Subject:
             dtype,
             gradient_checkpointing=checkpointing,
             attention=self.spec.attention,
-            operations=self.spec.operations,
+            operations=self.spec.operations - facts.lacks,
         )
         return RoleHandle(
             "role",
@@ -136,6 +141,33 @@ class Subject:
         """Two clips, uint8 [F, H, W, 3]."""
         drawn = [torch.rand(*self.frames, 3, generator=torch.Generator().manual_seed(seed)) for seed in range(2)]
         return [(each * 255.0).to(torch.uint8) for each in drawn]
+
+    @cached_property
+    def prompts(self) -> list[Prompt]:
+        """The captions, with the pictures that the folder is shown: the clips' own."""
+        shown = {"first_frame": 0, "last_frame": -1}
+        return [
+            Prompt(caption, **{name: clip[shown[name]] for name in self.facts.pictures})
+            for caption, clip in zip(CAPTIONS, self.clips, strict=True)
+        ]
+
+    @cached_property
+    def _files(self) -> TemporaryDirectory[str]:
+        """The pictures of the prompts as files, ``<name>-<number>.png``."""
+        folder = TemporaryDirectory(prefix="check-model-")
+        for number, prompt in enumerate(self.prompts):
+            for name, pixels in (("first_frame", prompt.first_frame), ("last_frame", prompt.last_frame)):
+                if pixels is not None:
+                    Image.fromarray(pixels.numpy()).save(Path(folder.name) / f"{name}-{number}.png")
+        return folder
+
+    def shown(self, asked: ValidationRequest) -> ValidationRequest:
+        """A request of the kit's captions, with the pictures that the folder is shown."""
+        files = {
+            name: tuple(str(Path(self._files.name) / f"{name}-{CAPTIONS.index(p)}.png") for p in asked.prompts or ())
+            for name in self.facts.pictures
+        }
+        return replace(asked, first_frames=files.get("first_frame"), last_frames=files.get("last_frame"))
 
     @cached_property
     def latents(self) -> list[Tensor]:

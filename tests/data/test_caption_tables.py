@@ -93,7 +93,10 @@ def test_captions_alone_are_not_cut_at_their_commas(tmp_path: Path) -> None:
 def test_only_a_line_break_ends_a_prompt(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"prompts{suffix}"
     path.write_bytes("a red square\u2028moves left, then\x85stops\r\n\na green\x0c circle\x1d moves right\r\n".encode())
-    assert [entry.caption for entry in read_prompts(path)] == ["a red square\u2028moves left, then\x85stops", "a green\x0c circle\x1d moves right"]
+    assert [entry.caption for entry in read_prompts(path)] == [
+        "a red square\u2028moves left, then\x85stops",
+        "a green\x0c circle\x1d moves right",
+    ]
 
 
 def test_a_list_of_one_text_is_that_text_and_no_other_value_is_guessed(tmp_path: Path) -> None:

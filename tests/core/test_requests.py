@@ -120,8 +120,8 @@ def test_clips_of_fewer_frames_than_the_method_needs_are_refused_before_any_weig
     """The data's clips have 3 latent frames."""
     (spec,) = (method for method in INDEX.methods.values() if method.name == "finetune")
 
-    def resolved(least: int) -> ResolvedRun:
-        needing = replace(spec, demands=lambda _: Demands(least_frames=least))
+    def resolved(least: int, whole: int = 1) -> ResolvedRun:
+        needing = replace(spec, demands=lambda _: Demands(least_frames=least, frames_of=whole))
         path = world.root / "run.yaml"
         path.write_text(write_yaml(world.mapping("finetune")), encoding="utf-8")
         return open_run(path, (), PluginIndex.of(models=[TOY], methods=[needing], metrics=[]))
@@ -131,6 +131,10 @@ def test_clips_of_fewer_frames_than_the_method_needs_are_refused_before_any_weig
         DataError, match=r"method_config.*needs clips of 4 latent frames or more, and .* on some of 3; take longer"
     ):
         prepare(resolved(4))
+    with pytest.raises(
+        DataError, match=r"a multiple of 2 latent frames, and the run trains on some of 3; cut them to 2"
+    ):
+        prepare(resolved(1, 2))
 
 
 class Blockwise(Finetune):

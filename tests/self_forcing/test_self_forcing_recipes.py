@@ -29,3 +29,16 @@ def test_causvid_starts_from_teacher_forcing(tmp_path: Path) -> None:
     first = run_recipe("teacher-forcing", tmp_path / "first", data, "comparison=null")
     found = evaluations(run_recipe("causvid", tmp_path / "run", data, f"roles.student.checkpoint.run={first.root}"))
     assert found["student, 2 steps a frame"] == 3 * 2 + 2
+
+
+@pytest.mark.slow
+def test_streaming_long_tuning_goes_on_from_self_forcing_and_is_compared_over_longer_clips(tmp_path: Path) -> None:
+    first = run_recipe("self-forcing", tmp_path / "first", "comparison=null")
+    stages = [f"roles.{role}.checkpoint.run={first.root}" for role in ("student", "critic")]
+    run = run_recipe("streaming-long-tuning", tmp_path / "run", *stages, steps=4)
+    found = evaluations(run)
+    assert list(found.values()) == [3 * 2 + 2, 5 * 2 + 4, 9 * 2 + 8]
+    table = json.loads((run.comparison / "table.json").read_text())
+    figures = [line["figures"] for line in table["lines"]]
+    assert ["shapes/all_correct" in each for each in figures] == [True, False, False], "its clips have nine frames"
+    assert [each["drift/frames"] for each in figures] == [9, 17, 33]

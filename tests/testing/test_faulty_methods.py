@@ -103,7 +103,7 @@ def test_a_statistic_of_a_module_that_is_no_buffer_is_lost_by_a_resume() -> None
 
 def test_a_method_that_needs_longer_clips_than_the_kits_is_told_so() -> None:
     faults = found(spec_of(Regression, demands=lambda _: Demands(least_frames=5)), KitOptions())
-    assert "clips of the kit have 4 latent frames" in faults["demands"]
+    assert "the kit's clips have 4 latent frames" in faults["demands"]
 
 
 def test_latents_that_the_demands_leave_out_are_missed() -> None:

@@ -84,8 +84,8 @@ class CausvidOptions(CausalMatchingOptions):
         return self
 
 
-class SelfForcingOptions(CausalMatchingOptions):
-    """Options of Self-Forcing."""
+class StreamedOptions(CausalMatchingOptions):
+    """What the methods have whose student streams its clips."""
 
     rollout: Literal["simulate"] = "simulate"
     """The student makes clips of its own, block after block."""
@@ -95,9 +95,42 @@ class SelfForcingOptions(CausalMatchingOptions):
     """Up to so many blocks more than the data's clips have: rollouts are longer, and their last frames are what is judged."""
 
     @model_validator(mode="after")
-    def _one_step(self) -> SelfForcingOptions:
+    def _one_step(self) -> StreamedOptions:
         if self.score_floor and not self.same_step_across_blocks:
             raise ValueError(
                 "score_floor is of one step for the whole clip; set same_step_across_blocks: true, or leave it out"
+            )
+        return self
+
+
+class SelfForcingOptions(StreamedOptions):
+    """Options of Self-Forcing."""
+
+
+class LongTuningOptions(StreamedOptions):
+    """Options of streaming long tuning."""
+
+    extra_blocks: Literal[0] = 0
+    """None: sequences grow from step to step, up to `max_frames`."""
+    student_loss: Annotated[Literal["dmd", "sid"], Field(json_schema_extra={"known_as": ["distribution_loss"]})] = "dmd"
+    """dmd: the difference of two scores. sid: score identity, with gradients through both."""
+    critic_reuses_student_sample: Literal[True] = True
+    """The critic learns the chunk that the student is judged by: another one would be another sequence."""
+    overlap: Annotated[int, Field(ge=1)] = 3
+    """Latent frames of a chunk that were there before: context, in no loss. A multiple of `block`."""
+    max_frames: Annotated[int, Field(ge=2)] = 120
+    """Latent frames after which a sequence is given up for a new one, of the batch that comes then. A multiple of `block`."""
+
+    @model_validator(mode="after")
+    def _grows(self) -> LongTuningOptions:
+        for name, frames in (("overlap", self.overlap), ("max_frames", self.max_frames)):
+            if frames % self.block:
+                whole = max(1, frames // self.block) * self.block
+                raise ValueError(f"{name}: {frames} is no multiple of block: {self.block}; set it to {whole}")
+        if self.max_frames <= self.overlap:
+            raise ValueError("max_frames is no more than overlap, so that no sequence would grow; set it higher")
+        if self.gan_weight:
+            raise ValueError(
+                "a discriminator would hold sequences against clips of other captions; leave gan_weight out"
             )
         return self

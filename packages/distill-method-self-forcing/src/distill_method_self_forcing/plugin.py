@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 
 from distill_core.plugins import Demands, MethodSpec, RoleNeed, hookimpl
 from distill_matching.needs import CRITIC, DISCRIMINATOR, FEATURE_TEACHER, TEACHER
-from distill_method_self_forcing.config import CausalMatchingOptions, CausvidOptions, SelfForcingOptions
+from distill_method_self_forcing.config import (
+    CausalMatchingOptions,
+    CausvidOptions,
+    LongTuningOptions,
+    SelfForcingOptions,
+)
 
 if TYPE_CHECKING:
     from distill_core.plugins.registry import Registry
@@ -40,9 +45,29 @@ def self_forcing_demands(options: SelfForcingOptions) -> Demands:
     return Demands(latents=options.judged, roles=_roles(options, student), least_frames=options.block + 1)
 
 
+SEQUENCES = RoleNeed(trainable=False, module="distill_method_self_forcing.sequences:Sequences", sized=True)
+
+
+def _told(need: RoleNeed, *operations: str) -> RoleNeed:
+    return replace(need, operations=need.operations | {"encode_condition", *operations})
+
+
+LONG_ROLES = {
+    "student": _told(STUDENT, *PIXELS),
+    "teacher": _told(TEACHER),
+    "critic": _told(CRITIC),
+    "sequences": SEQUENCES,
+}
+
+
+def long_tuning_demands(options: LongTuningOptions) -> Demands:
+    """Clips of whole blocks, longer than the overlap; one sequence a place."""
+    return Demands(latents=False, least_frames=options.overlap + options.block, frames_of=options.block, by_place=True)
+
+
 @hookimpl
 def distill_register_methods(registry: Registry[MethodSpec]) -> None:
-    """Offer both."""
+    """Offer the three."""
     every = {**ROLES, "discriminator": replace(DISCRIMINATOR, optional=True)}
     registry.add(
         MethodSpec(
@@ -68,5 +93,18 @@ def distill_register_methods(registry: Registry[MethodSpec]) -> None:
             roles_to_step=SelfForcingOptions.roles_to_step,
             sampling=SelfForcingOptions.sampling,
             notes=SelfForcingOptions.notes,
+        )
+    )
+    registry.add(
+        MethodSpec(
+            name="streaming-long-tuning",
+            summary="self-forcing on one long sequence over many steps, a chunk further at each; data-free",
+            options=LongTuningOptions,
+            build="distill_method_self_forcing.long_tuning:LongTuning",
+            roles=LONG_ROLES,
+            demands=long_tuning_demands,
+            roles_to_step=LongTuningOptions.roles_to_step,
+            sampling=LongTuningOptions.sampling,
+            notes=LongTuningOptions.notes,
         )
     )

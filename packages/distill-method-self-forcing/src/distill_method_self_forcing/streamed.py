@@ -17,7 +17,7 @@ from distill_core import flow
 from distill_core.protocols import Ask, Batch, Draw, Role
 from distill_core.protocols.prediction import Stream
 from distill_matching.rollout import StudentSample
-from distill_method_self_forcing.config import SelfForcingOptions
+from distill_method_self_forcing.config import StreamedOptions
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Streamed:
     """
 
     student: Role
-    options: SelfForcingOptions
+    options: StreamedOptions
     steps: Sequence[float]
 
     def __call__(self, batch: Batch, draw: Draw) -> StudentSample:
@@ -45,15 +45,15 @@ class Streamed:
             own = draw.within(f"block {number}")
             last = leave if self.options.same_step_across_blocks else own.shared_index("exit", len(self.steps))
             judged = torch.is_grad_enabled() and (extra == 0 or start >= extra + size)
-            blocks.append(self._block(batch, own, min(size, count - start), stream, last, graph=judged))
+            blocks.append(self.block(batch, own, min(size, count - start), stream, last, graph=judged))
             if start + size < count:
                 stream = self.remembered(blocks[-1], batch, stream)
         x_BTCHW = torch.cat(blocks, dim=1)
         following = (*self.steps[1:], 0.0)[leave] if self.options.same_step_across_blocks else 0.0
         next_B = torch.full((batch.size,), following, dtype=torch.float64)
-        return StudentSample(x_BTCHW, next_B) if extra == 0 else StudentSample(self._end(x_BTCHW, frames), next_B, size)
+        return StudentSample(x_BTCHW, next_B) if extra == 0 else StudentSample(self.end(x_BTCHW, frames), next_B, size)
 
-    def _block(self, batch: Batch, draw: Draw, frames: int, stream: Stream | None, last: int, *, graph: bool) -> Tensor:
+    def block(self, batch: Batch, draw: Draw, frames: int, stream: Stream | None, last: int, *, graph: bool) -> Tensor:
         """One block: the student's prediction at its step ``last``, after those before it, on what was made before."""
         condition, shape = batch.condition_of(self.student), (frames, *batch.latent_shape[1:])
         x_BTCHW, ask = draw.normal("start", shape), Ask(stream=stream)
@@ -84,10 +84,11 @@ class Streamed:
         """
         return self.student.encode_pixels(self.student.decode_pixels(before_BTCHW)[:, -1:])
 
-    def _end(self, x_BTCHW: Tensor, frames: int) -> Tensor:
-        """The last ``frames`` of a longer clip, as a clip of its own."""
+    def end(self, x_BTCHW: Tensor, frames: int) -> Tensor:
+        """The last ``frames`` of a longer clip, as a clip of its own. What is decoded for it are ``frames`` before it, at most."""
         inner = frames - 1
-        return torch.cat([self._first_again(x_BTCHW[:, :-inner]).to(x_BTCHW), x_BTCHW[:, -inner:]], dim=1)
+        before_BTCHW = x_BTCHW[:, :-inner][:, -frames:]
+        return torch.cat([self._first_again(before_BTCHW).to(x_BTCHW), x_BTCHW[:, -inner:]], dim=1)
 
     def _constant(self, timestep: float, like: Tensor) -> Tensor:
         return torch.full((len(like),), timestep, dtype=torch.float64, device=like.device)

@@ -14,6 +14,7 @@ from distill_core.plugins.specs import (
     ModelSpec,
     Options,
     RoleNeed,
+    RunSize,
 )
 
 __all__ = [
@@ -30,5 +31,6 @@ __all__ = [
     "RewardOptions",
     "RewardSpec",
     "RoleNeed",
+    "RunSize",
     "hookimpl",
 ]

@@ -174,6 +174,19 @@ class ModelSpec:
 
 
 @dataclass(frozen=True)
+class RunSize:
+    """What a run trains on at once, for modules that keep something of it.
+
+    Attributes:
+        latent_shape: [T, C, H, W] of the most samples.
+        batch_size: samples of a batch, B.
+    """
+
+    latent_shape: tuple[int, int, int, int]
+    batch_size: int
+
+
+@dataclass(frozen=True)
 class RoleNeed:
     """What a method asks of one role.
 
@@ -188,6 +201,7 @@ class RoleNeed:
         follows: another role, whose weights it starts with and moves towards after that role's steps, by ``Method.keeps``: an averaged
             target, an old policy. Frozen, held in float32, without a path or an optimizer; a run need not name it, and all of its leader's
             trained weights are in every checkpoint.
+        sized: whether the factory of ``module`` is given the run's :class:`RunSize` too: ``Factory(facts, options, size)``.
         rewards: the role is the rewards of the run as one module, ``module(pixels_BFCHW, captions)``, a
             :class:`distill_core.training.rewards.WeightedRewards`; see ``Demands.rewards``. A run need not name it; no checkpoint has it.
     """
@@ -197,6 +211,7 @@ class RoleNeed:
     optional: bool = False
     module: str | None = None
     follows: str | None = None
+    sized: bool = False
     rewards: bool = False
 
     @property
@@ -220,6 +235,9 @@ class Demands:
         roles: the roles that it works with under these options, with what it needs of each; None: all of the spec's, as they stand there.
         columns: what it needs of a row besides latent and caption; it finds them in ``Batch.tensors``.
         least_frames: latent frames that a clip must have at least, e.g. more than one block of them.
+        frames_of: what the number of a clip's latent frames must be a multiple of, e.g. the frames of a block.
+        by_place: whether what it keeps belongs to places in the batch, whatever rows come there: a run of several processes, of
+            accumulated gradients or of clips of several shapes is refused, and the order of rows matters.
         makers: the roles that make those of the columns that have ``made_with``, by ``MethodSpec.makes``, before the run. A run that
             trains on columns that are made need not name a maker that it has no other use for (``RoleNeed.optional``).
         rewards: what it asks of the run's rewards; it finds them in a role that is ``RoleNeed(trainable=False, rewards=True)``.
@@ -230,6 +248,8 @@ class Demands:
     roles: Mapping[str, RoleNeed] | None = None
     columns: tuple[Column, ...] = ()
     least_frames: int = 1
+    frames_of: int = 1
+    by_place: bool = False
     makers: tuple[str, ...] = ()
 
     @property

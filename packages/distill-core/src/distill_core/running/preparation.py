@@ -27,6 +27,7 @@ from distill_core.plugins.specs import LatentSpace, ModelFacts
 from distill_core.ranks.layout import Layout
 from distill_core.ranks.place import ONLY, Place
 from distill_core.running.data_notes import data_notes
+from distill_core.running.demanded import refuse_lengths, refuse_shared_places
 from distill_core.running.first_stage import find_stage
 from distill_core.running.loras import check_files
 from distill_core.running.rewards import check_rewards
@@ -128,16 +129,6 @@ def refuse_narrow_weights(config: RunConfig, compute: torch.dtype) -> None:
     narrow = list(checks.narrow_weights(config, compute_is_fp32=compute is torch.float32))
     if narrow:
         raise ConfigError([Problem(key, message) for key, message in narrow])
-
-
-def refuse_short(plan: DataPlan, least: int) -> None:
-    """Raise DataError for clips of fewer latent frames than the method works with under its options."""
-    shortest = min(bucket.latent_shape[0] for bucket in plan.buckets)
-    if shortest < least:
-        raise DataError(
-            f"with it the method needs clips of {least} latent frames or more, and the run trains on some of {shortest}; take longer "
-            "clips (data.num_frames says to how many frames they are cut), or smaller blocks"
-        )
 
 
 def refuse_optimizers(config: RunConfig) -> None:
@@ -288,7 +279,10 @@ def _surveyed(run: ResolvedRun | Findings, faults: Faults, process: Place) -> _S
     plan = None if dataset is None else _planned(run, dataset, faults)
     if plan is not None and run.demands is not None:
         with faults.at("method_config"):
-            refuse_short(plan, run.demands.least_frames)
+            refuse_lengths(plan, run.demands)
+        if run.demands.by_place:
+            with faults.at("recipe", "method"):
+                refuse_shared_places(config, plan, process.size)
     measures = _built(run, faults)
     if dataset is not None and plan is not None and not faults.touch("validation", "comparison"):
         _check_prompts(run, dataset, plan, measures, faults)

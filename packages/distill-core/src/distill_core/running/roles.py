@@ -17,7 +17,7 @@ from distill_core.config.schema import FirstStage, RunConfig
 from distill_core.errors import ConfigError, DistillError, MethodError, Problem
 from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.plugins.loading import load_target
-from distill_core.plugins.specs import RoleNeed
+from distill_core.plugins.specs import RoleNeed, RunSize
 from distill_core.protocols.method import Method
 from distill_core.protocols.model import ModelPlugin
 from distill_core.randomness import key_bits
@@ -126,10 +126,11 @@ class RoleBuilder:
         if need.module is None:
             with torch.random.fork_rng(devices=[]):
                 return nn.ModuleDict({OWN_MODULE: weighted_rewards(self.run).to(self.placement.device)})
+        size = (RunSize(self.latent_shape, self.run.config.training.train_batch_size),) if need.sized else ()
         make = load_target(need.module, f"role {name!r} of method {self.run.method.name!r}")
         with torch.random.fork_rng(devices=[]), own_module_border(self.run.method.name, name):
             torch.manual_seed(key_bits(self.run.config.training.seed, "role", name))
-            module: nn.Module = make(self.run.facts, self.run.method_options)
+            module: nn.Module = make(self.run.facts, self.run.method_options, *size)
             return nn.ModuleDict({OWN_MODULE: module.to(self.placement.device)})
 
 

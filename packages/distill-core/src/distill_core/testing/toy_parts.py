@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from distill_core.plugins.loading import load_target
-from distill_core.plugins.specs import MethodSpec, Options
+from distill_core.plugins.specs import MethodSpec, Options, RunSize
 from distill_core.protocols.batch import Batch, RowKey
 from distill_core.protocols.model import ModelRequest
 from distill_core.testing.toy import ToyModel, ToyText
@@ -21,6 +21,8 @@ from distill_core.training.roles import OWN_MODULE, RoleHandle
 
 FAMILY = "toy"
 LATENT_SHAPE = (4, 2, 4, 4)
+BATCH = 3
+"""Samples of a toy batch, unless another number is asked for."""
 CPU = torch.device("cpu")
 
 
@@ -44,7 +46,11 @@ def toy_roles(spec: MethodSpec, options: Options | None = None) -> dict[str, Rol
             elif need.module is not None:
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(0)
-                    modules = {OWN_MODULE: load_target(need.module)(facts, options)}
+                    modules = {
+                        OWN_MODULE: load_target(need.module)(
+                            facts, options, *((RunSize(LATENT_SHAPE, BATCH),) if need.sized else ())
+                        )
+                    }
             else:
                 modules = model.load_modules(ModelRequest(facts[source], need.trainable, torch.float32))
             roles[name] = RoleHandle(
@@ -59,7 +65,7 @@ def toy_roles(spec: MethodSpec, options: Options | None = None) -> dict[str, Rol
     return roles
 
 
-def toy_batch(size: int = 3, *, latents: bool = True) -> Batch:
+def toy_batch(size: int = BATCH, *, latents: bool = True) -> Batch:
     """A batch of fixed numbers; with ``latents=False`` captions alone."""
     generator = torch.Generator().manual_seed(1)
     text = ToyText(torch.randn(size, TEXT_WIDTH, generator=generator))
@@ -68,7 +74,7 @@ def toy_batch(size: int = 3, *, latents: bool = True) -> Batch:
     return Batch(rows, {FAMILY: text}, LATENT_SHAPE, clean)
 
 
-def toy_draw(step: int, size: int = 3) -> KeyedDraw:
+def toy_draw(step: int, size: int = BATCH) -> KeyedDraw:
     """The randomness of the first micro-step of ``step``."""
     return KeyedDraw(seed=0, step=step, micro_step=0, rows=tuple(range(size)), device=CPU)
 

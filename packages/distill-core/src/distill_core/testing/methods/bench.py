@@ -21,7 +21,7 @@ from distill_core.data.reading.order import Bucket
 from distill_core.data.reading.stream import RowStream
 from distill_core.errors import PluginError
 from distill_core.plugins.loading import load_target
-from distill_core.plugins.specs import Demands, MethodSpec, ModelFacts, Options, RoleNeed
+from distill_core.plugins.specs import Demands, MethodSpec, ModelFacts, Options, RoleNeed, RunSize
 from distill_core.protocols.batch import Batch
 from distill_core.protocols.condition import Condition, Prompt
 from distill_core.protocols.data import Row
@@ -199,8 +199,9 @@ class Bench:
     def _made(self, name: str, seed: int) -> nn.Module:
         target = self.needs[name].module
         assert target is not None
+        size = (RunSize(LATENT_SHAPE, BATCH),) if self.needs[name].sized else ()
         torch.manual_seed(key_bits(seed, "role", name))
-        module: nn.Module = load_target(target)(self.facts, self.options)
+        module: nn.Module = load_target(target)(self.facts, self.options, *size)
         return module
 
     def roles(self) -> dict[str, RoleHandle]:

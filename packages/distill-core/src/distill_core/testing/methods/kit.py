@@ -75,12 +75,12 @@ def check_method(
 def _check(bench: Bench, couples_rows: bool) -> Mapping[int, tuple[str, ...]]:
     """Every rule, as far as the method can be asked at all; returns who steps when."""
     findings = bench.findings
-    frames, least = LATENT_SHAPE[0], bench.demands.least_frames
+    frames, least, whole = LATENT_SHAPE[0], bench.demands.least_frames, bench.demands.frames_of
     findings.expect(
-        least <= frames,
+        least <= frames and frames % whole == 0,
         "demands",
-        f"its demands say least_frames={least} under these options, and clips of the kit have {frames} latent frames; check with options "
-        "that ask for no more",
+        f"its demands say least_frames={least} and frames_of={whole} under these options, and the kit's clips have {frames} latent "
+        "frames; check with options that these fit",
     )
     check_factories(bench, findings)
     if findings.faults:
@@ -94,7 +94,7 @@ def _check(bench: Bench, couples_rows: bool) -> Mapping[int, tuple[str, ...]]:
     check_keeps(bench, findings)
     late, closely = walked.snapshot(), _representatives(due)
     check_repetition(bench, late, closely, findings)
-    if not findings.faults:
+    if not findings.faults and not bench.demands.by_place:
         check_rows(bench, late, closely, findings, couples_rows=couples_rows)
     check_resume(bench, findings)
     return due

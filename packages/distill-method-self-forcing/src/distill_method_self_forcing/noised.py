@@ -41,4 +41,4 @@ class Noised:
         noise_BTCHW = draw.normal("start", batch.latent_shape)
         noisy_BTCHW = self.student.add_noise(batch.latents, noise_BTCHW, t_BT)
         x_BTCHW = self.student.predict_x0(noisy_BTCHW, t_BT, batch.condition_of(self.student), Ask(blocks=size))
-        return StudentSample(x_BTCHW, torch.zeros(batch.size, dtype=torch.float64, device=x_BTCHW.device))
+        return StudentSample(x_BTCHW, torch.zeros(batch.size, dtype=torch.float64))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,8 +27,8 @@ from distill_method_causal.config import (
 from distill_method_causal.consistency import CausalConsistency
 from distill_method_causal.forcing import DiffusionForcing, TeacherForcing
 from distill_method_causal.kd import CausalKd
+from distill_method_causal.paths import PathMaker, teacher_paths
 from distill_method_causal.plugin import distill_register_methods
-from distill_method_causal.trajectory import path_grid, path_states
 
 FRAMES = LATENT_SHAPE[0]
 
@@ -46,6 +47,7 @@ def spec(name: str) -> MethodSpec:
         ("teacher-forcing", TeacherForcingOptions(block=2)),
         ("teacher-forcing", TeacherForcingOptions(block=1, context_noise=200.0, caption_dropout=0.0)),
         ("causal-kd", CausalKdOptions(teacher_steps=2)),
+        ("causal-kd", CausalKdOptions(trajectories="stored", denoising_steps=(1000, 0))),
         (
             "causal-kd",
             CausalKdOptions(teacher_steps=2, denoising_steps=(1000, 0), clean_blocks=False, guidance_scale=1),
@@ -135,13 +137,28 @@ def constant(monkeypatch: pytest.MonkeyPatch, c: dict[int, float]) -> None:
 def test_states_of_a_constant_velocity_lie_on_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     teacher = toy_roles(spec("causal-kd"))["teacher"]
     constant(monkeypatch, {id(teacher.modules["denoiser"]): 0.7})
-    start, text = torch.randn(2, *LATENT_SHAPE), ToyText(torch.zeros(2, 4))
-    grid = path_grid((1000.0, 600.0, 0.0), (1000.0, 750.0, 250.0))
-    assert grid == (1000.0, 750.0, 600.0, 250.0, 0.0)
-    states, end = path_states(teacher, start, text, grid, (1000.0, 750.0, 250.0), 3.0)
-    for state, sigma in zip(states, (1.0, 0.75, 0.25), strict=True):
+    options = CausalKdOptions(denoising_steps=(1000, 750, 250), teacher_steps=5)
+    draw = toy_draw(1)
+    path = teacher_paths(teacher, options, toy_batch(latents=False), draw)
+    start = draw.normal("start", LATENT_SHAPE)
+    for state, sigma in zip(path.unbind(1), (1.0, 0.75, 0.25, 0.0), strict=True):
         torch.testing.assert_close(state, start - (1 - sigma) * 0.7)
-    torch.testing.assert_close(end, start - 0.7)
+
+
+def test_stored_paths_train_as_those_that_are_made_and_need_no_teacher() -> None:
+    roles, batch, draw = toy_roles(spec("causal-kd")), toy_batch(latents=False), toy_draw(1)
+    options = CausalKdOptions(block=2, teacher_steps=3)
+    made = PathMaker(roles, options).make(batch, draw)
+    stored = replace(batch, tensors=made)
+    without = {"student": roles["student"]}
+    theirs = CausalKdOptions(block=2, teacher_steps=3, trajectories="stored")
+    assert only(CausalKd(without, theirs), stored) == only(CausalKd(roles, options), batch)
+    demands = spec("causal-kd").demands(theirs)
+    assert demands.roles is not None
+    assert demands.roles["teacher"].optional
+    assert demands.columns[0].made_with == {
+        "teacher_steps": 3, "guidance_scale": 5.0, "stored_steps": [1000, 750, 500, 250], "warp_denoising_steps": False
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("d", [0.0, 0.5])

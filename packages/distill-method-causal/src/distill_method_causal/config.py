@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -116,7 +116,9 @@ class CausalKdOptions(FewStepOptions):
 
     guidance_scale: Annotated[float, Field(ge=0)] = 5.0
     """Guidance s of the teacher's paths, uncond + s·(cond - uncond)."""
-    teacher_steps: Annotated[int, Field(ge=1)] = 48
+    trajectories: Literal["made", "stored"] = "made"
+    """made: the teacher's paths are made as the run goes on. stored: they are in the data; `distill data trajectories` puts them there."""
+    teacher_steps: Annotated[int, Field(ge=1, json_schema_extra={"known_as": ["teacher_num_steps"]})] = 48
     """Euler steps of a teacher's path, evenly spaced before the run's flow shift; the student's timesteps are put between them."""
     clean_blocks: bool = True
     """A block may also be the teacher's clean one: context that later blocks see, and no loss of its own."""
@@ -128,6 +130,24 @@ class CausalKdOptions(FewStepOptions):
                 f"paths begin in pure noise, and denoising_steps at {self.steps[0]:g}; 999 elsewhere is 1000 here: start at 1000"
             )
         return self
+
+    def made_with(self) -> dict[str, object]:
+        """What stored paths follow from, besides the run's flow shift; in the words of every method that stores such paths."""
+        return {
+            "teacher_steps": self.teacher_steps,
+            "guidance_scale": self.guidance_scale,
+            "stored_steps": list(self.steps),
+            "warp_denoising_steps": self.warp_denoising_steps,
+        }
+
+    def notes(self) -> Iterator[str]:
+        """What is easily overlooked."""
+        if self.trajectories == "made":
+            each = self.teacher_steps if self.guidance_scale == 1.0 else 2 * self.teacher_steps
+            yield (
+                f"method_config.trajectories: made costs {each} evaluations of the teacher for each sample; with stored, "
+                "`distill data trajectories` makes paths once"
+            )
 
 
 class CausalConsistencyOptions(FewStepOptions):

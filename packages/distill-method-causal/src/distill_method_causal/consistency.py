@@ -13,7 +13,6 @@ from distill_core import flow
 from distill_core.flow import TRAIN_TIMESTEPS
 from distill_core.protocols import Ask, Batch, Draw, Method, Role, StagedLoss, ValidationRequest
 from distill_method_causal.config import CausalConsistencyOptions
-from distill_method_causal.guidance import guided_velocity
 from distill_method_causal.losses import consistency_loss
 
 
@@ -34,7 +33,7 @@ class CausalConsistency(Method):
         t_B, r_B = table[index_B], table[index_B + 1]
         ask = Ask(blocks=options.block, clean=x0_BTCHW)
         noisy_BTCHW = self.student.add_noise(x0_BTCHW, draw.normal_like("noise", x0_BTCHW), t_B)
-        velocity_BTCHW = guided_velocity(
+        velocity_BTCHW = flow.guided_velocity(
             self.teacher, noisy_BTCHW, t_B, batch.condition_of(self.teacher), options.guidance_scale, ask
         )
         nearer_BTCHW = flow.euler_step(noisy_BTCHW, velocity_BTCHW, t_B, r_B)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from distill_core.plugins import Demands, MethodSpec, RoleNeed, hookimpl
+from distill_core.plugins import Column, Demands, MethodSpec, RoleNeed, hookimpl
 from distill_method_causal.config import (
     CausalConsistencyOptions,
     CausalKdOptions,
@@ -56,6 +57,27 @@ GUIDE = frozenset({"predict", "unconditional"})
 CONTEXT = frozenset({"blocks", "clean"})
 
 
+KD_ROLES = {
+    "student": _student("flow_shift"),
+    "teacher": RoleNeed(trainable=False, operations=GUIDE | {"flow_shift"}),
+}
+
+
+def kd_demands(options: CausalKdOptions) -> Demands:
+    """Captions; paths in the data, where they are stored, and then no teacher."""
+    if options.trajectories == "made":
+        return Demands(latents=False, least_frames=options.least_frames)
+    path = Column(
+        "trajectory",
+        ("S", "T", "C", "H", "W"),
+        "states of the teacher's path from noise to sample, normalised",
+        "`distill data trajectories RUN.yaml --source DATA`",
+        made_with=options.made_with(),
+    )
+    roles = {**KD_ROLES, "teacher": replace(KD_ROLES["teacher"], optional=True)}
+    return Demands(latents=False, roles=roles, columns=(path,), makers=("teacher",), least_frames=options.least_frames)
+
+
 @hookimpl
 def distill_register_methods(registry: Registry[MethodSpec]) -> None:
     """Offer the four methods."""
@@ -79,16 +101,16 @@ def distill_register_methods(registry: Registry[MethodSpec]) -> None:
             latents=True,
         )
     )
-    registry.add(
-        _spec(
-            "causal-kd",
-            "regression of a causal few-step student onto the ends of a teacher's paths, from captions alone",
-            CausalKdOptions,
-            "kd:CausalKd",
-            {"student": _student("flow_shift"), "teacher": RoleNeed(trainable=False, operations=GUIDE)},
-            latents=False,
-        )
+    kd = _spec(
+        "causal-kd",
+        "regression of a causal few-step student onto the ends of a teacher's paths, from captions alone",
+        CausalKdOptions,
+        "kd:CausalKd",
+        KD_ROLES,
+        latents=False,
     )
+    maker = "distill_method_causal.paths:PathMaker"
+    registry.add(replace(kd, demands=kd_demands, notes=CausalKdOptions.notes, makes=maker))
     registry.add(
         _spec(
             "causal-consistency",

@@ -1,0 +1,54 @@
+"""The teacher's paths: from pure noise to a clip, with the states on the way that the student starts from.
+
+A path is [S + 1, T, C, H, W]: the noise, the states at the student's further timesteps, and the end, all normalised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from distill_core import flow
+from distill_core.protocols import Batch, Draw, Role
+from distill_method_causal.config import CausalKdOptions
+
+
+def warped_steps(role: Role, options: CausalKdOptions, batch: Batch) -> tuple[float, ...]:
+    """The student's timesteps, as the run's flow shift warps them for samples of this shape."""
+
+    def shift(timestep: float) -> float:
+        """Of one timestep."""
+        return role.shift_timestep(torch.tensor([timestep], dtype=torch.float64), batch.latent_shape).item()
+
+    return options.warped(shift)
+
+
+@torch.no_grad()
+def teacher_paths(teacher: Role, options: CausalKdOptions, batch: Batch, draw: Draw) -> Tensor:
+    """A path for each sample, [B, S + 1, T, C, H, W]: Euler steps of the guided teacher (Luhman and Luhman, arXiv 2101.02388, section 3).
+
+    The student's timesteps are put into the teacher's grid, so no state has to be near enough.
+    """
+    kept, condition = warped_steps(teacher, options, batch), batch.condition_of(teacher)
+    even = torch.tensor(flow.shifted_uniform_grid(options.teacher_steps, 1.0), dtype=torch.float64)
+    grid = flow.grid_through(teacher.shift_timestep(even, batch.latent_shape).tolist(), kept)
+
+    def velocity(x_BTCHW: Tensor, t_B: Tensor) -> Tensor:
+        """The guided one."""
+        return flow.guided_velocity(teacher, x_BTCHW, t_B, condition, options.guidance_scale)
+
+    return flow.flow_states(velocity, draw.normal("start", batch.latent_shape), grid, kept)
+
+
+class PathMaker:
+    """The :class:`distill_core.protocols.ColumnMaker`: paths that are stored in the data before a run."""
+
+    def __init__(self, roles: Mapping[str, Role], options: CausalKdOptions) -> None:
+        self.teacher = roles["teacher"]
+        self.options = options
+
+    def make(self, batch: Batch, draw: Draw) -> dict[str, Tensor]:
+        """The column "trajectory", [B, S + 1, T, C, H, W]."""
+        return {"trajectory": teacher_paths(self.teacher, self.options, batch, draw)}

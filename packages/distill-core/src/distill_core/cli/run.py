@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distill_core import terminal
+from distill_core.errors import ConfigError, Problem
 from distill_core.ranks.layout import Layout
 from distill_core.ranks.place import ONLY, Place
 from distill_core.terminal import answer, document, line, remark
@@ -38,6 +39,15 @@ def run(
             "--dry-run", help="Check the run, its plugins, models and data; print it in full; load no weights."
         ),
     ] = False,
+    processes: Annotated[
+        int,
+        typer.Option(
+            "--nproc-per-node",
+            metavar="N",
+            min=1,
+            help="Processes to train in on this machine, one per GPU; see docs/scale.md.",
+        ),
+    ] = 1,
 ) -> None:
     """Train what a run.yaml describes.
 
@@ -46,7 +56,28 @@ def run(
     from distill_core.stopping import Stopping
 
     with Stopping() as stopping:
-        _run(path, overrides or [], dry_run, stopping)
+        if processes > 1:
+            _launch(path, overrides or [], dry_run, processes, stopping)
+        else:
+            _run(path, overrides or [], dry_run, stopping)
+
+
+def _launch(path: Path, overrides: Sequence[str], dry_run: bool, processes: int, stopping: Stopping) -> None:
+    """Check the run for so many processes, and start them: each is the same command without the option."""
+    from distill_core.plugins.discovery import discover
+    from distill_core.ranks.launcher import launch
+
+    if Place.of(os.environ).size > 1:
+        raise ConfigError(
+            [Problem("distributed", "a launcher has started this process already; leave --nproc-per-node out")]
+        )
+    prepared = checked(path, overrides, discover(), Place(0, processes, processes - 1))
+    if dry_run:
+        _print_plan(prepared)
+        return
+    status = launch(["run", str(path), *overrides], processes, os.environ, stopping)
+    if status:
+        raise typer.Exit(status)
 
 
 def _run(path: Path, overrides: Sequence[str], dry_run: bool, stopping: Stopping) -> None:

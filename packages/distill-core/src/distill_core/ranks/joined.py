@@ -125,7 +125,7 @@ class JoinedRanks(Ranks):
         if isinstance(error, PeerError | StoppedError):
             return None
         try:
-            own = isinstance(error, DistillError | KeyboardInterrupt)
+            own = isinstance(error, DistillError | KeyboardInterrupt) and not _in_torch(error)
             failure = None if own else self._watch.culprit(min(elapsed, self._timeout))
             if failure is None:
                 failure = Failure(self.rank, _reason(error))
@@ -133,6 +133,15 @@ class JoinedRanks(Ranks):
         except RuntimeError:  # the store is gone too
             failure = Failure(0, STORE_GONE, gone=True)
         return None if failure.rank == self.rank else failure.error(self.rank)
+
+
+def _in_torch(error: BaseException | None) -> bool:
+    """Whether an error may have begun in a collective: torch raises RuntimeError, which others, e.g. a method's border, wrap."""
+    while error is not None:
+        if isinstance(error, RuntimeError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _reason(error: BaseException) -> str:

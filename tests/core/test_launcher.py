@@ -1,0 +1,50 @@
+"""Several processes of one command, with a shell in its place."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from distill_core.ranks.launcher import launch
+from distill_core.ranks.place import Place
+from distill_core.stopping import Stopping
+
+
+def shell(script: str, count: int = 2, grace: float = 5.0) -> int:
+    with Stopping() as stopping:
+        return launch([script], count, os.environ, stopping, command=("sh", "-c"), grace=grace)
+
+
+def test_each_process_knows_its_place(capfd: pytest.CaptureFixture[str]) -> None:
+    assert shell("env", count=3) == 0
+    found = [dict(line.split("=", 1) for line in capfd.readouterr().out.splitlines() if "=" in line)]
+    assert Place.of({**found[0], "RANK": "2"}) == Place(2, 3, int(found[0]["LOCAL_RANK"]))
+    assert found[0]["MASTER_ADDR"] == "127.0.0.1"
+
+
+def test_the_status_is_that_of_the_process_that_failed_by_itself() -> None:
+    assert shell("test $RANK = 0 && exit 79; sleep 0.3; exit 65") == 65
+    assert shell("test $RANK = 1 && kill -9 $$; exit 79") == 128 + signal.SIGKILL
+    assert shell("exit 79") == 79
+
+
+def test_one_that_does_not_leave_when_another_has_failed_is_killed_after_the_grace() -> None:
+    began = time.monotonic()
+    assert shell("test $RANK = 1 && exit 70; exec sleep 60", grace=0.5) == 70
+    assert time.monotonic() - began < 20
+
+
+def test_a_signal_is_passed_on_and_waited_for_as_long_as_it_takes(capfd: pytest.CaptureFixture[str]) -> None:
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    script = "trap 'sleep 1; echo saved $RANK; exit 143' TERM; while true; do sleep 0.05; done"
+    with Stopping() as stopping:
+        status = launch([script], 2, os.environ, stopping, command=("sh", "-c"), grace=5.0)
+        assert stopping.asked is signal.SIGTERM
+    out = capfd.readouterr().out
+    assert status == 143
+    assert "saved 0" in out
+    assert "saved 1" in out

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -63,6 +65,19 @@ class RowKinds:
         return {kind: len(self.rows_of(kind)) for kind in self.kinds}
 
 
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What was found of some rows.
+
+    Attributes:
+        what: each kind that there is, and each reason for which a row has none.
+        of_row: for each row the place of its own.
+    """
+
+    what: list[Kind | str]
+    of_row: np.ndarray
+
+
 def kinds_of(files: Sequence[ParquetFacts]) -> RowKinds:
     """The kind of every row of these files."""
     places: dict[Kind, int] = {}
@@ -70,26 +85,38 @@ def kinds_of(files: Sequence[ParquetFacts]) -> RowKinds:
     faults: dict[int, BadRowError] = {}
     first = 0
     for file in files:
-        for row, found in enumerate(_of_file(file)):
-            if isinstance(found, Kind):
-                of_row[first + row] = places.setdefault(found, len(places))
-            else:
-                faults[first + row] = BadRowError(file.path, row, found)
-        first += file.rows
-    return RowKinds(tuple(places), of_row, faults)
+        begin = first
+        for found in _of_file(file):
+            rows = of_row[first : first + len(found.of_row)]
+            for number in _in_order(found.of_row):
+                what = found.what[number]
+                if isinstance(what, Kind):
+                    rows[found.of_row == number] = places.setdefault(what, len(places))
+                    continue
+                for row in np.flatnonzero(found.of_row == number).tolist():
+                    faults[first + row] = BadRowError(file.path, first + row - begin, what)
+            first += len(found.of_row)
+    return RowKinds(tuple(places), of_row, dict(sorted(faults.items())))
 
 
-def _of_file(facts: ParquetFacts) -> list[Kind | str]:
-    """The kind of every row of a file, or why it has none."""
+def _in_order(places: np.ndarray) -> list[int]:
+    """The different places, in the order in which they first come."""
+    found, first = np.unique(places, return_index=True)
+    in_order: list[int] = found[np.argsort(first)].tolist()
+    return in_order
+
+
+def _of_file(facts: ParquetFacts) -> list[_Found]:
+    """The kind of every row of a file, or why it has none, for parts of it one after another."""
     if not facts.rows:
         return []
     groups = range(len(facts.group_ends))
     with open_parquet(facts.path, repeated=facts.repeated) as file:
         look = _Look(facts, file, (TEXT, LATENT) if has_latents(facts) else (TEXT,))
         try:
-            return look.at(groups)
+            return [look.at(groups)]
         except DAMAGE:
-            return [found for group in groups for found in look.at_one(group)]
+            return [look.at_one(group) for group in groups]
 
 
 @dataclass(frozen=True)
@@ -106,33 +133,37 @@ class _Look:
     file: pq.ParquetFile
     names: Sequence[str]
 
-    def at_one(self, group: int) -> list[Kind | str]:
+    def at_one(self, group: int) -> _Found:
         """The kind of each row of a row group that may be damaged, or why it has none."""
         try:
             return self.at(range(group, group + 1))
         except DAMAGE as error:
-            return [f"its row group is damaged: {error}"] * len(self.facts.group_rows(group))
+            rows = len(self.facts.group_rows(group))
+            return _Found([f"its row group is damaged: {error}"], np.zeros(rows, np.int64))
 
-    def at(self, groups: range) -> list[Kind | str]:
+    def at(self, groups: range) -> _Found:
         """The kind of each row of some row groups, or why it has none. Raises one of DAMAGE if they are damaged."""
         columns = [f"{name}_shape" for name in self.names]
         table = self.file.read_row_groups(list(groups), columns, use_threads=False)
-        check_rows(table, sum(len(self.facts.group_rows(group)) for group in groups))
-        shapes = list(zip(*(table.column(name).to_pylist() for name in columns), strict=True))
-        reasons = self._unreadable(groups)
-        found: list[Kind | str] = []
-        for group in groups:
-            of_group = shapes[len(found) : len(found) + len(self.facts.group_rows(group))]
-            oversize = self._oversize(group, of_group)
-            found += [
-                self._misshapen(row) or reasons.get(place) or oversize or self._kind(row)
-                for place, row in enumerate(of_group, start=len(found))
-            ]
-        return found
+        counts = [len(self.facts.group_rows(group)) for group in groups]
+        check_rows(table, sum(counts))
+        shapes, of_row = different_shapes([table.column(name) for name in columns])
+        what: list[Kind | str] = [self._misshapen(each) or self._kind(each) for each in shapes]
+        fitting = np.array([isinstance(each, Kind) for each in what], bool)[of_row]
+        values = np.array([_values(each) for each in shapes], object)
+        for group, start, reason in self._oversize(groups, counts, values[of_row]):
+            rows = np.arange(start, start + counts[group - groups.start])
+            of_row[rows[fitting[rows]]] = len(what)
+            what.append(reason)
+        for row, reason in self._unreadable(groups).items():
+            if fitting[row]:
+                of_row[row] = len(what)
+                what.append(reason)
+        return _Found(what, of_row)
 
-    def _kind(self, shapes: Sequence[Sequence[int]]) -> Kind:
-        """The kind of a row of these shapes."""
-        text_LD, *latent_CTHW = map(tuple, shapes)
+    def _kind(self, shapes: Sequence[Sequence[int | None] | None]) -> Kind:
+        """The kind of a row of these shapes, which are all there."""
+        text_LD, *latent_CTHW = (tuple(size for size in shape or () if size is not None) for shape in shapes)
         return Kind(latent_CTHW[0] if latent_CTHW else None, text_LD)
 
     def _misshapen(self, shapes: Sequence[Sequence[int | None] | None]) -> str | None:
@@ -161,17 +192,71 @@ class _Look:
             first += len(batch)
         return reasons
 
-    def _oversize(self, group: int, shapes: Sequence[Sequence[Sequence[int | None] | None]]) -> str | None:
-        """Why a row group must not be read, or None: decompressed, it takes more than its shapes and texts make.
+    def _oversize(self, groups: range, counts: Sequence[int], values: np.ndarray) -> Iterator[tuple[int, int, str]]:
+        """Row groups that must not be read, each with its first row and why: decompressed, they take more than their shapes and texts make.
 
-        Where a file has columns of others, nothing is known of what they take.
+        Where a file has columns of others, nothing is known of what they take. ``values``: of the tensors of each row.
         """
         if not set(self.facts.columns) <= set(T2V_SCHEMA.names):
-            return None
-        values = sum(math.prod(part or 0 for part in shape) for row in shapes for shape in row if shape)
-        most = values * LARGEST_VALUE + len(shapes) * TEXT_BYTES_PER_ROW + TEXT_BYTES
-        size = decompressed(self.file.metadata, group)
-        return f"its row group makes {size:,} bytes, its shapes and captions at most {most:,}" if size > most else None
+            return
+        footer, start = self.file.metadata, 0
+        sums = np.concatenate([[0], np.cumsum(values)])
+        for group, rows in zip(groups, counts, strict=True):
+            most = int(sums[start + rows] - sums[start]) * LARGEST_VALUE + rows * TEXT_BYTES_PER_ROW + TEXT_BYTES
+            size = decompressed(footer, group)
+            if size > most:
+                yield group, start, f"its row group makes {size:,} bytes, its shapes and captions at most {most:,}"
+            start += rows
+
+
+def _values(shapes: Sequence[Sequence[int | None] | None]) -> int:
+    """The values of the tensors of a row of these shapes."""
+    return sum(math.prod(size or 0 for size in shape) for shape in shapes if shape)
+
+
+def different_shapes(columns: Sequence[pa.ChunkedArray]) -> tuple[list[tuple[Any, ...]], np.ndarray]:
+    """The different rows of some columns of shapes, and for each row the place of its own."""
+    tables = [_sizes(column) for column in columns]
+    if any(table is None for table in tables):
+        return _different(list(zip(*(_hashable(column) for column in columns), strict=True)))
+    sizes = np.concatenate([table for table in tables if table is not None], axis=1)
+    _, first, of_row = np.unique(_numbered(sizes), return_index=True, return_inverse=True)
+    ends = np.cumsum([0, *(table.shape[1] for table in tables if table is not None)]).tolist()
+    found = [tuple(tuple(row[start:end]) for start, end in pairwise(ends)) for row in sizes[first].tolist()]
+    return found, of_row.reshape(-1)
+
+
+def _sizes(column: pa.ChunkedArray) -> np.ndarray | None:
+    """Shapes of one length without nulls as int64 [rows, dimensions]; None if they are anything else."""
+    array = column.combine_chunks()
+    if not pa.types.is_list(array.type) or not len(array) or array.null_count:
+        return None
+    flat, lengths = array.flatten(), array.value_lengths().to_numpy()
+    if flat.null_count or not pa.types.is_integer(flat.type) or (lengths != lengths[0]).any():
+        return None
+    sizes: np.ndarray = flat.to_numpy().astype(np.int64).reshape(len(array), int(lengths[0]))
+    return sizes
+
+
+def _numbered(sizes: np.ndarray) -> np.ndarray:
+    """A number for each row, the same for the same rows."""
+    numbers = np.zeros(len(sizes), np.int64)
+    for column in sizes.T:
+        different, places = np.unique(column, return_inverse=True)
+        numbers = np.unique(numbers * len(different) + places.reshape(-1), return_inverse=True)[1].reshape(-1)
+    return numbers
+
+
+def _hashable(column: pa.ChunkedArray) -> list[Any]:
+    """Shapes, nulls and all."""
+    return [None if shape is None else tuple(shape) for shape in column.to_pylist()]
+
+
+def _different(rows: Sequence[tuple[Any, ...]]) -> tuple[list[tuple[Any, ...]], np.ndarray]:
+    """The different ones, and for each the place of its own."""
+    places: dict[tuple[Any, ...], int] = {}
+    of_row = np.array([places.setdefault(row, len(places)) for row in rows], np.int64)
+    return list(places), of_row
 
 
 def _unusable(column: str, values: pa.Array) -> Iterator[tuple[int, str]]:
@@ -185,8 +270,9 @@ def _unusable(column: str, values: pa.Array) -> Iterator[tuple[int, str]]:
     if values.null_count:
         yield from ((row, f"{column} is null") for row, value in enumerate(values) if not value.is_valid)
     if column.endswith("_dtype"):
-        for row, name in enumerate(values.to_pylist()):
-            if name is not None and dtype_of(name) is None:
+        unknown = {name for name in values.unique().to_pylist() if name is not None and dtype_of(name) is None}
+        for row, name in enumerate(values.to_pylist() if unknown else ()):
+            if name in unknown:
                 yield row, f"{column.removesuffix('_dtype')} {unknown_dtype(name)}"
 
 

@@ -54,3 +54,29 @@ def test_more_captions_than_are_kept_are_all_answered(monkeypatch: pytest.Monkey
     monkeypatch.setattr(kept_captions, "KEPT", 2)
     found = KeptCaptions(Encoder(), foreseen=())(["a", "bb", "ccc"])
     assert [embeds[0, 0].item() for embeds in found] == [1.0, 2.0, 3.0]
+
+
+class Shelf:
+    """A store in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Tensor] = {}
+
+    def get(self, caption: str) -> Tensor | None:
+        return self.kept.get(caption)
+
+    def put(self, caption: str, made: Tensor) -> None:
+        self.kept[caption] = made
+
+
+def test_more_prompts_than_are_kept_are_encoded_once_where_there_is_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_captions, "KEPT", 2)
+    encoder = Encoder()
+    kept = KeptCaptions(encoder, foreseen=())
+    kept.store = Shelf()
+    prompts = ["a", "bb", "ccc", "dddd"]
+    kept.ahead(prompts)
+    assert encoder.calls == [*prompts, "released"]
+    for _ in range(2):
+        assert [kept([prompt])[0][0, 0].item() for prompt in prompts] == [1.0, 2.0, 3.0, 4.0]
+    assert encoder.calls == [*prompts, "released"]

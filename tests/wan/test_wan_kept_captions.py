@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from unittest.mock import patch
 
+import pytest
 import torch
 from tests.wan.conftest import encoded
+from tests.wan.replay import World, settings
+from torch import nn
 
-from distill_core.protocols import ValidationRequest
+from distill_core.protocols import ModelRequest, ValidationRequest
 from distill_core.training.roles import RoleHandle
 from distill_diffusers.captions import CaptionEncoder
+from distill_diffusers.conditions import CaptionTensors
 from distill_model_wan.model import WanModel
 
 MakeModel = Callable[..., WanModel]
@@ -52,3 +57,31 @@ def test_a_kept_caption_is_the_condition_that_encoding_it_gives(make_model: Make
         fresh = encoded(adapter, ["a cat"])
         assert kept.embeds_BLD.equal(fresh.embeds_BLD)
         assert kept.pad_bias_L is fresh.pad_bias_L
+
+
+def test_a_run_encodes_its_captions_before_any_role_is_loaded_and_never_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    encode, load_modules = CaptionEncoder.__call__, WanModel.load_modules
+
+    def encoding(encoder: CaptionEncoder, caption: str) -> CaptionTensors:
+        done.append(f"encoded {caption}")
+        return encode(encoder, caption)
+
+    def loading(model: WanModel, request: ModelRequest) -> Mapping[str, nn.Module]:
+        assert "encoders" not in vars(model.captions)
+        done.append("loaded")
+        return load_modules(model, request)
+
+    monkeypatch.setattr(CaptionEncoder, "__call__", encoding)
+    monkeypatch.setattr(WanModel, "load_modules", loading)
+    world, setting = World(tmp_path), dict(settings())["finetune-t2v-full"]
+    directory = world.run("run", setting, validate=True)
+    assert done[-1] == "loaded"
+    assert done.count("loaded") == 1
+    assert {"encoded ", "encoded a cat 0"} < set(done)
+    assert len(list(directory.captions.iterdir())) == len(done) - 1
+    done.clear()
+    world.run("run", setting, validate=True)
+    assert done == ["loaded"]

@@ -19,6 +19,7 @@ from distill_core.errors import ConfigError, DataError, Problem
 from distill_core.protocols import Ask, Condition, Prediction, Prompt, Row
 from distill_core.protocols.adapter import refuse_undeclared
 from distill_core.transfer import onto_device, to_device
+from distill_diffusers.caption_store import CaptionStore
 from distill_diffusers.captions import CaptionEncoder
 from distill_diffusers.codec import VideoCodec
 from distill_diffusers.conditions import TOKENS, CaptionCondition, CaptionPadding, CaptionTensors, NamedTensors
@@ -138,6 +139,11 @@ class DiffusersAdapter(ABC, Generic[ConditionT]):
     def with_given(self, latents_BTCHW: Tensor, condition: Condition) -> Tensor:
         """Sampled latents, in which the frames that a condition gives are as they were given."""
         return latents_BTCHW
+
+    def encode_ahead(self, captions: Sequence[str], store: CaptionStore | None) -> None:
+        """Encode captions that :meth:`kept_texts` will be asked for, the negative and the empty one, but for those that ``store`` has."""
+        self._kept_captions.store = store
+        self._kept_captions.ahead(captions)
 
     def unconditional(self, condition: Condition) -> ConditionT:
         """The negative prompt for a batch of the same size; encoded at the first call, then kept."""

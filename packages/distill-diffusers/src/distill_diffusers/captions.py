@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -48,6 +49,17 @@ class CaptionEncoder:
         """The folder's text encoders, on the device."""
         loaded = {name: load_part(self.facts, name, self.dtype) for name in self._named(weights=True)}
         return {name: encoder.to(self.device).eval().requires_grad_(False) for name, encoder in loaded.items()}
+
+    @property
+    def key(self) -> str:
+        """What a caption's numbers follow from: the files of tokenizers and text encoders, by size and time, and how they are used."""
+        parts = [self.facts.path / name for name in self.facts.folder.kind.text_parts]
+        files = sorted(file for part in parts for file in part.rglob("*") if file.is_file())
+        stated = [
+            (str(file.relative_to(self.facts.path)), file.stat().st_size, file.stat().st_mtime_ns) for file in files
+        ]
+        used = (self.length, str(self.dtype), self.device.type, torch.__version__, version("transformers"))
+        return repr((str(self.facts.path), stated, used))
 
     def count(self, caption: str) -> int:
         """The tokens of a cleaned caption by the first tokenizer, its end included, before it is cut."""

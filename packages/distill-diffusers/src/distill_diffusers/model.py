@@ -22,6 +22,7 @@ from distill_core.plugins import ModelFacts
 from distill_core.protocols import ModelRequest, ValidationRequest
 from distill_core.training.recompute import recomputed
 from distill_diffusers.adapter import ConditionT, DiffusersAdapter
+from distill_diffusers.caption_store import CaptionStore
 from distill_diffusers.captions import CaptionEncoder, TextParts
 from distill_diffusers.codec import VideoCodec
 from distill_diffusers.conditions import TOKENS, CaptionTensors
@@ -153,6 +154,10 @@ class DiffusersModel(ABC, Generic[OptionsT, ConditionT]):
         if request.gradient_checkpointing:
             self.checkpoint_blocks(denoiser)
         return denoiser
+
+    def encode_ahead(self, captions: Sequence[str], folder: Path, *, writes: bool) -> None:
+        """Encode captions that the run will ask for, while no role takes memory; what ``folder`` has of them already is read there."""
+        self.adapter.encode_ahead(captions, CaptionStore(folder, self.captions.key, writes=writes))
 
     def encode_video(self, frames: Tensor) -> Tensor:
         """uint8 frames [F, H, W, 3] as one raw latent [C, T, H, W], the posterior's mode, float32 on the CPU."""

@@ -7,7 +7,7 @@ from distill_core.protocols.data import Row
 from distill_core.protocols.draw import Draw
 from distill_core.protocols.method import ColumnMaker, Follows, Method, StagedLoss
 from distill_core.protocols.metric import Metric
-from distill_core.protocols.model import EncodesColumns, ModelPlugin, ModelRequest, Sampler
+from distill_core.protocols.model import EncodesAhead, EncodesColumns, ModelPlugin, ModelRequest, Sampler
 from distill_core.protocols.prediction import Ask, Prediction, Stream, Tangents
 from distill_core.protocols.reward import Reward
 from distill_core.protocols.role import Role
@@ -22,6 +22,7 @@ __all__ = [
     "ColumnMaker",
     "Condition",
     "Draw",
+    "EncodesAhead",
     "EncodesColumns",
     "Follows",
     "Method",

@@ -70,6 +70,18 @@ class EncodesColumns(Protocol):
         ...
 
 
+@runtime_checkable
+class EncodesAhead(Protocol):
+    """What a family has besides whose text encoder is large: it is loaded once, before any role is, and let go."""
+
+    def encode_ahead(self, captions: Sequence[str], folder: Path, *, writes: bool) -> None:
+        """Encode captions that will be asked for again and again, the negative one among them.
+
+        ``folder`` is the run's own for what an earlier process encoded; with ``writes`` what is new is kept there.
+        """
+        ...
+
+
 class ModelPlugin(Protocol):
     """Built as ``Class(facts, options, device, compute_dtype)``.
 

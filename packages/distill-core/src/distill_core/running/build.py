@@ -15,7 +15,7 @@ from distill_core.config.resolve import ResolvedRun
 from distill_core.data.reading.bad_rows import BadRow, Quarantine
 from distill_core.data.reading.stream import RowStream
 from distill_core.protocols.method import Method
-from distill_core.protocols.model import ModelPlugin
+from distill_core.protocols.model import EncodesAhead, ModelPlugin
 from distill_core.protocols.tracker import Tracker
 from distill_core.protocols.trainer import Trainer
 from distill_core.ranks.ranks import ALONE, Ranks
@@ -88,6 +88,7 @@ def build(
         events.note("modules", remark)
         progress.say(remark)
 
+    encode_ahead(prepared, models, directory, writes=ranks.first)
     batches, settling = batches_of(run, models, placement), Settling(ranks)
     probe = probe_of(prepared, models, batches)
     roles = RoleBuilder(run, models, placement, latent_shape, tell, probe, settling).build()
@@ -134,6 +135,29 @@ def build(
     )
     comparer = comparer_of(prepared, lead, roles, directory, trackers, events, progress, stopping, ranks)
     return Runtime(trainer, roles, trackers, start, method, stream, comparer)
+
+
+ENCODED_TEXTS = frozenset({"unconditional", "drop_condition"})
+"""Operations for which a family encodes a caption of its own: the negative one, the empty one."""
+
+
+def encode_ahead(
+    prepared: Prepared, models: Mapping[str, ModelPlugin], directory: RunDirectory, *, writes: bool
+) -> None:
+    """Let each family whose text encoder will be needed encode the run's captions now, while no role takes memory."""
+    run = prepared.run
+    config, lead = run.config, family_of(run.config, run.lead)
+    sampled = config.validation.interval is not None or config.validation.at_start or config.comparison is not None
+    prompts: dict[str, None] = {}
+    if sampled:
+        prompts = dict.fromkeys(
+            (*validation_prompts(config, prepared.dataset), *comparison_prompts(config, prepared.dataset))
+        )
+    for family, model in models.items():
+        own = [need for name, need in run.needs.items() if need.module is None and family_of(config, name) == family]
+        wanted = any(need.operations & ENCODED_TEXTS for need in own)
+        if isinstance(model, EncodesAhead) and (wanted or (sampled and family == lead)):
+            model.encode_ahead(tuple(prompts) if family == lead else (), directory.captions, writes=writes)
 
 
 def batches_of(run: ResolvedRun, models: Mapping[str, ModelPlugin], placement: Placement) -> Batches:

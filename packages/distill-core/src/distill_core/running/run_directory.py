@@ -52,6 +52,7 @@ class RunDirectory:
         self.comparison = root / "comparison"
         self.checkpoints = root / "checkpoints"
         self.trackers = root / "trackers"
+        self.captions = root / "captions"
         self.exit_reason = root / "exit_reason.json"
         self.environment = root / "environment.json"
         self.lock = root / ".lock"

@@ -35,6 +35,8 @@ FRAMES: Mapping[str, tuple[int, int, int]] = {
     "cosmos2": (1, 32, 48),
 }
 """F, H and W of what each family is tried on."""
+MORE: Mapping[str, tuple[int, int, int]] = {"ltx": (9, 32, 64), "wan": (9, 32, 32)}
+"""The same of those that have tests of their own."""
 LENT: Mapping[str, Callable[[], Mapping[str, object]]] = {
     "cosmos2": lambda: {"safety_checker": import_module("distill_model_cosmos2.testing").NoGuardrail()}
 }
@@ -107,7 +109,7 @@ def make_family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Fam
         if name not in made:
             folder = tmp_path_factory.mktemp(name) / "tiny"
             import_module(f"distill_model_{name}.testing").make_tiny_pipeline(folder)
-            made[name] = Family(name, folder, FRAMES[name])
+            made[name] = Family(name, folder, {**FRAMES, **MORE}[name])
         return made[name]
 
     return make

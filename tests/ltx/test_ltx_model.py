@@ -171,7 +171,7 @@ def ours(model: LtxModel, role: RoleHandle, request: ValidationRequest) -> tuple
     return decode.call_args.args[0], video.frames
 
 
-def vanilla(folder: Path, steps: int, guidance_scale: float) -> tuple[Tensor, Tensor]:
+def vanilla(folder: Path, steps: int, guidance_scale: float, **decoding: float) -> tuple[Tensor, Tensor]:
     """The latents and frames of the folder through nothing but diffusers; a stochastic scheduler shares the pipeline's generator."""
     found = []
     for kind in ("latent", "pt"):
@@ -182,7 +182,7 @@ def vanilla(folder: Path, steps: int, guidance_scale: float) -> tuple[Tensor, Te
             theirs.scheduler.step = partial(theirs.scheduler.step, generator=generator)
         found.append(
             theirs("a cat", height=32, width=64, num_frames=9, num_inference_steps=steps, guidance_scale=guidance_scale,
-                   generator=generator, output_type=kind).frames
+                   generator=generator, output_type=kind, **decoding).frames
         )  # fmt: skip
     packed, frames_1FCHW = found
     latents_BTCHW = packed.unflatten(1, (SHAPE[0], *SHAPE[2:])).movedim(-1, 2)
@@ -234,3 +234,18 @@ def test_one_step_of_the_folders_own_schedule_is_refused_not_divided_by_zero(
     request = ValidationRequest("role", prompts=("a cat",), seeds=(0,), steps=1, guidance_scale=1.0)
     with pytest.raises(ModelFolderError, match="ask for 2 steps or more, or name the timestep"):
         next(iter(model.sampler.sample(make_role(model), request, (2, 8, 2, 2))))
+
+
+@pytest.mark.parametrize("request_", [FEW, replace(FEW, sampler="sde")], ids=["euler", "sde"])
+def test_an_export_whose_vae_denoises_is_sampled_by_diffusers_within_one_level(
+    make_role: MakeRole, tmp_path: Path, request_: ValidationRequest
+) -> None:
+    folder = inspect(str(make_tiny_pipeline(tmp_path / "tiny", denoising_vae=True)))
+    model = LtxModel(folder, LtxOptions(), CPU, torch.float32)
+    role = make_role(model)
+    model.export(role.modules, folder, request_, SHAPE, tmp_path / "out", torch.float32)
+    _, frames = ours(model, role, request_)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "decode_timestep=0.05,\n    decode_noise_scale=0.025," in card
+    _, theirs = vanilla(tmp_path / "out", 3, 1.0, decode_timestep=0.05, decode_noise_scale=0.025)
+    assert (frames.int() - theirs.int()).abs().max() <= 1

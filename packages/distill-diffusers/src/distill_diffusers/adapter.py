@@ -200,9 +200,13 @@ class DiffusersAdapter(ABC, Generic[ConditionT]):
 
     # Pixels
 
-    def decode_latents(self, latents_BTCHW: Tensor) -> Tensor:
-        """Normalised latents as uint8 frames [B, F, H, W, 3] on the device."""
-        return torch.stack([self._codec.decode(raw_TCHW.transpose(0, 1)) for raw_TCHW in self.raw(latents_BTCHW)])
+    def decode_latents(self, latents_BTCHW: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Normalised latents as uint8 frames [B, F, H, W, 3] on the device.
+
+        ``generator``: the video's own, for a VAE that draws; None draws the same for each.
+        """
+        raw_BCTHW = self.raw(latents_BTCHW).transpose(1, 2)
+        return torch.stack([self._codec.decode(raw_CTHW, generator) for raw_CTHW in raw_BCTHW])
 
     def raw(self, latents_BTCHW: Tensor) -> Tensor:
         """Normalised latents as the VAE has them, float32 on the device."""

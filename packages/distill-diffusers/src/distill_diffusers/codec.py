@@ -16,14 +16,16 @@ from distill_core.errors import DataError
 from distill_diffusers.facts import DiffusersFacts
 from distill_diffusers.loading import load_part
 
-Coding = Callable[[Any, Tensor], Tensor]
-"""(vae, pixels [1, 3, F, H, W] in [-1, 1]) to raw latents [1, C, T, H, W], or the other way. ``Any``: VAEs have no common type."""
+Encode = Callable[[Any, Tensor], Tensor]
+"""(vae, pixels [1, 3, F, H, W] in [-1, 1]) to raw latents [1, C, T, H, W]. ``Any``: VAEs have no common type."""
+Decode = Callable[[Any, Tensor, torch.Generator | None], Tensor]
+"""(vae, raw latents, what a VAE draws from that draws) to pixels."""
 
 
 class VideoCodec:
     """A folder's VAE. ``encode`` and ``decode`` are how the family's pipeline calls it."""
 
-    def __init__(self, facts: DiffusersFacts, encode: Coding, decode: Coding, device: torch.device) -> None:
+    def __init__(self, facts: DiffusersFacts, encode: Encode, decode: Decode, device: torch.device) -> None:
         self.facts = facts
         self.device = device
         self._encode = encode
@@ -47,9 +49,9 @@ class VideoCodec:
         return self._encode(self.vae, pixels_B3FHW.to(self.device)).cpu()
 
     @torch.no_grad()
-    def decode(self, raw_CTHW: Tensor) -> Tensor:
-        """A raw latent as uint8 frames [F, H, W, 3] on the device."""
-        pixels_13FHW = self._decode(self.vae, raw_CTHW[None].to(self.device))
+    def decode(self, raw_CTHW: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """A raw latent as uint8 frames [F, H, W, 3] on the device; a VAE that draws does from ``generator``, or the same each time."""
+        pixels_13FHW = self._decode(self.vae, raw_CTHW[None].to(self.device), generator)
         frames_3FHW = (pixels_13FHW[0] / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0
         return frames_3FHW.round().to(torch.uint8).permute(1, 2, 3, 0)
 

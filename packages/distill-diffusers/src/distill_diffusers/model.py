@@ -96,8 +96,8 @@ class DiffusersModel(ABC, Generic[OptionsT, ConditionT]):
         raw: Tensor = vae.encode(pixels_B3FHW[:, :, 0] if self.picture_vae else pixels_B3FHW).latent_dist.mode()
         return raw[:, :, None] if self.picture_vae else raw
 
-    def decode_raw(self, vae: Any, raw_BCTHW: Tensor) -> Tensor:
-        """Raw latents as pixels [B, 3, F, H, W]."""
+    def decode_raw(self, vae: Any, raw_BCTHW: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Raw latents as pixels [B, 3, F, H, W]. A VAE that draws does from ``generator``, the sample's own, or the same each time."""
         pixels: Tensor = vae.decode(raw_BCTHW[:, :, 0] if self.picture_vae else raw_BCTHW, return_dict=False)[0]
         return pixels[:, :, None] if self.picture_vae else pixels
 

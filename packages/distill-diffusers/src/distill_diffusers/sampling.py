@@ -116,11 +116,11 @@ class FlowSampler:
         """One video as uint8 frames [F, H, W, 3] on the CPU. A function of its own: no mode may outlast it into the caller's loop."""
         with evaluating(role.modules):
             latents_BTCHW = self._latents(request, velocity, noise, clock)
-            return self._shown(self.adapter.with_given(latents_BTCHW, condition))
+            return self._shown(self.adapter.with_given(latents_BTCHW, condition), noise.generator)
 
-    def _shown(self, latents_BTCHW: Tensor) -> Tensor:
-        """Latents of one video as uint8 frames [F, H, W, 3] on the CPU."""
-        return self.adapter.decode_latents(latents_BTCHW)[0].cpu()
+    def _shown(self, latents_BTCHW: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Latents of one video as uint8 frames [F, H, W, 3] on the CPU; a VAE that draws goes on with the video's draws."""
+        return self.adapter.decode_latents(latents_BTCHW, generator)[0].cpu()
 
     def _latents(
         self, request: ValidationRequest, velocity: GuidedVelocity, noise: PipelineNoise, clock: StreamClock
@@ -129,7 +129,10 @@ class FlowSampler:
         frames, channels, height, width = noise.shape_TCHW
         shift = sampling_shift_of(self.adapter.facts, noise.shape_TCHW)
         if request.blocks is None:
-            return self._denoised(request, velocity, noise, shift)
+            whole = self._denoised(request, velocity, noise, shift)
+            if self.kind(request) == "sde":
+                noise.draw()  # the pipeline's scheduler draws at its last step too: a VAE that draws comes after that
+            return whole
 
         def walk(size: int) -> Tensor:
             """One block."""

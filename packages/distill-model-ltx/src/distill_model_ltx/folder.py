@@ -43,6 +43,7 @@ class VaeConfig(Json):
     patch_size_t: int = 1
     spatio_temporal_scaling: tuple[bool, ...] = (True, True, True, False)
     scaling_factor: float = 1.0
+    timestep_conditioning: bool = False
     spatial_compression_ratio: int | None = None
     temporal_compression_ratio: int | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -14,7 +15,7 @@ from distill_diffusers.captions import TextParts
 from distill_diffusers.conditions import TOKENS, CaptionTensors, NamedTensors
 from distill_diffusers.model_card import PipelineCall
 from distill_diffusers.schedule import Schedule
-from distill_model_ltx.folder import TEXT_LENGTH
+from distill_model_ltx.folder import TEXT_LENGTH, VaeConfig
 from distill_model_ltx.plugin import LtxOptions
 
 
@@ -57,11 +58,19 @@ class LtxModel(CaptionModel[LtxOptions]):
         velocity_BCTHW: Tensor = LTXPipeline._unpack_latents(packed, frames, rows, columns, patch, temporal)
         return velocity_BCTHW
 
-    def decode_raw(self, vae: Any, raw_BCTHW: Tensor) -> Tensor:
-        """Raw latents as pixels; a VAE that denoises while it decodes is given the same noise for each video."""
+    def card_arguments(self) -> Mapping[str, object]:
+        """How a VAE that denoises while it decodes is called."""
+        if not self.facts.folder.config(VaeConfig, "vae").timestep_conditioning:
+            return {}
+        options = self.options
+        return {"decode_timestep": options.decode_timestep, "decode_noise_scale": options.decode_noise_scale}
+
+    def decode_raw(self, vae: Any, raw_BCTHW: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Raw latents as pixels; a VAE that denoises while it decodes is given noise of the video's own generator, or always the same."""
         timestep_B = None
         if vae.config.timestep_conditioning:
-            noise_BCTHW = torch.randn(raw_BCTHW.shape, generator=torch.Generator().manual_seed(0)).to(raw_BCTHW)
+            drawn = torch.Generator().manual_seed(0) if generator is None else generator
+            noise_BCTHW = torch.randn(raw_BCTHW.shape, generator=drawn).to(raw_BCTHW)
             raw_BCTHW = torch.lerp(raw_BCTHW, noise_BCTHW, self.options.decode_noise_scale)
             timestep_B = torch.full((len(raw_BCTHW),), self.options.decode_timestep).to(raw_BCTHW)
         pixels_B3FHW: Tensor = vae.decode(raw_BCTHW, timestep_B, return_dict=False)[0]

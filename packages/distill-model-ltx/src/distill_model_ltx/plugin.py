@@ -24,7 +24,7 @@ class LtxOptions(FlowOptions):
     decode_timestep: Annotated[float, Field(ge=0, le=1)] = 0.05
     """The time of the last denoising, for VAEs that denoise while they decode (0.9.1 and later)."""
     decode_noise_scale: Annotated[float, Field(ge=0, le=1)] = 0.025
-    """The share of noise that such a VAE is given; the noise is the same for each video."""
+    """The share of noise that such a VAE is given."""
 
 
 @hookimpl

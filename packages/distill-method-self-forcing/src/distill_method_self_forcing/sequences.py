@@ -22,34 +22,37 @@ class Sequences(nn.Module):
     Keys and values are not kept: they are those of older weights, of a type that only the family knows, and gigabytes.
 
     Attributes:
-        latents: float32 [B, frames, C, H, W].
-        captions: uint8 [B, bytes], closed by a 0.
+        latents: float32 [B, frames, C, H, W]. Of captions there is a buffer for each place, uint8, closed by a 0.
     """
 
     latents: Tensor
-    captions: Tensor
 
     def __init__(self, facts: Mapping[str, ModelFacts], options: LongTuningOptions, size: RunSize) -> None:
         super().__init__()
         _, *rest = size.latent_shape
         self.register_buffer("latents", torch.zeros(size.batch_size, options.max_frames, *rest))
-        self.register_buffer("captions", torch.zeros(size.batch_size, CAPTION_BYTES + 1, dtype=torch.uint8))
+        for place in range(size.batch_size):
+            self.register_buffer(f"caption_{place}", torch.zeros(CAPTION_BYTES + 1, dtype=torch.uint8))
 
     @torch.no_grad()
     def begin(self, rows: Sequence[RowKey]) -> None:
         """New sequences, of these rows' captions. Raises DataError for a caption that is too long to be kept."""
-        self.captions.zero_()
         for place, row in enumerate(rows):
-            text = row.caption.encode()
+            text, kept = row.caption.encode(), self._caption(place)
             if len(text) > CAPTION_BYTES:
                 raise DataError(
                     f"the caption of row {row.id} has {len(text)} bytes; sequences keep {CAPTION_BYTES}: shorten it"
                 )
-            self.captions[place, : len(text)] = torch.tensor(list(text), dtype=torch.uint8)
+            kept.zero_()
+            kept[: len(text)] = torch.tensor(list(text), dtype=torch.uint8)
 
     def texts(self) -> tuple[str, ...]:
         """What each sequence shows."""
-        return tuple(bytes(row).partition(b"\0")[0].decode() for row in self.captions.cpu().numpy())
+        places = range(len(self.latents))
+        return tuple(bytes(self._caption(place).tolist()).partition(b"\0")[0].decode() for place in places)
+
+    def _caption(self, place: int) -> Tensor:
+        return self.get_buffer(f"caption_{place}")
 
     @torch.no_grad()
     def keep(self, latents_BTCHW: Tensor, start: int) -> None:

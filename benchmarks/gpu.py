@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ class Case:
         method: finetune or dmd2.
         frames: of a clip, at 480×832.
         steps: training steps, the first of which is not timed.
+        how: what is not the default, in words.
         overrides: of the run.
     """
 
@@ -47,17 +49,28 @@ class Case:
     method: str
     frames: int
     steps: int
+    how: str = ""
     overrides: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """The line's name."""
-        return " ".join((self.size, self.method, f"{self.frames} frames", *self.overrides))
+        return ", ".join(filter(None, (f"{self.size} {self.method}", f"{self.frames} frames", self.how)))
 
 
+LORA = ("roles.student.lora={rank: 64}",)
+SHARED = (
+    *LORA,
+    "roles.teacher={base: student, trainable: false}",
+    "roles.critic={base: student, trainable: true, lora: {rank: 64}}",
+)
 CASES = (
     Case("1.3B", "finetune", 81, 4),
-    Case("1.3B", "dmd2", 81, 4),
+    Case("1.3B", "dmd2", 81, 3),
+    Case("14B", "dmd2", 81, 2, "three roles on one base, LoRA 64", SHARED),
+    Case("1.3B", "finetune", 33, 4, "LoRA 64 on fp8 weights", (*LORA, "roles.student.weights=fp8")),
+    Case("1.3B", "finetune", 33, 4, "8-bit AdamW", ("training.optimizer=adamw8bit",)),
+    Case("14B", "finetune", 33, 3, "LoRA 64", LORA),
 )
 
 
@@ -66,17 +79,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--folder", type=Path, default=Path("runs/gpu"), help="a new folder for weights, data and runs")
     parser.add_argument("--only", default="", help="only lines whose name has this in it")
-    parser.add_argument("--counted", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--counted", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.counted is not None:
-        counted_run(arguments.counted)
+        counted_run(Path(arguments.counted[0]), arguments.counted[1:])
         return
     if not torch.cuda.is_available():
         sys.exit("benchmarks/gpu.py times a GPU, and this machine has none")
     card = torch.cuda.get_device_name()
     print(f"{card}, torch {torch.__version__}\n")
-    print("| run | first step, s | a step, s | PFLOP a step | of peak | peak memory, GiB | set-up, s |")
-    print("|---|---|---|---|---|---|---|")
+    print("| run | first step, s | a step, s | PFLOP a step | of peak | peak memory, GiB | planned, GiB | set-up, s |")
+    print("|---|---|---|---|---|---|---|---|")
     for case in CASES:
         if arguments.only in case.name:
             print(line(case, arguments.folder, card), flush=True)
@@ -93,7 +106,10 @@ def line(case: Case, folder: Path, card: str) -> str:
     run = folder / case.name.replace(" ", "-").replace("/", "-")
     run.mkdir(parents=True)
     (run / "run.yaml").write_text(write_yaml(run_yaml(case, model, data, run / "run")), encoding="utf-8")
-    command = [sys.executable, "-m", "benchmarks.gpu", "--counted", str(run / "run.yaml")]
+    planned = subprocess.Popen(
+        distill_command("plan", run / "run.yaml", case, "--json"), stdout=subprocess.PIPE, text=True
+    )
+    command = [sys.executable, "-m", "benchmarks.gpu", "--counted", str(run / "run.yaml"), *case.overrides]
     started = time.monotonic()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     wall = time.monotonic() - started
@@ -107,7 +123,18 @@ def line(case: Case, folder: Path, card: str) -> str:
     peak = next((peak for name, peak in PEAKS.items() if name in card), None)
     share = "" if peak is None else f"{operations / a_step / peak:.0%}"
     memory = max(figures["peak_memory_gib"] for figures in lines)
-    return f"| {case.name} | {ends[0]:.1f} | {a_step:.2f} | {operations / 1e15:.2f} | {share} | {memory:.1f} | {wall - ends[-1]:.0f} |"
+    plan = planned.communicate()[0]
+    expected = f"{json.loads(plan)['peak'] / 2**30:.1f}" if planned.returncode == 0 else "–"
+    return (
+        f"| {case.name} | {ends[0]:.1f} | {a_step:.2f} | {operations / 1e15:.2f} | {share} | {memory:.1f} | {expected} "
+        f"| {wall - ends[-1]:.0f} |"
+    )
+
+
+def distill_command(name: str, run: Path, case: Case, *options: str) -> list[str]:
+    """A command of distill on the case's run."""
+    code = "from distill_core.cli import main; main()"
+    return [sys.executable, "-c", code, name, str(run), *case.overrides, *options]
 
 
 def run_yaml(case: Case, model: Path, data: Path, output: Path) -> dict[str, object]:
@@ -141,7 +168,7 @@ class Operations(TorchDispatchMode):
         return out
 
 
-def counted_run(run: Path) -> None:
+def counted_run(run: Path, overrides: Sequence[str]) -> None:
     """``distill run`` of a file in this process, up to where it would save; how many operations it did goes beside the file."""
     with Operations() as operations:
 
@@ -150,7 +177,7 @@ def counted_run(run: Path) -> None:
             os._exit(0)  # tens of GB to disk are no part of what is timed
 
         Checkpoints.save = leave
-        distill(["run", str(run)])
+        distill(["run", str(run), *overrides])
 
 
 if __name__ == "__main__":

@@ -1,14 +1,11 @@
-"""The layers of a pipeline's denoisers that a LoRA can have, known from JSON and headers. Imports no torch."""
+"""The layers of a pipeline's denoisers that a LoRA can have, known from the headers of its weights. Imports no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
+from distill_core.errors import ModelFolderError
 from distill_core.plugins import ModelFacts
 from distill_core.plugins.lora import LoraSupport
 from distill_diffusers.facts import diffusers_facts
-from distill_diffusers.pipeline_folder import PipelineFolder
-from distill_diffusers.tensor_shapes import Shape
 from distill_diffusers.weights import stored_tensors
 
 WEIGHT = ".weight"
@@ -34,24 +31,16 @@ def lora_support(
 
 
 def linear_layers(facts: ModelFacts) -> tuple[str, ...] | None:
-    """The linear layers of a folder's denoisers; None for a hub's whose weights are not here, where nobody has written them down."""
+    """The linear layers of a folder's denoisers; None for a hub's whose weights are not here yet."""
     known = diffusers_facts(facts)
     found: list[str] = []
     for part in known.experts:
-        shapes = _shapes(known.folder, part)
-        if shapes is None:
+        try:
+            stored = stored_tensors(known.path / part, known.folder.parts[part].library)
+        except ModelFolderError:
+            if known.folder.hub_id is None:
+                raise
             return None
-        found += [
-            f"{part}.{name.removesuffix(WEIGHT)}" for name, shape in shapes if name.endswith(WEIGHT) and len(shape) == 2
-        ]
+        weights = [name for name, tensor in stored.items() if name.endswith(WEIGHT) and len(tensor.shape) == 2]
+        found += [f"{part}.{name.removesuffix(WEIGHT)}" for name in weights]
     return tuple(found)
-
-
-def _shapes(folder: PipelineFolder, part: str) -> Iterable[tuple[str, Shape]] | None:
-    written = folder.kind.shapes.get(part)
-    if written is not None:
-        return written(folder.path / part).items()
-    if folder.hub_id is not None:
-        return None
-    stored = stored_tensors(folder.path / part, folder.parts[part].library)
-    return ((name, tensor.shape) for name, tensor in stored.items())

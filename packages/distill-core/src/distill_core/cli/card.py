@@ -37,6 +37,7 @@ def _needs(spec: PluginSpec | None) -> dict[str, object]:
                 "operations": sorted(spec.operations),
                 "attention": list(spec.attention),
                 "latent_spaces": list(spec.latent_spaces),
+                "lora": {name: list(patterns) for name, patterns in spec.lora.targets.items()},
             }
         case MethodSpec():
             return {"build": spec.build, "roles": {name: _need(need) for name, need in spec.roles.items()}}
@@ -81,6 +82,7 @@ def print_card(row: PluginRow) -> None:
         case ModelSpec() as model:
             facts |= {"inspect": model.inspect, "build": model.build, "operations": ", ".join(sorted(model.operations))}
             facts |= {"attention": ", ".join(model.attention), "latent spaces": ", ".join(model.latent_spaces)}
+            facts["lora targets"] = ", ".join(model.lora.sets)
         case MethodSpec() as method:
             facts["build"] = method.build
         case MetricSpec() as metric:

@@ -12,6 +12,7 @@ from distill_core.testing.findings import Findings
 from distill_core.testing.models.encoding_rules import check_conditions, check_encoding
 from distill_core.testing.models.export_rules import check_exports
 from distill_core.testing.models.folder_rules import check_folder
+from distill_core.testing.models.lora_rules import check_lora
 from distill_core.testing.models.module_rules import check_modules
 from distill_core.testing.models.part_rules import check_parts
 from distill_core.testing.models.pixel_rules import check_pixels
@@ -25,6 +26,7 @@ RULES: tuple[Callable[[Subject, Tried], None], ...] = (
     check_declared,
     check_parts,
     check_modules,
+    check_lora,
     check_pixels,
     check_sampling,
     check_exports,

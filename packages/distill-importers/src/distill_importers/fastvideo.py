@@ -118,7 +118,7 @@ KEYS = (
     Key("models.student.flow_shift", ("pipeline_config.sampling_shift",), "of the table of σ there, which its samples follow"),
     Key("models.*.flow_shift", (), "the roles share pipeline_config.flow_shift here; there it makes the table of σ"),
     Key("models.*.enable_gradient_checkpointing_type", ("training.enable_gradient_checkpointing_type",)),
-    Key("models.*.lora.**", (), "roles are trained whole here"),
+    Key("models.*.lora.**", (), "a LoRA is `lora` of the role here, with rank, alpha and targets; without it the role is trained whole"),
     Key("models.*.**", (), _ITS_OWN),
     Key("method._target_", ("recipe.method",), value=_method),
     Key("method.rollout_mode", ("method_config.rollout",), value=_rollout),

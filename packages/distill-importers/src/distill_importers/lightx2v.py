@@ -19,8 +19,8 @@ from distill_importers.values import (
 _PROCESSES = "one process here; for the batch of several, raise training.gradient_accumulation_steps"
 _ITS_OWN = "is the trainer's own, and has no counterpart here"
 _ITERATION = "an iteration there is one update of the student and several of the critic, a step here one of the critic: as many more steps"
-_LORA = "roles are trained whole here"
-_OF_A_LORA = "a LoRA's rate is ten to a hundred times that of a whole model, which is what is trained here"
+_LORA = "a LoRA is `lora` of the role here, with rank, alpha and targets; without it the role is trained whole"
+_OF_A_LORA = "a LoRA's rate there, ten to a hundred times that of a whole model: give the role `lora` here, too"
 
 
 def _ratio(config: Config) -> int:

@@ -1,16 +1,16 @@
-"""musubi-tuner and diffusion-pipe: TOML of trainers whose runs are mostly LoRAs, of which nothing is trained here but whole models."""
+"""musubi-tuner and diffusion-pipe: TOML of trainers whose runs are mostly LoRAs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from distill_importers.tables import NOTHING, Config, Default, Key, Trainer, UnlikeError
 from distill_importers.values import full_if_true, hub_folder, or_none_if_zero, precision, schedule
 
-_LORA = "there is no LoRA here: the model is trained whole"
-_OF_A_LORA = (
-    "a LoRA's rate is ten to a hundred times that of a whole model, which is what is trained here: 1e-5 is usual"
-)
+_LORA = "roles.student.lora"
+_BLOCKS = "all linear layers of the model's blocks, there and here"
+_WORN = "a LoRA begins anew here; one that is trained already is worn by roles.student.fixed_loras"
 _DATA = "a TOML of folders there; here a folder of parquet that `distill data encode` makes, named by data.path"
 _PARTS = "parts in files of their own there; here a folder in diffusers format, roles.student.path"
 _MEMORY = "is not there: memory is saved by training.enable_gradient_checkpointing_type and training.precision"
@@ -49,15 +49,31 @@ def _plain(value: Any, _: Config) -> bool:
     return str(value).lower() not in ("adamw", "adamw_optimi")
 
 
+def _blocks(value: Any, _: Config) -> list[str]:
+    if "lora" not in str(value).lower() or "lokr" in str(value).lower():
+        raise UnlikeError(f"the adapter is a plain LoRA here, not {value}")
+    return ["attention+mlp"]
+
+
+def _of_a_lora(value: Any) -> Callable[[Config], Any]:
+    """Their default where a LoRA is trained."""
+    return lambda config: value if "network_module" in config else NOTHING
+
+
 def _on(value: Any, _: Config) -> bool:
     return bool(value)
 
 
 MUSUBI_KEYS = (
     Key("task", ("roles.student.path",), "weights in the original format there; the same in diffusers format here", _tasks),
-    Key("network_*", (), _LORA),
-    Key("base_weights*", (), _LORA),
-    Key("learning_rate", ("training.learning_rate",), _OF_A_LORA, matters=lambda value, config: "network_module" in config),
+    Key("network_module", (f"{_LORA}.targets",), _BLOCKS, _blocks),
+    Key("network_dim", (f"{_LORA}.rank",)),
+    Key("network_alpha", (f"{_LORA}.alpha",)),
+    Key("network_dropout", (f"{_LORA}.dropout",)),
+    Key("network_weights", (), _WORN),
+    Key("base_weights*", (), _WORN),
+    Key("network_*", (), _ITS_OWN),
+    Key("learning_rate", ("training.learning_rate",)),
     Key("optimizer_type", (), "the optimizer is AdamW in fp32 here", _adamw, _plain),
     Key("optimizer_args", (), "betas, weight_decay and adam_epsilon are keys of `training` here"),
     Key("lr_scheduler", ("training.lr_scheduler",), "", schedule),
@@ -121,6 +137,8 @@ MUSUBI = Trainer(
     (
         Default("recipe.family", "wan", "the family of its task"),
         Default("recipe.method", "finetune", "it trains by flow matching"),
+        Default(f"{_LORA}.rank", _of_a_lora(4), "their default"),
+        Default(f"{_LORA}.alpha", _of_a_lora(1.0), "their default"),
         Default("method_config.caption_dropout", 0.0, "captions are not dropped there"),
         Default("method_config.weighting_scheme", "uniform", "their default"),
         Default("pipeline_config.flow_shift", 1.0, "their default"),
@@ -145,9 +163,14 @@ DIFFUSION_PIPE_KEYS = (
     Key("model.sigmoid_scale", ("method_config.logit_std",)),
     Key("model.shift", ("pipeline_config.flow_shift",), "of sampling too here"),
     Key("model.**", (), _ITS_OWN),
-    Key("adapter.**", (), _LORA),
+    Key("adapter.type", (f"{_LORA}.targets",), _BLOCKS, _blocks),
+    Key("adapter.rank", (f"{_LORA}.rank",)),
+    Key("adapter.dropout", (f"{_LORA}.dropout",)),
+    Key("adapter.init_from_existing", (), _WORN),
+    Key("adapter.dtype", (), "a LoRA is held in fp32 here", matters=lambda value, _: value != "float32"),
+    Key("adapter.**", (), _ITS_OWN),
     Key("optimizer.type", (), "the optimizer is AdamW in fp32 here", _adamw, _plain),
-    Key("optimizer.lr", ("training.learning_rate",), _OF_A_LORA, matters=lambda value, config: "adapter.type" in config),
+    Key("optimizer.lr", ("training.learning_rate",)),
     Key("optimizer.betas", ("training.betas",)),
     Key("optimizer.weight_decay", ("training.weight_decay",)),
     Key("optimizer.eps", ("training.adam_epsilon",)),

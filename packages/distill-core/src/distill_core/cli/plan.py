@@ -12,6 +12,7 @@ from distill_core.cli.table import print_table
 from distill_core.terminal import answer, document, remark
 
 if TYPE_CHECKING:
+    from distill_core.planning.changes import Kept
     from distill_core.planning.plan import Plan, Verdict
 
 Gpu = Literal["12GB", "24GB", "48GB", "80GB", "141GB"]
@@ -23,7 +24,15 @@ def plan(
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="Keys of the YAML to override, e.g. training.train_batch_size=2"),
     ] = None,
-    gpu: Annotated[Gpu | None, typer.Option(help="One card; all are shown otherwise.", show_default=False)] = None,
+    gpu: Annotated[
+        Gpu | None,
+        typer.Option(help="One card, and what to change where the run does not fit it.", show_default=False),
+    ] = None,
+    gpus: Annotated[int, typer.Option(min=1, help="How many of them; each holds the whole run.")] = 1,
+    profile: Annotated[
+        Gpu | None,
+        typer.Option(help="Print nothing but the overrides that make the run fit this card.", show_default=False),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print plain data; sizes are in bytes.")] = False,
 ) -> None:
     """Say how much memory a run needs, of what, on which GPU it fits, and about how long a step takes.
@@ -31,18 +40,24 @@ def plan(
     The run's own step is played on tensors without content: neither weights nor a GPU are needed. A folder of JSON files will do for a
     model, and where data.path is not there, data.num_frames, data.num_height and data.num_width.
     """
-    made, verdicts = _planned(path, [] if overrides is None else overrides, gpu)
-    if as_json:
+    from distill_core.planning.plan import as_json as plain
+
+    card = gpu if profile is None else profile
+    made, verdicts, kept = _planned(path, [] if overrides is None else overrides, card)
+    if profile is not None:
+        _print_profile(made, verdicts[0], kept)
+    elif as_json:
         import json
 
-        from distill_core.planning.plan import as_json as plain
+        document(json.dumps({**plain(made, verdicts), "gpus": gpus, "changes": _plain(kept)}, indent=2) + "\n")
+    else:
+        _print(made, verdicts, gpus)
+        if card is not None and not verdicts[0].fits:
+            _print_changes(verdicts[0], kept)
 
-        document(json.dumps(plain(made, verdicts), indent=2) + "\n")
-        return
-    _print(made, verdicts)
 
-
-def _planned(path: Path, overrides: Sequence[str], gpu: str | None) -> tuple[Plan, list[Verdict]]:
+def _planned(path: Path, overrides: Sequence[str], gpu: str | None) -> tuple[Plan, list[Verdict], list[Kept]]:
+    """The plan, how it does on the cards, and where it does not fit the one card that is asked for, what to change."""
     from distill_core.cli.waiting import waiting
     from distill_core.plugins.discovery import discover
     from distill_core.plugins.weightless import weightless
@@ -52,21 +67,62 @@ def _planned(path: Path, overrides: Sequence[str], gpu: str | None) -> tuple[Pla
         remark(f"warning: {warning}")
     with waiting(f"checking {path}") as say, weightless():
         from distill_core.planning.cards import CARDS
-        from distill_core.planning.plan import Plan
-        from distill_core.planning.subject import subject_of
-        from distill_core.planning.trial import play
+        from distill_core.planning.changes import fitting, planner
 
-        subject = subject_of(path, overrides, index, on_card=True)
-        made = Plan(subject, play(subject, say))
-    cards = CARDS.values() if gpu is None else [CARDS[gpu]]
-    return made, [made.on(card) for card in cards]
+        make = planner(path, overrides, index, say)
+        made = make([])
+        if gpu is None:
+            return made, [made.on(card) for card in CARDS.values()], []
+        return made, [made.on(CARDS[gpu])], fitting(made, CARDS[gpu], make, say)
 
 
-def _print(plan: Plan, verdicts: Sequence[Verdict]) -> None:
+def _plain(kept: Sequence[Kept]) -> list[dict[str, object]]:
+    return [
+        {"overrides": list(each.change.overrides), "price": each.change.price, "peak": each.plan.peak} for each in kept
+    ]
+
+
+def _print_profile(plan: Plan, verdict: Verdict, kept: Sequence[Kept]) -> None:
+    """The overrides, one a line. Raises PlanError where even all of them are not enough."""
+    from distill_core.errors import PlanError
+
+    last = kept[-1].plan if kept else plan
+    if not last.on(verdict.card).fits:
+        raise PlanError(
+            f"the run takes {_size(last.peak)} GiB at least, and {verdict.card.name} has {_size(verdict.card.usable)}; "
+            "take a larger card, or smaller samples"
+        )
+    for each in kept:
+        for override in each.change.overrides:
+            answer(override)
+
+
+def _print_changes(verdict: Verdict, kept: Sequence[Kept]) -> None:
+    """What to add, in order, and what comes of it."""
+    enough = bool(kept) and kept[-1].plan.on(verdict.card).fits
+    answer("\nto make it fit, add in this order" if enough else "\nit does not fit, whatever is changed; this helps")
+    print_table(
+        ("KEY=VALUE", "PRICE", "PEAK", "SPARE"),
+        [
+            (
+                " ".join(f"'{override}'" if " " in override else override for override in each.change.overrides),
+                each.change.price,
+                _size(each.plan.peak),
+                _size(each.plan.on(verdict.card).spare),
+            )
+            for each in kept
+        ],
+    )
+
+
+def _print(plan: Plan, verdicts: Sequence[Verdict], gpus: int) -> None:
     run, data = plan.subject.run, plan.subject.data
     training, shape = run.config.training, list(plan.subject.latent_shape)
     batch = f"{training.train_batch_size} × {training.gradient_accumulation_steps}"
-    answer(f"method {run.method.name}, {plan.subject.placement.compute}, samples [T, C, H, W] = {shape}, batch {batch}")
+    spread = "" if gpus == 1 else f" on each of {gpus} GPUs, which hold all of this each"
+    answer(
+        f"method {run.method.name}, {plan.subject.placement.compute}, samples [T, C, H, W] = {shape}, batch {batch}{spread}"
+    )
     answer("sizes in GiB\n")
     kinds = ("PARAMETERS", "TRAINED", "WEIGHTS", "GRADIENTS", "OPTIMIZER", "AVERAGE")
     print_table(
@@ -97,7 +153,7 @@ def _print(plan: Plan, verdicts: Sequence[Verdict]) -> None:
                 _size(each.card.usable),
                 "yes" if each.fits else "no",
                 _size(each.spare),
-                f"about {each.seconds:.2g}",
+                f"about {each.seconds:.0f}" if each.seconds >= 10 else f"about {each.seconds:.2g}",
             )
             for each in verdicts
         ],

@@ -1,6 +1,7 @@
 """How much memory is alive, whose it is, and how much it was at most: every storage that an operation made, hollow or real.
 
-Counts what tensors hold. What a kernel takes and gives back by itself is not seen, nor what an allocator rounds up.
+Counts what tensors hold. What a kernel takes and gives back by itself is not seen, but for attention on a GPU; nor what an allocator
+rounds up.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from distill_core.planning.hollow import storage_of, tensors_of
-from distill_core.planning.work import Work, flops_of
+from distill_core.planning.work import Work, flops_of, workspace_of
 
 Owner = tuple[str, str]
 """A role, and what of it: ("student", "optimizer")."""
@@ -49,18 +50,19 @@ class Phase:
 
 
 class Ledger(TorchDispatchMode):
-    """Inside, every storage that comes or goes is written down.
+    """Inside, every storage that comes or goes is written down. ``on_card``: count what a GPU's kernels take for themselves too.
 
     Attributes:
         phases: what there was since the first :meth:`turn`, in order.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, on_card: bool = False) -> None:
         TorchDispatchMode.__init__(self)
         self.phases: list[Phase] = []
         self._alive: dict[int, tuple[int, Owner, Any]] = {}
         self._owned: Counter[Owner] = Counter()
         self._total = 0
+        self._on_card = on_card
         self._current = Phase("")
 
     @property
@@ -107,6 +109,8 @@ class Ledger(TorchDispatchMode):
         for storage in new:
             if storage._cdata not in self._alive and storage.nbytes():
                 self._enter(storage, NOBODY)
+        if self._on_card and (workspace := workspace_of(func, args)):
+            self._note_peak(workspace)
         if new or func._schema.is_mutable:
             self._current.work.add(flops_of(func, args, named, made), tensors_of(args, named), outputs)
         return made
@@ -123,7 +127,7 @@ class Ledger(TorchDispatchMode):
         self._owned[owner] -= size
         self._total -= size
 
-    def _note_peak(self) -> None:
-        if self._total > self._current.peak:
-            self._current.peak = self._total
+    def _note_peak(self, workspace: int = 0) -> None:
+        if self._total + workspace > self._current.peak:
+            self._current.peak = self._total + workspace
             self._current.owned = dict(self._owned)

@@ -138,7 +138,7 @@ def _stretches(played: Played) -> Iterator[Stretch]:
         if phase.name not in largest or phase.peak > largest[phase.name].peak:
             largest[phase.name] = phase
     for phase in largest.values():
-        loose = phase.owned.get(NOBODY, 0)
+        loose = phase.peak - sum(size for owner, size in phase.owned.items() if owner != NOBODY)
         kept = min(loose, phase.before if phase.name.endswith("backward") else phase.after)
         yield Stretch(played.name, phase.name, phase.peak, phase.peak - loose, kept, loose - kept)
 

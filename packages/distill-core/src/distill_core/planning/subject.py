@@ -42,6 +42,7 @@ class Subject:
         latent_shape: [T, C, H, W] of its largest samples.
         text_length: tokens of its longest caption.
         rows: how many rows the data have; None where they are not there.
+        on_card: whether it is for a GPU.
     """
 
     run: ResolvedRun
@@ -49,6 +50,7 @@ class Subject:
     latent_shape: LatentShape
     text_length: int
     rows: int | None
+    on_card: bool
 
     @property
     def data(self) -> DataVolume:
@@ -74,8 +76,8 @@ def subject_of(path: Path, overrides: Sequence[str], index: PluginIndex, *, on_c
         kinds = [part.dataset.summary() for part in prepared.dataset.parts]
         longest = min(longest, max(summary.max_text_length for summary in kinds))
         shapes = [bucket.latent_shape for bucket in prepared.plan.buckets]
-        return Subject(run, placement, max(shapes, key=_elements), longest, len(prepared.dataset))
-    return Subject(run, placement, _asked_shape(run), longest, None)
+        return Subject(run, placement, max(shapes, key=_elements), longest, len(prepared.dataset), on_card)
+    return Subject(run, placement, _asked_shape(run), longest, None, on_card)
 
 
 def _refuse_untold(run: ResolvedRun) -> None:

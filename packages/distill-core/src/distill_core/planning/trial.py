@@ -87,7 +87,7 @@ def play(subject: Subject, say: Say, *, hollow: bool = True) -> Trial:
     Raises DistillError for what cannot be made, PlanError for what cannot be told without numbers.
     """
     rows = MadeUpRows(subject, FEW * subject.run.config.training.train_batch_size)
-    ledger = Ledger()
+    ledger = Ledger(on_card=subject.on_card)
     with ExitStack() as worlds:
         worlds.enter_context(hollow_world() if hollow else nullcontext())
         worlds.enter_context(ledger)

@@ -47,3 +47,11 @@ def flops_of(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], made: An
         return int(sdpa_backward_flop_count(*(each.shape for each in args[:4])))
     count = flop_registry.get(func.overloadpacket)
     return 0 if count is None else int(count(*args, **kwargs, out_val=made))
+
+
+def workspace_of(func: Any, args: Sequence[Any]) -> int:
+    """Bytes that a GPU's kernel takes for itself: attention's backward sums the gradient of q in float32, and something of each row."""
+    if func is not _CPU_ATTENTION_BACKWARD:
+        return 0
+    query = args[1]
+    return int(4 * (query.numel() + query.numel() // query.shape[-1]))

@@ -1,0 +1,124 @@
+"""``distill plan`` against itself and against the real thing.
+
+python -m benchmarks.plan measured    plan ÷ measured, phase by phase, for runs of tiny pipelines on this CPU
+python -m benchmarks.plan published   docs/plan.md's table: which published Wan runs on which card
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path
+
+from benchmarks.published_wan import PUBLISHED, Published, write_configs
+
+from distill_core.cli.table import plain_table
+from distill_core.config.document import write_yaml
+from distill_core.planning.cards import CARDS, GIB
+from distill_core.planning.plan import Plan
+from distill_core.planning.subject import subject_of
+from distill_core.planning.trial import play
+from distill_core.plugins.discovery import discover
+from distill_core.plugins.index import PluginIndex
+from distill_core.plugins.weightless import weightless
+
+ROLES = {"finetune": ("student",), "dmd2": ("student", "teacher", "critic")}
+FULL, BF16 = "training.enable_gradient_checkpointing_type=full", "training.precision=bf16"
+LORA = "lora={rank: 64}"
+VARIED: tuple[tuple[str, ...], ...] = (
+    ("", FULL),
+    ("", BF16),
+    ("", "training.gradient_accumulation_steps=2"),
+    ("", "training.train_batch_size=2"),
+    ("", "roles.student.ema.decay=0.9"),
+    ("", "roles.student.lora={rank: 4}"),
+)
+
+
+def write_run(folder: Path, model: Path, method: str, size: tuple[int, int, int]) -> Path:
+    """A run.yaml whose data are not there."""
+    frames, height, width = size
+    run = {
+        "recipe": {"family": "wan", "method": method},
+        "roles": {name: {"path": str(model), "trainable": name != "teacher"} for name in ROLES[method]},
+        "data": {"path": str(folder / "none"), "num_frames": frames, "num_height": height, "num_width": width},
+        "training": {"max_train_steps": 100},
+        "output_dir": str(folder / "run"),
+    }
+    path = folder / f"{method}.yaml"
+    path.write_text(write_yaml(run), encoding="utf-8")
+    return path
+
+
+def planned(path: Path, overrides: Sequence[str], index: PluginIndex, *, on_card: bool) -> Plan:
+    """Without weights."""
+    with weightless():
+        subject = subject_of(path, overrides, index, on_card=on_card)
+        return Plan(subject, play(subject, lambda _: None))
+
+
+def measured(folder: Path, index: PluginIndex) -> Iterator[tuple[str, ...]]:
+    """A line for each run, with the phase that is furthest off."""
+    from distill_model_wan.testing import make_tiny_pipeline
+
+    for variant, method in product(("t2v", "ti2v"), ROLES):
+        path = write_run(folder, make_tiny_pipeline(folder / variant, variant), method, (9, 64, 64))
+        for chosen in product(*VARIED):
+            overrides = [override for override in chosen if override]
+            plan = planned(path, overrides, index, on_card=False)
+            real = play(plan.subject, lambda _: None, hollow=False)
+            pairs = [
+                (mine.peak / true.peak, true.name)
+                for here, there in zip(plan.trial.played, real.played, strict=True)
+                for mine, true in zip(here.phases, there.phases, strict=True)
+            ]
+            ratio, name = max(pairs, key=lambda pair: abs(pair[0] - 1.0))
+            yield variant, method, " ".join(overrides), f"{plan.peak / real.peak.peak:.4f}", f"{ratio:.4f}", name
+
+
+def published(folder: Path, index: PluginIndex) -> Iterator[tuple[str, ...]]:
+    """A line for each model, method and way of training."""
+    for model in PUBLISHED:
+        pipeline = write_configs(folder / model.name, model)
+        for method, mode in product(ROLES, ("full", "LoRA")):
+            trained = [name for name in ROLES[method] if name != "teacher"] if mode == "LoRA" else []
+            overrides = [FULL, *(f"roles.{name}.{LORA}" for name in trained)]
+            plan = planned(write_run(folder, pipeline, method, model.size), overrides, index, on_card=True)
+            yield _row(model, method, mode, plan)
+
+
+def _row(model: Published, method: str, mode: str, plan: Plan) -> tuple[str, ...]:
+    held = sum(
+        held.weights + held.gradients + held.optimizer + held.average for held in plan.held if held.name != "encoders"
+    )
+    verdicts = [plan.on(CARDS[name]) for name in ("24GB", "48GB", "80GB", "141GB")]
+    shown = [f"{verdict.seconds:.0f} s" if verdict.fits else "–" for verdict in verdicts]
+    return (
+        f"{model.name}, {'×'.join(map(str, model.size))}",
+        method,
+        mode,
+        f"{held / GIB:.1f}",
+        f"{plan.peak / GIB:.1f}",
+        *shown,
+    )
+
+
+def main(what: str) -> None:
+    """Print a table as it comes."""
+    index = discover()
+    with tempfile.TemporaryDirectory() as folder:
+        if what == "published":
+            print(
+                "| model | method | trained | held, GiB | peak, GiB | 24 GB | 48 GB | 80 GB | 141 GB |\n|" + "---|" * 9
+            )
+            for row in published(Path(folder), index):
+                print("| " + " | ".join(row) + " |", flush=True)
+        else:
+            headers = ("VARIANT", "METHOD", "OVERRIDES", "PEAK", "FURTHEST", "PHASE")
+            print(plain_table(headers, measured(Path(folder), index)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,117 @@
+"""What makes a run smaller, the cheapest first, each as the keys to add; and how many of them it takes to fit a card.
+
+A change is kept if the run, played with it, takes less; so nothing here is a formula of any method's or family's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from distill_core.errors import DistillError
+from distill_core.planning.cards import Card
+from distill_core.planning.plan import Plan
+from distill_core.planning.subject import Subject, subject_of
+from distill_core.planning.trial import Say, play
+from distill_core.plugins.index import PluginIndex
+
+_LESS = 0.99
+"""A change that leaves more than this share of the peak is not worth its price."""
+_SHORTEST = 2
+"""Latent frames of which a run is still one of videos."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something to add to a run.
+
+    Attributes:
+        overrides: the keys, as ``KEY=VALUE``.
+        price: what it costs, for a person.
+    """
+
+    overrides: tuple[str, ...]
+    price: str
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A change that a run is the smaller for, and the plan with it and those before it."""
+
+    change: Change
+    plan: Plan
+
+
+Make = Callable[[Sequence[str]], Plan]
+"""The plan of a run with further overrides."""
+
+
+def planner(path: Path, overrides: Sequence[str], index: PluginIndex, say: Say) -> Make:
+    """Plans a run.yaml on a card. To be called where all is weightless."""
+
+    def make(more: Sequence[str]) -> Plan:
+        """With further overrides."""
+        subject = subject_of(path, [*overrides, *more], index, on_card=True)
+        return Plan(subject, play(subject, say))
+
+    return make
+
+
+def fitting(plan: Plan, card: Card, make: Make, say: Say) -> list[Kept]:
+    """The cheapest changes after which a run fits a card; or all that help, where it does not fit with all of them."""
+    kept: list[Kept] = []
+    for change in changes(plan.subject):
+        if plan.on(card).fits:
+            break
+        chosen = [override for each in kept for override in each.change.overrides]
+        say(f"trying {' '.join(change.overrides)}")
+        try:
+            smaller = make([*chosen, *change.overrides])
+        except DistillError:  # not for this family, or not beside what is kept already
+            continue
+        if smaller.peak < _LESS * plan.peak:
+            plan = smaller
+            kept.append(Kept(change, plan))
+    return kept
+
+
+def changes(subject: Subject) -> Iterator[Change]:
+    """What could be changed, the cheapest first."""
+    yield from _same_training(subject)
+    yield from _other_training(subject)
+
+
+def _same_training(subject: Subject) -> Iterator[Change]:
+    """What trains the same, if more slowly."""
+    run, training = subject.run, subject.run.config.training
+    size, steps = training.train_batch_size, training.gradient_accumulation_steps
+    if size > 1:
+        split = ("training.train_batch_size=1", f"training.gradient_accumulation_steps={size * steps}")
+        yield Change(split, "the same batch, one sample at a time")
+    for name, need in run.needs.items():
+        if not need.trainable and need.module is None and run.config.roles[name].weights == "fp32":
+            yield Change((f"roles.{name}.weights=bf16",), "frozen weights are rounded")
+    if training.enable_gradient_checkpointing_type is None:
+        yield Change(("training.enable_gradient_checkpointing_type=full",), "about a third more time")
+    if run.config.validation.interval is not None:
+        yield Change(("validation.interval=null",), "no samples while it trains")
+
+
+def _other_training(subject: Subject) -> Iterator[Change]:
+    """What trains something else, or on something else."""
+    run = subject.run
+    trained = [name for name, need in run.needs.items() if need.trainable and need.module is None]
+    averaged = [name for name in trained if run.config.roles[name].ema is not None]
+    full = [name for name in trained if run.config.roles[name].lora is None]
+    if full:
+        yield Change(tuple(f"roles.{name}.lora={{rank: 64}}" for name in full), "LoRAs are trained, not all weights")
+    if averaged:
+        yield Change(tuple(f"roles.{name}.ema=null" for name in averaged), "no averaged weights")
+    frames = subject.latent_shape[0]
+    while frames > _SHORTEST:
+        frames = (frames + 1) // 2
+        pixels = run.facts[run.lead].latent_space.whole_frames_of(frames)
+        known = "num_latent_t" if run.config.data.num_frames is None else "num_frames"
+        length = frames if known == "num_latent_t" else pixels
+        yield Change((f"data.{known}={length}",), f"clips of {pixels} frames")

@@ -1,0 +1,109 @@
+"""What to change so that a run fits a card, and how the command says it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.planning.test_plan_measured import FULL, LARGER, folders, index, run_yaml
+
+from distill_core.cli.app import main
+from distill_core.errors import PlanError
+from distill_core.planning.cards import CARDS, GIB, Card
+from distill_core.planning.changes import Kept, fitting, planner
+from distill_core.planning.plan import Plan
+from distill_core.planning.subject import subject_of
+from distill_core.plugins.index import PluginIndex
+from distill_core.plugins.weightless import weightless
+from distill_core.testing.toy_spec import TOY, write_toy_model
+
+__all__ = ["folders", "index"]
+
+BATCH = ("training.train_batch_size=4", "method_config.caption_dropout=0", *LARGER)
+SPLIT = ("training.train_batch_size=1", "training.gradient_accumulation_steps=4")
+
+
+def card_of(usable: int) -> Card:
+    """A card that tensors can have so much of."""
+    card = Card("own", "none", int(0.6 * GIB + usable / 0.97) + 2, 1e12, 1e11)
+    assert abs(card.usable - usable) <= 4
+    return card
+
+
+def kept_for(folders: Path, index: PluginIndex, share: float) -> tuple[Plan, list[Kept]]:
+    """What makes a run of four samples fit a share of its peak."""
+    with weightless():
+        make = planner(run_yaml(folders, "finetune", "t2v"), BATCH, index, print)
+        plan = make([])
+        return plan, fitting(plan, card_of(int(share * plan.peak)), make, print)
+
+
+def test_nothing_is_changed_where_a_run_fits(folders: Path, index: PluginIndex) -> None:
+    assert kept_for(folders, index, 1.01)[1] == []
+
+
+def test_the_cheapest_changes_come_first_and_no_more_than_are_needed(folders: Path, index: PluginIndex) -> None:
+    plan, kept = kept_for(folders, index, 0.75)
+    assert [each.change.overrides for each in kept] == [SPLIT]
+    assert kept[0].plan.peak < 0.75 * plan.peak
+    assert kept[0].plan.trial.parameters == plan.trial.parameters
+
+
+def test_a_run_that_fits_no_card_is_told_all_that_helps(folders: Path, index: PluginIndex) -> None:
+    plan, kept = kept_for(folders, index, 0.0)
+    peaks = [plan.peak, *(each.plan.peak for each in kept)]
+    assert peaks == sorted(peaks, reverse=True)
+    assert len({*peaks}) == len(peaks)
+    assert [each.change.overrides for each in kept][:2] == [SPLIT, (FULL,)]
+
+
+def test_a_family_that_cannot_do_without_weights_is_refused_by_name(tmp_path: Path) -> None:
+    write_toy_model(tmp_path / "model")
+    path = tmp_path / "run.yaml"
+    roles = (
+        f"roles: {{student: {{path: {tmp_path}/model}}}}\ndata: {{path: {tmp_path}/none}}\noutput_dir: {tmp_path}/run\n"
+    )
+    path.write_text(
+        f"recipe: {{family: toy, method: finetune}}\ntraining: {{max_train_steps: 3}}\n{roles}", encoding="utf-8"
+    )
+    from distill_core.plugins.registry import Registry
+    from distill_core.plugins.specs import MethodSpec
+    from distill_method_finetune.plugin import distill_register_methods
+
+    registry: Registry[MethodSpec] = Registry(MethodSpec)
+    distill_register_methods(registry)
+    index = PluginIndex.of(models=[TOY], methods=list(registry.specs), metrics=[])
+    with weightless(), pytest.raises(PlanError, match="model 'toy' cannot be made without weights"):
+        subject_of(path, (), index, on_card=True)
+
+
+def test_the_command_prints_a_plan_as_plain_data(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["plan", str(run_yaml(folders, "finetune", "t2v")), "--json", "--gpu", "24GB"])
+    assert left.value.code == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["peak"] == max(phase["peak"] for phase in said["phases"])
+    assert [(card["gpu"], card["fits"]) for card in said["cards"]] == [("24GB", True)]
+    assert said["cards"][0]["spare"] == CARDS["24GB"].usable - said["peak"]
+    assert said["changes"] == []
+    assert {"name", "parameters", "weights", "gradients", "optimizer", "average"} <= said["roles"][0].keys()
+
+
+def test_a_folder_of_json_files_is_enough_and_a_size_is_asked_for(
+    folders: Path, index: PluginIndex, tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare"
+    for file in (folders / "t2v").rglob("*.json"):
+        if "tokenizer" not in str(file):
+            copy = bare / file.relative_to(folders / "t2v")
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(file.read_bytes())
+    with weightless():
+        path = run_yaml(folders, "finetune", "t2v")
+        make = planner(path, (f"roles.student.path={bare}",), index, print)
+        assert make([]).held[0] == planner(path, (), index, print)([]).held[0]
+        with pytest.raises(
+            Exception, match=r"data\.path: there is nothing at .*num_height is not given either; add e\.g\."
+        ):
+            make(["data.num_height=null"])

@@ -8,14 +8,13 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from distill_core import terminal
 from distill_core.cli.encode_progress import encode_progress
-from distill_core.cli.family import device_of_process
 from distill_core.cli.waiting import waiting
 from distill_core.config.resolve import examine
 from distill_core.data.encoding.folder import EncodingFolder
@@ -23,6 +22,7 @@ from distill_core.data.encoding.report import Fate
 from distill_core.data.encoding.shard import Shard
 from distill_core.errors import StoppedError
 from distill_core.plugins.discovery import discover
+from distill_core.ranks.place import Place
 from distill_core.running.columns import Making, output_of, refuse_other_settings, settle
 from distill_core.running.making import make_columns
 from distill_core.running.preparation import Placement, place
@@ -50,9 +50,10 @@ def carry_out(request: MakingRequest) -> None:
     shard = Shard.of_process(os.environ) if request.shard is None else Shard.parse(request.shard)
     with waiting(f"checking {request.run}") as say:
         run = examine(request.run, request.overrides, discover()).resolved()
-        placement = _placed(run.config.training.device, run.config.training.precision)
-        if run.config.training.cpu_threads is not None:
-            torch.set_num_threads(run.config.training.cpu_threads)
+        training = run.config.training
+        placement = place(training.device, training.precision, Place.of(os.environ).local_rank)
+        if training.cpu_threads is not None:
+            torch.set_num_threads(training.cpu_threads)
         folder = EncodingFolder(output_of(run), shard, "data.path")
         say(f"looking at {request.source}, hashing the models")
         making = settle(run, request.source, request.dtype, request.per_row, placement)
@@ -62,12 +63,6 @@ def carry_out(request: MakingRequest) -> None:
     fates, whole = _made(making, folder, placement, begin_anew=request.overwrite)
     for each in summary_lines(fates, folder, whole):
         line(terminal.console(), each)
-
-
-def _placed(device: str, precision: str) -> Placement:
-    """Where this process computes; one of several that torchrun started, on its own GPU."""
-    placement = place(device, precision)
-    return replace(placement, device=device_of_process(os.environ)) if placement.device.type == "cuda" else placement
 
 
 def _made(

@@ -13,7 +13,7 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -38,16 +38,16 @@ from distill_core.data.reading.columns import T2V_SCHEMA, ClipRecord
 from distill_core.data.reading.order import Bucket
 from distill_core.data.reading.stream import RowStream
 from distill_core.plugins.discovery import discover
-from distill_core.protocols import Batch, Draw, Row, RowKey, StagedLoss
+from distill_core.protocols import Ask, Batch, Condition, Draw, Method, Prediction, Row, RowKey, StagedLoss
 from distill_core.running.build import Runtime, build
 from distill_core.running.preparation import prepare
 from distill_core.running.run_directory import RunDirectory
 from distill_core.stopping import Stopping
-from distill_core.testing.toy import ToyAdapter
 from distill_core.tracking.events import Events
 from distill_core.tracking.jsonl import JsonlTracker
 from distill_core.tracking.progress import Progress
 from distill_core.training.asking import AskedMethod
+from distill_core.training.batches import Batches
 from distill_core.training.optimization import RoleOptimizer
 from distill_core.training.roles import RoleHandle
 from distill_core.training.state import TrainingState
@@ -61,8 +61,15 @@ GATE = 20
 """Steps after which both must have the same weights."""
 INTERVAL, STUDENT_STEPS = 5, 4
 """DMD2's defaults: training steps per update of the student, and its denoising steps."""
+LONG = 1000
+"""Steps over whose drawn exits FLOPs are averaged."""
 READS = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal"}
 """What the host would wait for a device for."""
+NO_WORK = {
+    "alias", "detach", "empty", "empty_like", "expand", "permute", "promote_types", "select", "slice", "split", "squeeze", "t", "transpose",
+    "unbind", "unsqueeze", "view", "_unsafe_view", "as_strided",
+}  # fmt: skip
+"""Operations that make a view, or room, and run nothing."""
 
 
 class World:
@@ -150,14 +157,16 @@ def check_weights(runtime: Runtime, loop: Finetune | Dmd2) -> None:
 
 
 class Ops(TorchDispatchMode):
-    """Counts the operations that reach the kernels, by name."""
+    """Counts the operations that run something, by name."""
 
     def __init__(self) -> None:
         super().__init__()
         self.counts: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        self.counts[func.name().partition(".")[0]] += 1
+        name = func.name().partition(".")[0]
+        if name.startswith("aten::") and name.removeprefix("aten::") not in NO_WORK:
+            self.counts[name] += 1
         return func(*args, **(kwargs or {}))
 
 
@@ -236,7 +245,7 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 
 
 def iteration_flops(step: Callable[[int], object], loop: Dmd2, first: int) -> dict[str, float]:
-    """FLOPs of five steps of DMD2 ÷ the floor for the exits drawn, and ÷ a loop that rolls every step out twice."""
+    """FLOPs of five steps of DMD2 ÷ the floor for the exits drawn; and of so many steps ÷ a loop that rolls every step out, twice."""
     text, latents = loop.texts(next(loop.batches)), torch.randn(BATCH, *SHAPE_TCHW)
 
     def forward() -> Tensor:
@@ -246,18 +255,23 @@ def iteration_flops(step: Callable[[int], object], loop: Dmd2, first: int) -> di
     loss = torch.mean(forward() ** 2)
     one, back = flops_of(forward), flops_of(loss.backward)
     loop.student.optimizer.zero_grad(set_to_none=True)
-    floor = twice = 0
-    for number in range(first, first + INTERVAL):
+
+    def floor(number: int) -> int:
+        """The steps before the drawn one, that one, teacher twice and critic where the student is due, and the critic's own."""
         due = number % INTERVAL == 0
         name = "student/exit" if due else "critic/exit"
         drawn = int((key_bits(SEED, number, 0, "shared", name) >> 10) * 2.0**-53 * STUDENT_STEPS)
-        update = (one + back) if due else 0  # the drawn step, with its graph; else one more forward without
-        scores = 3 * one if due else 0
-        critic = one + back
-        floor += drawn * one + (update or one) + scores + critic
-        twice += STUDENT_STEPS * one * (2 if due else 1) + (back if due else 0) + scores + critic
-    ours = sum(flops_of(partial(step, number)) for number in range(first, first + INTERVAL))
-    return {"flops_to_floor": round(ours / floor, 4), "flops_to_always_twice": round(ours / twice, 3)}
+        return drawn * one + (one + back + 3 * one if due else one) + one + back
+
+    def always(number: int) -> int:
+        """Every step of the student, for each of the losses of its own."""
+        due = number % INTERVAL == 0
+        return STUDENT_STEPS * one * (2 if due else 1) + (back + 3 * one if due else 0) + one + back
+
+    numbers = range(first, first + INTERVAL)
+    to_floor = sum(flops_of(partial(step, number)) for number in numbers) / sum(map(floor, numbers))
+    to_twice = to_floor * sum(map(floor, range(1, LONG + 1))) / sum(map(always, range(1, LONG + 1)))
+    return {"flops_to_floor": round(to_floor, 4), "flops_to_always_twice": round(to_twice, 3)}
 
 
 def compared(world: World, method: str, count: int) -> dict[str, Any]:
@@ -272,9 +286,9 @@ def compared(world: World, method: str, count: int) -> dict[str, Any]:
     step = (GATE + count) // INTERVAL * INTERVAL + 1
     extra, reads = [], 0
     for number in range(step, step + INTERVAL):
-        found = ops_of(partial(ours, number))
-        extra.append(found.total() - ops_of(partial(loop.step, number)).total())
-        reads += sum(found[name] for name in READS)
+        found, theirs = ops_of(partial(ours, number)), ops_of(partial(loop.step, number))
+        extra.append(found.total() - theirs.total())
+        reads += sum(found[name] - theirs[name] for name in READS)
     figures: dict[str, Any] = {
         "method": method,
         "parameters": world.parameters,
@@ -303,15 +317,32 @@ class Numbers:
         return "numbers"
 
 
-class NoBatches:
+class NoPredictions:
+    """An adapter that nobody asks."""
+
+    def prepare_condition(self, rows: Sequence[Row]) -> Condition:
+        """Never."""
+        raise NotImplementedError
+
+    def predict(
+        self, modules: Mapping[str, nn.Module], noisy: Tensor, timestep: Tensor, condition: Condition, ask: Ask
+    ) -> Prediction:
+        """Never."""
+        raise NotImplementedError
+
+
+class NoBatches(Batches):
     """Prepares nothing."""
 
-    def prepare(self, rows: tuple[Row, ...], latent_shape: tuple[int, int, int, int]) -> Batch:
+    def __init__(self) -> None:
+        """Without families."""
+
+    def prepare(self, rows: Sequence[Row], latent_shape: tuple[int, int, int, int]) -> Batch:
         """A batch without conditions."""
         return Batch(tuple(RowKey(row.id, row.caption) for row in rows), {}, latent_shape)
 
 
-class Null:
+class Null(Method):
     """A method whose loss is its only weight."""
 
     def __init__(self, weight: nn.Parameter) -> None:
@@ -332,7 +363,7 @@ class Null:
 def null_trainer(folder: Path, count: int) -> dict[str, Any]:
     """Microseconds of a step in which nothing is computed, and of what torch itself takes of them."""
     own = nn.Linear(1, 1, bias=False)
-    role = RoleHandle("pupil", {"module": own}, ToyAdapter(), trainable=True)
+    role = RoleHandle("pupil", {"module": own}, NoPredictions(), trainable=True)
     role.optimizer = RoleOptimizer(role.trained_parameters(), Optimization(), 1)
     trainer = DistillTrainer(
         Schedule(10**6, 1, 0, 10**6, None, None, False),

@@ -109,8 +109,9 @@ class DiffusersAdapter(ABC, Generic[ConditionT]):
             raise DataError(
                 f"row {row.id}: its text has {width} features, the model takes {self.facts.text_width}; encode it anew"
             )
-        # From the end, which is seldom padding: without kernels, as it is done for each row of each batch.
-        tokens = next((end for end in range(tokens, 0, -1) if row.text_LD[end - 1].count_nonzero()), 0)
+        # From the end, which is seldom padding; by numpy, as torch takes ten times as long for each row of each batch.
+        text = row.text_LD.float().numpy()
+        tokens = next((end for end in range(tokens, 0, -1) if text[end - 1].any()), 0)
         if tokens > self._captions.length:
             raise DataError(
                 f"row {row.id}: its text has {tokens} tokens, the model attends {self._captions.length}; "

@@ -22,7 +22,7 @@ from distill_core.plugins.specs import MethodSpec, RoleNeed
 
 STEPS_OF_A_STUDENT = ("dmd_denoising_steps", "denoising_steps")
 """What methods call the timesteps that their student is sampled at."""
-SMALL: Mapping[str, object] = {"generator_update_interval": 1, "rollout_move": "ode"}
+SMALL: Mapping[str, object] = {"generator_update_interval": 2, "rollout_move": "ode"}
 """Options, of the methods that have them, under which two steps train every role and diffusers can follow the result."""
 
 
@@ -74,14 +74,14 @@ def outcomes(
             },
             "data": {"path": str(data)},
             "method_config": settings,
-            "training": {"max_train_steps": 2, "train_batch_size": 2, "device": "cpu"},
-            "checkpoint": {"interval": 1},
+            "training": {"max_train_steps": 4, "train_batch_size": 2, "device": "cpu"},
+            "checkpoint": {"interval": 2},
             "output_dir": str(folder / name),
         }
         path = folder / f"{name}.yaml"
         path.write_text(write_yaml(run), encoding="utf-8")
         commands = (
-            ("run", path, "training.max_train_steps=1"),
+            ("run", path, "training.max_train_steps=2"),
             ("run", path, "checkpoint.resume=changed"),
             ("export", folder / name, "--output", folder / f"{name}-export"),
         )

@@ -24,6 +24,7 @@ from distill_diffusers.captions import CaptionEncoder
 from distill_diffusers.codec import VideoCodec
 from distill_diffusers.conditions import TOKENS, CaptionCondition, CaptionPadding, CaptionTensors, NamedTensors
 from distill_diffusers.facts import DiffusersFacts
+from distill_diffusers.features import Layers, on_grid
 from distill_diffusers.kept_captions import KeptCaptions
 from distill_diffusers.precision import forward_precision
 from distill_diffusers.schedulers import flow_shift_of
@@ -172,6 +173,17 @@ class DiffusersAdapter(ABC, Generic[ConditionT]):
         """The run's, or what the folder's scheduler says of latents of that size."""
         return flow_shift_of(self.facts, latent_shape)
 
+    @property
+    def operations(self) -> frozenset[str]:
+        """What it offers."""
+        return OPERATIONS
+
+    def predicted(
+        self, denoiser: nn.Module, noisy_BTCHW: Tensor, timestep_B: Tensor, condition: Condition, ask: Ask
+    ) -> Prediction:
+        """What is asked for, by one denoiser."""
+        return Prediction(self.velocity(denoiser, noisy_BTCHW, timestep_B, condition, ask))
+
     def predict(
         self, modules: Modules, noisy_BTCHW: Tensor, timestep: Tensor, condition: Condition, ask: Ask
     ) -> Prediction:
@@ -179,10 +191,10 @@ class DiffusersAdapter(ABC, Generic[ConditionT]):
 
         Raises PluginError if anything beyond the velocity is asked for.
         """
-        refuse_undeclared(ask, timestep, OPERATIONS)
+        refuse_undeclared(ask, timestep, self.operations)
         first, *others = modules.values()
         if not others:
-            return Prediction(self.velocity(first, noisy_BTCHW, timestep, condition, ask))
+            return self.predicted(first, noisy_BTCHW, timestep, condition, ask)
         (second,) = others
         high = [time >= self.boundaries[first] for time in timestep.tolist()]
         if all(high) or not any(high):
@@ -237,6 +249,7 @@ class CaptionAdapter(DiffusersAdapter[NamedTensors]):
         *,
         negative_prompt: str,
         compute_dtype: torch.dtype,
+        layers: Layers | None = None,
     ) -> None:
         super().__init__(
             facts,
@@ -248,6 +261,7 @@ class CaptionAdapter(DiffusersAdapter[NamedTensors]):
         )
         self._padding = padding
         self._velocity = velocity
+        self._layers = layers
 
     def pack(self, captions: Sequence[CaptionTensors]) -> NamedTensors:
         """Captions, padded."""
@@ -256,6 +270,24 @@ class CaptionAdapter(DiffusersAdapter[NamedTensors]):
     def mixed(self, condition: Condition, other: NamedTensors, mask_B: Tensor) -> NamedTensors:
         """``other`` where the mask is true."""
         return self._padding.mixed(_named(condition), other, mask_B)
+
+    @property
+    def operations(self) -> frozenset[str]:
+        """What every family offers, and features where the family says where its layers are."""
+        return OPERATIONS if self._layers is None else OPERATIONS | {"features"}
+
+    def predicted(
+        self, denoiser: nn.Module, noisy_BTCHW: Tensor, timestep_B: Tensor, condition: Condition, ask: Ask
+    ) -> Prediction:
+        """The velocity, and the features that are asked for."""
+        if self._layers is None or not ask.features:
+            return super().predicted(denoiser, noisy_BTCHW, timestep_B, condition, ask)
+        with self._layers.seen(denoiser, ask.features) as seen:
+            velocity_BTCHW = self.velocity(denoiser, noisy_BTCHW, timestep_B, condition, ask)
+        frames, _, rows, columns = noisy_BTCHW.shape[1:]
+        by_frame, by_row, by_column = self.facts.patch
+        grid = frames // by_frame, rows // by_row, columns // by_column
+        return Prediction(velocity_BTCHW, tuple(on_grid(seen[layer], grid) for layer in ask.features))
 
     def velocity(
         self, denoiser: nn.Module, noisy_BTCHW: Tensor, timestep_B: Tensor, condition: Condition, ask: Ask

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from distill_diffusers.adapter import CaptionAdapter
 from distill_diffusers.conditions import CaptionPadding, NamedTensors
+from distill_diffusers.features import Layers
 from distill_diffusers.model import DiffusersModel
 from distill_diffusers.options import OptionsT
 
@@ -19,9 +20,11 @@ class CaptionModel(DiffusersModel[OptionsT, NamedTensors]):
     Attributes:
         pads_text: whether the denoiser attends the padding of captions, so that it is part of what it was trained with; else it is told
             a mask, and a batch is as long as its longest caption.
+        layers: where its denoiser's layers are, of a family that hands out their outputs ("features"); its facts say how many, how wide.
     """
 
     pads_text: ClassVar[bool]
+    layers: ClassVar[Layers | None] = None
 
     @abstractmethod
     def velocity(self, denoiser: nn.Module, noisy_BCTHW: Tensor, timestep_B: Tensor, captions: NamedTensors) -> Tensor:
@@ -39,4 +42,5 @@ class CaptionModel(DiffusersModel[OptionsT, NamedTensors]):
             self.velocity,
             negative_prompt=self.facts.negative_prompt,
             compute_dtype=self.compute_dtype,
+            layers=self.layers,
         )

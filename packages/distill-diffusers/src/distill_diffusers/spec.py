@@ -32,10 +32,12 @@ def flow_family(
     asks: Asks = "steps",
     lora: LoraSupport | None = None,
     notes: str | None = None,
+    features: bool = False,
 ) -> ModelSpec:
     """The spec of a family whose ``package`` has ``folder.py`` with ``inspect``, and ``model.py`` with the class ``model``.
 
     ``notes``: what it has to say of a role before it is trained, where its steps are its own (:mod:`distill_diffusers.own_steps`).
+    ``features``: whether its model says where its layers are (``CaptionModel.layers``).
     """
     return ModelSpec(
         name=name,
@@ -43,7 +45,7 @@ def flow_family(
         options=options,
         inspect=f"{package}.folder:inspect",
         build=f"{package}.model:{model}",
-        operations=OPERATIONS,
+        operations=OPERATIONS | ({"features"} if features else frozenset()),
         latent_spaces=latent_spaces,
         settle=settled,
         complete=completed,

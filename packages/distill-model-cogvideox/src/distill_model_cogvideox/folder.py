@@ -104,6 +104,8 @@ def inspect(path: str) -> DiffusersFacts:
         text_width=transformer.text_embed_dim,
         patch=(1, transformer.patch_size, transformer.patch_size),
         max_positions=(_POSITIONS,) * 3,
+        feature_width=transformer.num_attention_heads * transformer.attention_head_dim,
+        layers=transformer.num_layers,
     )
 
 

@@ -15,6 +15,7 @@ from distill_diffusers.caption_model import CaptionModel
 from distill_diffusers.captions import TextParts
 from distill_diffusers.conditions import TOKENS, CaptionTensors, NamedTensors
 from distill_diffusers.ddim_steps import DdimSteps
+from distill_diffusers.features import Layers
 from distill_diffusers.model_card import PipelineCall
 from distill_diffusers.options import FlowOptions
 from distill_diffusers.schedule import Schedule
@@ -29,6 +30,7 @@ class CogVideoXModel(CaptionModel[FlowOptions]):
     call: ClassVar[PipelineCall] = PipelineCall("cogvideox", TEXT_LENGTH, fps=8)
     schedule: ClassVar[Schedule] = Schedule(first_noise="TCHW", later_noise="TCHW")
     pads_text: ClassVar[bool] = True
+    layers: ClassVar[Layers] = Layers(output=0)
 
     @cached_property
     def _steps(self) -> DdimSteps:

@@ -17,4 +17,6 @@ def distill_register_models(registry: Registry[ModelSpec]) -> None:
     spaces = ("cogvideox-16ch",)
     package, model = "distill_model_cogvideox", "CogVideoXModel"
     notes = "distill_diffusers.ddim_steps:notes"
-    registry.add(flow_family("cogvideox", package, model, summary, FlowOptions, latent_spaces=spaces, notes=notes))
+    registry.add(
+        flow_family("cogvideox", package, model, summary, FlowOptions, latent_spaces=spaces, features=True, notes=notes)
+    )

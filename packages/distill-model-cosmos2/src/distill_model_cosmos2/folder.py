@@ -96,5 +96,7 @@ def inspect(path: str) -> DiffusersFacts:
         text_width=transformer.text_embed_dim,
         patch=transformer.patch_size,
         max_positions=(frames, rows, columns),
+        feature_width=transformer.num_attention_heads * transformer.attention_head_dim,
+        layers=transformer.num_layers,
         max_frames=1,
     )

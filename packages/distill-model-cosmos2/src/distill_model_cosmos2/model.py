@@ -15,6 +15,7 @@ from distill_core.protocols import ModelPlugin, ValidationRequest
 from distill_diffusers.caption_model import CaptionModel
 from distill_diffusers.captions import TextParts
 from distill_diffusers.conditions import TOKENS, CaptionTensors, NamedTensors
+from distill_diffusers.features import Layers
 from distill_diffusers.model_card import PipelineCall
 from distill_diffusers.options import FlowOptions
 from distill_model_cosmos2.folder import TEXT_LENGTH
@@ -28,6 +29,7 @@ class Cosmos2Model(CaptionModel[FlowOptions]):
         "cosmos2", TEXT_LENGTH, fps=1, guidance_offset=1.0, needs_negative=True, pictures=True
     )
     pads_text: ClassVar[bool] = True
+    layers: ClassVar[Layers] = Layers()
     float32: ClassVar[frozenset[str]] = frozenset({"learnable_pos_embed"})
 
     def make_own_steps(self) -> CosmosSteps:

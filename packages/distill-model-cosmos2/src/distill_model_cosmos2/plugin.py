@@ -17,4 +17,6 @@ def distill_register_models(registry: Registry[ModelSpec]) -> None:
     spaces = ("wan2.1-16ch",)
     package, model = "distill_model_cosmos2", "Cosmos2Model"
     notes = f"{package}.noise:notes"
-    registry.add(flow_family("cosmos2", package, model, summary, FlowOptions, latent_spaces=spaces, notes=notes))
+    registry.add(
+        flow_family("cosmos2", package, model, summary, FlowOptions, latent_spaces=spaces, features=True, notes=notes)
+    )

@@ -108,6 +108,8 @@ def inspect(path: str) -> DiffusersFacts:
         text_width=transformer.joint_attention_dim,
         patch=(1, PATCH, PATCH),
         max_positions=(1, _POSITIONS, _POSITIONS),
+        feature_width=transformer.num_attention_heads * transformer.attention_head_dim,
+        layers=transformer.num_layers + transformer.num_single_layers,
         max_frames=1,
         columns=(POOLED,),
     )

@@ -12,6 +12,7 @@ from distill_core.protocols import ModelPlugin
 from distill_diffusers.caption_model import CaptionModel
 from distill_diffusers.captions import TextParts
 from distill_diffusers.conditions import TOKENS, CaptionTensors, NamedTensors
+from distill_diffusers.features import Layers
 from distill_diffusers.model_card import PipelineCall
 from distill_diffusers.options import GuidedOptions
 from distill_diffusers.schedule import Schedule
@@ -27,6 +28,7 @@ class FluxModel(CaptionModel[GuidedOptions]):
     # The pipeline packs latents to tokens before its loop, and with them what its scheduler draws.
     schedule: ClassVar[Schedule] = Schedule(asks="sigmas", later_noise="THWChw")
     pads_text: ClassVar[bool] = True
+    layers: ClassVar[Layers] = Layers(("transformer_blocks", "single_transformer_blocks"), output=1)
     picture_vae: ClassVar[bool] = True
 
     def encode_prompt(self, parts: TextParts, caption: str, length: int) -> CaptionTensors:

@@ -25,5 +25,15 @@ def distill_register_models(registry: Registry[ModelSpec]) -> None:
         )
     )
     registry.add(
-        flow_family("flux", package, model, summary, GuidedOptions, latent_spaces=spaces, lora=lora, asks="sigmas")
+        flow_family(
+            "flux",
+            package,
+            model,
+            summary,
+            GuidedOptions,
+            latent_spaces=spaces,
+            features=True,
+            lora=lora,
+            asks="sigmas",
+        )
     )

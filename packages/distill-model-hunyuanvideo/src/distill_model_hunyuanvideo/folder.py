@@ -109,6 +109,8 @@ def inspect(path: str) -> DiffusersFacts:
         text_width=transformer.text_embed_dim,
         patch=(transformer.patch_size_t, transformer.patch_size, transformer.patch_size),
         max_positions=(_POSITIONS,) * 3,
+        feature_width=transformer.num_attention_heads * transformer.attention_head_dim,
+        layers=transformer.num_layers + transformer.num_single_layers,
         columns=(POOLED,),
     )
 

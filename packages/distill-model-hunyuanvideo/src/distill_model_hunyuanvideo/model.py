@@ -14,6 +14,7 @@ from distill_core.protocols import ModelPlugin
 from distill_diffusers.caption_model import CaptionModel
 from distill_diffusers.captions import TextParts
 from distill_diffusers.conditions import TOKENS, CaptionTensors, NamedTensors
+from distill_diffusers.features import Layers
 from distill_diffusers.model_card import PipelineCall
 from distill_diffusers.options import GuidedOptions
 from distill_diffusers.schedule import Schedule
@@ -28,6 +29,7 @@ class HunyuanVideoModel(CaptionModel[GuidedOptions]):
     )
     schedule: ClassVar[Schedule] = Schedule(asks="sigmas")
     pads_text: ClassVar[bool] = False
+    layers: ClassVar[Layers] = Layers(("transformer_blocks", "single_transformer_blocks"), output=0)
 
     def encode_prompt(self, parts: TextParts, caption: str, length: int) -> CaptionTensors:
         """The caption within the pipeline's template through Llama, of which the beginning is left out; and as one vector of CLIP."""

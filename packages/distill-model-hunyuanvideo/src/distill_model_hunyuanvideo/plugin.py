@@ -26,6 +26,14 @@ def distill_register_models(registry: Registry[ModelSpec]) -> None:
     )
     registry.add(
         flow_family(
-            "hunyuanvideo", package, model, summary, GuidedOptions, latent_spaces=spaces, lora=lora, asks="sigmas"
+            "hunyuanvideo",
+            package,
+            model,
+            summary,
+            GuidedOptions,
+            latent_spaces=spaces,
+            features=True,
+            lora=lora,
+            asks="sigmas",
         )
     )

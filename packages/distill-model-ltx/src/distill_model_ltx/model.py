@@ -13,6 +13,7 @@ from distill_core.protocols import ModelPlugin
 from distill_diffusers.caption_model import CaptionModel
 from distill_diffusers.captions import TextParts
 from distill_diffusers.conditions import TOKENS, CaptionTensors, NamedTensors
+from distill_diffusers.features import Layers
 from distill_diffusers.model_card import PipelineCall
 from distill_diffusers.schedule import Schedule
 from distill_model_ltx.folder import TEXT_LENGTH, VaeConfig
@@ -26,6 +27,7 @@ class LtxModel(CaptionModel[LtxOptions]):
     # The pipeline packs latents to tokens before its loop, and with them what its scheduler draws.
     schedule: ClassVar[Schedule] = Schedule(asks="sigmas", later_noise="THWC")
     pads_text: ClassVar[bool] = False
+    layers: ClassVar[Layers] = Layers()
 
     def encode_prompt(self, parts: TextParts, caption: str, length: int) -> CaptionTensors:
         """The caption through T5, as the pipeline does, without the padding, which the transformer masks."""

@@ -33,5 +33,14 @@ def distill_register_models(registry: Registry[ModelSpec]) -> None:
     summary = "LTX-Video text to video, from diffusers pipeline folders"
     spaces = ("ltx-128ch",)
     registry.add(
-        flow_family("ltx", "distill_model_ltx", "LtxModel", summary, LtxOptions, latent_spaces=spaces, asks="sigmas")
+        flow_family(
+            "ltx",
+            "distill_model_ltx",
+            "LtxModel",
+            summary,
+            LtxOptions,
+            latent_spaces=spaces,
+            features=True,
+            asks="sigmas",
+        )
     )

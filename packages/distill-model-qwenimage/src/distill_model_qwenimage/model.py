@@ -13,6 +13,7 @@ from distill_core.protocols import ModelPlugin
 from distill_diffusers.caption_model import CaptionModel
 from distill_diffusers.captions import TextParts
 from distill_diffusers.conditions import TOKENS, CaptionTensors, NamedTensors
+from distill_diffusers.features import Layers
 from distill_diffusers.model_card import PipelineCall
 from distill_diffusers.options import FlowOptions
 from distill_diffusers.schedule import Schedule
@@ -28,6 +29,7 @@ class QwenImageModel(CaptionModel[FlowOptions]):
     # The pipeline packs latents to tokens before its loop, and with them what its scheduler draws.
     schedule: ClassVar[Schedule] = Schedule(asks="sigmas", first_noise="TCHW", later_noise="THWChw")
     pads_text: ClassVar[bool] = False
+    layers: ClassVar[Layers] = Layers(output=1)
 
     def encode_prompt(self, parts: TextParts, caption: str, length: int) -> CaptionTensors:
         """The caption within the pipeline's template, of which it leaves out the beginning."""

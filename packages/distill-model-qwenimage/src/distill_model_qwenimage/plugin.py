@@ -24,5 +24,15 @@ def distill_register_models(registry: Registry[ModelSpec]) -> None:
         )
     )
     registry.add(
-        flow_family("qwenimage", package, model, summary, FlowOptions, latent_spaces=spaces, lora=lora, asks="sigmas")
+        flow_family(
+            "qwenimage",
+            package,
+            model,
+            summary,
+            FlowOptions,
+            latent_spaces=spaces,
+            features=True,
+            lora=lora,
+            asks="sigmas",
+        )
     )

@@ -97,5 +97,7 @@ def inspect(path: str) -> DiffusersFacts:
         text_width=transformer.caption_channels,
         patch=(1, transformer.patch_size, transformer.patch_size),
         max_positions=(1, _POSITIONS, _POSITIONS),
+        feature_width=transformer.num_attention_heads * transformer.attention_head_dim,
+        layers=transformer.num_layers,
         max_frames=1,
     )

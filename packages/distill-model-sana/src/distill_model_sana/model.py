@@ -13,6 +13,7 @@ from distill_core.protocols import ModelPlugin
 from distill_diffusers.caption_model import CaptionModel
 from distill_diffusers.captions import TextParts
 from distill_diffusers.conditions import TOKENS, CaptionTensors, NamedTensors
+from distill_diffusers.features import Layers
 from distill_diffusers.model_card import PipelineCall
 from distill_diffusers.options import FlowOptions
 from distill_model_sana.folder import TEXT_LENGTH
@@ -29,6 +30,7 @@ class SanaModel(CaptionModel[FlowOptions]):
         "sana", TEXT_LENGTH, fps=1, arguments={"use_resolution_binning": False}, pictures=True
     )
     pads_text: ClassVar[bool] = False
+    layers: ClassVar[Layers] = Layers()
     picture_vae: ClassVar[bool] = True
 
     def cleaned(self, caption: str) -> str:

@@ -18,5 +18,14 @@ def distill_register_models(registry: Registry[ModelSpec]) -> None:
     spaces = ("sana-32ch",)
     lora = lora_support(mlp=())  # what follows attention are convolutions
     registry.add(
-        flow_family("sana", "distill_model_sana", "SanaModel", summary, FlowOptions, latent_spaces=spaces, lora=lora)
+        flow_family(
+            "sana",
+            "distill_model_sana",
+            "SanaModel",
+            summary,
+            FlowOptions,
+            latent_spaces=spaces,
+            features=True,
+            lora=lora,
+        )
     )

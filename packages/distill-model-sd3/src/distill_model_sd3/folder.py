@@ -95,6 +95,8 @@ def inspect(path: str) -> DiffusersFacts:
         text_width=transformer.joint_attention_dim,
         patch=(1, transformer.patch_size, transformer.patch_size),
         max_positions=(1, positions, positions),
+        feature_width=transformer.num_attention_heads * transformer.attention_head_dim,
+        layers=transformer.num_layers,
         max_frames=1,
         columns=(POOLED,),
     )

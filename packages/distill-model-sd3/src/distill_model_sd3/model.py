@@ -15,6 +15,7 @@ from distill_diffusers.caption_model import CaptionModel
 from distill_diffusers.captions import TextParts
 from distill_diffusers.conditions import TOKENS, CaptionTensors, NamedTensors
 from distill_diffusers.facts import DiffusersFacts
+from distill_diffusers.features import Layers
 from distill_diffusers.model_card import PipelineCall
 from distill_diffusers.options import FlowOptions
 from distill_model_sd3.folder import CLIP_LENGTH, POOLED, T5_LENGTH
@@ -26,6 +27,7 @@ class Sd3Model(CaptionModel[FlowOptions]):
     # The card says T5's length by card_arguments: the pipeline counts no CLIP.
     call: ClassVar[PipelineCall] = PipelineCall("sd3", CLIP_LENGTH + T5_LENGTH, fps=1, pictures=True)
     pads_text: ClassVar[bool] = True
+    layers: ClassVar[Layers] = Layers(output=1)
     picture_vae: ClassVar[bool] = True
 
     def settled(self, facts: ModelFacts, options: FlowOptions) -> DiffusersFacts:

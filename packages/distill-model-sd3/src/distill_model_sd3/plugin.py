@@ -15,4 +15,6 @@ def distill_register_models(registry: Registry[ModelSpec]) -> None:
     """Add Stable Diffusion 3."""
     summary = "Stable Diffusion 3 and 3.5 text to image, from diffusers pipeline folders"
     spaces = ("sd3-16ch",)
-    registry.add(flow_family("sd3", "distill_model_sd3", "Sd3Model", summary, FlowOptions, latent_spaces=spaces))
+    registry.add(
+        flow_family("sd3", "distill_model_sd3", "Sd3Model", summary, FlowOptions, latent_spaces=spaces, features=True)
+    )

@@ -18,12 +18,12 @@ from distill_core.errors import ConfigError, PluginError, Problem, StreamError
 from distill_core.flow.derivative import derivative_along
 from distill_core.protocols import Ask
 from distill_core.transfer import onto_device
+from distill_diffusers.features import Layers, on_grid
 from distill_diffusers.precision import forward_precision
 from distill_model_wan.attention import AttentionCall, attention_call
 from distill_model_wan.causal.attend import CausalCall
 from distill_model_wan.causal.sight import Arrangement, sight_of
 from distill_model_wan.causal.streams import Past, Recorder, Segment, frames_of
-from distill_model_wan.features import layers_seen, on_grid
 from distill_model_wan.folder import WanFolder
 from distill_model_wan.pictures import Input, Pictures, beside, in_place
 from distill_model_wan.plugin import DENSE_ONLY
@@ -36,6 +36,9 @@ CAUSAL = frozenset({"blocks", "clean", "stream"})
 """What causal self-attention is for."""
 FRAMEWISE = CAUSAL | {"frame_timesteps"}
 """What tells one latent frame from the next."""
+
+LAYERS = Layers(("blocks",))
+"""Wan's, whose outputs are tokens of latents alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +130,7 @@ class Passes:
             attention_call(call),
             second_time(transformer, timestep, until, time.device),
             of_frames(transformer, time, per_frame),
-            layers_seen(transformer, ask.features) as seen,
+            LAYERS.seen(transformer, ask.features) as seen,
         ):
             seen_of_pictures = self._features(text.pictures)
             velocity_BCTHW: Tensor = transformer(

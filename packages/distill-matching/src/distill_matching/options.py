@@ -6,13 +6,13 @@ A method's options are a class that inherits from the groups that it uses, the f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from distill_core.plugins import Options
+from distill_core.plugins import ModelFacts, Options
 from distill_core.plugins.timesteps import TRAIN_TIMESTEPS, in_thousand
 from distill_core.protocols.validator import SamplerKind, ValidationRequest
 
@@ -254,3 +254,12 @@ class DiscriminatorOptions(Options):
     """Weight of approximate R1: the discriminator should answer a real clip alike when it is moved a little. 0: none; 0.1 elsewhere."""
     gan_r1_scale: Annotated[float, Field(ge=0)] = 0.1
     """Standard deviation of that move, in normalised latents."""
+
+    def misfits(self, facts: Mapping[str, ModelFacts]) -> Iterator[tuple[str, str]]:
+        """Layers that the teacher does not have."""
+        teacher = facts["teacher"]
+        if self.gan_layers is not None and (not self.gan_layers or max(self.gan_layers) >= teacher.layers):
+            yield (
+                "gan_layers",
+                f"is {list(self.gan_layers)}, and {teacher.path} has the layers 0 to {teacher.layers - 1}",
+            )

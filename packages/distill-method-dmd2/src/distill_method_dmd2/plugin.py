@@ -43,6 +43,7 @@ def distill_register_methods(registry: Registry[MethodSpec]) -> None:
             roles_to_step=Dmd2Options.roles_to_step,
             sampling=Dmd2Options.sampling,
             notes=Dmd2Options.notes,
+            misfits=Dmd2Options.misfits,
             guidance=lambda options: {"teacher": options.scale},
         )
     )

@@ -38,6 +38,7 @@ def spec() -> MethodSpec:
         roles_to_step=FdistillOptions.roles_to_step,
         sampling=FdistillOptions.sampling,
         notes=FdistillOptions.notes,
+        misfits=FdistillOptions.misfits,
         guidance=lambda options: {"teacher": options.scale},
     )
 

@@ -32,6 +32,7 @@ def spec() -> MethodSpec:
         demands=demands,
         roles_to_step=LaddOptions.roles_to_step,
         sampling=LaddOptions.sampling,
+        misfits=LaddOptions.misfits,
     )
 
 

@@ -1,6 +1,6 @@
 """Our losses against those of another implementation, nvidia-modelopt's `modelopt.torch.fastgen` (Apache-2.0), to 1e-5.
 
-Not run by default: ``uv run --with nvidia-modelopt==0.47 pytest -m parity -n 0``. What differs by convention is in
+Not run by default: ``uv run --with nvidia-modelopt==0.47 pytest -m parity -n 0 tests/parity``. What differs by convention is in
 packages/distill-matching/README.md.
 """
 
@@ -39,7 +39,7 @@ from distill_method_fdistill.divergences import weight
 pytestmark = pytest.mark.parity
 
 SHAPE = (3, 4, 2, 5, 5)
-COMMAND = "uv run --with nvidia-modelopt==0.47 pytest -m parity -n 0"
+COMMAND = "uv run --with nvidia-modelopt==0.47 pytest -m parity -n 0 tests/parity"
 OPTIONS = Dmd2Options(
     rollout="data_latent",
     generator_update_interval=1,

@@ -8,6 +8,9 @@ STUDENT = RoleNeed(trainable=True, operations=frozenset({"predict", "flow_shift"
 TEACHER = RoleNeed(trainable=False, operations=frozenset({"predict", "unconditional"}))
 CRITIC = RoleNeed(trainable=True, operations=frozenset({"predict"}))
 
+DRAWN_CRITIC = RoleNeed(trainable=True, operations=CRITIC.operations, drawn_to="student")
+"""A critic that keeps up with the student by its weights, too."""
+
 FEATURE_TEACHER = RoleNeed(trainable=False, operations=TEACHER.operations | {"features"})
 """A teacher whose hidden layers a discriminator sees."""
 DISCRIMINATOR = RoleNeed(trainable=True, module="distill_matching.discriminator:Discriminator")

@@ -30,6 +30,8 @@ class Dmd2Options(DiscriminatorOptions, ScoreCeilingOptions, MatchingOptions):
     """Euler steps that the teacher's way is divided into there."""
     diversity_anchor: Annotated[int, Field(ge=1)] = 5
     """How many of them are made: where the student's first velocity should lead."""
+    critic_keeps: Annotated[float, Field(gt=0, le=1, json_schema_extra={"known_as": ["ida_decay"]})] = 1.0
+    """After an update of the student the critic keeps this share of its weights, the rest is the student's (IDA, .97 in LightX2V)."""
     gan_weight: Annotated[float, Field(ge=0)] = 0.0
     """Weight of a GAN loss on teacher features (DMD2 section 4.3), 0.001 to 0.03 elsewhere. Needs latents; 0: none."""
 

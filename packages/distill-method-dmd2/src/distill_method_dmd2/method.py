@@ -91,3 +91,7 @@ class Dmd2(Alternating):
     def roles_to_step(self, step: int) -> tuple[str, ...]:
         """The critic on every step, the student too on every ``generator_update_interval``-th, or there in its stead."""
         return self.options.roles_to_step(step)
+
+    def keeps(self, step: int) -> Mapping[str, float]:
+        """The critic is drawn to the student where the options say so (IDA of LightX2V)."""
+        return {"critic": self.options.critic_keeps} if self.options.critic_keeps < 1.0 else {}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from distill_core.plugins import Demands, MethodSpec, hookimpl
-from distill_matching.needs import CRITIC, DISCRIMINATOR, FEATURE_TEACHER, STUDENT, TEACHER
+from distill_matching.needs import CRITIC, DISCRIMINATOR, DRAWN_CRITIC, FEATURE_TEACHER, STUDENT, TEACHER
 from distill_method_dmd2.config import Dmd2Options
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ PLUGIN_API = 2
 
 
 ROLES = {"student": STUDENT, "teacher": TEACHER, "critic": CRITIC}
+DRAWN = {"critic": DRAWN_CRITIC}
 GAN_ROLES = {"teacher": FEATURE_TEACHER, "discriminator": DISCRIMINATOR}
 
 
@@ -25,7 +26,7 @@ def demands(options: Dmd2Options) -> Demands:
     return Demands(
         latents=gan or options.rollout == "data_latent",
         attention={"student": (options.attn_kind,)},
-        roles={**ROLES, **GAN_ROLES} if gan else ROLES,
+        roles={**ROLES, **(GAN_ROLES if gan else {}), **(DRAWN if options.critic_keeps < 1.0 else {})},
     )
 
 

@@ -93,6 +93,8 @@ def _role_fault(spec: MethodSpec, need: RoleNeed) -> str | None:
         return "is the run's rewards: it is frozen, no module of the method's own, follows nobody and has no operations of a family"
     if need.module is not None and (need.follows is not None or need.operations):
         return "is a module of the method's own: it follows nobody and has no operations of a family"
+    if need.drawn_to is not None:
+        return _drawn_fault(spec, need)
     if need.follows is None:
         return None
     if need.trainable:
@@ -104,4 +106,14 @@ def _role_fault(spec: MethodSpec, need: RoleNeed) -> str | None:
         return f"follows {need.follows!r}, which nothing trains"
     if leader.module is not None:
         return f"follows {need.follows!r}, a module of the method's own; only models are followed"
+    return None
+
+
+def _drawn_fault(spec: MethodSpec, need: RoleNeed) -> str | None:
+    """What is wrong with a role that is drawn to another, or None."""
+    if not (need.trainable and need.is_model) or need.follows is not None:
+        return f"is drawn to {need.drawn_to!r} beside its own training: say trainable=True, and neither module, follows nor rewards"
+    leader = None if need.drawn_to is None else spec.roles.get(need.drawn_to)
+    if leader is None or not (leader.trainable and leader.is_model):
+        return f"is drawn to {need.drawn_to!r}, which is no trained model of the method"
     return None

@@ -202,6 +202,8 @@ class RoleNeed:
             target, an old policy. Frozen, held in float32, without a path or an optimizer; a run need not name it, and all of its leader's
             trained weights are in every checkpoint.
         sized: whether the factory of ``module`` is given the run's :class:`RunSize` too: ``Factory(facts, options, size)``.
+        drawn_to: another trained model of the same architecture, towards which a trained one is moved after that role's steps, beside its
+            own training: it keeps the share of its weights that ``Method.keeps`` says.
         rewards: the role is the rewards of the run as one module, ``module(pixels_BFCHW, captions)``, a
             :class:`distill_core.training.rewards.WeightedRewards`; see ``Demands.rewards``. A run need not name it; no checkpoint has it.
     """
@@ -212,6 +214,7 @@ class RoleNeed:
     module: str | None = None
     follows: str | None = None
     sized: bool = False
+    drawn_to: str | None = None
     rewards: bool = False
 
     @property

@@ -65,7 +65,7 @@ class ColumnMaker(Protocol):
 
 @runtime_checkable
 class Follows(Protocol):
-    """What a method with followers (``RoleNeed.follows``) has besides."""
+    """What a method with followers (``RoleNeed.follows``), or with roles that are drawn to others (``RoleNeed.drawn_to``), has besides."""
 
     def keeps(self, step: int) -> Mapping[str, float]:
         """The share of its own weights, in [0, 1], that each follower keeps when it moves after ``step``; the rest is its leader's.

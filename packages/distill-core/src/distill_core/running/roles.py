@@ -78,6 +78,8 @@ class RoleBuilder:
         for role in roles.values():
             if role.follows is not None:
                 role.follow(roles[role.follows], keep=0.0)
+            if role.drawn_to in roles:
+                refuse_unlike(role, roles[role.drawn_to])
         return roles
 
     def _role(self, name: str, need: RoleNeed) -> RoleHandle:
@@ -93,6 +95,7 @@ class RoleBuilder:
             family=family,
             latent_shape=self.latent_shape,
             follows=need.follows,
+            drawn_to=need.drawn_to,
             lora=trained_lora(self.run, source, dict(modules.items())) if model else None,
             fixed=fixed_loras(self.run, source, dict(modules.items())) if model else (),
         )
@@ -132,6 +135,17 @@ class RoleBuilder:
             torch.manual_seed(key_bits(self.run.config.training.seed, "role", name))
             module: nn.Module = make(self.run.facts, self.run.method_options, *size)
             return nn.ModuleDict({OWN_MODULE: module.to(self.placement.device)})
+
+
+def refuse_unlike(role: RoleHandle, leader: RoleHandle) -> None:
+    """Raise ConfigError for a role that is drawn to one of other weights."""
+    own, theirs = ({name: tensor.shape for name, tensor in each.own.state_dict().items()} for each in (role, leader))
+    if own != theirs:
+        message = (
+            f"is drawn to the weights of role {leader.name!r} under the method's options, and has others: give both one architecture, and "
+            "a LoRA of one form or none, or set the options otherwise"
+        )
+        raise ConfigError([Problem(f"roles.{role.name}", message)])
 
 
 @contextmanager

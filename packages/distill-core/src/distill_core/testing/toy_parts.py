@@ -61,6 +61,7 @@ def toy_roles(spec: MethodSpec, options: Options | None = None) -> dict[str, Rol
                 family=FAMILY,
                 latent_shape=LATENT_SHAPE,
                 follows=need.follows,
+                drawn_to=need.drawn_to,
             )
     return roles
 

@@ -28,7 +28,7 @@ class AskedMethod(Method):
         self.name = name
         self.roles = roles
         self.trained = tuple(name for name, role in roles.items() if role.trainable)
-        self.followers = tuple(name for name, role in roles.items() if role.follows is not None)
+        self.followers = tuple(name for name, role in roles.items() if role.leader is not None)
 
     @contextmanager
     def _border(self, doing: str) -> Iterator[None]:
@@ -106,7 +106,7 @@ class AskedMethod(Method):
     def keeps(self, step: int) -> Mapping[str, float]:
         """The share of its own weights that each follower keeps after ``step``; only followers whose leader stepped."""
         due = self.roles_to_step(step)
-        moving = [name for name in self.followers if self.roles[name].follows in due]
+        moving = [name for name in self.followers if self.roles[name].leader in due]
         if not moving:
             return {}
         with self._border(f"asked what followers keep at step {step}"):

@@ -50,6 +50,7 @@ class RoleHandle:
         family: its model family; that of the run's first role for a module of the method's own.
         latent_shape: [T, C, H, W] that the run samples at.
         follows: the role that it moves towards.
+        drawn_to: the role that it moves towards beside its own training.
         container: its modules; shared with other roles where all of them leave the weights alone.
         lora: the low-rank adapter that is its own; None for a role whose own part is all of its weights.
         worn: the adapters of its predictions, its own last.
@@ -69,6 +70,7 @@ class RoleHandle:
         family: str = "",
         latent_shape: tuple[int, int, int, int] = (1, 1, 1, 1),
         follows: str | None = None,
+        drawn_to: str | None = None,
         lora: LoraWeights | None = None,
         fixed: Worn = (),
     ) -> None:
@@ -81,6 +83,7 @@ class RoleHandle:
         self.worn: Worn = fixed if lora is None else (*fixed, lora)
         self.adapter = adapter
         self.follows = follows
+        self.drawn_to = drawn_to
         self.whole = follows is not None or OWN_MODULE in modules
         self.optimizer: RoleOptimizer | None = None
         self.average: WeightAverage | None = None
@@ -155,6 +158,11 @@ class RoleHandle:
         for lora in self.worn:
             lora.merge()
         self.lora, self.worn = None, ()
+
+    @property
+    def leader(self) -> str | None:
+        """The role that it moves towards after that role's steps, by ``Method.keeps``."""
+        return self.drawn_to if self.follows is None else self.follows
 
     @torch.no_grad()
     def follow(self, leader: RoleHandle, keep: float, broken: Tensor | None = None) -> None:

@@ -231,8 +231,8 @@ class DistillTrainer:
             self._step_role(self.state.roles[name], step, broken)
         for name, share in self.method.keeps(step).items():
             follower = self.state.roles[name]
-            assert follower.follows is not None
-            follower.follow(self.state.roles[follower.follows], share, broken)
+            assert follower.leader is not None
+            follower.follow(self.state.roles[follower.leader], share, broken)
         for name, role in self.state.roles.items():
             if name not in due and role.optimizer is not None:
                 role.optimizer.clear()  # no checkpoint holds gradients: one that outlived its step would be lost by a resume

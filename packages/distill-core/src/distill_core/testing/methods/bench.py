@@ -224,6 +224,7 @@ class Bench:
                 family=family,
                 latent_shape=LATENT_SHAPE,
                 follows=need.follows,
+                drawn_to=need.drawn_to,
             )
             for module in roles[name].container.modules():
                 if isinstance(module, DROPOUT):

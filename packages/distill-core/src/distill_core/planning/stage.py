@@ -20,6 +20,7 @@ from distill_core.planning.hollow import hollow_out, storage_of
 from distill_core.planning.ledger import Ledger, Owner, Phase
 from distill_core.planning.made_up_rows import MadeUpRows
 from distill_core.planning.middle_draw import middle
+from distill_core.planning.played_rewards import play_rewards
 from distill_core.planning.subject import Subject
 from distill_core.protocols.batch import Batch
 from distill_core.protocols.draw import Draw
@@ -79,6 +80,9 @@ class Stage:
             for role in self.roles.values():
                 for part in (role.container, *role.worn):
                     hollow_out(part, seen)
+        for name, need in self.run.needs.items():
+            if need.rewards:
+                play_rewards(self.roles[name])
         self.method = build_method(self.run, self.roles)
         attach_optimizers(self.run.config, self.method, self.roles)
         for role in self.roles.values():

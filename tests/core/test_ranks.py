@@ -64,11 +64,15 @@ def test_several_ranks_distil_as_one_does(distilled: Mapping[str, ToyWorld]) -> 
     assert_alike(distilled)
 
 
-def test_several_ranks_finetune_as_one_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lora", [None, {"rank": 2, "init": "gaussian"}])
+def test_several_ranks_finetune_as_one_does(tmp_path: Path, lora: dict[str, Any] | None) -> None:
     worlds = {name: ToyWorld(tmp_path / name) for name in ("one", "two, in parts")}
     for name, world in worlds.items():
         size, shard = LAYOUTS[name]
-        trained(world, size, run_of(world, "finetune", shard, parts=1))
+        run = run_of(world, "finetune", shard, parts=1)
+        if lora is not None:
+            run["roles"]["student"]["lora"] = lora
+        trained(world, size, run)
     assert_alike(worlds)
 
 

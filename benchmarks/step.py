@@ -39,6 +39,8 @@ from distill_core.data.reading.order import Bucket
 from distill_core.data.reading.stream import RowStream
 from distill_core.plugins.discovery import discover
 from distill_core.protocols import Ask, Batch, Condition, Draw, Method, Prediction, Row, RowKey, StagedLoss
+from distill_core.ranks.place import Place
+from distill_core.ranks.ranks import ALONE, Ranks
 from distill_core.running.build import Runtime, build
 from distill_core.running.preparation import prepare
 from distill_core.running.run_directory import RunDirectory
@@ -94,7 +96,7 @@ class World:
                     ClipRecord(f"clip{number}", f"a cat {number}", text_LD, latent, f"{number}", 64, 64, 17, 16.0)
                 )
 
-    def run(self, method: str, name: str) -> Runtime:
+    def run(self, method: str, name: str, ranks: Ranks = ALONE, shard: int = 1) -> Runtime:
         """A run of distill, built and not yet begun."""
         roles = ROLES if method == "dmd2" else ROLES[:1]
         mapping: dict[str, Any] = {
@@ -108,16 +110,19 @@ class World:
             "tracking": {"log_interval": 10**6},
             "pipeline_config": {"flow_shift": SHIFT, "text_padding": "full"},
             "validation": {"interval": None},
+            "distributed": {"shard": shard},
             "output_dir": str(self.root / name),
         }  # fmt: skip
         options = {"dmd2": {"generator_update_interval": INTERVAL}, "finetune": {"caption_dropout": 0.0}}
         mapping["method_config"] = options[method]
-        path = self.root / f"{name}.yaml"
+        path = self.root / f"{name}-{ranks.rank}.yaml"
         path.write_text(write_yaml(mapping), encoding="utf-8")
         resolved = open_run(path, (), discover())
         directory = RunDirectory(Path(resolved.config.output_dir))
-        directory.root.mkdir()
-        return build(prepare(resolved), directory, [], Events(None), Progress(Console(quiet=True)), Stopping())
+        directory.root.mkdir(exist_ok=not ranks.first)
+        ranks.meet()
+        prepared, quiet = prepare(resolved, Place(ranks.rank, ranks.size)), Progress(Console(quiet=True))
+        return build(prepared, directory, [], Events(None), quiet, Stopping(), ranks)
 
     def loop(self, method: str, runtime: Runtime) -> Finetune | Dmd2:
         """The yardstick on the same rows in the same order, read by the same reader."""

@@ -1,0 +1,110 @@
+"""Collectives of a training step on two ranks, against theory: ``uv run python benchmarks/ranks.py [finetune dmd2]``.
+
+Two processes of this machine train a small Wan by gloo. Weights in parts: for a model of L blocks, L + 1 gathers a forward pass and L + 1
+more where it has a graph, L + 1 scatters where it is trained; one reduction for the norms and the verdict, one of a few integers of the
+host. Whole weights: one reduction of gradients, and that of the host. Passes are counted as they are made. One line of JSON each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+from step import World, trainer_of
+from torch import nn
+from torch.distributed.tensor.debug import CommDebugMode
+
+from distill_core.ranks.joined import joined
+from distill_core.ranks.launcher import free_port
+from distill_core.ranks.layout import Layout
+from distill_core.ranks.place import Place
+from distill_core.stopping import Stopping
+
+LAYERS, STEPS, SIZE = 3, 5, 2
+
+
+def counted(world: World, method: str, shard: int) -> dict[str, float]:
+    """The collectives of five steps over those of theory, by kind, in one of the two processes."""
+    passes: Counter[str] = Counter()
+
+    def see(role: str) -> Any:
+        """What is told of each forward pass of a model."""
+
+        def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            passes["forward"] += 1
+            passes["graph"] += torch.is_grad_enabled()
+            passes["trained"] += torch.is_grad_enabled() and role != "teacher"
+
+        return hook
+
+    layout = Layout(SIZE // shard, shard)
+    with (
+        Stopping() as stopping,
+        joined(Place.of(os.environ), os.environ, stopping, layout, timeout=120, gpu=False) as ranks,
+    ):
+        runtime = world.run(method, f"{method}-{shard}", ranks, shard)
+        for name, role in runtime.roles.items():
+            for module in role.modules.values():
+                module.register_forward_pre_hook(see(name))
+        trainer = trainer_of(runtime)
+        trainer.train_step(1)  # FSDP2 sets itself up in its first passes
+        passes.clear()
+        with CommDebugMode() as comm:
+            for step in range(2, 2 + STEPS):
+                trainer.train_step(step)
+        found: Counter[str] = Counter()
+        for operation, count in comm.get_comm_counts().items():
+            found[_kind(str(operation))] += count
+    groups = (LAYERS + 1) * (shard > 1)
+    theory = {
+        "gathers": groups * (passes["forward"] + passes["graph"]),
+        "scatters": groups * passes["trained"],
+        "reductions": 2 * STEPS,
+    }
+    assert found.keys() <= theory.keys(), found
+    return {"collectives": sum(found.values()), **{name: round(found[name] / n, 3) for name, n in theory.items() if n}}
+
+
+def _kind(operation: str) -> str:
+    kinds = {"gather": "gathers", "scatter": "scatters", "reduce": "reductions"}
+    return next(name for part, name in kinds.items() if part in operation)
+
+
+def rank_of(rank: int, port: int, world: World, method: str, shard: int) -> None:
+    """One of the two processes."""
+    torch.set_num_threads(1)
+    named = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": SIZE, "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in named.items()}, MASTER_ADDR="127.0.0.1")
+    line = counted(world, method, shard)
+    if rank == 0:
+        print(json.dumps({"method": method, "ranks": SIZE, "shard": shard, **line}), flush=True)
+
+
+def main() -> None:
+    """Each method, in parts and whole."""
+    parser = argparse.ArgumentParser(description="collectives of a training step on two ranks, against theory")
+    parser.add_argument("methods", nargs="*", default=["finetune", "dmd2"])
+    context = multiprocessing.get_context("spawn")
+    for method in parser.parse_args().methods:
+        for shard in (SIZE, 1):
+            with tempfile.TemporaryDirectory() as root:
+                port, world = free_port(), World(Path(root), LAYERS, 2)
+                processes = [
+                    context.Process(target=rank_of, args=(rank, port, world, method, shard)) for rank in range(SIZE)
+                ]
+                for process in processes:
+                    process.start()
+                for process in processes:
+                    process.join()
+                    assert process.exitcode == 0, process.exitcode
+
+
+if __name__ == "__main__":
+    main()

@@ -10,6 +10,7 @@ from distill_importers.values import full_if_true, hub_folder, or_none_if_zero, 
 
 _LORA = "roles.student.lora"
 _BLOCKS = "all linear layers of the model's blocks, there and here"
+_ADAMW = "the optimizer is AdamW here, in fp32 or, by training.optimizer: adamw8bit, with moments in 8 bits"
 _WORN = "a LoRA begins anew here; one that is trained already is worn by roles.student.fixed_loras"
 _DATA = "a TOML of folders there; here a folder of parquet that `distill data encode` makes, named by data.path"
 _PARTS = "parts in files of their own there; here a folder in diffusers format, roles.student.path"
@@ -41,7 +42,7 @@ def _shift(value: Any, config: Config) -> float:
 
 def _adamw(value: Any, _: Config) -> Any:
     if "adamw" not in str(value).lower():
-        raise UnlikeError(f"the optimizer is AdamW in fp32 here, not {value}")
+        raise UnlikeError(f"the optimizer is AdamW here, not {value}")
     return NOTHING
 
 
@@ -74,7 +75,7 @@ MUSUBI_KEYS = (
     Key("base_weights*", (), _WORN),
     Key("network_*", (), _ITS_OWN),
     Key("learning_rate", ("training.learning_rate",)),
-    Key("optimizer_type", (), "the optimizer is AdamW in fp32 here", _adamw, _plain),
+    Key("optimizer_type", (), _ADAMW, _adamw, _plain),
     Key("optimizer_args", (), "betas, weight_decay and adam_epsilon are keys of `training` here"),
     Key("lr_scheduler", ("training.lr_scheduler",), "", schedule),
     Key("lr_warmup_steps", ("training.lr_warmup_steps",)),
@@ -169,7 +170,7 @@ DIFFUSION_PIPE_KEYS = (
     Key("adapter.init_from_existing", (), _WORN),
     Key("adapter.dtype", (), "a LoRA is held in fp32 here", matters=lambda value, _: value != "float32"),
     Key("adapter.**", (), _ITS_OWN),
-    Key("optimizer.type", (), "the optimizer is AdamW in fp32 here", _adamw, _plain),
+    Key("optimizer.type", (), _ADAMW, _adamw, _plain),
     Key("optimizer.lr", ("training.learning_rate",)),
     Key("optimizer.betas", ("training.betas",)),
     Key("optimizer.weight_decay", ("training.weight_decay",)),

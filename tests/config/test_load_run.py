@@ -163,7 +163,7 @@ def test_an_unknown_key_is_answered_with_what_was_meant(
         ("training=3", "small", {"max_train_steps": 1}),
         ("output_dir=3", "small", {"max_train_steps": 10}),
         ("roles.student={path: 3, weights: fp8}", None, {"max_train_steps": 10}),
-        ("roles.student.weights=fp8", "small", {"max_train_steps": 10}),
+        ("roles.student.weights=fp4", "small", {"max_train_steps": 10}),
         ("nonsense=1", "small", {"max_train_steps": 10}),
     ],
 )

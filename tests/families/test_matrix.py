@@ -33,16 +33,17 @@ def roles_of(method: MethodSpec, settings: Mapping[str, object]) -> Mapping[str,
 
 
 def settings_of(method: MethodSpec, family: Family) -> dict[str, object]:
-    """The options of a run at tiny size."""
-    options = method.options.model_fields
-    chosen = {name: value for name, value in SMALL.items() if name in options}
+    """The options of a run at tiny size: of those that are wanted, each that the method has and takes beside the others."""
     own = family.model().own_steps
-    grid = {name: list(own.grid(4)) for name in STEPS_OF_A_STUDENT if own is not None and name in options}
-    try:
-        method.options.model_validate({**chosen, **grid})
-    except ValidationError:  # a student that starts from pure noise, under a pipeline that never quite does
-        return chosen
-    return {**chosen, **grid}
+    wanted = {**SMALL, **({} if own is None else dict.fromkeys(STEPS_OF_A_STUDENT, list(own.grid(4))))}
+    chosen: dict[str, object] = {}
+    for name in [name for name in wanted if name in method.options.model_fields]:
+        try:
+            method.options.model_validate({**chosen, name: wanted[name]})
+        except ValidationError:
+            continue
+        chosen[name] = wanted[name]
+    return chosen
 
 
 def said(result: Result) -> str:

@@ -35,7 +35,7 @@ def roles_of(method: MethodSpec, settings: Mapping[str, object]) -> Mapping[str,
 def settings_of(method: MethodSpec, family: Family) -> dict[str, object]:
     """The options of a run at tiny size: of those that are wanted, each that the method has and takes beside the others."""
     own = family.model().own_steps
-    wanted = {**SMALL, **({} if own is None else dict.fromkeys(STEPS_OF_A_STUDENT, list(own.grid(4))))}
+    wanted = {**SMALL, **({} if own is None else {name: list(own.grid(4)) for name in STEPS_OF_A_STUDENT})}
     chosen: dict[str, object] = {}
     for name in [name for name in wanted if name in method.options.model_fields]:
         try:

@@ -26,7 +26,7 @@ from distill_core.protocols.batch import Batch
 from distill_core.protocols.draw import Draw
 from distill_core.protocols.method import StagedLoss
 from distill_core.protocols.validator import ValidationRequest
-from distill_core.running.build import schedule_of
+from distill_core.running.build import encode_texts, schedule_of
 from distill_core.running.roles import RoleBuilder, attach_optimizers, build_method, build_models
 from distill_core.sampling.validator import completed
 from distill_core.stopping import Stopping
@@ -64,16 +64,22 @@ class PhasedMethod(AskedMethod):
 
 
 class Stage:
-    """A run, played step by step."""
+    """A run, played step by step.
+
+    Attributes:
+        captions: the phase before any role was made, in which the run's captions were encoded.
+    """
 
     def __init__(self, subject: Subject, rows: MadeUpRows, ledger: Ledger, *, hollow: bool) -> None:
         self.subject = subject
         self.ledger = ledger
         self.run = _from_its_folders(subject)
-        ledger.turn("loading")
         # A parameter belongs to what encodes, until a role claims it.
         self._lent = register_module_parameter_registration_hook(self._lend)
         self.models = build_models(self.run, subject.placement)
+        self.captions = ledger.turn("captions")
+        encode_texts(self.run, self.models, self._prompts(), self._nowhere, writes=False)
+        ledger.turn("loading")
         self.roles = RoleBuilder(self.run, self.models, subject.placement, subject.latent_shape, _unheard).build()
         if hollow:
             seen: dict[int, nn.Parameter] = {}
@@ -90,9 +96,25 @@ class Stage:
         self.state = TrainingState(self.roles, self._stream(rows), subject.latent_shape)
         self.trainer = self._trainer()
 
+    @property
+    def _nowhere(self) -> Path:
+        """A folder that is not there, and never will be."""
+        return Path(self.run.config.output_dir) / "planned"
+
+    def _prompts(self) -> tuple[str, ...]:
+        """One of those that the run samples; none if it does not."""
+        validation = self.run.config.validation
+        if validation.interval is None:
+            return ()
+        return ("a caption",) if validation.prompts is None else validation.prompts[:1]
+
     def _lend(self, _: nn.Module, __: str, parameter: Tensor | None) -> None:
         if parameter is not None:
             self.ledger.own(LENT, [parameter])
+
+    def close(self) -> None:
+        """Modules that are made from now on are none of its own."""
+        self._lent.remove()
 
     def _own(self, role: RoleHandle) -> None:
         """What a role holds from now on is its own, its gradients as they come too; modules that it shares are their users' together."""
@@ -129,7 +151,7 @@ class Stage:
             device,
             start=0,
             validated=True,
-            checkpoints=Checkpoints(Path(self.run.config.output_dir) / "planned", events, keep_last=1),
+            checkpoints=Checkpoints(self._nowhere, events, keep_last=1),
             tracker=_NoTracker(),
             events=events,
             progress=Progress(Console(quiet=True)),
@@ -151,8 +173,7 @@ class Stage:
         request = self.method.validation(config.training.max_train_steps)
         if config.validation.interval is None or request is None:
             return None
-        prompts = ("a caption",) if config.validation.prompts is None else config.validation.prompts[:1]
-        return completed(request, config.validation, prompts, config.training.VSA_sparsity)
+        return completed(request, config.validation, self._prompts(), config.training.VSA_sparsity)
 
     def sample(self, request: ValidationRequest) -> tuple[tuple[Phase, ...], float]:
         """One video, in no more steps of a schedule than tell; and how many times as many steps it really takes."""

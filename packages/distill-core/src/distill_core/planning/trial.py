@@ -93,10 +93,12 @@ def play(subject: Subject, say: Say, *, hollow: bool = True) -> Trial:
         worlds.enter_context(ledger)
         say("making the models")
         stage = Stage(subject, rows, ledger, hollow=hollow)
+        worlds.callback(stage.close)
+        before = [Played("before training", 0.0, (stage.captions,))] if stage.captions.peak else []
         played = [_step(stage, step, share, say) for step, share in _kinds(stage)]
         at_rest = dict(ledger.owned)
         sampled = _sampling(stage, say)
-        return Trial(at_rest, (*played, *sampled), stage.checkpoint(), stage.parameters())
+        return Trial(at_rest, (*before, *played, *sampled), stage.checkpoint(), stage.parameters())
 
 
 def _kinds(stage: Stage) -> list[tuple[int, float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -145,19 +146,25 @@ def encode_ahead(
     prepared: Prepared, models: Mapping[str, ModelPlugin], directory: RunDirectory, *, writes: bool
 ) -> None:
     """Let each family whose text encoder will be needed encode the run's captions now, while no role takes memory."""
-    run = prepared.run
-    config, lead = run.config, family_of(run.config, run.lead)
+    config = prepared.run.config
     sampled = config.validation.interval is not None or config.validation.at_start or config.comparison is not None
-    prompts: dict[str, None] = {}
+    prompts: tuple[str, ...] = ()
     if sampled:
-        prompts = dict.fromkeys(
-            (*validation_prompts(config, prepared.dataset), *comparison_prompts(config, prepared.dataset))
-        )
+        prompts = (*validation_prompts(config, prepared.dataset), *comparison_prompts(config, prepared.dataset))
+    encode_texts(prepared.run, models, tuple(dict.fromkeys(prompts)), directory.captions, writes=writes)
+
+
+def encode_texts(
+    run: ResolvedRun, models: Mapping[str, ModelPlugin], prompts: tuple[str, ...], folder: Path, *, writes: bool
+) -> None:
+    """Let the lead's family encode ``prompts``, and each family the captions of its own that its roles will ask for."""
+    lead = family_of(run.config, run.lead)
     for family, model in models.items():
-        own = [need for name, need in run.needs.items() if need.module is None and family_of(config, name) == family]
+        roles = [name for name, need in run.needs.items() if need.module is None]
+        own = [run.needs[name] for name in roles if family_of(run.config, name) == family]
         wanted = any(need.operations & ENCODED_TEXTS for need in own)
-        if isinstance(model, EncodesAhead) and (wanted or (sampled and family == lead)):
-            model.encode_ahead(tuple(prompts) if family == lead else (), directory.captions, writes=writes)
+        if isinstance(model, EncodesAhead) and (wanted or (prompts and family == lead)):
+            model.encode_ahead(prompts if family == lead else (), folder, writes=writes)
 
 
 def batches_of(run: ResolvedRun, models: Mapping[str, ModelPlugin], placement: Placement) -> Batches:

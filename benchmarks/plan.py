@@ -1,7 +1,7 @@
 """``distill plan`` against itself and against the real thing.
 
 python -m benchmarks.plan measured    plan ÷ measured, phase by phase, for runs of tiny pipelines on this CPU
-python -m benchmarks.plan published   docs/plan.md's table: which published Wan runs on which card
+python -m benchmarks.plan published   docs/plan.md's table: which published Wan runs on which card; of those whose names follow
 """
 
 from __future__ import annotations
@@ -78,9 +78,11 @@ def measured(folder: Path, index: PluginIndex) -> Iterator[tuple[str, ...]]:
             yield variant, method, " ".join(overrides), f"{plan.peak / real.peak.peak:.4f}", f"{ratio:.4f}", name
 
 
-def published(folder: Path, index: PluginIndex) -> Iterator[tuple[str, ...]]:
+def published(folder: Path, index: PluginIndex, names: Sequence[str]) -> Iterator[tuple[str, ...]]:
     """A line for each model, method and way of training."""
     for model in PUBLISHED:
+        if names and not any(name in model.name for name in names):
+            continue
         pipeline = write_configs(folder / model.name, model)
         for method, mode in product(ROLES, ("full", "LoRA")):
             trained = [name for name in ROLES[method] if name != "teacher"] if mode == "LoRA" else []
@@ -105,7 +107,7 @@ def _row(model: Published, method: str, mode: str, plan: Plan) -> tuple[str, ...
     )
 
 
-def main(what: str) -> None:
+def main(what: str, *names: str) -> None:
     """Print a table as it comes."""
     index = discover()
     with tempfile.TemporaryDirectory() as folder:
@@ -113,7 +115,7 @@ def main(what: str) -> None:
             print(
                 "| model | method | trained | held, GiB | peak, GiB | 24 GB | 48 GB | 80 GB | 141 GB |\n|" + "---|" * 9
             )
-            for row in published(Path(folder), index):
+            for row in published(Path(folder), index, names):
                 print("| " + " | ".join(row) + " |", flush=True)
         else:
             headers = ("VARIANT", "METHOD", "OVERRIDES", "PEAK", "FURTHEST", "PHASE")
@@ -121,4 +123,4 @@ def main(what: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from benchmarks.published_wan import PUBLISHED, Published, write_configs
 
-from distill_core.cli.table import plain_table
 from distill_core.config.document import write_yaml
 from distill_core.planning.cards import CARDS, GIB
 from distill_core.planning.plan import Plan
@@ -112,14 +111,13 @@ def main(what: str, *names: str) -> None:
     index = discover()
     with tempfile.TemporaryDirectory() as folder:
         if what == "published":
-            print(
-                "| model | method | trained | held, GiB | peak, GiB | 24 GB | 48 GB | 80 GB | 141 GB |\n|" + "---|" * 9
-            )
-            for row in published(Path(folder), index, names):
-                print("| " + " | ".join(row) + " |", flush=True)
+            headers = "model | method | trained | held, GiB | peak, GiB | 24 GB | 48 GB | 80 GB | 141 GB"
+            rows = published(Path(folder), index, names)
         else:
-            headers = ("VARIANT", "METHOD", "OVERRIDES", "PEAK", "FURTHEST", "PHASE")
-            print(plain_table(headers, measured(Path(folder), index)))
+            headers, rows = "variant | method | overrides | peak | furthest | its phase", measured(Path(folder), index)
+        print(f"| {headers} |\n|" + "---|" * (headers.count("|") + 1))
+        for row in rows:
+            print("| " + " | ".join(row) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.planning.test_plan_measured import FULL, LARGER, folders, index, run_yaml
+from tests.planning.test_plan_measured import BF16, FULL, LARGER, folders, index, run_yaml
 
 from distill_core.cli.app import main
 from distill_core.errors import PlanError
@@ -76,6 +76,12 @@ def test_a_family_that_cannot_do_without_weights_is_refused_by_name(tmp_path: Pa
     index = PluginIndex.of(models=[TOY], methods=list(registry.specs), metrics=[])
     with weightless(), pytest.raises(PlanError, match="model 'toy' cannot be made without weights"):
         subject_of(path, (), index, on_card=True)
+
+
+@pytest.mark.parametrize("override", ["roles.teacher.weights=int8", "training.optimizer=adamw8bit"])
+def test_tensors_of_a_librarys_own_kind_are_refused_by_name(folders: Path, index: PluginIndex, override: str) -> None:
+    with weightless(), pytest.raises(PlanError, match=f"{override.split('=')[1]}.*cannot be told beforehand"):
+        subject_of(run_yaml(folders, "dmd2", "t2v"), (override, BF16), index, on_card=True)
 
 
 def test_the_command_prints_a_plan_as_plain_data(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:

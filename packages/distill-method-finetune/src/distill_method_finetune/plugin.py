@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from distill_core.plugins import Demands, MethodSpec, RoleNeed, hookimpl
@@ -14,9 +15,14 @@ if TYPE_CHECKING:
 PLUGIN_API = 2
 
 
+ALWAYS = frozenset({"predict", "flow_shift"})
+STUDENT = RoleNeed(trainable=True, operations=ALWAYS | {"drop_condition"})
+
+
 def demands(options: FinetuneOptions) -> Demands:
-    """Latents, and the student's attention."""
-    return Demands(latents=True, attention={"student": (options.attn_kind,)})
+    """Latents, and the student's attention; the empty caption where captions are dropped."""
+    student = STUDENT if options.caption_dropout else replace(STUDENT, operations=ALWAYS)
+    return Demands(latents=True, attention={"student": (options.attn_kind,)}, roles={"student": student})
 
 
 def roles_to_step(options: FinetuneOptions, step: int) -> tuple[str, ...]:
@@ -38,9 +44,7 @@ def distill_register_methods(registry: Registry[MethodSpec]) -> None:
             summary="flow-matching finetuning of one model on latents and captions",
             options=FinetuneOptions,
             build="distill_method_finetune.method:Finetune",
-            roles={
-                "student": RoleNeed(trainable=True, operations=frozenset({"predict", "flow_shift", "drop_condition"}))
-            },
+            roles={"student": STUDENT},
             demands=demands,
             roles_to_step=roles_to_step,
             sampling=sampling,

@@ -101,11 +101,16 @@ def refuse_uneven(config: RunConfig, processes: int) -> None:
 
 
 def refuse_sharding(run: ResolvedRun | Findings, layout: Layout) -> None:
-    """Raise ConfigError for models of which not every pass would be made on every process, where each has only a part of the weights."""
+    """Raise ConfigError for what weights in parts cannot serve: models whose passes differ from process to process, and derivatives."""
     problems = []
     for name, facts in run.facts.items() if layout.shard > 1 else ():
         if facts.boundary is not None:
             message = f"role {name!r} has two experts, and which one computes depends on a process's own rows, so it cannot be sharded yet"
+            problems.append(Problem("distributed.shard", f"{message}; set distributed.shard=1"))
+    needs = {} if run.method is None else run.method.needs(run.demands)
+    for name, need in needs.items() if layout.shard > 1 else ():
+        if "along" in need.operations:
+            message = f"role {name!r} is asked for derivatives in forward mode, which weights in parts do not have"
             problems.append(Problem("distributed.shard", f"{message}; set distributed.shard=1"))
     config = run.config
     for name, role in config.roles.items() if layout.shard > 1 else ():

@@ -9,7 +9,7 @@ import pytest
 from tests.commands.conftest import Command
 from tests.commands.terminals import shown
 
-from distill_core.config.schema import Validation
+from distill_core.config.sampled import Validation
 
 SMALL = ("--num-frames", "5", "--height", "16", "--width", "16", "--steps", "1", "--guidance", "1")
 

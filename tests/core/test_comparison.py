@@ -18,7 +18,7 @@ from distill_core.comparison import ComparedLine, ComparisonTable
 from distill_core.comparison.compare import request_of
 from distill_core.config.document import write_yaml
 from distill_core.config.resolve import open_run
-from distill_core.config.schema import ComparedRow
+from distill_core.config.sampled import ComparedRow
 from distill_core.errors import ConfigError, DataError
 from distill_core.plugins.index import PluginIndex
 from distill_core.protocols import ValidationRequest

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from tests.core.conftest import methods
 
-from distill_core.config.schema import Validation
+from distill_core.config.sampled import Validation
 from distill_core.protocols import Role, SampledVideo, ValidationRequest
 from distill_core.sampling import validator as validation
 from distill_core.sampling.measures import Measures

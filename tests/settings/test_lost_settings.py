@@ -16,7 +16,8 @@ import torch
 from pydantic import ValidationError
 from tests.core.conftest import ToyWorld
 
-from distill_core.config.schema import ComparedRow, Comparison, Optimization, RunConfig, Validation
+from distill_core.config.sampled import ComparedRow, Comparison, Validation
+from distill_core.config.schema import Optimization, RunConfig
 from distill_core.errors import ConfigError, RunDirectoryError
 from distill_core.finished.sample import SampleOrder
 from distill_core.protocols.validator import SampledVideo, ValidationRequest

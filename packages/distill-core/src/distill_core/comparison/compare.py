@@ -10,7 +10,7 @@ from typing import Any
 
 from distill_core.comparison.page import PageClip, write_page
 from distill_core.comparison.table import ComparedLine, ComparisonTable
-from distill_core.config.schema import ComparedRow, Comparison, Validation
+from distill_core.config.sampled import ComparedRow, Comparison, Validation
 from distill_core.errors import ConfigError, PeerError, Problem
 from distill_core.plugins.specs import LatentSpace
 from distill_core.protocols.model import Sampler

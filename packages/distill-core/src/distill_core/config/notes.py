@@ -16,7 +16,8 @@ from distill_core.plugins.timesteps import shifted
 
 if TYPE_CHECKING:
     from distill_core.config.resolve import ResolvedRun
-    from distill_core.config.schema import ComparedRow, Ema, Validation
+    from distill_core.config.sampled import ComparedRow, Validation
+    from distill_core.config.schema import Ema
     from distill_core.plugins.specs import RoleNotes
     from distill_core.protocols.validator import ValidationRequest
 

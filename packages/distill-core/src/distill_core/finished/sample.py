@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from distill_core.config.schema import Validation
+from distill_core.config.sampled import Validation
 from distill_core.errors import RunDirectoryError
 from distill_core.finished.source import PixelSize, SamplingSource, default_placement, open_source
 from distill_core.plugins.discovery import discover

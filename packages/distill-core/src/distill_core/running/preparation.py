@@ -16,7 +16,8 @@ from distill_core.config import checks
 from distill_core.config.blame import Faults
 from distill_core.config.data_sets import hub_data, listed_data
 from distill_core.config.resolve import Findings, ResolvedRun
-from distill_core.config.schema import LIBRARIES, Comparison, RunConfig, Validation
+from distill_core.config.sampled import Comparison, Validation
+from distill_core.config.schema import LIBRARIES, RunConfig
 from distill_core.data.reading.dataset import open_dataset
 from distill_core.data.reading.hub_data import fetched
 from distill_core.data.reading.made_with import check_made_shape

@@ -5,7 +5,7 @@ from __future__ import annotations
 from distill_core.comparison.compare import LatentShape, request_of, shape_of
 from distill_core.config.checks import family_of
 from distill_core.config.resolve import ResolvedRun
-from distill_core.config.schema import ComparedRow
+from distill_core.config.sampled import ComparedRow
 from distill_core.errors import ConfigError, MethodError, Problem
 from distill_core.protocols.method import Method
 from distill_core.protocols.validator import ValidationRequest

@@ -14,8 +14,8 @@ from distill_core.testing.contracts import FAMILY, LATENT_SHAPE, check_method, g
 from distill_core.testing.toy import ToyText
 from distill_core.training.roles import RoleHandle
 from distill_matching.losses import dmd_gradient
+from distill_matching.score_identity import sid_loss
 from distill_method_self_forcing.config import CausalMatchingOptions, CausvidOptions, SelfForcingOptions
-from distill_method_self_forcing.losses import sid_loss
 from distill_method_self_forcing.method import CausalMatching, self_forcing
 
 
@@ -73,11 +73,12 @@ def test_the_scores_are_of_the_whole_streamed_clip_at_one_timestep(monkeypatch: 
 def test_score_identity_by_hand() -> None:
     """x = 1, r = .4, f = .7: (r - f)((r - x) - (r - f)) = -.3 · -.3 = .09, over |x - r| = .6."""
     x, real, fake = (torch.full((2, 3, 1, 2, 2), value) for value in (1.0, 0.4, 0.7))
-    assert sid_loss(x, real, fake).item() == pytest.approx(0.15)
-    assert sid_loss(x, real, fake, alpha=0.0).item() == pytest.approx(0.18 / 0.6)
-    assert sid_loss(x, real, real).item() == 0.0
+    assert sid_loss(x, fake, real, 1.0).item() == pytest.approx(0.15)
+    assert sid_loss(x, fake, real, 0.0).item() == pytest.approx(0.18 / 0.6)
+    assert sid_loss(x, real, real, 1.0).item() == 0.0
     half = torch.cat([real[:, :1], x[:, 1:]], dim=1)
-    assert sid_loss(x, real, half, first=1).item() == pytest.approx(sid_loss(x[:, 1:], real[:, 1:], half[:, 1:]).item())
+    later = sid_loss(x[:, 1:], half[:, 1:], real[:, 1:], 1.0).item()
+    assert sid_loss(x, half, real, 1.0, first=1).item() == pytest.approx(later)
 
 
 def test_score_identity_sends_gradients_through_both_scores_and_trains_neither() -> None:
@@ -90,7 +91,7 @@ def test_score_identity_sends_gradients_through_both_scores_and_trains_neither()
     inner = draw.within("student")
     sample = method.clips(batch, inner)
     scored = method.scores.of(sample.detach(), batch, inner)
-    sid_loss(sample.x_BTCHW, scored.real_BTCHW, scored.fake_BTCHW).backward()
+    sid_loss(sample.x_BTCHW, scored.fake_BTCHW, scored.real_BTCHW, 1.0).backward()
     constants = gradients(roles)["student"]
     assert not torch.allclose(whole["student"], constants, rtol=1e-2), "constants of the scores give another gradient"
 

@@ -13,9 +13,9 @@ from distill_matching.alternating import Alternating
 from distill_matching.discriminator import generator_loss
 from distill_matching.losses import dmd_loss
 from distill_matching.rollout import StudentSample
+from distill_matching.score_identity import sid_loss
 from distill_method_self_forcing.adversarial import Adversarial
 from distill_method_self_forcing.config import CausalMatchingOptions, CausvidOptions, SelfForcingOptions
-from distill_method_self_forcing.losses import sid_loss
 from distill_method_self_forcing.noised import Noised
 from distill_method_self_forcing.streamed import Streamed
 
@@ -50,12 +50,12 @@ class CausalMatching(Alternating):
         if options.student_loss == "sid":
             value = sid_loss(
                 x_BTCHW,
-                scored.real_BTCHW,
                 scored.fake_BTCHW,
+                scored.real_BTCHW,
                 options.sid_alpha,
-                options.normalizer_floor,
-                options.normalizer_floor_as,
-                sample.first,
+                floor=options.normalizer_floor,
+                floor_as=options.normalizer_floor_as,
+                first=sample.first,
             )
         else:
             value = dmd_loss(x_BTCHW, gradient_BTCHW, sample.first)

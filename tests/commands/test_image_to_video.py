@@ -147,7 +147,8 @@ def test_pictures_that_are_missing_too_many_or_unreadable_are_refused_before_any
     two = distill("sample", model, "--output", tmp_path / "b", "--prompt", "a cat", *pictures, *pictures, *size)
     assert "there are 1 prompts and 2 files for a first frame" in two.err
     assert two.code == 2
-    gone = run("finetune", validation={"interval": 1, "prompts": ["a cat"], "first_frames": ["nowhere.png"]})
+    last = {"last_frames": ["nowhere.png"]} if len(pictures) > 2 else {}
+    gone = run("finetune", validation={"interval": 1, "prompts": ["a cat"], "first_frames": ["nowhere.png"], **last})
     checked = distill("config", "check", gone)
     assert checked.code != 0
     assert "nowhere.png" in checked.err

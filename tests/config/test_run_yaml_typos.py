@@ -29,6 +29,7 @@ def _full_run(path: Path) -> str:
         *own,
         "roles.student.ema={}",
         "roles.student.checkpoint={run: first}",
+        "roles.student.lora={}",
         "roles.judge={path: small, trainable: false}",
         "comparison={rows: {student: {role: student}}}",
     ]

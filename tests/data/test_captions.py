@@ -37,8 +37,11 @@ def test_text_has_one_caption_a_line(tmp_path: Path) -> None:
 def test_columns_go_by_the_names_that_are_in_use(tmp_path: Path, file_key: str, caption_key: str) -> None:
     (tmp_path / "a.jsonl").write_text(f'{{"{file_key}": "a.mp4", "{caption_key}": "a ball\u2028\\"red\\""}}\n\n')
     (tmp_path / "a.csv").write_text(f'{file_key},{caption_key}\na.mp4,"a ball, ""red""\nand round"\n')
-    assert read_captions(tmp_path / "a.jsonl") == [CaptionEntry(1, 'a ball\u2028"red"', "a.mp4")]
-    assert read_captions(tmp_path / "a.csv") == [CaptionEntry(3, 'a ball, "red"\nand round', "a.mp4")]
+    pictures = {"first_frame": "a.mp4"} if file_key.startswith("image") else {}
+    assert read_captions(tmp_path / "a.jsonl") == [CaptionEntry(1, 'a ball\u2028"red"', "a.mp4", pictures=pictures)]
+    assert read_captions(tmp_path / "a.csv") == [
+        CaptionEntry(3, 'a ball, "red"\nand round', "a.mp4", pictures=pictures)
+    ]
 
 
 @pytest.mark.parametrize(

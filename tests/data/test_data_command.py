@@ -169,8 +169,8 @@ def test_buckets_and_clips_of_long_videos_reach_the_data(toy: Path, videos: Path
     }
     assert "  3 × cut out: 5 frames" in result.stderr
     assert "each shape a bucket of its own: [2, 2, 4, 4] × 2, " in result.stderr
-    with pytest.raises(DataError, match="--bucket 5x16 is not of the form FRAMESxHEIGHTxWIDTH"):
-        run("encode", videos, "--model", toy, "--output", tmp_path / "out", "--bucket", "5x16")
+    with pytest.raises(DataError, match="--bucket 5x16x is not of the form FRAMESxHEIGHTxWIDTH"):
+        run("encode", videos, "--model", toy, "--output", tmp_path / "out", "--bucket", "5x16x")
 
 
 def test_a_fault_is_found_before_anything_is_made(

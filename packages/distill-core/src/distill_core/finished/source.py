@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from distill_core.errors import ConfigError, ModelFolderError, Problem
-from distill_core.finished.restore import Asked, anything, refuse_asked, restore_role
+from distill_core.finished.restore import Asked, anything, as_told, refuse_asked, restore_role
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.loading import load_target
 from distill_core.plugins.recognition import recognised
@@ -59,7 +59,7 @@ def open_source(
     role: str | None,
     size: PixelSize,
     placement: Placement,
-    asked: Asked,
+    asked: Asked = as_told,
     *,
     step: int | None,
     base: str | None = None,

@@ -34,7 +34,7 @@ from distill_core.running.loras import check_files
 from distill_core.running.rewards import check_rewards
 from distill_core.running.run_directory import RunDirectory
 from distill_core.sampling.measures import Measures
-from distill_core.sampling.requests import check_pictures
+from distill_core.sampling.requests import check_pictures, picture_misfit
 from distill_core.training.eight_bit import missing
 from distill_core.training.quantized import why_not
 
@@ -366,6 +366,11 @@ def _check_pictures(run: ResolvedRun | Findings, dataset: Mixture, faults: Fault
     if config.comparison is not None:
         sections["comparison"] = config.comparison, comparison_prompts(config, dataset)
     for name, (section, prompts) in sections.items():
+        shown = {"first_frame": section.first_frames, "last_frame": section.last_frames}
+        fault = picture_misfit(facts.pictures, shown, len(prompts))
+        if fault is not None:
+            faults.problems.append(run.loaded.document.problem((name, "first_frames"), fault))
+            continue
         with faults.at(name, "first_frames"):
             check_pictures(facts, section.first_frames, section.last_frames, len(prompts))
 

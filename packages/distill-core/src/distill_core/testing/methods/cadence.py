@@ -41,11 +41,13 @@ def check_cadence(bench: Bench, findings: Findings) -> Mapping[int, tuple[str, .
 def check_keeps(bench: Bench, findings: Findings) -> None:
     """What followers keep is a pure function of the step, and they move at all."""
     run, other = bench.run(), bench.run()
-    if not run.method.followers:
+    if not run.method.followers and not any(need.drawn_to for need in bench.needs.values()):
+        method = run.method.method
+        kept_steps = range(1, bench.steps + 1)
         findings.expect(
-            not isinstance(run.method.method, Follows),
+            not (isinstance(method, Follows) and any(method.keeps(step) for step in kept_steps)),
             "keeps",
-            "it has keeps(step), and no role of its spec follows another; say RoleNeed(trainable=False, follows=...) or leave it out",
+            "keeps(step) names roles, and no role of its spec follows another; say RoleNeed(trainable=False, follows=...) or leave it out",
         )
         return
     kept = _pure(

@@ -134,15 +134,24 @@ def test_an_adapted_layer_refuses_to_run_where_nobody_says_whose_it_wears(shared
         shared.base["denoiser"].layers(torch.zeros(1, 10))
 
 
-def test_an_operation_of_the_familys_own_wears_the_lora(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
-    def probe(modules: dict[str, nn.Module], x: Tensor) -> Tensor:
-        """The first layer's answer."""
-        answer: Tensor = modules["denoiser"].get_submodule("layers.0")(x)
-        return answer
+class Probing:
+    """An adapter with an operation of its own, of a class of its own: what a class has is remembered for the whole process."""
 
-    monkeypatch.setattr(type(shared.model.adapter), "extension", lambda self, name: probe, raising=False)
+    def extension(self, name: str) -> Callable[..., Tensor]:
+        """The first layer's answer."""
+
+        def probe(modules: dict[str, nn.Module], x: Tensor) -> Tensor:
+            answer: Tensor = modules["denoiser"].get_submodule("layers.0")(x)
+            return answer
+
+        return probe
+
+
+def test_an_operation_of_the_familys_own_wears_the_lora(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.ones(1, 10)
     roles = (shared.untouched, shared.teacher, shared.student)
+    for role in roles:
+        monkeypatch.setattr(role, "adapter", Probing())
     alone, off, worn = (torch.as_tensor(role.extension("toy.probe")(x)) for role in roles)
     assert off.equal(alone)
     assert not worn.equal(alone)

@@ -37,6 +37,13 @@ def console(*, stderr: bool = True) -> Console:
     return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
 
 
+def quiet() -> Console:
+    """A console that says nothing."""
+    from rich.console import Console
+
+    return Console(quiet=True)
+
+
 def shown(text: str) -> Text:
     """A text as a part of what a console shows."""
     from rich.text import Text

@@ -145,7 +145,7 @@ def trajectories(
         bool, typer.Option("--overwrite", help="Replace the data set at data.path, once the new one is whole.")
     ] = False,
 ) -> None:
-    """Make what a run's method learns from before it trains: e.g. the paths of a teacher from noise to sample.
+    """Make what a run's method learns from before it trains: e.g. the paths of a trained model from noise to sample.
 
     The rows of --source and what was made of them become a new data set at the run's data.path. How it was made (steps, shift,
     guidance, dtype, weights) is recorded in it, and a run that asks for something else is refused.

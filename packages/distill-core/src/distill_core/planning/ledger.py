@@ -20,7 +20,7 @@ from distill_core.planning.hollow import storage_of, tensors_of
 from distill_core.planning.work import Work, flops_of, workspace_of
 
 Owner = tuple[str, str]
-"""A role, and what of it: ("student", "optimizer")."""
+"""A role, by its name, and what of it, e.g. "optimizer"."""
 
 NOBODY: Owner = ("", "activations")
 """What nobody claimed: activations, and whatever else comes and goes."""

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
@@ -30,6 +29,7 @@ from distill_core.running.build import encode_texts, schedule_of
 from distill_core.running.roles import RoleBuilder, attach_optimizers, build_method, build_models
 from distill_core.sampling.validator import completed
 from distill_core.stopping import Stopping
+from distill_core.terminal import quiet
 from distill_core.tracking.events import Events
 from distill_core.tracking.progress import Progress
 from distill_core.training.asking import AskedMethod
@@ -154,7 +154,7 @@ class Stage:
             checkpoints=Checkpoints(self._nowhere, events, keep_last=1),
             tracker=_NoTracker(),
             events=events,
-            progress=Progress(Console(quiet=True)),
+            progress=Progress(quiet()),
             validator=None,
             stopping=Stopping(),
         )

@@ -22,7 +22,7 @@ from distill_core.running.build import Runtime, build
 from distill_core.running.preparation import Prepared
 from distill_core.running.run_directory import RunDirectory
 from distill_core.stopping import Stopping, StopSignal
-from distill_core.terminal import line
+from distill_core.terminal import line, quiet
 from distill_core.tracking.events import Events
 from distill_core.tracking.progress import Progress
 
@@ -71,7 +71,7 @@ def _helped(
     prepared: Prepared, directory: RunDirectory, plugins: list[dict[str, Any]], stopping: Stopping, ranks: Ranks
 ) -> Outcome:
     """The part of a process that is not the first: it computes, and writes no more than its share of a checkpoint."""
-    events, progress = Events(None, shown=False), Progress(Console(quiet=True))
+    events, progress = Events(None, shown=False), Progress(quiet())
     with stopping.at_once():
         runtime = build(prepared, directory, plugins, events, progress, stopping, ranks)
     try:

@@ -46,6 +46,16 @@ SETTINGS: list[tuple[str, str, tuple[str, ...]]] = [
     ("dmd2", "t2v", (BF16, "roles.teacher.weights=fp32", LONGER, ONE_KIND)),
     ("dmd2", "t2v", ("roles.student.lora={rank: 4}", "roles.critic.lora={}", TWO_MICRO_STEPS, ONE_KIND)),
     ("finetune", "t2v", (BF16, "roles.student.lora={rank: 4}", FULL, SAMPLED)),
+    (
+        "dmd2",
+        "t2v",
+        (
+            "roles.student.recompute=selective",
+            "roles.critic.recompute=full",
+            "roles.critic.recompute_every=2",
+            ONE_KIND,
+        ),
+    ),
 ]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from distill_core.config.cadence import updates_of
 from distill_core.config.checks import family_of
+from distill_core.config.recomputation import recomputation_of
 from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.plugins.loading import load_target
 from distill_core.plugins.timesteps import shifted
@@ -28,6 +29,7 @@ LEFT_OF_THE_START = 0.1
 def notes_of(run: ResolvedRun) -> Iterator[str]:
     """All notes, in no order of weight."""
     yield from _of_sparsity(run)
+    yield from _of_recomputation(run)
     yield from _of_shifts(run)
     yield from _of_experts(run)
     yield from _of_averages(run)
@@ -54,6 +56,16 @@ def _of_sparsity(run: ResolvedRun) -> Iterator[str]:
         yield "training.VSA_sparsity has no effect: the method asks for no vsa attention (method_config.attn_kind)"
     if sparse and not run.config.training.VSA_sparsity:
         yield "training.VSA_sparsity is 0: vsa attention will leave nothing out"
+
+
+def _of_recomputation(run: ResolvedRun) -> Iterator[str]:
+    """A spacing of what is not done."""
+    none = [name for name in run.config.roles if recomputation_of(run.config, name) is None]
+    for name in none:
+        if run.config.roles[name].recompute_every is not None:
+            yield f"roles.{name}.recompute_every has no effect: nothing of the role is recomputed (roles.{name}.recompute)"
+    if run.config.training.recompute_every > 1 and len(none) == len(run.config.roles):
+        yield "training.recompute_every has no effect: nothing is recomputed (training.enable_gradient_checkpointing_type)"
 
 
 def _of_shifts(run: ResolvedRun) -> Iterator[str]:

@@ -107,6 +107,11 @@ class RoleConfig(Section):
     weights: Literal["auto", "fp32", "bf16", "int8", "fp8", "nf4"] = "auto"
     """What the weights are held in. auto: fp32 for weights that are trained (master weights), the compute dtype for frozen ones, those
     under a LoRA too; a LoRA itself is fp32. int8, fp8 (torchao), nf4 (bitsandbytes): the layers of a frozen model's blocks."""
+    recompute: Literal["none", "selective", "full"] | None = None
+    """Activations of this role's blocks in backward: kept, made again but for what attention gives, made again. null: as
+    `training.enable_gradient_checkpointing_type` says."""
+    recompute_every: Positive | None = None
+    """Overrides `training.recompute_every` for this role."""
     ema: Ema | None = None
     """Keep an average of the role's weights; null keeps none."""
     optimizer: Literal["adamw", "adamw8bit"] | None = None
@@ -214,8 +219,11 @@ class Training(Optimization):
     """Where to train. auto: the GPU if there is one."""
     cpu_threads: Positive | None = None
     """Threads of a run on the CPU; null leaves it to torch. Small models are quickest with 1."""
-    enable_gradient_checkpointing_type: Literal["full"] | None = None
-    """full: recompute activations in backward instead of keeping them (less memory, about a third more time)."""
+    enable_gradient_checkpointing_type: Literal["full", "selective"] | None = None
+    """full: recompute activations in backward instead of keeping them (less memory, about a third more time). selective: all but what
+    attention gives, which is kept. Roles may say otherwise by `recompute`."""
+    recompute_every: Positive = 1
+    """Of so many blocks one after another one is recomputed: 2 keeps the activations of every second."""
     VSA_sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the cubes of tokens that video sparse attention leaves out; has effect where `method_config.attn_kind` is vsa."""
     VSA_decay_rate: Annotated[float, Field(gt=0, lt=1)] | None = None

@@ -34,6 +34,11 @@ class Change:
     overrides: tuple[str, ...]
     price: str
 
+    @property
+    def keys(self) -> frozenset[str]:
+        """The keys alone: a change of the same ones takes its place."""
+        return frozenset(override.partition("=")[0] for override in self.overrides)
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -72,7 +77,7 @@ def fitting(plan: Plan, card: Card, make: Make, say: Say) -> list[Kept]:
             continue
         if smaller.peak < _LESS * plan.peak:
             plan = smaller
-            kept.append(Kept(change, plan))
+            kept = [*(each for each in kept if not each.change.keys <= change.keys), Kept(change, plan)]
     return kept
 
 
@@ -93,7 +98,13 @@ def _same_training(subject: Subject) -> Iterator[Change]:
         if not need.trainable and need.module is None and run.config.roles[name].weights == "fp32":
             yield Change((f"roles.{name}.weights=bf16",), "frozen weights are rounded")
     if training.enable_gradient_checkpointing_type is None:
-        yield Change(("training.enable_gradient_checkpointing_type=full",), "about a third more time")
+        yield Change(("training.enable_gradient_checkpointing_type=selective",), "about a fifth more time")
+    if training.enable_gradient_checkpointing_type != "full" or training.recompute_every > 1:
+        every = () if training.recompute_every == 1 else ("training.recompute_every=1",)
+        yield Change(("training.enable_gradient_checkpointing_type=full", *every), "about a third more time")
+    kept = [name for name, role in run.config.roles.items() if role.recompute in ("none", "selective")]
+    if kept:
+        yield Change(tuple(f"roles.{name}.recompute=full" for name in kept), "about a third more time for these")
     if run.config.validation.interval is not None:
         yield Change(("validation.interval=null",), "no samples while it trains")
 

@@ -12,6 +12,7 @@ from distill_core.config.blame import about
 from distill_core.config.cadence import idleness, updates_of
 from distill_core.config.checks import family_of
 from distill_core.config.document import dotted
+from distill_core.config.recomputation import recomputation_of
 from distill_core.config.resolve import ResolvedRun
 from distill_core.config.schema import FirstStage, RunConfig
 from distill_core.errors import ConfigError, DistillError, MethodError, Problem
@@ -98,6 +99,7 @@ class RoleBuilder:
             drawn_to=need.drawn_to,
             lora=trained_lora(self.run, source, dict(modules.items())) if model else None,
             fixed=fixed_loras(self.run, source, dict(modules.items())) if model else (),
+            recomputation=recomputation_of(self.run.config, name),
         )
         role.whole = role.whole and not need.rewards
         stage = self.run.config.roles[name].checkpoint

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from distill_core.config.blame import about
 from distill_core.config.checks import family_of
+from distill_core.config.recomputation import recomputation_of
 from distill_core.config.resolve import ResolvedRun
 from distill_core.config.schema import LIBRARIES, FirstStage
 from distill_core.errors import ConfigError, Problem
@@ -116,7 +117,7 @@ class Weights:
             facts=self.run.facts[first],
             trainable=exact and needs[users[0]].trainable,
             weights_dtype=HELD.get(settings.weights, held),
-            gradient_checkpointing=self.run.config.training.enable_gradient_checkpointing_type == "full",
+            gradient_checkpointing=any(recomputation_of(self.run.config, name) is not None for name in users),
             attention=tuple(
                 dict.fromkeys(kind for source in sources for kind in self.run.demands.attention_of(source))
             ),

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from distill_core import flow
+from distill_core.config.recomputation import Recomputation
 from distill_core.errors import PluginError
 from distill_core.protocols.adapter import (
     Adapter,
@@ -36,6 +37,7 @@ from distill_core.training.averages import WeightAverage
 from distill_core.training.lora import LoraWeights, Worn, wearing
 from distill_core.training.optimization import RoleOptimizer
 from distill_core.training.parts import part
+from distill_core.training.recompute import WHOLE, recomputing
 
 OWN_MODULE = "module"
 """The name of the only module of a role that is a module of the method's own."""
@@ -54,6 +56,7 @@ class RoleHandle:
         container: its modules; shared with other roles where all of them leave the weights alone.
         lora: the low-rank adapter that is its own; None for a role whose own part is all of its weights.
         worn: the adapters of its predictions, its own last.
+        recomputation: what its blocks, if they were asked to, recompute in backward.
         whole: whether all of its weights are state of the run, although nothing trains them by gradient: a follower's.
         optimizer: what trains the role; None for a frozen one. Set once, when the run is built.
         average: the role's EMA, if it keeps one.
@@ -73,6 +76,7 @@ class RoleHandle:
         drawn_to: str | None = None,
         lora: LoraWeights | None = None,
         fixed: Worn = (),
+        recomputation: Recomputation | None = WHOLE,
     ) -> None:
         self.name = name
         self.trainable = trainable
@@ -84,6 +88,7 @@ class RoleHandle:
         self.adapter = adapter
         self.follows = follows
         self.drawn_to = drawn_to
+        self.recomputation = recomputation
         self.whole = follows is not None or OWN_MODULE in modules
         self.optimizer: RoleOptimizer | None = None
         self.average: WeightAverage | None = None
@@ -182,7 +187,8 @@ class RoleHandle:
     @contextmanager
     def _graph(self, input_gradients: bool) -> Iterator[None]:
         """Inside, predictions wear the role's LoRAs, and have a graph if it is trained, or asked for."""
-        with wearing(self.worn), nullcontext() if self.trainable or input_gradients else torch.no_grad():
+        graph = nullcontext() if self.trainable or input_gradients else torch.no_grad()
+        with wearing(self.worn), recomputing(self.recomputation), graph:
             yield
 
     def predict(
@@ -275,7 +281,7 @@ class RoleHandle:
 
         def worn(*args: object, **kwargs: object) -> object:
             """The operation under the role's LoRAs."""
-            with wearing(self.worn):
+            with wearing(self.worn), recomputing(self.recomputation):
                 return operation(self.modules, *args, **kwargs)
 
         return worn

@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -89,7 +90,8 @@ def forked(work: Callable[[], None], log: Path) -> Ended:
 
 
 def begun(work: Callable[[], None], log: Path) -> int:
-    """The child that does ``work``."""
+    """The child that does ``work``. What torch imports with the first step of an optimizer is imported before: each child would again."""
+    import_module("torch._dynamo")
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()

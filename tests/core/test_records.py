@@ -19,6 +19,7 @@ from distill_core.errors import RunDirectoryError
 from distill_core.running.run_directory import RunDirectory
 from distill_core.tracking import JsonlTracker
 from distill_core.tracking.events import Events
+from distill_core.tracking.jsonl import broken_lines, hashes_beside
 
 BROKEN = [b"\xff\xfe\n", b"3\n", b"[" * 9000 + b"\n", b'{"step": "x"}\n', b'{"step"\n', b"null\n", b"\x00\n"]
 
@@ -69,13 +70,46 @@ def test_a_broken_line_of_figures_is_left_out_and_the_file_kept(
     assert "1 lines of" in capsys.readouterr().err
 
 
-def test_a_flipped_bit_in_the_figures_ends_no_run(tmp_path: Path) -> None:
+def test_a_flipped_bit_in_the_figures_is_found_and_costs_that_line_alone(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    for changed in flips(b'{"step": 2, "loss": 1.0}\n{"step": 4, "loss": 2.0}\n', 200):
+    tracker = JsonlTracker(path)
+    for step in (2, 4):
+        tracker.log({"loss": step / 2}, step)
+    content, hashes = path.read_bytes(), hashes_beside(path).read_bytes()
+    for changed in flips(content, 200):
         path.write_bytes(changed)
+        hashes_beside(path).write_bytes(hashes)
+        assert broken_lines(path) or changed[-1:] != b"\n"
         JsonlTracker(path, 5, Events(None))
-        for line in path.read_text().splitlines():
-            assert json.loads(line)["step"] < 5
+        assert set(path.read_bytes().splitlines()) < set(content.splitlines())
+
+
+def test_a_flipped_bit_in_the_hashes_of_the_figures_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "metrics.jsonl"
+    JsonlTracker(path).log({"loss": 1.0}, 2)
+    content, hashes = path.read_bytes(), hashes_beside(path).read_bytes()
+    for number, changed in enumerate(flips(hashes, 30), 1):
+        path.write_bytes(content)
+        hashes_beside(path).write_bytes(changed)
+        JsonlTracker(path, 5, Events(None))
+        assert path.read_bytes() in (content, b"")
+        assert capsys.readouterr().err.count("not what was written") == (path.read_bytes() == b"")
+        assert sum(each.read_bytes() == content for each in moved(path)) <= number
+
+
+def test_figures_that_an_earlier_version_wrote_or_a_person_thinned_out_are_taken_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 2, "loss": 1.0}\n')
+    tracker = JsonlTracker(path, 5, Events(None))
+    for step in (5, 6, 7):
+        tracker.log({"loss": 1.0}, step)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([lines[0], *lines[2:]]))
+    JsonlTracker(path, 7, Events(None))
+    assert path.read_text().splitlines(keepends=True) == [lines[0], lines[2]]
+    assert capsys.readouterr().err == ""
 
 
 def test_a_flipped_bit_in_a_table_is_found_and_the_table_made_anew(

@@ -57,6 +57,49 @@ def test_a_link_in_a_run_directory_is_refused_and_what_it_points_to_left_alone(w
     assert precious.read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["metrics.jsonl", ".metrics.jsonl.sha256", "events.jsonl", "quarantine.jsonl", "resolved.yaml", "content.json",
+     "comparison/table.json", "trackers/wandb/waiting.jsonl", "captions/a.safetensors"],
+)  # fmt: skip
+def test_a_pipe_in_a_run_directory_is_refused_by_name_and_nobody_waits_for_it(world: ToyWorld, name: str) -> None:
+    mapping = world.mapping("finetune", training={"max_train_steps": 1})
+    path = world.train(mapping).root / name
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(path)
+    with pytest.raises(RunDirectoryError, match=rf"{name} is a pipe, a device or a socket"):
+        world.train(mapping)
+
+
+@pytest.mark.parametrize(
+    ("name", "other"), [("metrics.jsonl", "file"), ("events.jsonl", "file"), ("samples", "folder")]
+)
+def test_a_folder_in_the_place_of_a_file_or_a_file_in_that_of_a_folder_is_refused_by_name(
+    world: ToyWorld, name: str, other: str
+) -> None:
+    mapping = world.mapping("finetune", training={"max_train_steps": 1})
+    path = world.train(mapping).root / name
+    path.unlink(missing_ok=True)
+    path.touch() if other == "folder" else path.mkdir()
+    with pytest.raises(RunDirectoryError, match=rf"{name} is no {other}"):
+        world.train(mapping)
+
+
+def test_lines_are_added_to_files_alone(tmp_path: Path) -> None:
+    """Whoever puts a pipe there while the run goes on is told so: without a reader, and with one."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="No such device"):
+        Events(tmp_path / "pipe").note("x", "y")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(OSError, match="is no file"):
+        Events(tmp_path / "pipe").note("x", "y")
+    assert os.read(reader, 9) == b""
+    os.close(reader)
+    with pytest.raises(OSError, match="is no file"):
+        Events(Path("/dev/null")).note("x", "y")
+
+
 def test_a_lock_that_is_a_link_is_refused_by_the_opening_itself(tmp_path: Path) -> None:
     """Whoever puts it there between the check and the opening gains nothing."""
     precious = tmp_path / "precious"

@@ -67,7 +67,7 @@ def test_each_damage_of_a_run_is_named_and_nothing_else(world: ToyWorld) -> None
     assert set(named) == {
         "step-00000003", "table.json", "resolved.yaml", "metrics.jsonl", "quarantine.jsonl", "what the run rests on",
     }  # fmt: skip
-    assert named["metrics.jsonl"] == "ValueError: line 6 is no line of figures"
+    assert named["metrics.jsonl"] == "ValueError: line 6 is not what was written"
     assert named["quarantine.jsonl"] == "ValueError: line 1: carries no hash of itself"
 
 

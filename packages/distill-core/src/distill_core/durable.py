@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
+import stat
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -60,6 +62,17 @@ def sweep(folder: Path) -> None:
                 Path(parent, name).unlink(missing_ok=True)
 
 
+def strangers_in(folder: Path, *excepted: Path) -> Iterator[Path]:
+    """What is neither a file nor a folder nor a link, in a folder and below. No link is followed."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if Path(entry.path) not in excepted:
+                    yield from strangers_in(Path(entry.path))
+            elif not (entry.is_file(follow_symlinks=False) or entry.is_symlink()):
+                yield Path(entry.path)
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file beside its name, then rename it into place."""
     write_text(path, visible(json.dumps(content, indent=2, ensure_ascii=False)) + "\n")
@@ -83,9 +96,13 @@ def write_text(path: Path, content: str, mode: int = 0o666) -> None:
 
 @contextmanager
 def appending(path: Path) -> Iterator[IO[str]]:
-    """A text file to add lines to, made if it is not there. Raises OSError for a link: what it points to is not ours."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    """A text file to add lines to, made if it is not there. Raises OSError for a link: what it points to is not ours; and for what is no
+    file, e.g. a named pipe, which would wait for a reader."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    descriptor = os.open(path, flags, 0o666)
     with naming(path), open(descriptor, "a", encoding="utf-8") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "is no file, so nothing can be added to it; remove it")
         yield file
 
 

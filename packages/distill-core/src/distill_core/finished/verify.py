@@ -146,9 +146,9 @@ def _check_quarantine(path: Path) -> None:
 
 
 def _check_metrics(path: Path) -> None:
-    broken = broken_lines(path.read_bytes())
+    broken = broken_lines(path)
     if broken:
-        raise ValueError(f"line {broken[0]} is no line of figures")
+        raise ValueError(f"line {broken[0]} is not what was written")
 
 
 @contextmanager

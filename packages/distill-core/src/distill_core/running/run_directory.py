@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from distill_core.config.document import read_document, write_yaml
-from distill_core.durable import aside, read_signed, signed, sweep, write_json, write_text
+from distill_core.durable import aside, read_signed, signed, strangers_in, sweep, write_json, write_text
 from distill_core.errors import CheckpointError, ConfigError, RunDirectoryError
 from distill_core.redaction import redact_mapping
 from distill_core.running.continuation import differences
 from distill_core.terminal import remark
 from distill_core.tracking.events import Events
+from distill_core.tracking.jsonl import hashes_beside
 
 LOSSES = ("checkpoints", "metrics")
 """What ``checkpoint.accept`` can name beside what a run rests on: records that are gone."""
@@ -45,6 +46,7 @@ class RunDirectory:
         self.run_yaml = root / "run.yaml"
         self.resolved_yaml = root / "resolved.yaml"
         self.metrics = root / "metrics.jsonl"
+        self.metrics_hashes = hashes_beside(self.metrics)
         self.events = root / "events.jsonl"
         self.quarantine = root / "quarantine.jsonl"
         self.content = root / "content.json"
@@ -70,6 +72,7 @@ class RunDirectory:
         if not self.root.is_dir():
             raise RunDirectoryError(f"output_dir {self.root} is a file; choose another output_dir")
         self._refuse_links()
+        self._refuse_strangers()
         if all(path.name.startswith(".") for path in self.root.iterdir()):
             return  # at most a lock, and a file of ours that was being written when the process died
         if not self.resolved_yaml.exists():
@@ -112,6 +115,25 @@ class RunDirectory:
             raise RunDirectoryError(
                 f"output_dir {self.root}: {', '.join(links)} is a link, and a run writes only to what is its own; put the file or folder "
                 "itself there, or link to the whole output_dir"
+            )
+
+    def _refuse_strangers(self) -> None:
+        """Raise RunDirectoryError for a name of the run's own that is a folder instead of a file, or the other way round, and for what is
+        neither, e.g. a named pipe: reading it, or adding to it, might never end. Checkpoints are left to those who verify them.
+        """
+        folders = {self.samples, self.comparison, self.checkpoints, self.trackers, self.captions}
+        own = [path for path in vars(self).values() if path != self.root and path.exists()]
+        wrong = [
+            f"{path.name} is no {'folder' if path in folders else 'file'}"
+            for path in own
+            if path.is_dir() is not (path in folders)
+        ]
+        strangers = sorted(path.relative_to(self.root).as_posix() for path in strangers_in(self.root, self.checkpoints))
+        wrong += [f"{name} is a pipe, a device or a socket" for name in strangers]
+        if wrong:
+            raise RunDirectoryError(
+                f"output_dir {self.root}: {', '.join(wrong)}, and a run goes on only with what it wrote; remove it, or choose another "
+                "output_dir"
             )
 
     def _refuse_losses(self, accepted: Sequence[str]) -> None:

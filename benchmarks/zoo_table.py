@@ -1,0 +1,137 @@
+"""The table of the zoo: what results.jsonl says, mean ± standard deviation over the seeds, with what a student cost from the teacher on."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.zoo_jobs import JOBS, Job
+from benchmarks.zoo_work import ROOT, Result, results
+
+from distill_core.planning.plan import Plan
+from distill_core.planning.subject import subject_of
+from distill_core.planning.trial import play
+from distill_core.plugins.discovery import discover
+from distill_core.plugins.weightless import weightless
+
+FIGURES = {
+    "all correct": "shapes/all_correct",
+    "held out": "shapes/held_out_correct",
+    "size": "shapes/spread_size",
+    "place": "shapes/spread_place",
+    "speed": "shapes/spread_speed",
+    "coverage": "shapes/coverage",
+    "e.d.": "shapes/energy_distance",
+}
+"""Columns, by what the metric calls them."""
+DRIFT = {name: f"drift/{name}" for name in ("colour", "contrast", "saturation", "place")}
+"""Of rows whose clips are longer than the world's, which its judge leaves out."""
+TERA = 1e12
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What it took to train a student, with those that it began at.
+
+    Attributes:
+        seconds: of training.
+        tflop: of training; None where it was not counted.
+    """
+
+    seconds: float
+    tflop: float | None
+
+    def __add__(self, other: Cost) -> Cost:
+        """Of both."""
+        counted = None if self.tflop is None or other.tflop is None else self.tflop + other.tflop
+        return Cost(self.seconds + other.seconds, counted)
+
+
+def known_costs(folder: Path) -> dict[str, float]:
+    """TFLOP of a training step, by job, as far as they were counted."""
+    file = folder / "flops.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def count_costs(folder: Path, jobs: Iterable[Job]) -> None:
+    """Count what is not known, as ``distill plan`` does; a quarter of a minute a job."""
+    known, index = known_costs(folder), discover()
+    for job in jobs:
+        if job.name not in known:
+            with weightless():
+                subject = subject_of(ROOT / job.path, job.alone(), index, on_card=False)
+                known[job.name] = Plan(subject, play(subject, lambda _: None)).flops / TERA
+            (folder / "flops.json").write_text(json.dumps(known, indent=2), encoding="utf-8")
+
+
+def cost(result: Result, every: Sequence[Result], steps: Mapping[str, float]) -> Cost:
+    """Of one result, whose origins are among ``every``; an origin that is not there counts nothing."""
+    origins = next(job for job in JOBS if job.name == result.job).after
+    found = Cost(result.seconds, result.steps * steps[result.job] if result.job in steps else None)
+    for origin in sorted(origins):
+        of_seed = [one for one in every if one.job == origin and one.seed == result.seed]
+        if of_seed:
+            found += cost(of_seed[0], every, steps)
+    return found
+
+
+def table(folder: Path) -> str:
+    """Two tables in markdown: all rows that the judge has figures of, and the drift of those that go on for longer."""
+    every = results(folder)
+    costs = known_costs(folder)
+    groups: dict[tuple[str, str, str], list[Result]] = {}
+    for result in every:
+        groups.setdefault((result.job, result.row, result.budget), []).append(result)
+    judged = [group for group in _ordered(groups) if FIGURES["all correct"] in group[0].figures]
+    longer = [group for group in _ordered(groups) if DRIFT["colour"] in group[0].figures]
+    head = ("student", "sampled", "evaluations", *FIGURES, "train s", "train TFLOP", "training steps", "seeds")
+    lines = [_line(head), _line(["---"] * len(head))]
+    for group in judged:
+        spent = [cost(one, every, costs) for one in group]
+        lines.append(
+            _line(
+                [
+                    group[0].job,
+                    group[0].row,
+                    f"{group[0].evaluations:g}",
+                    *(_mean([one.figures[key] for one in group if key in one.figures], 3) for key in FIGURES.values()),
+                    _mean([each.seconds for each in spent], 0),
+                    _mean([each.tflop for each in spent if each.tflop is not None], 2),
+                    _mean([float(one.steps) for one in group], 0),
+                    f"{len(group)}",
+                ]
+            )
+        )
+    budgets = ", ".join(sorted({result.budget for result in every}))
+    clips = ", ".join(sorted({f"{group[0].clips}" for group in judged}))
+    lines.append(
+        f"\nBudget of a training: {budgets}. Clips: {clips}. One seed where there is no ±. Costs are from the teacher on."
+    )
+    if longer:
+        head = ("student", "sampled", *(f"drift of {name}" for name in DRIFT), "seeds")
+        lines += ["", _line(head), _line(["---"] * len(head))]
+        for group in longer:
+            values = (_mean([one.figures[key] for one in group], 3) for key in DRIFT.values())
+            lines.append(_line([group[0].job, group[0].row, *values, f"{len(group)}"]))
+    return "\n".join(lines)
+
+
+def _ordered(groups: Mapping[tuple[str, str, str], list[Result]]) -> list[list[Result]]:
+    """As the work list has them; a job's rows as its recipe has them."""
+    places = {job.name: place for place, job in enumerate(JOBS)}
+    return [groups[key] for key in sorted(groups, key=lambda key: places[key[0]])]
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _mean(values: Sequence[float], digits: int) -> str:
+    """With the deviation over the seeds, where there are several; a dash where a figure is missing."""
+    if not values:
+        return "–"
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"

@@ -1,0 +1,100 @@
+"""benchmarks/zoo.py: the order of its work, how a recipe is shortened, what it costs, and the table; two students by its own command."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from benchmarks.zoo_jobs import JOBS, Job, tasks
+from benchmarks.zoo_table import FIGURES, cost, table
+from benchmarks.zoo_work import Budget, Result, results_file, shortened
+from tests.shapes.recipes import write_clips
+
+from distill_core.config.resolve import open_run
+from distill_core.plugins.discovery import discover
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def result(job: str, seed: int, correct: float, **changes: object) -> Result:
+    figures = dict.fromkeys(FIGURES.values(), 0.5) | {FIGURES["all correct"]: correct}
+    made = asdict(Result(job, seed, "recipe", "student, 1 step", 48, 1.0, 100, 60.0, figures)) | changes
+    return Result(**made)
+
+
+def test_a_student_comes_after_those_that_it_begins_at_in_every_seed() -> None:
+    seen: set[tuple[str, int]] = set()
+    for task in tasks([0, 1]):
+        seen.add((task.job.name, task.seed))
+        if task.seed == 0:
+            assert all((origin, 0) in seen for origin in task.job.after), task.key
+    assert len(seen) == 2 * len(JOBS)
+
+
+def test_a_chosen_student_brings_its_origins() -> None:
+    chosen = [task.job.name for task in tasks([0], ["streaming-long-tuning after self-forcing"])]
+    assert chosen == ["self-forcing", "streaming-long-tuning after self-forcing"]
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
+def test_every_recipe_has_what_its_job_says_of_it(job: Job) -> None:
+    own = open_run(ROOT / job.path, job.alone(), discover())
+    assert own.config.comparison is not None
+    assert any(row.role != "teacher" for row in own.config.comparison.rows.values())
+    changes = shortened(own, job.scaled, own.config.training.max_train_steps)
+    again = open_run(ROOT / job.path, [*job.alone(), *changes], discover())
+    assert again.config.method_config == own.config.method_config  # at the recipe's own length nothing is in proportion
+    assert again.config.training.lr_warmup_steps == own.config.training.lr_warmup_steps
+
+
+def test_a_shorter_run_counts_its_stages_in_proportion() -> None:
+    (job,) = [job for job in JOBS if job.name == "consistency"]
+    own = open_run(ROOT / job.path, job.alone(), discover())
+    changes = shortened(own, job.scaled, 120)
+    assert "training.max_train_steps=120" in changes
+    assert "method_config.stage_steps=20" in changes
+    assert "training.lr_warmup_steps=2" in changes
+
+
+def test_the_table_tells_means_and_deviations_and_what_a_chain_cost_from_the_teacher_on(tmp_path: Path) -> None:
+    chain = "dmd2, 1 step after kd"
+    every = [result("kd", 0, 0.8), result("kd", 1, 0.9), result(chain, 0, 0.97, steps=50, seconds=30.0)]
+    results_file(tmp_path).write_text("".join(json.dumps(asdict(one)) + "\n" for one in every))
+    (tmp_path / "flops.json").write_text(json.dumps({"kd": 0.01, chain: 0.02}))
+    lines = [
+        line.split(" | ") for line in table(tmp_path).splitlines() if line.startswith("| kd") or "after kd" in line
+    ]
+    kd, after = lines
+    assert kd[3] == "0.850 ± 0.071"
+    assert kd[-4:] == ["60 ± 0", "1.00 ± 0.00", "100 ± 0", "2 |"]
+    assert after[3] == "0.970"
+    assert after[-4:] == ["90", "2.00", "50", "1 |"]
+
+
+def test_a_cost_that_was_not_counted_is_not_made_up() -> None:
+    assert cost(result("kd", 0, 0.8), [], {}).tflop is None
+
+
+def test_a_budget_names_itself() -> None:
+    assert [str(Budget()), str(Budget(seconds=200.0)), str(Budget(tflop=5.0))] == ["recipe", "200 s", "5 TFLOP"]
+
+
+@pytest.mark.slow
+def test_the_command_makes_a_chain_of_two_students_prints_the_table_and_does_nothing_twice(tmp_path: Path) -> None:
+    write_clips(tmp_path / "train")
+    (tmp_path / "paths").mkdir()
+    last = "anyflow-on-policy after anyflow"
+    command = [sys.executable, "-m", "benchmarks.zoo", "--folder", str(tmp_path), "--seeds", "0", "--only", last]
+    command += ["--tflop", "0.1", "--clips", "48", "--jobs", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    first = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
+    assert f"| {last} | student, 4 steps |" in first
+    assert "| anyflow | teacher, 20 steps |" in first
+    again = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
+    assert "0 of 2 students to make" in again
+    assert f"| {last} | student, 4 steps |" in again

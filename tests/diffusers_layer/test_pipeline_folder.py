@@ -115,17 +115,22 @@ def test_another_pipeline_is_named(acme: Path, changes: dict[str, object], words
         opened(acme)
 
 
-def test_a_folder_of_single_files_says_how_to_make_a_pipeline_of_them(tmp_path: Path) -> None:
+def test_a_folder_of_single_files_says_how_to_put_a_model_together_of_them(tmp_path: Path) -> None:
     (tmp_path / "acme.safetensors").touch()
-    with pytest.raises(ModelFolderError, match=r"it holds single files; load one with AcmePipeline\.from_single_file"):
+    with pytest.raises(
+        ModelFolderError, match=r"files; of acme.safetensors, .* the file parts\.json, \{\"base\": \"acme/"
+    ):
         open_folder(str(tmp_path), ACME)
 
 
 @pytest.mark.parametrize(
     ("there", "words"),
     [
-        ("diffusion_pytorch_model.fp16.safetensors", r"as the variant fp16 alone.*\(variant='fp16'\) and save it"),
-        ("diffusion_pytorch_model.gguf", "a .gguf file, which is quantized"),
+        ("diffusion_pytorch_model.ema.safetensors", r"as the variant ema alone.*\(variant='ema'\) and save it"),
+        (
+            "diffusion_pytorch_model.gguf",
+            r"holds diffusion_pytorch_model\.gguf, .* name that file as the part's in parts\.json",
+        ),
         ("diffusion_pytorch_model.bin", "are pickles"),
         ("notes.txt", r"holds no diffusion_pytorch_model\.safetensors; the folder is incomplete"),
     ],

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from distill_core.errors import ModelFolderError
 from distill_core.terminal import remark
-from distill_diffusers.weights import STEMS, weight_files
+from distill_diffusers.weights import STEMS, index_name, single_name, variant_of, weight_files
 
 DESCRIPTIONS = frozenset({"config.json", "generation_config.json", "preprocessor_config.json"})
 TOKENIZER = frozenset(
@@ -35,7 +35,7 @@ def copy_part(part: Path, target: Path) -> None:
     names = named_files(part)
     target.mkdir()
     for name in names:
-        copy_file(part / name, target / name, part.parent)
+        copy_file(part / name, target / _without_variant(part, name), part.parent)
     others = sorted(path.name for path in part.iterdir() if path.name not in names)
     if others:
         shown = ", ".join(others[:8]) + (f" and {len(others) - 8} more" if len(others) > 8 else "")
@@ -45,15 +45,26 @@ def copy_part(part: Path, target: Path) -> None:
 def named_files(part: Path) -> list[str]:
     """The names of the files that the format of a part knows and the part has: JSON, the tokenizer's, the weights that are loaded."""
     names = {name for name in DESCRIPTIONS | TOKENIZER if (part / name).is_file()}
-    for library, stem in STEMS.items():
-        index = part / f"{stem}.safetensors.index.json"
-        if index.is_file() or (part / f"{stem}.safetensors").is_file():
+    for library in STEMS:
+        variant = variant_of(part, library)
+        index, single = part / index_name(library, variant), part / single_name(library, variant)
+        if index.is_file() or single.is_file():
             files = weight_files(part, library)
             if any(file.parent != part or file.name == ".." for file in files):
                 raise ModelFolderError(f"{index} names files outside {part}; fetch the folder again")
             names |= {file.name for file in files}
             names |= {index.name} if index.is_file() else set()
     return sorted(names)
+
+
+def _without_variant(part: Path, name: str) -> str:
+    """The name that a file has in an export, which is loaded without naming a variant."""
+    for library in STEMS:
+        variant = variant_of(part, library)
+        for called in (single_name, index_name):
+            if variant is not None and name == called(library, variant):
+                return called(library)
+    return name
 
 
 def copy_licences(folder: Path, target: Path) -> None:

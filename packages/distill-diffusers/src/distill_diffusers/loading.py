@@ -14,6 +14,7 @@ from distill_core.plugins.weightless import is_weightless
 from distill_diffusers.empty_parts import AnyTokenizer, empty_part
 from distill_diffusers.facts import DiffusersFacts
 from distill_diffusers.foreign_code import refuse_code
+from distill_diffusers.foreign_loading import load_foreign
 from distill_diffusers.quiet import quietly
 
 # ``Any`` below: the classes of diffusers and transformers have no common type.
@@ -60,16 +61,19 @@ def load_part(facts: DiffusersFacts, part: str, dtype: torch.dtype, kind: Any = 
     Raises ModelFolderError for weights that are not those of config.json.
     """
     kind = part_class(facts, part) if kind is None else kind
-    place = facts.path / part
+    place = facts.folder.described_in(part)
     facts.folder.fetch(part)
     facts.folder.check_part(part)
     if is_weightless():
         return empty_part(place, kind, dtype)
+    stored = facts.folder.stored(part)
+    if not stored.plain:
+        return load_foreign(stored, facts.folder.called(part), kind, dtype)
     # from_pretrained draws initial values before it reads the real ones: the global random state is put back.
     with quietly(), torch.random.fork_rng(devices=[]):
         try:
             model, found = kind.from_pretrained(
-                facts.path, subfolder=part, dtype=dtype, use_safetensors=True, output_loading_info=True
+                place, dtype=dtype, variant=stored.variant, use_safetensors=True, output_loading_info=True
             )
         except (RuntimeError, ValueError) as error:  # what the libraries raise for tensors of another shape
             reason = str(error).strip().partition("\n")[0]

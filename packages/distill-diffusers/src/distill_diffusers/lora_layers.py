@@ -6,7 +6,6 @@ from distill_core.errors import ModelFolderError
 from distill_core.plugins import ModelFacts
 from distill_core.plugins.lora import LoraSupport
 from distill_diffusers.facts import diffusers_facts
-from distill_diffusers.weights import stored_tensors
 
 WEIGHT = ".weight"
 ATTENTION = ("*attn*.*",)
@@ -36,7 +35,7 @@ def linear_layers(facts: ModelFacts) -> tuple[str, ...] | None:
     found: list[str] = []
     for part in known.experts:
         try:
-            stored = stored_tensors(known.path / part, known.folder.parts[part].library)
+            stored = known.folder.stored(part).tensors
         except ModelFolderError:
             if known.folder.hub_id is None:
                 raise

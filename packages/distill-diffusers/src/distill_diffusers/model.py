@@ -147,6 +147,11 @@ class DiffusersModel(ABC, Generic[OptionsT, ConditionT]):
         return modules
 
     def _load_expert(self, facts: DiffusersFacts, name: str, request: ModelRequest) -> nn.Module:
+        if request.trainable and name in facts.folder.denoisers and facts.folder.stored(name).gguf:
+            raise ModelFolderError(
+                f"{facts.folder.denoisers[name]} is quantized, and a role that trains all of its weights cannot start from it; name plain "
+                "weights, or train a LoRA"
+            )
         denoiser = load_part(facts, name, request.weights_dtype)
         assert isinstance(denoiser, nn.Module)
         self.prepare_denoiser(denoiser, facts, name, request)

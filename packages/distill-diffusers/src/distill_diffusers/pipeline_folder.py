@@ -13,8 +13,10 @@ from distill_diffusers.export_record import STREAMED, ExportRecord, read_record
 from distill_diffusers.foreign_code import refuse_code
 from distill_diffusers.hub import fetch, locate
 from distill_diffusers.json_files import INDEX, SCHEDULER, Json, parse, read, read_object
+from distill_diffusers.parts_file import SINGLE_FILES, how_to_put_together, read_parts, refuse_lora
+from distill_diffusers.stored_part import Called, StoredPart, look
 from distill_diffusers.tensor_shapes import Shape
-from distill_diffusers.weights import STEMS, check_weights, stored_vector
+from distill_diffusers.weights import STEMS, stored_vector
 
 JsonT = TypeVar("JsonT", bound=Json)
 
@@ -46,6 +48,7 @@ class PipelineKind:
         shapes: of a part, every tensor that its config.json calls for.
         key_shapes: of a part, those tensors by which its weights and its config.json would disagree, where nobody has written down all. A
             part that is in neither is checked for whole files alone.
+        further: parts of the names of tensors that a denoiser may have besides ``shapes``.
     """
 
     name: str
@@ -61,6 +64,7 @@ class PipelineKind:
     originals: Mapping[str, str] = field(default_factory=dict)
     shapes: Mapping[str, Callable[[Path], Mapping[str, Shape]]] = field(default_factory=dict)
     key_shapes: Mapping[str, Callable[[Path], Mapping[str, Shape]]] = field(default_factory=dict)
+    further: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,7 @@ class PipelineFolder:
         parts: the parts that it has.
         index: model_index.json.
         record: distill.json; empty where there is none.
+        denoisers: of a denoiser whose weights come from elsewhere (parts.json), the file or folder that they are in.
     """
 
     path: Path
@@ -108,6 +113,7 @@ class PipelineFolder:
     parts: Mapping[str, Part]
     index: Mapping[str, Any]
     record: ExportRecord
+    denoisers: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def pipeline(self) -> str:
@@ -134,7 +140,43 @@ class PipelineFolder:
 
     def config(self, kind: type[JsonT], part: str) -> JsonT:
         """The config.json of a part. Raises ModelFolderError naming every key at fault."""
-        return read(kind, self.path / part / "config.json")
+        return read(kind, self.described_in(part) / "config.json")
+
+    def described_in(self, part: str) -> Path:
+        """The folder of the file that says what a part is."""
+        place = self.denoisers.get(part)
+        own = None if place is None else place / "config.json"
+        if place is None or own is None or not own.is_file():
+            return self.path / part
+        return place if read_object(own).get("_class_name") in self.kind.parts[part] else self.path / part
+
+    def stored(self, part: str) -> StoredPart:
+        """How the weights of a part are stored. Raises ModelFolderError for weights that are not those of its config.json."""
+        return look(self.denoisers.get(part, self.path / part), self.called(part))
+
+    def called(self, part: str) -> Called:
+        """What the part is to be, by its config.json."""
+        found, place = self.parts[part], self.described_in(part)
+        shapes = self.kind.shapes.get(part, self.kind.key_shapes.get(part))
+        return Called(
+            found.library,
+            found.class_name,
+            place,
+            None if shapes is None else shapes(place),
+            all_of_them=part in self.kind.shapes,
+            further=self.kind.further,
+            denoiser=part in self.kind.experts,
+        )
+
+    def described(self, summary: str) -> str:
+        """A line about the folder, and after it what is special about the weights of its denoisers."""
+        for part in self.experts:
+            here = part in self.denoisers or self.hub_id is None
+            said = self.stored(part).said if here and not is_weightless() else ""
+            origin = f" from {self.denoisers[part]}" if part in self.denoisers else ""
+            if origin or said:
+                summary += f"; {part}{origin}{f' ({said})' if said else ''}"
+        return summary
 
     def refuse_mismatch(self, one: str, one_size: int, other: str, other_size: int, what: str) -> None:
         """Raise ModelFolderError where two parts disagree about a size, e.g. ``what`` = "features of text"."""
@@ -149,7 +191,7 @@ class PipelineFolder:
 
     def fetch(self, part: str) -> None:
         """Make sure that the files of one part are on this disk; where all is weightless, its description is enough."""
-        if is_weightless():
+        if is_weightless() or part in self.denoisers:
             return
         fetch(self.path, self.hub_id, part)
 
@@ -160,7 +202,7 @@ class PipelineFolder:
 
     def check_part(self, part: str) -> None:
         """Raise ModelFolderError unless the part is whole, as far as its files are on this disk; weightless, has a description."""
-        found, place = self.parts[part], self.path / part
+        found, place = self.parts[part], self.described_in(part)
         if is_weightless() and not found.has_weights:
             return
         if not (place / found.description).is_file():
@@ -169,13 +211,12 @@ class PipelineFolder:
             )
         refuse_code(place)
         if found.has_weights and not is_weightless():
-            shapes = self.kind.shapes.get(part, self.kind.key_shapes.get(part))
-            check_weights(place, found.library, None if shapes is None else shapes(place))
+            self.stored(part)
 
     def check_parts(self) -> None:
         """Raise ModelFolderError unless every part is whole; of a hub's, weights come later, and are checked when they are loaded."""
         for name, part in self.parts.items():
-            if self.hub_id is None or not part.has_weights:
+            if self.hub_id is None or name in self.denoisers or not part.has_weights:
                 self.check_part(name)
 
 
@@ -184,7 +225,13 @@ def open_folder(path: str, kind: PipelineKind) -> PipelineFolder:
 
     Only model_index.json is looked at; :meth:`PipelineFolder.check_parts` looks at the rest.
     """
-    located = locate(path)
+    single = Path(path).expanduser()
+    if single.is_file():
+        raise ModelFolderError(f"{path} is a file; {_alone(single, kind)}")
+    located, denoisers = locate(path), {}
+    put_together = read_parts(located.folder, kind.experts)
+    if put_together is not None:
+        located, denoisers = locate(put_together.base), dict(put_together.denoisers)
     folder = located.folder
     if not (folder / INDEX).is_file():
         raise ModelFolderError(f"{folder} is no diffusers pipeline folder: it has no {INDEX}; {_instead(folder, kind)}")
@@ -202,7 +249,12 @@ def open_folder(path: str, kind: PipelineKind) -> PipelineFolder:
         if part.library not in STEMS or (expected and part.class_name not in expected):
             wanted = " or ".join(expected) or "one of diffusers or transformers"
             raise ModelFolderError(f"{folder}: its {name} is a {part.class_name}, expected {wanted}. {kind.supported}")
-    return PipelineFolder(folder, located.hub_id, kind, parts, index, read_record(folder))
+    absent = [name for name in denoisers if name not in parts]
+    if absent:
+        raise ModelFolderError(
+            f"{path} names weights of {', '.join(absent)}, and {folder} has no such part; name another base"
+        )
+    return PipelineFolder(folder, located.hub_id, kind, parts, index, read_record(folder), denoisers)
 
 
 def _part(name: str, entry: object) -> Part | None:
@@ -221,6 +273,20 @@ def _instead(folder: Path, kind: PipelineKind) -> str:
     for file, what in kind.originals.items():
         if (folder / file).is_file():
             return f"it is {what}; name the one in diffusers format (its name ends in -Diffusers)"
-    if any(folder.glob("*.safetensors")) or any(folder.glob("*.gguf")):
-        return f"it holds single files; load one with {kind.pipeline}.from_single_file and save the pipeline with save_pretrained"
+    refuse_lora(folder)
+    config = folder / "config.json"
+    class_name = read_object(config).get("_class_name") if config.is_file() else None
+    part = next((name for name in kind.experts if class_name in kind.parts[name]), None)
+    if part is not None:
+        return f"it is a {class_name} alone; {how_to_put_together(str(folder), part, kind.example)}"
+    files = sorted(file for file in folder.iterdir() if file.suffix in SINGLE_FILES) if folder.is_dir() else []
+    if files:
+        return f"it holds single files; of {files[0].name}, if that is the denoiser, {_alone(files[0], kind)}"
     return f"expected what {kind.pipeline}.save_pretrained writes, or a hub id such as {kind.example}"
+
+
+def _alone(file: Path, kind: PipelineKind) -> str:
+    """What to do with a single file of weights."""
+    if file.suffix not in SINGLE_FILES:
+        return "expected the folder of a diffusers pipeline"
+    return how_to_put_together(str(file), kind.experts[0], kind.example)

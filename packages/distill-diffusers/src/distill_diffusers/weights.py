@@ -1,14 +1,14 @@
-"""Whether the weights of a part are whole, and those that its config.json calls for: from the headers of its files, in milliseconds.
+"""The files of a part's weights, and what their headers say of its tensors, in milliseconds.
 
 Reads no tensor but small ones that are asked for, and imports no torch, nor safetensors, which imports numpy to open a file. Whether the
-numbers are any good is not seen.
+tensors are those that they should be is for :mod:`distill_diffusers.stored_part`.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +23,8 @@ _LENGTH_BYTES = 8
 _LONGEST_HEADER = 100_000_000
 _LFS_POINTER = b"version https://git-lfs"
 _SHOWN = 3
-_OTHER_NAMES = {"shared.weight": "encoder.embed_tokens.weight"}
-"""A tensor that two layers share may be stored under either's name."""
+VARIANTS = ("fp32", "bf16", "fp16")
+"""The variants of weights that diffusers and transformers save, the most exact first."""
 
 
 @dataclass(frozen=True)
@@ -46,31 +46,15 @@ class StoredTensor:
     end: int
 
 
-def check_weights(part: Path, library: str, expected: Mapping[str, Shape] | None = None) -> None:
-    """Raise ModelFolderError unless ``part``, e.g. ``FOLDER/vae``, holds every tensor that its config.json calls for, in whole files.
-
-    ``expected``: those tensors; None where nobody has written them down, and only the files are looked at.
-    """
-    _refuse_quantized(part)
-    found = stored_tensors(part, library)
-    wanted = {} if expected is None else expected
-    missing = [name for name in wanted if name not in found and _OTHER_NAMES.get(name) not in found]
-    if missing:
-        raise ModelFolderError(
-            f"{part} lacks {_listed(missing)}, which its config.json calls for; the folder is incomplete, fetch it again"
-        )
-    for name, shape in wanted.items():
-        if name in found and found[name].shape != shape:
-            raise ModelFolderError(
-                f"{part}: {name} has the shape {list(found[name].shape)}, its config.json calls for {list(shape)}; they belong to "
-                "different models, fetch the folder again"
-            )
-
-
 def stored_tensors(part: Path, library: str) -> dict[str, StoredTensor]:
     """Every tensor of a part, by its name. Raises ModelFolderError for files that are missing or damaged."""
+    return headers(weight_files(part, library))
+
+
+def headers(files: Sequence[Path]) -> dict[str, StoredTensor]:
+    """Every tensor of some safetensors files, by its name. Raises ModelFolderError for a damaged one."""
     found: dict[str, StoredTensor] = {}
-    for file in weight_files(part, library):
+    for file in files:
         found |= _header(file)
     return found
 
@@ -95,13 +79,14 @@ def stored_vector(part: Path, library: str, name: str) -> tuple[float, ...]:
 
 
 def weight_files(part: Path, library: str) -> list[Path]:
-    """The safetensors files that a part is loaded from: those that its index names, or the one that there is.
+    """The safetensors files that a part is loaded from: those that its index names, or the one that there is, of its variant if need be.
 
     Raises ModelFolderError where they are not all there, which says what is there instead.
     """
-    single = part / f"{STEMS[library]}.safetensors"
-    index = part / f"{single.name}.index.json"
+    variant = variant_of(part, library)
+    index = part / index_name(library, variant)
     if not index.is_file():
+        single = part / single_name(library, variant)
         if single.is_file():
             return [single]
         raise ModelFolderError(_instead(part, single))
@@ -115,39 +100,49 @@ def weight_files(part: Path, library: str) -> list[Path]:
     files = [part / name for name in names]
     missing = [file.name for file in files if not file.is_file()]
     if missing:
-        raise ModelFolderError(f"{part} lacks {_listed(missing)}, which its index names; fetch it again")
+        raise ModelFolderError(f"{part} lacks {listed(missing)}, which its index names; fetch it again")
     return files
+
+
+def variant_of(part: Path, library: str) -> str | None:
+    """The variant that a part's weights are loaded from: None where plain ones are there, or none at all."""
+    present = {
+        variant
+        for variant in (None, *VARIANTS)
+        if any((part / name(library, variant)).is_file() for name in (single_name, index_name))
+    }
+    return None if None in present else next((variant for variant in VARIANTS if variant in present), None)
+
+
+def single_name(library: str, variant: str | None = None) -> str:
+    """The file of a part's weights, where there is one."""
+    return f"{STEMS[library]}.safetensors" if variant is None else f"{STEMS[library]}.{variant}.safetensors"
+
+
+def index_name(library: str, variant: str | None = None) -> str:
+    """The file that says which of several has a tensor."""
+    index = f"{STEMS[library]}.safetensors.index"
+    return f"{index}.json" if variant is None else f"{index}.{variant}.json"
 
 
 def _instead(part: Path, single: Path) -> str:
     """What a part holds that has not the weights that are looked for."""
-    variants = sorted({file.name.split(".")[1] for file in part.glob(f"{single.stem}.*.safetensors")})
-    if variants:
+    others = sorted({file.name.split(".")[1] for file in part.glob(f"{single.stem}.*.safetensors")})
+    if others:
         return (
-            f"{part} holds its weights as the variant {', '.join(variants)} alone, and distill loads none; load the pipeline with "
-            f"diffusers (variant={variants[0]!r}) and save it with save_pretrained"
+            f"{part} holds its weights as the variant {', '.join(others)} alone, and distill loads {', '.join(VARIANTS)}; load the "
+            f"pipeline with diffusers (variant={others[0]!r}) and save it with save_pretrained"
         )
-    if any(part.glob("*.gguf")):
-        return (
-            f"{part} holds a .gguf file, which is quantized, and distill loads none; name a folder with plain weights"
-        )
+    quantized = sorted(part.glob("*.gguf"))
+    if quantized:
+        name = quantized[0].name
+        return f"{part} holds {name}, which a pipeline folder has not; name that file as the part's in parts.json (docs/files.md)"
     if any(part.glob("*.bin")):
         return (
             f"{part} holds .bin files, which are pickles, and distill loads none; load the pipeline with diffusers and save it "
             "with save_pretrained, which writes safetensors"
         )
     return f"{part} holds no {single.name}; the folder is incomplete, fetch it again"
-
-
-def _refuse_quantized(part: Path) -> None:
-    """Raise ModelFolderError for a part whose config.json says that its weights are quantized."""
-    quantization = read_object(part / "config.json").get("quantization_config")
-    if isinstance(quantization, dict):
-        method = quantization.get("quant_method", "an unnamed method")
-        raise ModelFolderError(
-            f"{part} holds weights that are quantized ({method}), and distill loads none; name a folder with plain weights, or "
-            "dequantize it with diffusers and save it with save_pretrained"
-        )
 
 
 def _header(file: Path) -> dict[str, StoredTensor]:
@@ -176,6 +171,7 @@ def _header(file: Path) -> dict[str, StoredTensor]:
     return tensors
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Names for a person: the first few, and how many more."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more

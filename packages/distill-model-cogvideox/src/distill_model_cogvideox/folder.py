@@ -99,7 +99,7 @@ def inspect(path: str) -> DiffusersFacts:
         **common_facts(
             folder, text_length=transformer.max_text_seq_length, flow_shift=noise_of_folder(folder).middle_shift
         ),
-        summary=f"CogVideoX, {transformer.num_layers} layers",
+        summary=folder.described(f"CogVideoX, {transformer.num_layers} layers"),
         latent_space=evenly_scaled(vae.latent_channels, *strides, scaling_factor=vae.scaling_factor),
         text_width=transformer.text_embed_dim,
         patch=(1, transformer.patch_size, transformer.patch_size),

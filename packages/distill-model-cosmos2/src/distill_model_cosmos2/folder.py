@@ -85,7 +85,7 @@ def inspect(path: str) -> DiffusersFacts:
     frames, rows, columns = (most // by for most, by in zip(transformer.max_size, transformer.patch_size, strict=True))
     return DiffusersFacts(
         **common_facts(folder, text_length=TEXT_LENGTH, flow_shift=middle_shift()),
-        summary=f"Cosmos-Predict2, {transformer.num_layers} layers",
+        summary=folder.described(f"Cosmos-Predict2, {transformer.num_layers} layers"),
         latent_space=LatentSpace(
             channels=vae.z_dim,
             temporal_stride=vae.scale_factor_temporal,

@@ -102,8 +102,10 @@ def inspect(path: str) -> DiffusersFacts:
     told = PUBLISHED_GUIDANCE if transformer.guidance_embeds else None
     return DiffusersFacts(
         **common_facts(folder, text_length=TEXT_LENGTH, told_guidance=told),
-        summary=f"FLUX.1, {transformer.num_layers} + {transformer.num_single_layers} layers"
-        + (", told a guidance scale" if transformer.guidance_embeds else ""),
+        summary=folder.described(
+            f"FLUX.1, {transformer.num_layers} + {transformer.num_single_layers} layers"
+            + (", told a guidance scale" if transformer.guidance_embeds else "")
+        ),
         latent_space=vae.latent_space,
         text_width=transformer.joint_attention_dim,
         patch=(1, PATCH, PATCH),

@@ -103,8 +103,10 @@ def inspect(path: str) -> DiffusersFacts:
     strides = vae.temporal_compression_ratio, vae.spatial_compression_ratio
     return DiffusersFacts(
         **common_facts(folder, text_length=TEXT_LENGTH, told_guidance=told),
-        summary=f"HunyuanVideo, {transformer.num_layers} + {transformer.num_single_layers} layers"
-        + (", told a guidance scale" if transformer.guidance_embeds else ""),
+        summary=folder.described(
+            f"HunyuanVideo, {transformer.num_layers} + {transformer.num_single_layers} layers"
+            + (", told a guidance scale" if transformer.guidance_embeds else "")
+        ),
         latent_space=evenly_scaled(vae.latent_channels, *strides, scaling_factor=vae.scaling_factor),
         text_width=transformer.text_embed_dim,
         patch=(transformer.patch_size_t, transformer.patch_size, transformer.patch_size),

@@ -129,7 +129,9 @@ def inspect(path: str) -> DiffusersFacts:
     _refuse_mismatch(folder, transformer, vae)
     return DiffusersFacts(
         **common_facts(folder, text_length=TEXT_LENGTH),
-        summary=f"LTX-Video, {billions(sum(prod(shape) for shape in transformer_shapes(transformer).values()))} parameters",
+        summary=folder.described(
+            f"LTX-Video, {billions(sum(map(prod, transformer_shapes(transformer).values())))} parameters"
+        ),
         latent_space=_latent_space(folder, vae),
         text_width=transformer.caption_channels,
         patch=(transformer.patch_size_t, transformer.patch_size, transformer.patch_size),

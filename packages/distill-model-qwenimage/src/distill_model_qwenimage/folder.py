@@ -97,7 +97,7 @@ def inspect(path: str) -> DiffusersFacts:
     _refuse_misfits(folder, transformer, vae)
     return DiffusersFacts(
         **common_facts(folder, text_length=TEXT_LENGTH),
-        summary=f"Qwen-Image, {transformer.num_layers} layers",
+        summary=folder.described(f"Qwen-Image, {transformer.num_layers} layers"),
         latent_space=LatentSpace(
             channels=vae.z_dim,
             temporal_stride=2 ** sum(vae.temperal_downsample),

@@ -92,7 +92,7 @@ def inspect(path: str) -> DiffusersFacts:
     stride = 2 ** (len(vae.encoder_block_out_channels) - 1)
     return DiffusersFacts(
         **common_facts(folder, text_length=TEXT_LENGTH),
-        summary=f"Sana, {transformer.num_layers} layers",
+        summary=folder.described(f"Sana, {transformer.num_layers} layers"),
         latent_space=evenly_scaled(vae.latent_channels, 1, stride, scaling_factor=vae.scaling_factor),
         text_width=transformer.caption_channels,
         patch=(1, transformer.patch_size, transformer.patch_size),

@@ -90,7 +90,7 @@ def inspect(path: str) -> DiffusersFacts:
     positions = transformer.pos_embed_max_size
     return DiffusersFacts(
         **common_facts(folder, text_length=CLIP_LENGTH + T5_LENGTH),
-        summary=f"Stable Diffusion 3, {transformer.num_layers} layers",
+        summary=folder.described(f"Stable Diffusion 3, {transformer.num_layers} layers"),
         latent_space=vae.latent_space,
         text_width=transformer.joint_attention_dim,
         patch=(1, transformer.patch_size, transformer.patch_size),

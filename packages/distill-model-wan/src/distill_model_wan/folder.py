@@ -72,6 +72,7 @@ WAN = PipelineKind(
     },
     originals={"models_t5_umt5-xxl-enc-bf16.pth": "Wan's original release"},
     shapes={"transformer": _transformer, "transformer_2": _transformer, "vae": _vae, "text_encoder": _text_encoder},
+    further=(".to_gate_compress.",),
 )
 
 
@@ -108,7 +109,7 @@ def inspect(path: str) -> WanFolder:
     image = folder.config(ImageEncoderConfig, "image_encoder") if first.image_dim is not None else None
     return WanFolder(
         **common_facts(folder, text_length=TEXT_LENGTH),
-        summary=_summary(settings, configs, pictures),
+        summary=folder.described(_summary(settings, configs, pictures)),
         latent_space=vae.latent_space,
         text_width=first.text_dim,
         patch=first.patch_size,

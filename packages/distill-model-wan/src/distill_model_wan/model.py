@@ -100,14 +100,13 @@ class WanModel(DiffusersModel[WanOptions, WanText]):
     def prepare_denoiser(self, denoiser: Any, facts: DiffusersFacts, part: str, request: ModelRequest) -> None:
         """Give a transformer its gates and its processors."""
         assert isinstance(denoiser, WanTransformer3DModel)
-        place = facts.path / part
-        gates = read_gates(place)
+        gates = read_gates(facts.folder, part)
         if "vsa" in request.attention:
             attach_gates(denoiser, gates, request.weights_dtype)
             attend_sparsely(denoiser)
         elif gates:
             request.tell(
-                f"{place} was trained with video sparse attention; this role attends densely, without its gates"
+                f"{facts.path}: {part} was trained with video sparse attention; this role attends densely, without its gates"
             )
         fold_text(denoiser)
         if request.operations & CAUSAL:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from diffusers import WanTransformer3DModel
@@ -12,7 +11,8 @@ from torch import Tensor, nn
 
 from distill_core.errors import ModelFolderError
 from distill_core.plugins.weightless import is_weightless
-from distill_diffusers.weights import weight_files
+from distill_diffusers.pipeline_folder import PipelineFolder
+from distill_diffusers.stored_names import plain
 
 GATE = "to_gate_compress"
 
@@ -22,15 +22,16 @@ def gate_names(blocks: int) -> list[str]:
     return [f"blocks.{block}.{GATE}.{part}" for block in range(blocks) for part in ("weight", "bias")]
 
 
-def read_gates(part: Path) -> dict[str, Tensor]:
-    """The tensors of the gates that a transformer's folder holds; empty for one that was trained without."""
+def read_gates(folder: PipelineFolder, part: str) -> dict[str, Tensor]:
+    """The tensors of the gates that a transformer is stored with; empty for one that was trained without."""
     found: dict[str, Tensor] = {}
     if is_weightless():
         return found
-    for file in weight_files(part, "diffusers"):
+    for file in (file for file in folder.stored(part).files if file.suffix == ".safetensors"):
         with safe_open(file, framework="pt") as tensors:
-            names = tensors.keys()
-            found |= {name: tensors.get_tensor(name) for name in names if f".{GATE}." in name}
+            stored = tensors.keys()
+            names = plain({name: name for name in stored}).tensors
+            found |= {name: tensors.get_tensor(kept) for name, kept in names.items() if f".{GATE}." in name}
     return found
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from tests.commands.conftest import Command, distill  # noqa: F401  the fixture
 
 from distill_core.config.chosen import ChosenPlugins
@@ -14,6 +17,7 @@ from distill_core.config.schema import RunConfig
 from distill_core.config.shape import Shape, shape_of
 from distill_core.plugins.discovery import discover
 from distill_importers.coming_from import page
+from distill_importers.datasets import DataFile
 from distill_importers.plugin import NAMES
 from distill_importers.reading import flat_config
 from distill_importers.tables import Trainer
@@ -25,13 +29,18 @@ CONFIGS = sorted((HERE / "configs").iterdir())
 BY_NAME = {trainer.name: trainer for trainer in TRAINERS}
 
 
+def beside(name: str) -> str | None:
+    """No other file is there."""
+    return None
+
+
 def trainer_of(config: Path) -> Trainer:
     return BY_NAME[config.stem.replace("_", "-")]
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)
 def test_a_config_becomes_this_run_yaml(config: Path) -> None:
-    translation = Reader(trainer_of(config))(config.read_text(encoding="utf-8"), config.name)
+    translation = Reader(trainer_of(config))(config.read_text(encoding="utf-8"), config.name, beside)
     assert translation is not None
     golden = HERE / "golden" / f"{config.stem}.yaml"
     assert run_yaml_of(translation, config.name) == golden.read_text(encoding="utf-8")
@@ -46,7 +55,9 @@ def test_what_it_becomes_is_a_run_that_the_plugins_understand(config: Path) -> N
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)
 def test_a_config_is_known_by_the_one_trainer_that_it_is_of(config: Path) -> None:
     text = config.read_text(encoding="utf-8")
-    assert [trainer.name for trainer in TRAINERS if Reader(trainer)(text, config.name)] == [trainer_of(config).name]
+    assert [trainer.name for trainer in TRAINERS if Reader(trainer)(text, config.name, beside)] == [
+        trainer_of(config).name
+    ]
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)
@@ -71,16 +82,22 @@ def test_a_key_that_nobody_knows_is_told() -> None:
     assert (remark.ours, remark.message) == (None, "is not known of CausVid here, and is not carried over")
 
 
+@cache
+def sections() -> dict[str, list[Shape]]:
+    """The shapes that a run.yaml of these plugins can have: of its own sections, under "", and of each that is a plugin's."""
+    index = discover()
+    return {
+        "": [shape_of(RunConfig)],
+        "method_config": [shape_of(method.options) for method in index.methods.values()],
+        "pipeline_config": [shape_of(model.options) for model in index.models.values()],
+    }
+
+
 def known(place: str) -> bool:
     """Whether a run.yaml of these plugins can have a key."""
-    index = discover()
     section, _, key = place.partition(".")
-    shapes: list[Shape] = [shape_of(RunConfig)]
-    if section == "method_config":
-        shapes, place = [shape_of(method.options) for method in index.methods.values()], key
-    if section == "pipeline_config":
-        shapes, place = [shape_of(model.options) for model in index.models.values()], key
-    return any(shape.at(tuple(place.split("."))) is not None for shape in shapes)
+    shapes, key = (sections()[section], key) if section in sections() else (sections()[""], place)
+    return any(shape.at(tuple(key.split("."))) is not None for shape in shapes)
 
 
 @pytest.mark.parametrize("trainer", TRAINERS, ids=lambda trainer: trainer.name)
@@ -94,7 +111,7 @@ def test_a_python_config_is_read_and_not_executed(tmp_path: Path) -> None:
     trap = tmp_path / "trap"
     text = (HERE / "configs" / "fastgen.py").read_text(encoding="utf-8")
     armed = f"open({str(trap)!r}, 'w')\nconfig.model.precision = open({str(trap)!r}, 'w').name\n{text}"
-    assert Reader(BY_NAME["fastgen"])(armed, "config.py") is not None
+    assert Reader(BY_NAME["fastgen"])(armed, "config.py", beside) is not None
     assert not trap.exists()
 
 
@@ -107,14 +124,14 @@ def test_a_secret_is_in_no_remark(name: str) -> None:
 
 def test_a_value_that_has_no_counterpart_is_told_and_left_out() -> None:
     config = {
-        "task": "i2v-14B",
+        "task": "t2i-14B",
         "dataset_config": "a.toml",
         "timestep_sampling": "flux_shift",
         "mixed_precision": "fp16",
     }
     translation = translation_of(BY_NAME["musubi-tuner"], config)
     messages = {remark.theirs: remark.message for remark in translation.remarks if remark.ours is None}
-    assert "text to video is what is trained" in messages["task: i2v-14B"]
+    assert "text and pictures to video are what is trained" in messages["task: t2i-14B"]
     assert "there is no density 'flux_shift'" in messages["timestep_sampling: flux_shift"]
     assert "not in fp16" in messages["mixed_precision: fp16"]
     assert "roles" not in translation.run
@@ -138,10 +155,10 @@ def test_the_command_writes_a_file_and_says_what_is_left(distill: Command, tmp_p
 
 def test_what_cannot_be_translated_is_left_to_the_person_by_name(distill: Command, tmp_path: Path) -> None:  # noqa: F811
     config = tmp_path / "style.toml"
-    config.write_text("dataset = 'a.toml'\noutput_dir = 'out'\n[model]\ntype = 'hunyuan-video'\n")
+    config.write_text("dataset = 'a.toml'\noutput_dir = 'out'\n[model]\ntype = 'chroma'\n")
     result = distill("import", config)
     assert result.code == 0
-    assert "there is no model family here for 'hunyuan-video'" in result.out
+    assert "there is no model family here for chroma" in result.out
     assert "still to be set right: recipe.family: is required" in result.err
     assert "still to be set right: roles: is required" in result.err
 
@@ -156,3 +173,129 @@ def test_a_file_of_no_trainer_is_refused_with_those_that_are_known(distill: Comm
     named = distill("import", config, "--from", "causvid")
     assert "is no config of causvid" in named.err
     assert "Did you mean 'causvid'?" in distill("import", config, "--from", "causvidd").err
+
+
+def imported(distill: Command, folder: Path, name: str, text: str) -> tuple[str, str]:  # noqa: F811
+    """The run.yaml of a config, and what is said beside it."""
+    (folder / name).write_text(text, encoding="utf-8")
+    result = distill("import", folder / name)
+    assert result.code == 0, result.err
+    return result.out, result.err
+
+
+FASTVIDEO_RUN = """
+models: {{student: {{_target_: fastvideo.train.models.{model}, init_from: folder}}}}
+method: {{_target_: fastvideo.train.methods.{method}}}
+training: {{loop: {{max_train_steps: 3}}, data: {{data_path: data}}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "ours"),
+    [
+        ("distribution_matching.self_forcing.SelfForcingMethod", "self-forcing"),
+        ("fine_tuning.dfsft.DiffusionForcingSFTMethod", "diffusion-forcing"),
+        ("knowledge_distillation.kd.KDMethod", "kd"),
+        ("rl.diffusion_nft.DiffusionNFTMethod", "nft"),
+    ],
+)
+def test_a_method_of_theirs_is_the_same_one_here(distill: Command, tmp_path: Path, method: str, ours: str) -> None:  # noqa: F811
+    out, _ = imported(distill, tmp_path, "a.yaml", FASTVIDEO_RUN.format(model="wan.WanModel", method=method))
+    assert f"method: {ours}" in out
+    assert "family: wan" in out
+
+
+def test_a_model_of_no_family_here_is_called_none(distill: Command, tmp_path: Path) -> None:  # noqa: F811
+    text = FASTVIDEO_RUN.format(model="ltx2.LTX2Model", method="fine_tuning.finetune.FineTuneMethod")
+    out, err = imported(distill, tmp_path, "a.yaml", text)
+    assert "family: wan" not in out
+    assert "there is no model family here for" in out
+    assert "still to be set right: recipe.family: is required" in err
+
+
+def test_a_python_config_that_stands_on_another_is_known_by_it(distill: Command, tmp_path: Path) -> None:  # noqa: F811
+    text = "import fastgen.configs.experiments.EDM.config_tcm_in64 as base\nconfig = base.create_config()\nconfig.model.net = SDXLConfig\n"
+    out, err = imported(distill, tmp_path, "a.py", text)
+    assert "method: tcm" in out
+    assert "there is no model here for SDXLConfig" in out
+    assert "still to be set right: recipe.family: is required" in err
+
+
+def test_an_option_that_the_method_here_does_not_have_is_told_and_left_out(distill: Command, tmp_path: Path) -> None:  # noqa: F811
+    text = "import fastgen.configs.methods.config_sft\nconfig.model.net = Wan_1_3B_Config\nconfig.model.sample_t_cfg.min_t = 0.001\n"
+    out, err = imported(distill, tmp_path, "a.py", text)
+    assert "model.sample_t_cfg.min_t: 0.001 — 'finetune' has no min_timestep_ratio" in out
+    assert "still to be set right" not in err
+
+
+def test_the_settings_of_a_lora_come_along(distill: Command, tmp_path: Path) -> None:  # noqa: F811
+    lora = "lora: {enable: ENABLE, rank: 8, alpha: 16, target_modules: [to_q, ffn.net.2]}, init_from: folder"
+    text = FASTVIDEO_RUN.format(model="wan.WanModel", method="FineTuneMethod").replace("init_from: folder", lora)
+    out, _ = imported(distill, tmp_path, "a.yaml", text.replace("ENABLE", "true"))
+    assert load_run_text(out)["roles"]["student"]["lora"] == {"rank": 8, "alpha": 16, "targets": ["attention+mlp"]}
+    out, _ = imported(distill, tmp_path, "a.yaml", text.replace("ENABLE", "false"))
+    assert "lora" not in load_run_text(out)["roles"]["student"]
+
+
+def load_run_text(text: str) -> dict[str, Any]:
+    data = yaml.safe_load(text)
+    assert isinstance(data, dict)
+    return data
+
+
+MUSUBI_DATA = """
+[general]
+resolution = [960, 544]
+batch_size = 2
+[[datasets]]
+video_directory = "clips of mine"
+target_frames = [1, 33]
+num_repeats = 3
+frame_extraction = "head"
+[[datasets]]
+image_jsonl_file = "pictures/all.jsonl"
+resolution = 512
+"""
+
+
+def test_the_file_of_the_data_is_read_beside_the_config(distill: Command, tmp_path: Path) -> None:  # noqa: F811
+    config = (HERE / "configs" / "musubi_tuner.toml").read_text(encoding="utf-8")
+    (tmp_path / "clips.toml").write_text(MUSUBI_DATA)
+    out, _ = imported(distill, tmp_path, "a.toml", config)
+    said = " ".join(line.strip().removeprefix("#").strip() for line in out.splitlines())
+    model = "--model Wan-AI/Wan2.1-T2V-1.3B-Diffusers --output data"
+    assert f"distill data encode 'clips of mine' {model} --bucket 544x960 --bucket 33x544x960`" in said
+    assert f"distill data encode pictures --captions pictures/all.jsonl {model} --bucket 512x512`" in said
+    assert "clips.toml: num_repeats: 3 — a data set to be seen more often is one of its own" in said
+    assert "clips.toml: batch_size: 2 — training.train_batch_size is the batch here" in said
+    assert "frame_extraction" not in said
+
+
+def test_sides_of_squares_and_exact_sizes_are_told_as_buckets() -> None:
+    data = {
+        "resolutions": [512, [832, 480]],
+        "frame_buckets": [1, 17],
+        "directory": [{"path": "a"}, {"path": "b", "size_buckets": [[64, 32, 9]]}],
+    }
+    file = DataFile("dataset", "directory", "")
+    remarks = list(file.remarks({"dataset": "d.toml"}, None, lambda name: toml_of(data)))
+    assert [remark.message.partition("`;")[0] for remark in remarks] == [
+        "made by `distill data encode a --model MODEL --output data --bucket 512x512 --bucket 17x512x512 --bucket 480x832 "
+        "--bucket 17x480x832",
+        "made by `distill data encode b --model MODEL --output data --bucket 9x32x64",
+    ]
+
+
+def toml_of(data: dict[str, Any]) -> str:
+    top = "".join(f"{key} = {value}\n" for key, value in data.items() if key != "directory")
+    tables = [
+        "[[directory]]\n" + "".join(f"{key} = {value!r}\n" for key, value in each.items()) for each in data["directory"]
+    ]
+    return top + "".join(tables)
+
+
+@pytest.mark.parametrize("text", [None, "not = [toml", "directory = 3\n", "[[directory]]\nname = 'no path'\n"])
+def test_a_file_of_the_data_that_cannot_be_read_is_told_with_what_it_would_say(text: str | None) -> None:
+    (remark,) = DataFile("dataset", "directory", "").remarks({"dataset": "d.toml"}, None, lambda name: text)
+    assert (remark.theirs, remark.ours) == ("dataset: d.toml", "data.path")
+    assert "--bucket FRAMESxHEIGHTxWIDTH" in remark.message

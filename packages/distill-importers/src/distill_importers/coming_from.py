@@ -31,7 +31,8 @@ Conventions that differ between trainers, though the keys are called alike:
   one of each.
 - **EMA** decays per update of the role here; per iteration elsewhere, which under an interval of 5 is the fifth power.
 - **Learning-rate schedules** are over a role's own updates here, and end with the run.
-- **Batches.** One process here: the batch of N GPUs is `gradient_accumulation_steps` times N.
+- **Batches.** `train_batch_size` is that of all processes here (`--nproc-per-node`), and of each GPU elsewhere: multiply it by their
+  number, or, in one process, `gradient_accumulation_steps`.
 - **Models** are folders, or hub ids, in diffusers format.
 """
 

@@ -5,14 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from distill_importers.datasets import DataFile
 from distill_importers.tables import NOTHING, Config, Default, Key, Trainer, UnlikeError
-from distill_importers.values import full_if_true, hub_folder, or_none_if_zero, precision, schedule
+from distill_importers.values import (
+    PROCESSES,
+    WHOLE_BATCH,
+    family_of,
+    full_if_true,
+    hub_folder,
+    or_none_if_zero,
+    precision,
+    schedule,
+)
 
 _LORA = "roles.student.lora"
 _BLOCKS = "all linear layers of the model's blocks, there and here"
 _ADAMW = "the optimizer is AdamW here, in fp32 or, by training.optimizer: adamw8bit, with moments in 8 bits"
 _WORN = "a LoRA begins anew here; one that is trained already is worn by roles.student.fixed_loras"
 _DATA = "a TOML of folders there; here a folder of parquet that `distill data encode` makes, named by data.path"
+_FAMILIES = {
+    "wan": "wan",
+    "flux": "flux",
+    "ltx-video": "ltx",
+    "cosmos_predict2": "cosmos2",
+    "hunyuan-video": "hunyuanvideo",
+    "sd3": "sd3",
+    "qwen_image": "qwenimage",
+}
+"""Models of diffusion-pipe."""
 _PARTS = "parts in files of their own there; here a folder in diffusers format, roles.student.path"
 _MEMORY = "is not there: memory is saved by training.enable_gradient_checkpointing_type and training.precision"
 _EPOCHS = "lengths are in steps here, not in epochs of the data"
@@ -20,9 +40,21 @@ _ITS_OWN = "is the trainer's own, and has no counterpart here"
 
 
 def _tasks(value: Any, config: Config) -> str:
-    names = {"t2v-1.3B": "Wan2.1-T2V-1.3B", "t2v-14B": "Wan2.1-T2V-14B", "t2v-A14B": "Wan2.2-T2V-A14B"}
+    names = {
+        "t2v-1.3B": "Wan2.1-T2V-1.3B",
+        "t2v-14B": "Wan2.1-T2V-14B",
+        "t2v-A14B": "Wan2.2-T2V-A14B",
+        "i2v-A14B": "Wan2.2-I2V-A14B",
+        "flf2v-14B": "Wan2.1-FLF2V-14B-720P",
+    }
+    if value == "i2v-14B":
+        raise UnlikeError(
+            "is of two sizes; name Wan-AI/Wan2.1-I2V-14B-480P-Diffusers, or -720P-, by `path` of the role"
+        )
     if value not in names:
-        raise UnlikeError(f"there is no model here for the task {value!r}; text to video is what is trained")
+        raise UnlikeError(
+            f"there is no model here for the task {value!r}; text and pictures to video are what is trained"
+        )
     return hub_folder(names[value], config)
 
 
@@ -102,6 +134,7 @@ MUSUBI_KEYS = (
     Key("*_timestep", (), "all timesteps are trained here"),
     Key("timestep_boundary", (), "the model's folder says where its experts change"),
     Key("max_data_loader_n_workers", ("data.num_workers",), "threads here, processes there"),
+    Key("persistent_data_loader_workers", (), "", matters=lambda value, _: False),
     Key("dataset_config", (), _DATA),
     Key("output_dir", ("output_dir",)),
     Key("output_name", ("tracking.run_name",)),
@@ -150,16 +183,18 @@ MUSUBI = Trainer(
         Default("data.path", "data", "name the data set that `distill data encode` makes"),
     ),
     _without_sections,
+    DataFile("dataset_config", "datasets", "general"),
 )  # fmt: skip
 
 DIFFUSION_PIPE_KEYS = (
-    Key("model.type", ("recipe.family",), value=lambda value, _: _wan_only(value)),
+    Key("model.type", ("recipe.family",), value=family_of(_FAMILIES)),
     Key("model.ckpt_path", ("roles.student.path",), "the original release there, the one in diffusers format here", hub_folder),
+    Key("model.diffusers_path", ("roles.student.path",)),
     Key("model.dtype", ("training.precision",), "of forward passes here; trained weights stay fp32", precision),
     Key("model.transformer_dtype", (), _MEMORY),
     Key("model.transformer_path", (), _PARTS),
     Key("model.vae_path", (), _PARTS),
-    Key("model.llm_path", (), _PARTS),
+    Key("model.*_path", (), _PARTS),
     Key("model.timestep_sample_method", ("method_config.weighting_scheme",), "", _density),
     Key("model.sigmoid_scale", ("method_config.logit_std",)),
     Key("model.shift", ("pipeline_config.flow_shift",), "of sampling too here"),
@@ -180,7 +215,7 @@ DIFFUSION_PIPE_KEYS = (
     Key("dataset", (), _DATA),
     Key("max_steps", ("training.max_train_steps",)),
     Key("epochs", (), _EPOCHS),
-    Key("micro_batch_size_per_gpu", ("training.train_batch_size",), "", lambda value, _: _batch(value)),
+    Key("micro_batch_size_per_gpu", ("training.train_batch_size",), WHOLE_BATCH, lambda value, _: _batch(value)),
     Key("gradient_accumulation_steps", ("training.gradient_accumulation_steps",)),
     Key("gradient_clipping", ("training.max_grad_norm",), "", or_none_if_zero),
     Key("warmup_steps", ("training.lr_warmup_steps",)),
@@ -188,7 +223,11 @@ DIFFUSION_PIPE_KEYS = (
     Key("force_constant_lr", (), "a run goes on with another rate by training.learning_rate and checkpoint.resume: changed"),
     Key("activation_checkpointing", ("training.enable_gradient_checkpointing_type",), "", full_if_true),
     Key("blocks_to_swap", (), _MEMORY, matters=_on),
-    Key("pipeline_stages", (), "one process here", matters=lambda value, _: value != 1),
+    Key("pipeline_stages", (), f"no model goes through GPUs in stages here; {PROCESSES}", matters=lambda value, _: value != 1),
+    Key("partition_*", (), _ITS_OWN),
+    Key("caching_batch_size", (), "`distill data encode` makes the latents here"),
+    Key("image_micro_batch_size_per_gpu", (), "a batch is of one size for all here, training.train_batch_size"),
+    Key("compile", (), "is not there", matters=_on),
     Key("pseudo_huber_c", (), "the loss is the mean square here"),
     Key("save_every_n_steps", ("checkpoint.interval",), "weights alone there, all that a run goes on from here"),
     Key("checkpoint_every_n_steps", ("checkpoint.interval",)),
@@ -204,12 +243,6 @@ DIFFUSION_PIPE_KEYS = (
     Key("monitoring.wandb_tracker_name", ("tracking.project",), "", lambda value, _: value or NOTHING),
     Key("monitoring.wandb_run_name", ("tracking.run_name",), "", lambda value, _: value or NOTHING),
 )  # fmt: skip
-
-
-def _wan_only(value: Any) -> str:
-    if value != "wan":
-        raise UnlikeError(f"there is no model family here for {value!r}; `distill plugins list` shows those there are")
-    return "wan"
 
 
 def _batch(value: Any) -> int:
@@ -231,4 +264,5 @@ DIFFUSION_PIPE = Trainer(
         Default("training.max_train_steps", 1000, "the file counts epochs; say how many steps"),
         Default("data.path", "data", "name the data set that `distill data encode` makes"),
     ),
+    data_file=DataFile("dataset", "directory", ""),
 )  # fmt: skip

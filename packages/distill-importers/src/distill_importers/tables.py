@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from distill_importers.datasets import DataFile
+
 Config = Mapping[str, Any]
 """A config with its nesting taken off: values by dotted key. ``Any``: whatever stands in somebody's file."""
 
@@ -95,6 +97,7 @@ class Trainer:
         defaults: what it does by itself.
         recognises: whether a config is one of its own.
         prepared: a flattened config as the table knows it.
+        data_file: where a config names a second file, of its data.
     """
 
     name: str
@@ -104,3 +107,4 @@ class Trainer:
     recognises: Callable[[Config], bool]
     defaults: tuple[Default, ...] = field(default=())
     prepared: Callable[[Config], Config] = lambda config: config
+    data_file: DataFile | None = None

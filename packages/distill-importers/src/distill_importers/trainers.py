@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from distill_importers.fastgen import FASTGEN
-from distill_importers.fastvideo import FASTVIDEO, FASTVIDEO_RFC
+from distill_importers.fastvideo import FASTVIDEO
+from distill_importers.fastvideo_rfc import FASTVIDEO_RFC
 from distill_importers.forcing import CAUSVID, SELF_FORCING
 from distill_importers.lightx2v import LIGHTX2V
 from distill_importers.lora_trainers import DIFFUSION_PIPE, MUSUBI

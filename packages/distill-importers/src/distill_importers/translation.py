@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from distill_core.protocols.importer import Remark, Translation
+from distill_core.protocols.importer import Beside, Remark, Translation
 from distill_core.redaction import redact_mapping
 from distill_importers.reading import flat_config
 from distill_importers.tables import NOTHING, Config, Key, Trainer, UnlikeError
@@ -21,11 +21,18 @@ class Reader:
 
     trainer: Trainer
 
-    def __call__(self, text: str, name: str) -> Translation | None:
+    def __call__(self, text: str, name: str, beside: Beside) -> Translation | None:
         """A file's run, or None if it is no config of this trainer."""
         flat = flat_config(text, name)
         config = None if flat is None else self.trainer.prepared(flat)
-        return None if config is None or not self.trainer.recognises(config) else translation_of(self.trainer, config)
+        if config is None or not self.trainer.recognises(config):
+            return None
+        translation = translation_of(self.trainer, config)
+        data = self.trainer.data_file
+        if data is None or data.key not in config:
+            return translation
+        model = translation.run.get("roles", {}).get("student", {}).get("path")
+        return replace(translation, remarks=(*translation.remarks, *data.remarks(config, model, beside)))
 
 
 def translation_of(trainer: Trainer, config: Config) -> Translation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,7 +41,7 @@ def import_config(
     from distill_core.plugins.discovery import discover
 
     index = discover()
-    translation = _translation(config, trainer, index)
+    translation = _fitted(_translation(config, trainer, index), index)
     text = run_yaml_of(translation, config.name)
     if output is None:
         document(visible(text))
@@ -68,7 +69,7 @@ def _translation(path: Path, trainer: str | None, index: PluginIndex) -> Transla
     for name, spec in asked.items():
         read: Importer = load_target(spec.build, f"importer {name!r}")
         with plugin_border(f"importer {name!r}"):
-            translation = read(text, path.name)
+            translation = read(text, path.name, partial(_beside, path.parent))
         if translation is not None:
             found[name] = translation
     if len(found) > 1:
@@ -81,6 +82,30 @@ def _translation(path: Path, trainer: str | None, index: PluginIndex) -> Transla
         )
         raise ConfigError([Problem("", f"is {whose}")], str(path))
     return next(iter(found.values()))
+
+
+def _fitted(translation: Translation, index: PluginIndex) -> Translation:
+    """The run as the plugins that it names can have it."""
+    from distill_core.config.imported import fitted
+
+    recipe, options = translation.run.get("recipe", {}), {}
+    if recipe.get("method") in index.methods:
+        method = index.method(recipe["method"])
+        options["method_config"] = (f"{method.name!r}", method.options.model_fields)
+    if recipe.get("family") in index.models:
+        model = index.model(recipe["family"])
+        options["pipeline_config"] = (f"{model.name!r}", model.options.model_fields)
+    return fitted(translation, options)
+
+
+def _beside(folder: Path, name: str) -> str | None:
+    """The text of a file that a config in this folder names, by its path or by its bare name."""
+    for place in (folder / name, folder / Path(name).name):
+        try:
+            return place.read_text(encoding="utf-8")
+        except (OSError, ValueError):  # none, not to be read, no text, no possible name
+            continue
+    return None
 
 
 def _write(output: Path, text: str) -> None:

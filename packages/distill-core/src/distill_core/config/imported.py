@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from distill_core.config.document import read_document, write_yaml
 from distill_core.protocols.importer import Remark, Translation
@@ -24,6 +24,27 @@ ORDER = (
     "output_dir",
 )
 """The sections as a person reads them; others come after."""
+
+
+def fitted(translation: Translation, options: Mapping[str, tuple[str, Collection[str]]]) -> Translation:
+    """The same run without the keys that its own plugins do not have; a remark says what each was.
+
+    Args:
+        translation: what an importer made of a config.
+        options: of ``method_config`` and ``pipeline_config``, as far as the plugin is known: what it is called, and its keys.
+    """
+    run = dict(translation.run)
+    remarks = list(translation.remarks)
+    for section, (owner, keys) in options.items():
+        for key, value in list(run.get(section, {}).items()):
+            if key in keys:
+                continue
+            place = f"{section}.{key}"
+            said = next((each.theirs for each in remarks if each.ours == place and each.theirs), f"{place}: {value}")
+            remarks = [each for each in remarks if not f"{each.ours}.".startswith(f"{place}.")]
+            remarks.append(Remark(said, None, f"{owner} has no {key}"))
+            run[section] = {name: each for name, each in run[section].items() if name != key}
+    return Translation({name: value for name, value in run.items() if value != {}}, tuple(remarks))
 
 
 def run_yaml_of(translation: Translation, source: str) -> str:

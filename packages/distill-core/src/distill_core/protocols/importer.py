@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+Beside = Callable[[str], str | None]
+"""The text of a file that a config names, looked for where it says and beside the config; None where there is none to be read."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,6 @@ class Translation:
 class Importer(Protocol):
     """Reads the configs of one trainer."""
 
-    def __call__(self, text: str, name: str) -> Translation | None:
+    def __call__(self, text: str, name: str, beside: Beside) -> Translation | None:
         """The run that a file is, by its text and its name; None for a file that is no config of this trainer. Executes nothing of it."""
         ...

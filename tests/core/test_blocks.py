@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,11 +14,12 @@ from hypothesis import strategies as st
 from tests.core.conftest import INDEX, ToyWorld
 from tests.core.test_checkpoints import saved, toy_state
 
-from distill_core.checkpoint import Checkpoint, Checkpoints, blocks
+from distill_core.checkpoint import Checkpoint, Checkpoints, blocks, hashed_files, records_alone
 from distill_core.checkpoint.blocks import BlockHashes, record_of
 from distill_core.checkpoint.hashed_files import HashingWriter
 from distill_core.checkpoint.tensors import INDEX as TENSOR_INDEX
 from distill_core.checkpoint.tensors import places
+from distill_core.errors import DamagedError
 from distill_core.finished.restore import restore_role
 from distill_core.running.preparation import Placement
 from distill_core.tracking.events import Events
@@ -51,6 +53,71 @@ def test_what_torch_writes_is_hashed_on_its_way_and_is_what_lies_on_disk(tmp_pat
     for name, record in checkpoint.manifest().files.items():
         assert record == record_of(checkpoint.path / name), name
     assert HashingWriter(tmp_path / "other").files.records == {}
+
+
+class Large:
+    """A state whose tensors are long enough to be hashed by threads beside: two roles, one after the other."""
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        sizes = {"roles.a.w2": 300_000, "roles.a.w10": 70_001, "roles.a.w1": 100_000, "roles.b.w": 200_000}
+        self.named = {name: torch.randn(size, generator=generator) for name, size in sizes.items()}
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return self.named
+
+    def numbers(self) -> dict[str, Any]:
+        return {}
+
+    def load_numbers(self, numbers: Mapping[str, Any]) -> None:
+        """It has none."""
+
+    def empty(self, role: str) -> dict[str, torch.Tensor]:
+        return {name: torch.zeros_like(tensor) for name, tensor in self.named.items() if f".{role}." in name}
+
+
+@pytest.fixture
+def blocks_of_16k(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So small that each tensor has several, and begins and ends within one."""
+    monkeypatch.setattr(blocks, "BLOCK", 2**14)
+    monkeypatch.setattr(hashed_files, "_AT_ONCE", 2**13)
+
+
+@pytest.mark.usefixtures("blocks_of_16k")
+def test_long_tensors_are_hashed_by_threads_while_they_are_written(tmp_path: Path) -> None:
+    checkpoint = saved(tmp_path, Large())
+    for name, record in checkpoint.manifest().files.items():
+        assert record == record_of(checkpoint.path / name), name
+
+
+def bytes_read() -> int:
+    """What all read calls of this process have returned."""
+    fields = dict(line.split(": ") for line in Path("/proc/self/io").read_text(encoding="ascii").splitlines())
+    return int(fields["rchar"])
+
+
+@pytest.mark.usefixtures("blocks_of_16k")
+def test_a_role_is_restored_and_verified_by_reading_its_bytes_once(tmp_path: Path) -> None:
+    state = Large()
+    checkpoint, role = saved(tmp_path, state), state.empty("a")
+    before = bytes_read()
+    checkpoint.verified(records_alone).load(role, unverified=True)
+    assert bytes_read() - before < 1.06 * sum(tensor.nbytes for tensor in role.values())
+    assert all(torch.equal(role[name], state.named[name]) for name in role)
+
+
+@pytest.mark.usefixtures("blocks_of_16k")
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.5, 0.999])
+def test_a_bit_that_is_flipped_in_what_is_read_is_found_as_it_is_read(tmp_path: Path, share: float) -> None:
+    state = Large()
+    checkpoint = saved(tmp_path, state)
+    for name, (place,) in places(checkpoint.path / "dcp", lambda name: name == "roles.a.w2").items():
+        content = bytearray((checkpoint.path / "dcp" / name).read_bytes())
+        content[place.start + int(share * len(place))] ^= 16
+        (checkpoint.path / "dcp" / name).write_bytes(content)
+    with pytest.raises(DamagedError, match="not what was written"):
+        checkpoint.verified(records_alone).load(state.empty("a"), unverified=True)
+    checkpoint.verified(records_alone).load(state.empty("b"), unverified=True)
 
 
 def test_a_part_of_a_file_is_verified_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from torch import nn
 from torch.distributed.checkpoint.filesystem import FileSystem, FileSystemReader
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata, MetadataIndex
 
-from distill_core.checkpoint import Checkpoint, Checkpoints, Identity
+from distill_core.checkpoint import Checkpoint, Checkpoints, Identity, State
 from distill_core.checkpoint.manifest import recorded
 from distill_core.checkpoint.tensors import load_tensors, save_tensors
 from distill_core.config.schema import Optimization
@@ -47,7 +47,7 @@ def toy_state(buffer: float = 0.0) -> TrainingState:
     return TrainingState({"student": role}, stream, (1, 1, 1, 1))
 
 
-def saved(root: Path, state: TrainingState, step: int = 1) -> Checkpoint:
+def saved(root: Path, state: State, step: int = 1) -> Checkpoint:
     path = Checkpoints(root, Events(None), keep_last=9).save(state, step, None)
     return Checkpoint(path, step)
 
@@ -226,3 +226,12 @@ def test_one_flag_tells_whether_all_is_finite_and_names_what_is_not() -> None:
     tensors["b"][1] = float("nan")
     tensors["e"][0] = float("-inf")
     assert not_finite(tensors) == ["b", "e"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64])
+def test_numbers_whose_squares_are_too_large_are_finite_all_the_same(dtype: torch.dtype) -> None:
+    most = torch.finfo(dtype).max
+    tensors = {"large": torch.full((5,), most, dtype=dtype), "small": torch.ones(2, dtype=dtype)}
+    assert not_finite(tensors) == []
+    tensors["large"][3] = float("nan")
+    assert not_finite(tensors) == ["large"]

@@ -92,6 +92,10 @@ class CheckpointError(DistillError):
     exit_code = 66
 
 
+class DamagedError(CheckpointError):
+    """A checkpoint that is not, to the bit, what was written."""
+
+
 class DiskFullError(DistillError):
     """No room for what is to be written; what was there is as it was."""
 

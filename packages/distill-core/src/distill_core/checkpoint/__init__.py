@@ -1,6 +1,6 @@
 """Saving and resuming: how a state comes to disk and back. What a state is, its owner says."""
 
 from distill_core.checkpoint.identity import Consent, Identity
-from distill_core.checkpoint.store import Checkpoint, Checkpoints, State
+from distill_core.checkpoint.store import Checkpoint, Checkpoints, State, records_alone
 
-__all__ = ["Checkpoint", "Checkpoints", "Consent", "Identity", "State"]
+__all__ = ["Checkpoint", "Checkpoints", "Consent", "Identity", "State", "records_alone"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -50,25 +51,28 @@ class BlockHashes:
 
     def __init__(self) -> None:
         self.size = 0
-        self._done: list[str] = []
-        self._open = hashlib.sha256()
+        self._blocks: list[Any] = []  # hashlib names no type that its hashes have
 
-    def update(self, piece: bytes) -> None:
-        """The next bytes."""
-        view = memoryview(piece)
+    def parts(self, piece: bytes | memoryview) -> list[Callable[[], None]]:
+        """What has to be done to hash the next bytes: at once or in any order, but all of it before the bytes that follow are taken."""
+        view, found = memoryview(piece), list[Callable[[], None]]()
         while view:
+            if self.size % BLOCK == 0:
+                self._blocks.append(hashlib.sha256())
             part = view[: BLOCK - self.size % BLOCK]
-            self._open.update(part)
+            found.append(partial(self._blocks[-1].update, part))
             self.size += len(part)
             view = view[len(part) :]
-            if self.size % BLOCK == 0:
-                self._done.append(self._open.hexdigest())
-                self._open = hashlib.sha256()
+        return found
+
+    def update(self, piece: bytes | memoryview) -> None:
+        """The next bytes."""
+        for part in self.parts(piece):
+            part()
 
     def record(self) -> FileRecord:
         """What the bytes so far come to."""
-        rest = [self._open.hexdigest()] if self.size % BLOCK else []
-        return FileRecord(size=self.size, sha256=[*self._done, *rest])
+        return FileRecord(size=self.size, sha256=[block.hexdigest() for block in self._blocks])
 
 
 def record_of(file: Path) -> FileRecord:
@@ -82,11 +86,16 @@ def hashes(file: Path, blocks: Iterable[int]) -> list[str]:
     with file.open("rb") as opened, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
         descriptor = opened.fileno()
 
-        def digest(block: int) -> str:
+        def read(block: int) -> str:
             """Of one block; each thread reads at a place of its own."""
-            return hashlib.sha256(os.pread(descriptor, BLOCK, block * BLOCK)).hexdigest()
+            return digest(os.pread(descriptor, BLOCK, block * BLOCK))
 
-        return list(threads.map(digest, blocks))
+        return list(threads.map(read, blocks))
+
+
+def digest(content: bytes | memoryview) -> str:
+    """SHA-256 of one block."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def blocks_of(place: range) -> range:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from pydantic import TypeAdapter
 from torch import Tensor
@@ -26,7 +26,7 @@ from distill_core.checkpoint.identity import Consent, Differences, Identity
 from distill_core.checkpoint.manifest import MANIFEST, STATE, Manifest, recorded
 from distill_core.checkpoint.tensors import INDEX, load_tensors, places, save_tensors
 from distill_core.durable import sync, write_json
-from distill_core.errors import CheckpointError, DiskFullError
+from distill_core.errors import CheckpointError, DamagedError, DiskFullError
 from distill_core.plugins.border import describe
 from distill_core.protocols.validator import ValidationRequest
 from distill_core.ranks.ranks import ALONE, Ranks
@@ -113,8 +113,19 @@ class Checkpoint:
         T, C, H, W = self.state()["latent_shape"]
         return T, C, H, W
 
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Fill the given tensors in place. Raises CheckpointError for a name or a shape that the checkpoint does not have."""
+    def verified(self, needed: Needed | None = None) -> Checkpoint:
+        """This checkpoint. Raises DamagedError if it has :meth:`faults`."""
+        faults = self.faults(needed)
+        if faults:
+            raise DamagedError("; ".join(faults))
+        return self
+
+    def load(self, tensors: Mapping[str, Tensor], *, unverified: bool = False) -> None:
+        """Fill the given tensors in place. Raises CheckpointError for a name or a shape that the checkpoint does not have.
+
+        ``unverified``: whether nobody has looked for :meth:`faults` in what is read: it is looked at as it is read, and DamagedError raised
+        for the first, with the tensors left half filled.
+        """
         stored = self.state()["tensors"]
         for name, tensor in tensors.items():
             if name not in stored:
@@ -125,11 +136,23 @@ class Checkpoint:
                 raise CheckpointError(
                     f"{self.path}: {name} has shape {stored[name]}, this run's has {list(tensor.shape)}"
                 )
-        load_tensors(self.path / DCP, tensors)
+        records = None
+        if unverified:
+            files = self.manifest().files
+            records = {name.removeprefix(f"{DCP}/"): record for name, record in files.items() if name.startswith(DCP)}
+        load_tensors(self.path / DCP, tensors, records)
 
 
 Needed = Callable[[Checkpoint], Callable[[str], bool]]
 """Which tensors of a checkpoint will be read, by their names."""
+
+
+def records_alone(_: Checkpoint) -> Callable[[str], bool]:
+    """None of its tensors: they are verified as they are loaded. Its records and their sizes are what is looked at."""
+    return lambda _: False
+
+
+UsedT = TypeVar("UsedT")
 
 
 class Checkpoints:
@@ -174,17 +197,18 @@ class Checkpoints:
         Of several processes the first one looks. Falling back to an older one is a loud event. Raises CheckpointError if there are
         checkpoints and none is good.
         """
-        return self.ranks.from_first(lambda: self._newest_good(needed))
+        return self.ranks.from_first(lambda: self.first_good(lambda checkpoint: checkpoint.verified(needed)))
 
-    def _newest_good(self, needed: Needed | None) -> Checkpoint | None:
+    def first_good(self, use: Callable[[Checkpoint], UsedT]) -> UsedT | None:
+        """What ``use`` makes of the newest checkpoint that it raises no DamagedError for; None, or CheckpointError, likewise."""
         reasons = []
         for checkpoint in self.published():
-            faults = checkpoint.faults(needed)
-            if not faults:
-                return checkpoint
-            self._damaged.add(checkpoint.path)
-            reasons.append(f"{checkpoint.path.name}: {'; '.join(faults)}")
-            self.events.warn("checkpoint_damaged", f"{checkpoint.path} is damaged and passed over: {'; '.join(faults)}")
+            try:
+                return use(checkpoint)
+            except DamagedError as error:
+                self._damaged.add(checkpoint.path)
+                reasons.append(f"{checkpoint.path.name}: {error}")
+                self.events.warn("checkpoint_damaged", f"{checkpoint.path} is damaged and passed over: {error}")
         if reasons:
             raise CheckpointError(
                 f"no checkpoint in {self.root} can be resumed from ({' | '.join(reasons)}); restore one, or choose another output_dir"

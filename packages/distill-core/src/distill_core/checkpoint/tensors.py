@@ -10,6 +10,7 @@ import pickle
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path, PosixPath
 from typing import Any
 
@@ -18,12 +19,13 @@ from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint.planner import LoadPlan, ReadItem
 from torch.distributed.checkpoint.state_dict_loader import load as dcp_load
 from torch.distributed.checkpoint.state_dict_saver import save as dcp_save
 from torch.serialization import get_crc32_options, set_crc32_options
 
 from distill_core.checkpoint.blocks import FileRecord
-from distill_core.checkpoint.hashed_files import HashingWriter
+from distill_core.checkpoint.hashed_files import HashingWriter, VerifiedFileSystem
 from distill_core.durable import sync
 from distill_core.errors import CheckpointError
 from distill_core.plugins.border import describe
@@ -58,9 +60,11 @@ class _IndexUnpickler(pickle.Unpickler):
 
 
 class _Reader(FileSystemReader):
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, files: VerifiedFileSystem | None = None) -> None:
         super().__init__(folder)
         self._index = folder / INDEX
+        if files is not None:
+            self.fs = files
 
     def read_metadata(self, *_: Any, **__: Any) -> Metadata:
         """The index. torch passes arguments of its own choice, for checkpoints of a kind that is not written here."""
@@ -70,6 +74,16 @@ class _Reader(FileSystemReader):
             raise pickle.UnpicklingError("its index is none of torch's")
         index.storage_meta.load_id = self.load_id
         return index
+
+    def prepare_local_plan(self, plan: LoadPlan) -> LoadPlan:
+        """The same, in the order in which the files hold it: torch's own is that of the names, which reads to and fro."""
+
+        def place(item: ReadItem) -> tuple[str, int]:
+            """The file, and where in it."""
+            found = self.storage_data[item.storage_index]
+            return found.relative_path, found.offset
+
+        return replace(plan, items=sorted(plan.items, key=place))
 
 
 def save_tensors(folder: Path, tensors: Mapping[str, Tensor], *, alone: bool = True) -> dict[str, FileRecord]:
@@ -88,16 +102,24 @@ def save_tensors(folder: Path, tensors: Mapping[str, Tensor], *, alone: bool = T
     return {path.name: record for path, record in writer.files.records.items()}
 
 
-def load_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Fill the given tensors in place. Raises CheckpointError if torch cannot read them, or the index is not one that torch wrote."""
+def load_tensors(folder: Path, tensors: Mapping[str, Tensor], records: Mapping[str, FileRecord] | None = None) -> None:
+    """Fill the given tensors in place. Raises CheckpointError if torch cannot read them, or the index is not one that torch wrote.
+
+    ``records``: by file name; every byte of the tensors is compared with them as it is read, and DamagedError raised for one that differs.
+    None believes what is read, and the index is believed in any case.
+    """
+    files = None if records is None else VerifiedFileSystem(records, places(folder, tensors.__contains__))
     try:
         with _one_process():
-            dcp_load(_detached(tensors), storage_reader=_Reader(folder), no_dist=True)
+            dcp_load(_detached(tensors), storage_reader=_Reader(folder, files), no_dist=True)
     except CheckpointException as wrapped:
         raised = _reason(wrapped)
         if not isinstance(raised, Exception):
             raise raised from raised.__cause__
-        raise CheckpointError(f"{folder} cannot be read: {describe(raised)}") from raised
+        if files is None or not files.damaged:
+            raise CheckpointError(f"{folder} cannot be read: {describe(raised)}") from raised
+    if files is not None and files.damaged:
+        raise files.refusal(files.damaged[0])
 
 
 def places(folder: Path, names: Callable[[str], bool]) -> dict[str, list[range]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from distill_core.checkpoint import Checkpoint
+from distill_core.checkpoint import Checkpoint, records_alone
 from distill_core.config.checks import family_of
 from distill_core.config.document import read_document
 from distill_core.config.resolve import ResolvedRun, open_run
@@ -22,7 +22,7 @@ from distill_core.plugins.loading import load_target
 from distill_core.plugins.specs import ModelFacts, ModelSpec
 from distill_core.protocols.model import ModelPlugin, ModelRequest
 from distill_core.protocols.validator import ValidationRequest
-from distill_core.running.chosen_checkpoint import choose_checkpoint
+from distill_core.running.chosen_checkpoint import use_checkpoint
 from distill_core.running.content import ContentHashes
 from distill_core.running.first_stage import find_stage, take_base
 from distill_core.running.identity import frozen_hash, role_identity
@@ -31,9 +31,8 @@ from distill_core.running.preparation import LatentShape, Placement
 from distill_core.running.run_directory import RunDirectory
 from distill_core.sampling.requests import misfit
 from distill_core.sampling.validator import completed
-from distill_core.training.averages import WeightAverage
 from distill_core.training.roles import RoleHandle
-from distill_core.training.state import average_tensors, weight_tensors
+from distill_core.training.state import finished_tensors
 
 Asked = Callable[[ValidationRequest], ValidationRequest]
 """How a role is to be sampled, given how its method samples it."""
@@ -131,7 +130,26 @@ def restore_role(
     CheckpointError for a role that the run did not train, or a folder that it did not start from; ConfigError where it cannot be sampled
     as asked.
     """
-    checkpoint = choose_checkpoint(_run_directory(root), step, name)
+
+    def bring(checkpoint: Checkpoint) -> RestoredRole:
+        """It, from one checkpoint, verified as it is read."""
+        return _brought(checkpoint.verified(records_alone), root, index, name, averaged, placement, base, asked, fits)
+
+    return use_checkpoint(_run_directory(root), step, bring)
+
+
+def _brought(
+    checkpoint: Checkpoint,
+    root: Path,
+    index: PluginIndex,
+    name: str | None,
+    averaged: bool,
+    placement: Placement,
+    base: str | None,
+    asked: Asked,
+    fits: Callable[[ModelFacts], None],
+) -> RestoredRole:
+    """The role as one checkpoint left it. Raises DamagedError if what is read of it is not what was written."""
     request = checkpoint.sampling()
     chosen = name if request is None else name or request.role
     run, directory = open_finished(root, index, chosen, base)
@@ -170,9 +188,8 @@ def restore_role(
     role = made(trainable=True)
     here = role_identity(name, facts, ContentHashes(None), frozen_hash(role))
     compare(checkpoint, here, facts.path, named=base is not None)
-    checkpoint.load(weight_tensors(role))
-    if averaged and run.config.roles[name].ema is not None:
-        _take_average(role, checkpoint)
+    averaged = averaged and run.config.roles[name].ema is not None
+    checkpoint.load(finished_tensors(role, averaged=averaged), unverified=True)
     frozen = made(trainable=False)
     sampling = replace(
         completed(own, run.config.validation, (), run.config.training.VSA_sparsity),
@@ -191,13 +208,3 @@ def restore_role(
         told=request is not None,
         lora_files=run.models[family].lora.files,
     )
-
-
-def _take_average(role: RoleHandle, checkpoint: Checkpoint) -> None:
-    """Put the averaged weights of the checkpoint into the role's modules."""
-    parameters = role.trained_parameters()
-    role.average = WeightAverage(parameters, decay=0.0)
-    checkpoint.load(average_tensors(role))
-    with torch.no_grad():
-        for parameter_name, value in role.average.shadow.items():
-            parameters[parameter_name].copy_(value)

@@ -34,6 +34,16 @@ def average_tensors(role: RoleHandle) -> dict[str, Tensor]:
     return {f"roles.{role.name}.average.{name}": tensor for name, tensor in role.average.shadow.items()}
 
 
+def finished_tensors(role: RoleHandle, *, averaged: bool) -> dict[str, Tensor]:
+    """Where a finished role's weights and buffers go, by the checkpoint name of what they are to hold: its average, if that is wanted."""
+    found = {name: tensor.detach() for name, tensor in role.state_tensors().items()}
+    trained = role.trained_parameters().keys() if averaged else ()
+    return {
+        f"roles.{role.name}.{'average' if name in trained else 'modules'}.{name}": tensor
+        for name, tensor in found.items()
+    }
+
+
 def of_weights(role: str) -> Callable[[str], bool]:
     """Whether a tensor of a checkpoint is of a role's weights, trained or averaged, by its name."""
     prefixes = (f"roles.{role}.modules.", f"roles.{role}.average.")
@@ -109,13 +119,30 @@ class TrainingState:
         self.stream.load_state_dict(numbers["data"])
 
 
+SUMMED = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
+"""Dtypes of which a sum of squares tells at once that all is finite."""
+
+
 def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
-    """The names of the tensors that hold a NaN or an infinity. The host waits once for each device, not for each tensor."""
-    by_device: dict[torch.device, list[str]] = {}
+    """The names of the tensors that hold a NaN or an infinity. The host waits once for each device, not for each tensor.
+
+    A norm that is finite is one of finite numbers, and costs a fraction of looking at each of them; where it is not, they are looked at.
+    """
+    kinds: dict[torch.device, dict[torch.dtype, list[str]]] = {}
     for name, tensor in tensors.items():
-        by_device.setdefault(tensor.device, []).append(name)
-    broken: list[str] = []
-    for names in by_device.values():
-        finite = torch.stack([part(tensors[name]).isfinite().all() for name in names])
-        broken += [name for name, good in zip(names, finite.tolist(), strict=True) if not good]
-    return [name for name in tensors if name in set(broken)] if broken else []
+        if tensor.is_floating_point() or tensor.is_complex():
+            kinds.setdefault(tensor.device, {}).setdefault(tensor.dtype, []).append(name)
+    doubtful: list[str] = []
+    for of_device in kinds.values():
+        summed = {dtype: names for dtype, names in of_device.items() if dtype in SUMMED}
+        doubtful += [name for dtype, names in of_device.items() if dtype not in SUMMED for name in names]
+        flags = [
+            torch.stack(torch._foreach_norm([part(tensors[name]).detach() for name in names])).isfinite()
+            for names in summed.values()
+        ]
+        if flags:
+            good = torch.cat(flags).tolist()
+            named = (name for names in summed.values() for name in names)
+            doubtful += [name for name, fine in zip(named, good, strict=True) if not fine]
+    broken = {name for name in doubtful if not part(tensors[name]).isfinite().all()}
+    return [name for name in tensors if name in broken]

@@ -112,6 +112,8 @@ class RoleConfig(Section):
     `training.enable_gradient_checkpointing_type` says."""
     recompute_every: Positive | None = None
     """Overrides `training.recompute_every` for this role."""
+    compile: bool | None = None
+    """Overrides `training.compile` for this role. Roles of one set of weights are compiled together if one of them is."""
     ema: Ema | None = None
     """Keep an average of the role's weights; null keeps none."""
     optimizer: Literal["adamw", "adamw8bit"] | None = None
@@ -224,6 +226,8 @@ class Training(Optimization):
     attention gives, which is kept. Roles may say otherwise by `recompute`."""
     recompute_every: Positive = 1
     """Of so many blocks one after another one is recomputed: 2 keeps the activations of every second."""
+    compile: bool = False
+    """Compile each block of the models by torch.compile: minutes at the start, less time for each step, numbers equal up to rounding."""
     VSA_sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the cubes of tokens that video sparse attention leaves out; has effect where `method_config.attn_kind` is vsa."""
     VSA_decay_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -312,3 +316,8 @@ class RunConfig(Section):
         """The optimizer settings of one role: its own where it has any, the run's otherwise."""
         shared = self.training.model_dump(include=set(Optimization.model_fields))
         return Optimization(**{**shared, **self.roles[role].own_optimization})
+
+    def compiles(self, role: str) -> bool:
+        """Whether the blocks of a role are to be compiled: as it says, or as the run does."""
+        own = self.roles[role].compile
+        return self.training.compile if own is None else own

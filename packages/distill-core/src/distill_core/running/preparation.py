@@ -17,7 +17,7 @@ from distill_core.config.blame import Faults
 from distill_core.config.data_sets import hub_data, listed_data
 from distill_core.config.resolve import Findings, ResolvedRun
 from distill_core.config.sampled import Comparison, Validation
-from distill_core.config.schema import LIBRARIES, RunConfig
+from distill_core.config.schema import RunConfig
 from distill_core.data.reading.dataset import open_dataset
 from distill_core.data.reading.hub_data import fetched
 from distill_core.data.reading.made_with import check_made_shape
@@ -31,12 +31,11 @@ from distill_core.running.data_notes import data_notes
 from distill_core.running.demanded import refuse_lengths, refuse_shared_places
 from distill_core.running.first_stage import find_stage
 from distill_core.running.loras import check_files
+from distill_core.running.means import refuse_compiled, refuse_narrow_weights, refuse_optimizers, refuse_quantized
 from distill_core.running.rewards import check_rewards
 from distill_core.running.run_directory import RunDirectory
 from distill_core.sampling.measures import Measures
 from distill_core.sampling.requests import check_pictures, picture_misfit
-from distill_core.training.eight_bit import missing
-from distill_core.training.quantized import why_not
 
 LatentShape = tuple[int, int, int, int]
 
@@ -128,36 +127,6 @@ def refuse_idle_processes(dataset: Mixture, processes: int) -> None:
     """Raise DataError for fewer rows than processes."""
     if len(dataset) < processes:
         raise DataError(f"{len(dataset)} rows are too few for {processes} processes; start at most {len(dataset)}")
-
-
-def refuse_narrow_weights(config: RunConfig, compute: torch.dtype) -> None:
-    """Raise ConfigError for roles whose weights are to be held in less than a forward pass computes in."""
-    narrow = list(checks.narrow_weights(config, compute_is_fp32=compute is torch.float32))
-    if narrow:
-        raise ConfigError([Problem(key, message) for key, message in narrow])
-
-
-def refuse_optimizers(config: RunConfig) -> None:
-    """Raise ConfigError for optimizers whose library is not installed."""
-    asked = {"training": config.training.optimizer}
-    asked |= {f"roles.{name}": role.optimizer for name, role in config.roles.items() if role.optimizer is not None}
-    fault = missing()
-    problems = [Problem(f"{key}.optimizer", fault) for key, kind in asked.items() if kind == "adamw8bit" and fault]
-    if problems:
-        raise ConfigError(problems)
-
-
-def refuse_quantized(config: RunConfig, placement: Placement) -> None:
-    """Raise ConfigError for roles whose weights are to be held in what this machine, or what is installed, cannot hold them in."""
-    kinds = {role.weights for role in config.roles.values()} & LIBRARIES.keys()
-    faults = {kind: why_not(kind, placement.device, placement.compute) for kind in sorted(kinds)}
-    problems = [
-        Problem(f"roles.{name}.weights", fault)
-        for name, role in config.roles.items()
-        if (fault := faults.get(role.weights)) is not None
-    ]
-    if problems:
-        raise ConfigError(problems)
 
 
 @dataclass(frozen=True)
@@ -263,6 +232,7 @@ def _surveyed(run: ResolvedRun | Findings, faults: Faults, process: Place) -> _S
     if not faults.touch("training"):
         with faults.at("training", "train_batch_size"):
             refuse_uneven(config, process.size)
+    layout = Layout.of(None, 1, 1)
     with faults.at("distributed"):
         layout = Layout.of(config.distributed.replicate, config.distributed.shard, process.size)
         refuse_sharding(run, layout)
@@ -271,8 +241,9 @@ def _surveyed(run: ResolvedRun | Findings, faults: Faults, process: Place) -> _S
         with faults.at("training", "device"):
             placement = place(config.training.device, config.training.precision, process.local_rank)
             refuse_narrow_weights(config, placement.compute)
-            refuse_quantized(config, placement)
+            refuse_quantized(config, placement.device, placement.compute)
             refuse_optimizers(config)
+            refuse_compiled(run, placement.device, placement.compute, layout)
     for name, role in config.roles.items():
         if role.checkpoint is not None:
             with faults.at("roles", name, "checkpoint"):

@@ -18,9 +18,11 @@ from distill_core.config.resolve import ResolvedRun
 from distill_core.config.schema import LIBRARIES, FirstStage
 from distill_core.errors import ConfigError, Problem
 from distill_core.plugins.specs import RoleNeed
+from distill_core.plugins.weightless import is_weightless
 from distill_core.protocols.model import ModelPlugin, ModelRequest
 from distill_core.running.first_stage import find_stage, take_base
 from distill_core.running.preparation import Placement
+from distill_core.training.compiled import compile_blocks
 from distill_core.training.quantized import held_tensors, quantize
 
 Probe = Callable[[str, nn.ModuleDict], Tensor]
@@ -75,7 +77,9 @@ class Weights:
         """The modules of a role that is a model, or follows one. Raises a DistillError for weights that cannot be had."""
         key = self._keys[name]
         if key is None:
-            return nn.ModuleDict(self._loaded((name,), torch.float32, exact=True))
+            own = nn.ModuleDict(self._loaded((name,), torch.float32, exact=True))
+            self._compile(own, (name,))
+            return own
         if key not in self.shared:
             users = tuple(other for other, theirs in self._keys.items() if theirs == key)
             container = nn.ModuleDict(self._loaded(users, key.held, exact=False))
@@ -83,6 +87,7 @@ class Weights:
                 take_base(container, self.models[key.family].adapter, find_stage(key.stage))
             if key.fewer is not None:
                 self._shrink(container, key, key.fewer, users)
+            self._compile(container, users)
             self.shared[key] = container
         return self.shared[key]
 
@@ -127,6 +132,16 @@ class Weights:
         )
         with about("roles", first, "path"):
             return self.models[family_of(self.run.config, first)].load_modules(request)
+
+    def _compile(self, modules: nn.ModuleDict, users: tuple[str, ...]) -> None:
+        """Let the blocks be compiled where a role asks for it, and say so."""
+        if is_weightless() or not any(self.run.config.compiles(name) for name in users):
+            return
+        count = compile_blocks(modules.values())
+        if not count:
+            fault = "this model has no blocks that could be compiled; leave this out"
+            raise ConfigError([Problem(f"roles.{users[0]}.compile", fault)])
+        self.tell(f"the {count} blocks of {', '.join(users)} are compiled at their first calls, which takes a while")
 
 
 def source_of(run: ResolvedRun, name: str) -> str:

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
+from typing import Any, cast
 from weakref import WeakSet
 
 import torch
@@ -62,6 +64,7 @@ class LoraWeights(nn.Module):
     """An adapter: a :class:`LowRank` for some of the linear layers of a role's modules, float32, on their device.
 
     Attributes:
+        number: its own in this process, by which layers know it.
         pairs: what it adds, by layer.
         sizes: rank and scale, by the layer's name within the role's modules, e.g. "transformer.blocks.0.attn1.to_q".
         dropout: the share of inputs that it does not see where gradients go through it.
@@ -72,13 +75,14 @@ class LoraWeights(nn.Module):
         layers = linear_layers(modules)
         self.sizes = dict(sizes)
         self.dropout = dropout
+        self.number = next(_numbers)
         self.pairs: dict[nn.Module, LowRank] = {}
         for name, size in sizes.items():
             layer = layers[name]
             pair = LowRank(layer, size, dropout, layer.weight.device)
             _placed(self, name, pair)
             self.pairs[layer] = pair
-            _listen(layer)
+            _listen(layer)[self.number] = pair
 
     def pair(self, name: str) -> LowRank:
         """What it adds to the layer of a name."""
@@ -121,6 +125,7 @@ Worn = tuple[LoraWeights, ...]
 
 _worn: ContextVar[Worn | None] = ContextVar("worn_loras", default=None)
 _listening: WeakSet[nn.Module] = WeakSet()
+_numbers = count()
 
 
 @contextmanager
@@ -146,18 +151,30 @@ def _add_worn(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> T
             "a layer with LoRAs ran outside of any role's prediction, where nobody says whose it wears: ask the role (predict, "
             "extension), and recompute activations by distill_core.training.recompute, which remembers"
         )
+    pairs = _pairs_of(layer)
     for lora in worn:
-        pair = lora.pairs.get(layer)
+        pair = pairs.get(lora.number)
         if pair is not None:
             output = output + pair(inputs[0]).to(output.dtype)
     return output
 
 
-def _listen(layer: nn.Module) -> None:
-    """Let a layer add what is worn; once, however many adapters it has."""
+def _listen(layer: nn.Module) -> dict[int, LowRank]:
+    """Let a layer add what is worn; once, however many adapters it has. Returns its pairs, by the adapters' numbers.
+
+    They are an attribute of the layer, and by number, because torch.compile looks at both again before it runs what it made of a block
+    for another block, and not at a mapping whose keys are modules.
+    """
     if layer not in _listening:
         _listening.add(layer)
         layer.register_forward_hook(_add_worn)
+        vars(layer)["worn_pairs"] = {}  # no part of the module's own, so weights keep their names
+    return _pairs_of(layer)
+
+
+def _pairs_of(layer: nn.Module) -> dict[int, LowRank]:
+    pairs: Any = layer.worn_pairs  # torch types what a module holds as a tensor or a module
+    return cast("dict[int, LowRank]", pairs)
 
 
 def linear_layers(modules: Mapping[str, nn.Module]) -> dict[str, nn.Linear]:

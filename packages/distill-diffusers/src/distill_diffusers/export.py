@@ -24,7 +24,7 @@ from distill_core.protocols import ValidationRequest
 from distill_core.protocols.adapter import PICTURES
 from distill_core.protocols.validator import SamplerKind
 from distill_diffusers.copied_part import copy_licences, copy_part
-from distill_diffusers.export_record import RECORD, STREAMED, ExportRecord, RecordedSampling, RecordedVsa
+from distill_diffusers.export_record import STREAMED, ExportRecord, RecordedSampling, RecordedVsa, write_record
 from distill_diffusers.facts import DiffusersFacts
 from distill_diffusers.few_step_grid import few_step_scheduler
 from distill_diffusers.json_files import INDEX, read_object, write_object
@@ -214,7 +214,7 @@ def _write_parts(modules: Mapping[str, Any], plan: ExportPlan, folder: Path) -> 
     library = STREAMED if plan.streamed else "diffusers"
     index |= {name: [library, type(module).__name__] for name, module in modules.items()}
     write_object(folder / INDEX, index)
-    write_object(folder / RECORD, plan.record.model_dump(mode="json"))
+    write_record(folder, plan.record)
     (folder / "README.md").write_text(_card(plan), encoding="utf-8")
 
 

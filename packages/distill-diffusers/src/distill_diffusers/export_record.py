@@ -1,14 +1,18 @@
-"""distill.json: what an export knows about itself that diffusers has no key for. Imports no torch."""
+"""distill.json: what an export knows about itself that diffusers has no key for, and the hashes of its files. Imports no torch."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from distill_core.durable import SEAL, sealed, unsealed
+from distill_core.errors import ModelFolderError
 from distill_core.protocols import ValidationRequest
-from distill_diffusers.json_files import Json, read
+from distill_core.running.content import ContentHashes
+from distill_diffusers.json_files import Json, parse, read_object
 
 RECORD = "distill.json"
 
@@ -81,9 +85,48 @@ class ExportRecord(Json):
     """[T, C, H, W] that the model was trained at."""
     base_scheduler: dict[str, Any] | None = None
     """The scheduler config of the many-step pipeline that the export was made from, where the export has another."""
+    files: dict[str, str] = Field(default_factory=dict)
+    """The SHA-256 of each file of the export, but for its README and this one, by its path in the folder."""
+
+
+def write_record(folder: Path, record: ExportRecord) -> None:
+    """Write an export's distill.json, as its last file: it holds the hashes of the others, and its own."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    names = [file.relative_to(folder).as_posix() for file in files]
+    whole = record.model_copy(update={"files": dict(zip(names, ContentHashes(None).of(files), strict=True))})
+    (folder / RECORD).write_text(sealed(whole.model_dump(mode="json")), encoding="utf-8")
 
 
 def read_record(folder: Path) -> ExportRecord:
-    """The folder's distill.json; an empty record where it has none."""
+    """The folder's distill.json; an empty record where it has none. Raises ModelFolderError for one that is not what was exported."""
     path = folder / RECORD
-    return read(ExportRecord, path) if path.is_file() else ExportRecord()
+    if not path.is_file():
+        return ExportRecord()
+    content = read_object(path)
+    if SEAL in content:
+        try:
+            content = unsealed(path.read_bytes())
+        except ValueError as error:
+            raise ModelFolderError(_changed(folder, [RECORD])) from error
+    return parse(ExportRecord, content, path)
+
+
+def refuse_changes(folder: Path, record: ExportRecord, of: Callable[[str], bool]) -> None:
+    """Raise ModelFolderError unless those files of an export that are ``of`` some kind, and there, are to the bit what was exported."""
+    names = [name for name in record.files if of(name) and (folder / name).is_file()]
+    hashes = ContentHashes(None).of([folder / name for name in names])
+    changed = [name for name, found in zip(names, hashes, strict=True) if found != record.files[name]]
+    if changed:
+        raise ModelFolderError(_changed(folder, changed))
+
+
+def is_weights(name: str) -> bool:
+    """Whether a file holds weights, which are compared when they are loaded; anything else is when the folder is opened."""
+    return name.endswith(".safetensors")
+
+
+def _changed(folder: Path, names: list[str]) -> str:
+    return (
+        f"{folder}: {', '.join(names)} is not what was exported; copy the export again, or, where the change is meant, remove `files` and "
+        f"`{SEAL}` from {RECORD}"
+    )

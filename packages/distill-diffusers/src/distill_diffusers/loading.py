@@ -66,6 +66,7 @@ def load_part(facts: DiffusersFacts, part: str, dtype: torch.dtype, kind: Any = 
     facts.folder.check_part(part)
     if is_weightless():
         return empty_part(place, kind, dtype)
+    facts.folder.check_bytes(part)
     stored = facts.folder.stored(part)
     if not stored.plain:
         return load_foreign(stored, facts.folder.called(part), kind, dtype)

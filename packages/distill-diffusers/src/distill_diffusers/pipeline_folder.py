@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from distill_core.errors import ModelFolderError
 from distill_core.plugins.weightless import is_weightless
-from distill_diffusers.export_record import STREAMED, ExportRecord, read_record
+from distill_diffusers.export_record import STREAMED, ExportRecord, is_weights, read_record, refuse_changes
 from distill_diffusers.foreign_code import refuse_code
 from distill_diffusers.hub import fetch, locate
 from distill_diffusers.json_files import INDEX, SCHEDULER, Json, parse, read, read_object
@@ -213,6 +213,10 @@ class PipelineFolder:
         if found.has_weights and not is_weightless():
             self.stored(part)
 
+    def check_bytes(self, part: str) -> None:
+        """Raise ModelFolderError unless the weights of a part of an export are, to the bit, what was exported."""
+        refuse_changes(self.path, self.record, lambda name: is_weights(name) and name.startswith(f"{part}/"))
+
     def check_parts(self) -> None:
         """Raise ModelFolderError unless every part is whole; of a hub's, weights come later, and are checked when they are loaded."""
         for name, part in self.parts.items():
@@ -235,6 +239,8 @@ def open_folder(path: str, kind: PipelineKind) -> PipelineFolder:
     folder = located.folder
     if not (folder / INDEX).is_file():
         raise ModelFolderError(f"{folder} is no diffusers pipeline folder: it has no {INDEX}; {_instead(folder, kind)}")
+    record = read_record(folder)
+    refuse_changes(folder, record, lambda name: not is_weights(name))
     index = read_object(folder / INDEX)
     class_name = index.get("_class_name")
     if class_name not in (kind.pipeline, *kind.also):
@@ -254,7 +260,7 @@ def open_folder(path: str, kind: PipelineKind) -> PipelineFolder:
         raise ModelFolderError(
             f"{path} names weights of {', '.join(absent)}, and {folder} has no such part; name another base"
         )
-    return PipelineFolder(folder, located.hub_id, kind, parts, index, read_record(folder), denoisers)
+    return PipelineFolder(folder, located.hub_id, kind, parts, index, record, denoisers)
 
 
 def _part(name: str, entry: object) -> Part | None:

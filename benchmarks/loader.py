@@ -1,11 +1,11 @@
 """How fast training is fed: the loader against a sequential zero-copy read of the same bytes, and against a naive reader.
 
-    python benchmarks/loader.py [--rows 128] [--repeats 11] [--epochs 10]
+    python benchmarks/loader.py [--rows 128] [--repeats 11] [--epochs 10] [--files 200] [--start-rows 1000000]
 
-Writes the same rows three times, with 1, 8 and 64 rows to a row group, and prints a line of throughput for each, then the memory of the
-process epoch by epoch. A row is that of a 480p clip of 81 frames: a float16 latent [16, 21, 60, 104] and a bfloat16 text [100, 4096],
+Writes the same rows with 1, 8 and 64 rows to a row group, and with 1 to one over many files, and prints a line of throughput for each, then
+the memory of the process epoch by epoch, then how long a data set of a million small rows takes to open without its index and with it. A row is that of a 480p clip of 81 frames: a float16 latent [16, 21, 60, 104] and a bfloat16 text [100, 4096],
 5 MB. Everything is read from the page cache, by one thread, or ahead by two (the default of `data.num_workers`), which need a second core
-that is free. The bar and the loader take turns, so that a machine that is busy is busy for both; a ratio is the median of those of the
+that is free; "CPU" is the first epoch by the CPU time of both, which other programs have no part in. The bar and the loader take turns, so that a machine that is busy is busy for both; a ratio is the median of those of the
 turns, a throughput the best.
 """
 
@@ -63,21 +63,38 @@ def write(path: Path, rows: int, group: int) -> None:
             file.write_table(pa.Table.from_pylist([record(n).columns() for n in numbers], schema=T2V_SCHEMA))
 
 
+def write_files(folder: Path, rows: int, files: int) -> None:
+    """So many files with so many rows in all, each row a group."""
+    folder.mkdir()
+    for number in range(files):
+        first, after = (rows * each // files for each in (number, number + 1))
+        with open_writer(folder / f"{number:05}.parquet", T2V_SCHEMA) as file:
+            for row in range(first, after):
+                file.write_table(pa.Table.from_pylist([record(row).columns()], schema=T2V_SCHEMA))
+
+
+def files_of(path: Path) -> list[Path]:
+    """A file, or those of a folder."""
+    return sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+
+
 def sequential(path: Path) -> None:
     """The bar: row group after row group, tensors in Arrow's memory, nothing checked."""
-    with pq.ParquetFile(path, memory_map=True) as file:
-        for group in range(file.num_row_groups):
-            table = file.read_row_group(group, COLUMNS, use_threads=False)
-            for name in ("vae_latent_bytes", "text_embedding_bytes"):
-                for chunk in table.column(name).chunks:
-                    np.frombuffer(chunk.buffers()[2], np.uint16)
+    for each in files_of(path):
+        with pq.ParquetFile(each, memory_map=True) as file:
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, COLUMNS, use_threads=False)
+                for name in ("vae_latent_bytes", "text_embedding_bytes"):
+                    for chunk in table.column(name).chunks:
+                        np.frombuffer(chunk.buffers()[2], np.uint16)
 
 
-def naive(path: Path, rows: int) -> None:
+def naive(path: Path) -> None:
     """What a data set of few lines does for a row: open the file, the whole row group to Python, convert."""
+    path = files_of(path)[0]
     footer = pq.read_metadata(path)
     ends = np.cumsum([footer.row_group(group).num_rows for group in range(footer.num_row_groups)])
-    for row in random.Random(0).sample(range(rows), FEW):
+    for row in random.Random(0).choices(range(footer.num_rows), k=FEW):
         group = int(np.searchsorted(ends, row, side="right"))
         table = pq.ParquetFile(path).read_row_group(group).to_pydict()
         place = row - (int(ends[group - 1]) if group else 0)
@@ -106,26 +123,31 @@ class Draws:
             next(self.stream)
 
 
-def throughput(path: Path, group: int, rows: int, repeats: int) -> None:
-    """One line of the table. Of large row groups fewer rows are drawn: each takes a whole group's time."""
-    row_bytes = path.stat().st_size / rows
-    draws = rows if group == 1 else FEW
-    plain = row_bytes * FEW / min(seconds(lambda: naive(path, rows)) for _ in range(2))
-    later, ahead = Draws(path, rows, draws, 0), Draws(path, rows, draws, 2)
-    for _ in range(rows // draws):  # every row has been verified once after this
-        later()
-        ahead()
-    turns = []
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """What a call takes of the processors, in all threads."""
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+def throughput(path: Path, name: str, rows: int, repeats: int) -> None:
+    """One line of the table."""
+    size = sum(file.stat().st_size for file in files_of(path))
+    plain = size / rows * FEW / min(seconds(lambda: naive(path)) for _ in range(2))
+    later, ahead = Draws(path, rows, rows, 0), Draws(path, rows, rows, 2)
+    later()  # every row has been verified once after this
+    ahead()
+    turns, cpu = [], []
     for _ in range(repeats):
-        first = Draws(path, rows, draws, 0)
-        works = (lambda: sequential(path), first, later, ahead)
-        turns.append([row_bytes * (draws if work is not works[0] else rows) / seconds(work) for work in works])
-    bar, once, again, by_thread = (max(column) for column in zip(*turns, strict=True))
-    ratios = [statistics.median(turn[number] / turn[0] for turn in turns) for number in (1, 2, 3)]
-    print(
-        f"{group:9} {bar / 1e9:11.2f} {plain / 1e9:6.3f} {once / 1e9:12.2f} {again / 1e9:13.2f} {by_thread / 1e9:11.2f}"
-        f"   {ratios[0]:.2f} / {ratios[1]:.2f} / {ratios[2]:.2f} {again / plain:9.1f}"
-    )
+        first, first_ahead = Draws(path, rows, rows, 0), Draws(path, rows, rows, 2)
+        works = (lambda: sequential(path), first, first_ahead, later, ahead)
+        turns.append([size / seconds(work) for work in works])
+        cpu.append(cpu_seconds(lambda: sequential(path)) / cpu_seconds(Draws(path, rows, rows, 0)))
+    best = [max(column) / 1e9 for column in zip(*turns, strict=True)]
+    ratios = [statistics.median(turn[number] / turn[0] for turn in turns) for number in (1, 2, 3, 4)]
+    figures = " ".join(f"{each:11.2f}" for each in best)
+    shares = " / ".join(f"{ratio:.2f}" for ratio in ratios)
+    print(f"{name:>9} {plain / 1e9:6.3f} {figures}   {shares}   {statistics.median(cpu):.2f}", flush=True)
 
 
 class Rows(Dataset[Row]):
@@ -177,23 +199,64 @@ def memory(path: Path, rows: int, epochs: int) -> None:
     )
 
 
+def small(number: int) -> dict[str, object]:
+    """A row that takes no room."""
+    shape, text = (3, 2, 4, 4), (7, 5)
+    clip = ClipRecord(f"{number}", f"{number}", torch.zeros(text), torch.zeros(shape), f"{number}.mp4", 32, 32, 5, 16.0)
+    return clip.columns()
+
+
+def start(folder: Path, rows: int, group: int) -> None:
+    """How long a data set of many small rows takes to open and to be told apart by shape: as it is, and with the index of the first time."""
+    files, each = 200, rows // 200
+    folder.mkdir()
+    table = pa.Table.from_pylist([small(number) for number in range(each)], schema=T2V_SCHEMA)
+    with open_writer(folder / "00000.parquet", T2V_SCHEMA) as file:
+        for first in range(0, each, group):
+            file.write_table(table.slice(first, group))
+    for number in range(1, files):
+        (folder / f"{number:05}.parquet").hardlink_to(folder / "00000.parquet")
+
+    def opened() -> None:
+        """All that a run asks before it reads a row."""
+        dataset = open_dataset(folder, latents=True, indexed=True)
+        dataset.layout()
+        assert len(dataset.kinds.kinds) == 1
+
+    print(f"{files * each} rows, {group} to a row group: {cpu_seconds(opened):.2f} s of CPU without an index", end="")
+    wall = []
+    cpu = [cpu_seconds(lambda: wall.append(seconds(opened))) for _ in range(3)]
+    print(f", {min(cpu):.2f} s with it ({min(wall):.2f} s)", flush=True)
+
+
 def main() -> None:
-    """Print the table and the memory."""
+    """Print the table, the memory and the starts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=11)
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--files", type=int, default=200)
+    parser.add_argument("--start-rows", type=int, default=1_000_000)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         paths = {group: Path(folder) / f"{group}.parquet" for group in (64, 8, 1)}
-        print("           GB/s                                                        loader ÷ sequential    loader")
-        print("row group  sequential  naive  first epoch  later epochs  read ahead  first/later/ahead    ÷ naive")
+        print(
+            "                            GB/s                                                loader ÷ sequential, alone / ahead"
+        )
+        print(
+            "row group  naive  sequential first epoch       ahead       later       ahead   first epoch / later epochs / CPU"
+        )
         for group, path in paths.items():
             write(path, arguments.rows, group)
-            throughput(path, group, arguments.rows, arguments.repeats)
+            throughput(path, str(group), arguments.rows, arguments.repeats)
+        write_files(Path(folder) / "files", max(arguments.rows, arguments.files), arguments.files)
+        rows = max(arguments.rows, arguments.files)
+        throughput(Path(folder) / "files", f"1 x {arguments.files}", rows, arguments.repeats)
         processes(paths[1], arguments.rows, arguments.repeats)
         memory(paths[1], arguments.rows, arguments.epochs)
+        for group in (1000, 8):
+            start(Path(folder) / f"start-{group}", arguments.start_rows, group)
 
 
 if __name__ == "__main__":

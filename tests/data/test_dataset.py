@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill_core.data.reading import files
+from distill_core.data.reading import rows as single_rows
 from distill_core.data.reading.bad_rows import BadRowError
 from distill_core.data.reading.columns import T2V_SCHEMA
 from distill_core.data.reading.dataset import open_dataset
@@ -195,7 +196,10 @@ def test_a_row_is_verified_when_it_is_first_read_and_not_again(tmp_path: Path) -
 
 
 def test_a_row_that_was_not_read_yet_is_verified_though_its_row_group_is_at_hand(tmp_path: Path) -> None:
-    write_clips(tmp_path, map(clip, range(6)), rows_per_file=3)
+    for number in (0, 3):
+        table = pa.Table.from_pylist([clip(number + n).columns() for n in range(3)], schema=T2V_SCHEMA)
+        options = {"compression": "snappy", "use_dictionary": False, "write_page_checksum": True}
+        pq.write_table(table, tmp_path / f"data-0000{number}.parquet", **options)
     dataset = open_dataset(tmp_path, latents=True)
     for index in (0, 3, 0):  # the row group of rows 0 to 2 is now one that was not verified
         assert dataset[index].id == f"clip-{index}"
@@ -229,7 +233,7 @@ def test_bytes_of_another_arrow_type_are_read_too(tmp_path: Path, kind: pa.DataT
 
 def test_a_row_of_a_file_in_several_chunks_is_found(tmp_path: Path) -> None:
     table = pa.table({"id": pa.chunked_array([[b"a"], [b"b", None], [b"c"]], pa.binary())})
-    assert [files._value(table.column("id"), place) for place in (0, 1, 2, 3)] == [b"a", b"b", None, b"c"]
+    assert [single_rows._value(table.column("id"), place) for place in (0, 1, 2, 3)] == [b"a", b"b", None, b"c"]
 
 
 @given(
@@ -271,14 +275,14 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return open_file(path, **how)
 
     open_file = files.open_parquet
-    monkeypatch.setattr(files, "open_parquet", open_and_note)
+    monkeypatch.setattr(single_rows, "open_parquet", open_and_note)
     return names
 
 
 def test_no_more_files_stay_open_than_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[str]) -> None:
-    monkeypatch.setattr(files, "MAX_OPEN_FILES", 2)
+    monkeypatch.setattr(single_rows, "MAX_OPEN_FILES", 2)
     write_clips(tmp_path, map(clip, range(5)), rows_per_file=1)
-    reader = files.RowReader(["id"])
+    reader = single_rows.RowReader(["id"])
     facts = [files.read_facts(file, tmp_path) for file in files.find_parquet(tmp_path)]
     opened.clear()
     for number in (0, 3, 0, 4, 0, 3):

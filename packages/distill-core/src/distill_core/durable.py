@@ -80,11 +80,16 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_text(path: Path, content: str, mode: int = 0o666) -> None:
     """Write a text file beside its name, then rename it into place. ``mode`` is subject to the umask."""
+    write_bytes(path, content.encode(), mode)
+
+
+def write_bytes(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write a file beside its name, then rename it into place. ``mode`` is subject to the umask."""
     new = beside(path)
     try:
         new.unlink(missing_ok=True)
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        with naming(path), open(descriptor, "w", encoding="utf-8") as file:
+        with naming(path), open(descriptor, "wb") as file:
             file.write(content)
         sync(new)
         new.replace(path)

@@ -23,6 +23,7 @@ def data_notes(run: ResolvedRun | Findings, dataset: Mixture, faults: Faults) ->
     assert path is not None, "a role with facts has a folder"
     own = OwnEncoders(family_of(run.config, lead), path, facts)
     for listed, part in zip(listed_data(run.config.data), dataset.parts, strict=True):
+        yield from part.dataset.remarks
         yield from own.notes(listed.path, part.dataset.files)
         moments = ChannelMoments()
         with faults.at(*listed.key):

@@ -277,7 +277,7 @@ def _opened(run: ResolvedRun | Findings, faults: Faults) -> Mixture | None:
     parts: list[Part] = []
     for listed in listed_data(run.config.data):
         with faults.at(*listed.key):
-            opened = open_dataset(fetched(listed.path), run.demands.latents, run.columns)
+            opened = open_dataset(fetched(listed.path), run.demands.latents, run.columns, indexed=True)
             parts.append(Part(opened, listed.repeats, listed.share))
     incomplete = len(parts) <= len(run.config.data.mix) or faults.touch("data.weights")
     return None if incomplete else Mixture(parts)

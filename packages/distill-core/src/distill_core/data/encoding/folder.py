@@ -17,6 +17,7 @@ from distill_core.data.encoding.report import Fate, check_something_was_encoded,
 from distill_core.data.encoding.shard import Shard
 from distill_core.data.encoding.store import keep_rows, source_names
 from distill_core.data.reading.files import read_facts
+from distill_core.data.reading.index import NAME as INDEX
 from distill_core.data.reading.origin import Origin
 from distill_core.errors import RunDirectoryError
 
@@ -156,7 +157,7 @@ class EncodingFolder:
 
 def _is_ours(path: Path) -> bool:
     """Whether a file is one that a folder of data may hold."""
-    return path.is_file() and (path.suffix == ".parquet" or path.name in (REPORT, PREVIEW))
+    return path.is_file() and (path.suffix == ".parquet" or path.name in (REPORT, PREVIEW, INDEX))
 
 
 def _is_new(path: Path, before: Path) -> bool:

@@ -19,7 +19,8 @@ from torch import Tensor
 from distill_core.data.encoding.report import Fate
 from distill_core.data.encoding.writer import open_writer
 from distill_core.data.reading.columns import LATENT, TEXT
-from distill_core.data.reading.files import ParquetFacts, RowReader, open_parquet, read_columns, read_facts
+from distill_core.data.reading.files import ParquetFacts, open_parquet, read_columns, read_facts
+from distill_core.data.reading.rows import RowReader
 from distill_core.data.reading.tensors import tensor_of
 from distill_core.errors import DataError
 

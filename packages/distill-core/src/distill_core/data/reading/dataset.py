@@ -20,8 +20,6 @@ from distill_core.data.reading.bad_rows import BadRowError
 from distill_core.data.reading.columns import CAPTION_COLUMNS, LATENT, LATENT_COLUMNS, TEXT
 from distill_core.data.reading.files import (
     ParquetFacts,
-    RowReader,
-    StoredRow,
     facts_of,
     find_parquet,
     open_parquet,
@@ -29,9 +27,11 @@ from distill_core.data.reading.files import (
     texts_of,
 )
 from distill_core.data.reading.footers import check_stretch, mark
-from distill_core.data.reading.kinds import DIMENSIONS, Kind, RowKinds, Shape, kinds_of
+from distill_core.data.reading.index import DatasetIndex
+from distill_core.data.reading.kinds import DIMENSIONS, Kind, RowKinds, Shape, kinds_of, look_at
 from distill_core.data.reading.made_with import check_made_with
 from distill_core.data.reading.origin import Origin
+from distill_core.data.reading.rows import RowReader, StoredRow
 from distill_core.data.reading.tensors import tensor_of
 from distill_core.data.reading.usable import check_columns, check_declared
 from distill_core.errors import DataError
@@ -91,12 +91,18 @@ class ParquetDataset:
     """Rows by number, in the order of file names and of rows in them. Any number of threads may read it."""
 
     def __init__(
-        self, path: Path, files: Sequence[ParquetFacts], latents: bool, declared: Sequence[Column] = ()
+        self,
+        path: Path,
+        files: Sequence[ParquetFacts],
+        latents: bool,
+        declared: Sequence[Column] = (),
+        index: DatasetIndex | None = None,
     ) -> None:
         self.path = path
         self.latents = latents
         self.declared = tuple(declared)
         self.files = tuple(files)
+        self._index = index
         self._file_ends = tuple(accumulate(file.rows for file in files))
         columns = (*CAPTION_COLUMNS, *LATENT_COLUMNS) if latents else CAPTION_COLUMNS
         declared_columns = tuple(name for column in declared for name in column.stored)
@@ -167,7 +173,17 @@ class ParquetDataset:
     @cached_property
     def kinds(self) -> RowKinds:
         """The kind of every row."""
-        return kinds_of(self.files)
+        known = [None if self._index is None else self._index.found(file) for file in self.files]
+        looked_at = iter(look_at([file for file, found in zip(self.files, known, strict=True) if found is None]))
+        found = [next(looked_at) if each is None else each for each in known]
+        if self._index is not None:
+            self._index.keep(self.files, found)
+        return kinds_of(self.files, found)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is to be said of how it was opened."""
+        return () if self._index is None else tuple(self._index.remarks)
 
     def summary(self) -> DatasetSummary:
         """Count the kinds. Raises BadRowError for a row that has none."""
@@ -183,33 +199,48 @@ class ParquetDataset:
         return tuple(sorted(length for length in recorded if length is not None))
 
 
-def open_dataset(path: str | Path, latents: bool, declared: Sequence[Column] = ()) -> ParquetDataset:
+def open_dataset(
+    path: str | Path, latents: bool, declared: Sequence[Column] = (), *, indexed: bool = False
+) -> ParquetDataset:
     """The data set in a folder of parquet files, or in one file.
 
     With ``latents`` every file must have the T2V columns; without, either schema will do and stored latents are not
-    read. ``declared`` are further columns that each row must have. Raises DataError for a path, a file or columns that cannot be
-    trained on.
+    read. ``declared`` are further columns that each row must have. ``indexed``: what is found of a large data set is kept for
+    the next time (:class:`DatasetIndex`). Raises DataError for a path, a file or columns that cannot be trained on.
     """
     path = Path(path)
-    files = [_usable(file, path, latents, declared) for file in find_parquet(path)]
+    found = find_parquet(path)
+    index = DatasetIndex(path) if indexed else None
+    files = [_usable(file, path, latents, declared, index) for file in found]
     if not any(file.rows for file in files):
         raise NoRowsError(f"{path} holds 0 rows; `distill data encode` makes them from videos or captions")
-    return ParquetDataset(path, files, latents, declared)
+    return ParquetDataset(path, files, latents, declared, index)
 
 
 def _hash(parts: Iterable[str]) -> str:
     return blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 
 
-def _usable(path: Path, root: Path, latents: bool, declared: Sequence[Column]) -> ParquetFacts:
+def _usable(
+    path: Path, root: Path, latents: bool, declared: Sequence[Column], index: DatasetIndex | None
+) -> ParquetFacts:
     """What the footer of a file says, which can be trained on."""
+    facts = None if index is None else index.facts(path)
+    if facts is not None:
+        _check(facts, latents, declared)
+        return facts
     with open_parquet(path) as file:
         facts = facts_of(file, path, root)
-        check_columns(facts, latents)
-        check_declared(facts, declared)
-        check_made_with(facts, declared)
+        _check(facts, latents, declared)
         check_stretch(path, file.metadata)
     return facts
+
+
+def _check(facts: ParquetFacts, latents: bool, declared: Sequence[Column]) -> None:
+    """Raise DataError for a file whose columns cannot be trained on."""
+    check_columns(facts, latents)
+    check_declared(facts, declared)
+    check_made_with(facts, declared)
 
 
 def _rate(stored: StoredRow) -> float | None:
@@ -227,7 +258,7 @@ def _declared(stored: StoredRow, column: Column, latent_CTHW: Tensor | None, ver
     if fault is not None:
         raise DataError(f"{column.name} {fault}")
     try:
-        return tensor_of(data, shape, dtype, "N" * len(shape), owned=stored.owned, verify=verify)
+        return tensor_of(data, shape, dtype, "N" * len(shape), owned=column.stored[0] in stored.owned, verify=verify)
     except DataError as error:
         raise DataError(f"{column.name} {error}") from error
 
@@ -236,6 +267,6 @@ def _tensor(stored: StoredRow, name: str, verify: bool) -> Tensor:
     """The tensor ``name`` of a row."""
     data, shape, dtype = (stored.values[f"{name}_{part}"] for part in ("bytes", "shape", "dtype"))
     try:
-        return tensor_of(data, shape, dtype, DIMENSIONS[name], owned=stored.owned, verify=verify)
+        return tensor_of(data, shape, dtype, DIMENSIONS[name], owned=f"{name}_bytes" in stored.owned, verify=verify)
     except DataError as error:
         raise DataError(f"{name} {error}") from error

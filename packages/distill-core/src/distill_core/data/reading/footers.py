@@ -6,6 +6,11 @@ Asks nothing of single columns: pyarrow ends the process where a flipped bit has
 from __future__ import annotations
 
 import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO
@@ -23,6 +28,50 @@ MOST_STRETCH = 1000
 PLACES = 16
 PLACE_BYTES = 4 << 10
 """What of a file's pages a mark looks at."""
+MOST_CHUNKS = 1 << 18
+"""Columns of row groups whose places are kept: some 240 MB of memory, if there are so many."""
+
+
+@dataclass(frozen=True)
+class Footer:
+    """The footer of one file, parsed."""
+
+    content: pq.FileMetaData
+
+    @property
+    def chunks(self) -> int:
+        """Columns of row groups, which its memory goes by."""
+        return int(self.content.num_row_groups * self.content.num_columns)
+
+    @cached_property
+    def columns(self) -> Mapping[str, int]:
+        """The number of each column by its path."""
+        schema = self.content.schema
+        return {schema.column(number).path: number for number in range(self.content.num_columns)}
+
+
+class Footers:
+    """Parsed footers, the least recently used let go of: a footer is not parsed again for each row. Any number of threads may ask."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Path, Footer] = OrderedDict()
+        self._chunks = 0
+        self._lock = threading.Lock()
+
+    def of(self, path: Path, parse: Callable[[], pq.FileMetaData]) -> Footer:
+        """The footer of a file, as ``parse`` found it."""
+        with self._lock:
+            if path in self._kept:
+                self._kept.move_to_end(path)
+                return self._kept[path]
+        found = Footer(parse())
+        with self._lock:
+            if path not in self._kept:
+                self._kept[path] = found
+                self._chunks += found.chunks
+            while self._chunks > MOST_CHUNKS and len(self._kept) > 1:
+                self._chunks -= self._kept.popitem(last=False)[1].chunks
+        return found
 
 
 def check_stretch(path: Path, footer: pq.FileMetaData) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -66,8 +68,8 @@ class RowKinds:
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
-    """What was found of some rows.
+class Found:
+    """What was found of some rows, without reading a tensor.
 
     Attributes:
         what: each kind that there is, and each reason for which a row has none.
@@ -78,25 +80,29 @@ class _Found:
     of_row: np.ndarray
 
 
-def kinds_of(files: Sequence[ParquetFacts]) -> RowKinds:
-    """The kind of every row of these files."""
+def kinds_of(files: Sequence[ParquetFacts], founds: Sequence[Found]) -> RowKinds:
+    """The kind of every row of these files, from what was found of each."""
     places: dict[Kind, int] = {}
     of_row = np.full(sum(file.rows for file in files), -1, np.int32)
     faults: dict[int, BadRowError] = {}
     first = 0
-    for file in files:
-        begin = first
-        for found in _of_file(file):
-            rows = of_row[first : first + len(found.of_row)]
-            for number in _in_order(found.of_row):
-                what = found.what[number]
-                if isinstance(what, Kind):
-                    rows[found.of_row == number] = places.setdefault(what, len(places))
-                    continue
-                for row in np.flatnonzero(found.of_row == number).tolist():
-                    faults[first + row] = BadRowError(file.path, first + row - begin, what)
-            first += len(found.of_row)
+    for file, found in zip(files, founds, strict=True):
+        rows = of_row[first : first + len(found.of_row)]
+        for number in _in_order(found.of_row):
+            what = found.what[number]
+            if isinstance(what, Kind):
+                rows[found.of_row == number] = places.setdefault(what, len(places))
+                continue
+            for row in np.flatnonzero(found.of_row == number).tolist():
+                faults[first + row] = BadRowError(file.path, row, what)
+        first += len(found.of_row)
     return RowKinds(tuple(places), of_row, dict(sorted(faults.items())))
+
+
+def look_at(files: Sequence[ParquetFacts]) -> list[Found]:
+    """What is found of the rows of each file, several files at once."""
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+        return list(threads.map(_of_file, files))
 
 
 def _in_order(places: np.ndarray) -> list[int]:
@@ -106,17 +112,24 @@ def _in_order(places: np.ndarray) -> list[int]:
     return in_order
 
 
-def _of_file(facts: ParquetFacts) -> list[_Found]:
-    """The kind of every row of a file, or why it has none, for parts of it one after another."""
+def _of_file(facts: ParquetFacts) -> Found:
+    """The kind of every row of a file, or why it has none."""
     if not facts.rows:
-        return []
+        return Found([], np.empty(0, np.int64))
     groups = range(len(facts.group_ends))
     with open_parquet(facts.path, repeated=facts.repeated) as file:
         look = _Look(facts, file, (TEXT, LATENT) if has_latents(facts) else (TEXT,))
         try:
-            return [look.at(groups)]
+            return look.at(groups)
         except DAMAGE:
-            return [look.at_one(group) for group in groups]
+            return _joined([look.at_one(group) for group in groups])
+
+
+def _joined(parts: Sequence[Found]) -> Found:
+    """Parts of a file, one after another, as one."""
+    places: dict[Kind | str, int] = {}
+    of_row = [np.array([places.setdefault(what, len(places)) for what in part.what])[part.of_row] for part in parts]
+    return Found(list(places), np.concatenate(of_row))
 
 
 @dataclass(frozen=True)
@@ -133,15 +146,15 @@ class _Look:
     file: pq.ParquetFile
     names: Sequence[str]
 
-    def at_one(self, group: int) -> _Found:
+    def at_one(self, group: int) -> Found:
         """The kind of each row of a row group that may be damaged, or why it has none."""
         try:
             return self.at(range(group, group + 1))
         except DAMAGE as error:
             rows = len(self.facts.group_rows(group))
-            return _Found([f"its row group is damaged: {error}"], np.zeros(rows, np.int64))
+            return Found([f"its row group is damaged: {error}"], np.zeros(rows, np.int64))
 
-    def at(self, groups: range) -> _Found:
+    def at(self, groups: range) -> Found:
         """The kind of each row of some row groups, or why it has none. Raises one of DAMAGE if they are damaged."""
         columns = [f"{name}_shape" for name in self.names]
         table = self.file.read_row_groups(list(groups), columns, use_threads=False)
@@ -159,7 +172,7 @@ class _Look:
             if fitting[row]:
                 of_row[row] = len(what)
                 what.append(reason)
-        return _Found(what, of_row)
+        return Found(what, of_row)
 
     def _kind(self, shapes: Sequence[Sequence[int | None] | None]) -> Kind:
         """The kind of a row of these shapes, which are all there."""

@@ -2,11 +2,12 @@
 
     python benchmarks/loader.py [--rows 128] [--repeats 11] [--epochs 10] [--files 200] [--start-rows 1000000]
 
-Writes the same rows with 1, 8 and 64 rows to a row group, and with 1 to one over many files, and prints a line of throughput for each, then
-the memory of the process epoch by epoch, then how long a data set of a million small rows takes to open without its index and with it. A row is that of a 480p clip of 81 frames: a float16 latent [16, 21, 60, 104] and a bfloat16 text [100, 4096],
-5 MB. Everything is read from the page cache, by one thread, or ahead by two (the default of `data.num_workers`), which need a second core
-that is free; "CPU" is the first epoch by the CPU time of both, which other programs have no part in. The bar and the loader take turns, so that a machine that is busy is busy for both; a ratio is the median of those of the
-turns, a throughput the best.
+Writes the same rows with 1, 8 and 64 rows to a row group, and with 1 to one over many files, and prints a line of throughput for each,
+then the memory of the process epoch by epoch, then how long a million small rows take to open without their index and with it. A row
+is that of a 480p clip of 81 frames: a float16 latent [16, 21, 60, 104] and a bfloat16 text [100, 4096], 5 MB. Everything is read from the
+page cache, by one thread, or ahead by two (the default of `data.num_workers`), which need a second core that is free; "CPU" is the first
+epoch by the CPU time of both, which other programs have no part in. The bar and the loader take turns, so that a machine that is busy is
+busy for both; a ratio is the median of those of the turns, a throughput the best.
 """
 
 from __future__ import annotations
@@ -207,7 +208,7 @@ def small(number: int) -> dict[str, object]:
 
 
 def start(folder: Path, rows: int, group: int) -> None:
-    """How long a data set of many small rows takes to open and to be told apart by shape: as it is, and with the index of the first time."""
+    """How long many small rows take to be opened and told apart by shape: as they are, and with the index of the first time."""
     files, each = 200, rows // 200
     folder.mkdir()
     table = pa.Table.from_pylist([small(number) for number in range(each)], schema=T2V_SCHEMA)

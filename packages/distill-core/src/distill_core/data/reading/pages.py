@@ -123,7 +123,7 @@ def read_only_value(file: pa.NativeFile, chunk: Chunk) -> pa.Buffer | None:
     first = -lead % ALIGNMENT
     body = np.frombuffer(pa.allocate_buffer(first + header.size), np.uint8)[first:]
     file.seek(chunk.start + header.bytes)
-    whole = file.readinto(body) == header.size and (header.crc is None or zlib.crc32(memoryview(body)) == header.crc)
+    whole = file.readinto(body) == header.size and (header.crc is None or zlib.crc32(body.data) == header.crc)
     length = max(header.size - lead, 0).to_bytes(LENGTH_BYTES, "little")
     if not whole or body[:lead].tobytes() not in [level + length for level in leads]:
         return None

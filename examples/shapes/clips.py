@@ -1,4 +1,4 @@
-"""Clips on disk: a folder of mp4 files and a ``captions.jsonl`` of ``{"file_name", "caption"}`` rows.
+"""Clips on disk: a folder of mp4 files, or of pictures as png, and a ``captions.jsonl`` of ``{"file_name", "caption"}`` rows.
 
 Reads and writes, through `distill_core.video`; draws nothing and judges nothing.
 
@@ -8,15 +8,18 @@ Shapes in names: F frames, H height, W width, 3 = RGB.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from distill_core.data.encoding.captions import CaptionEntry, read_captions
 from distill_core.errors import DataError
-from distill_core.video.reading import read_video
+from distill_core.protocols import SampledVideo
+from distill_core.video.reading import read_picture, read_video
+from distill_core.video.samples import is_picture, write_png
 from distill_core.video.writing import FAITHFUL, write_mp4
 from distill_metric_shapes.captions import Setting
 from distill_metric_shapes.world import Frames
@@ -26,14 +29,16 @@ CAPTIONS_FILE = "captions.jsonl"
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a captions file: an mp4 that exists, and its caption."""
+    """One line of a captions file: an mp4 or a png that exists, its caption, and the picture that it was made of, if it was made of one."""
 
     path: Path
     caption: str
+    picture: Path | None = None
 
 
 def write_folder(folder: Path, clips: Iterable[tuple[Frames, str]], fps: int) -> int:
-    """Write clips as ``00000.mp4`` … with their captions file, which comes last: a folder that has one is complete.
+    """Write clips as ``00000.mp4`` …, or ``.png`` of one frame, with their captions file, which comes last:
+    a folder that has one is complete.
 
     Returns:
         The number of clips written.
@@ -46,11 +51,30 @@ def write_folder(folder: Path, clips: Iterable[tuple[Frames, str]], fps: int) ->
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
     for index, (frames_FHW3, caption) in enumerate(clips):
-        name = f"{index:05d}.mp4"
-        write_mp4(folder / name, torch.from_numpy(frames_FHW3), fps, FAITHFUL)
+        still = len(frames_FHW3) == 1
+        name = f"{index:05d}.{'png' if still else 'mp4'}"
+        if still:
+            write_png(folder / name, torch.from_numpy(frames_FHW3[0]))
+        else:
+            write_mp4(folder / name, torch.from_numpy(frames_FHW3), fps, FAITHFUL)
         lines.append(json.dumps({"file_name": name, "caption": caption}))
     (folder / CAPTIONS_FILE).write_text("".join(f"{line}\n" for line in lines))
     return len(lines)
+
+
+def write_pictures(folder: Path, pictures: Sequence[tuple[Frames, str]]) -> None:
+    """Write pictures [H, W, 3] as png, with a ``prompts.jsonl`` that names each beside its caption, as `distill sample --prompts` reads it.
+
+    Raises:
+        DataError: the folder already holds something.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise DataError(f"{folder} is not empty; name a new folder, or empty this one first")
+    lines = []
+    for index, (picture_HW3, caption) in enumerate(pictures):
+        write_png(folder / f"{index:05d}.png", torch.from_numpy(picture_HW3))
+        lines.append(json.dumps({"caption": caption, "image": f"{index:05d}.png"}))
+    (folder / "prompts.jsonl").write_text("".join(f"{line}\n" for line in lines))
 
 
 def read_rows(folder: Path) -> list[Row]:
@@ -77,7 +101,19 @@ def _row(folder: Path, entry: CaptionEntry) -> Row:
         raise DataError(f'{where}: name the video, as in {{"file_name": "00000.mp4", "caption": "..."}}')
     if not (folder / entry.file_name).is_file():
         raise DataError(f"{where}: {entry.file_name} is not in {folder}; add it or drop the line")
-    return Row(path=folder / entry.file_name, caption=entry.caption)
+    picture = entry.pictures.get("first_frame")
+    return Row(folder / entry.file_name, entry.caption, None if picture is None else folder / picture)
+
+
+def read_samples(folder: Path, setting: Setting) -> Iterator[SampledVideo]:
+    """The clips of a folder as samples, with the pictures that they were made of.
+
+    Raises:
+        DataError: as `read_clips`, or a picture that cannot be read.
+    """
+    for row, (frames_FHW3, caption) in zip(read_rows(folder), read_clips(folder, setting), strict=True):
+        picture = None if row.picture is None else read_picture(row.picture)
+        yield SampledVideo(caption, 0, torch.from_numpy(frames_FHW3), 0, first_frame=picture)
 
 
 def read_clips(folder: Path, setting: Setting) -> Iterator[tuple[Frames, str]]:
@@ -88,7 +124,8 @@ def read_clips(folder: Path, setting: Setting) -> Iterator[tuple[Frames, str]]:
     """
     expected = (setting.frames, setting.size, setting.size, 3)
     for row in read_rows(folder):
-        frames_FHW3: Frames = read_video(row.path).frames.numpy()
+        read: Tensor = read_picture(row.path)[None] if is_picture(row.path) else read_video(row.path).frames
+        frames_FHW3: Frames = read.numpy()
         if frames_FHW3.shape != expected:
             found, wanted = (f"{f} frames of {w}x{h}" for f, h, w, _ in (frames_FHW3.shape, expected))
             raise DataError(

@@ -8,12 +8,13 @@ import json
 import sys
 from pathlib import Path
 
-from clips import read_clips
+from clips import read_clips, read_samples
 
 from distill_core.errors import DistillError
 from distill_metric_shapes.captions import SETTINGS, SMALL, Setting
 from distill_metric_shapes.distances import spreads
 from distill_metric_shapes.measure import accuracy, compare, measure
+from distill_metric_shapes.metric import share_kept, told_by
 
 
 def main() -> None:
@@ -33,11 +34,16 @@ def main() -> None:
 
 
 def _report(folder: Path, against: Path | None, setting: Setting) -> dict[str, dict[str, object]]:
-    sample = measure(read_clips(folder, setting), setting)
-    report = {
+    samples = list(read_samples(folder, setting))
+    clips = [(video.frames.numpy(), told_by(video, setting)) for video in samples]
+    sample = measure(clips, setting)
+    kept = share_kept(samples, setting)
+    report: dict[str, dict[str, object]] = {
         "accuracy": dataclasses.asdict(accuracy(sample)),
         "spreads": dataclasses.asdict(spreads(sample.verdicts)),
     }
+    if kept is not None:
+        report["picture"] = {"kept": kept}
     if against is not None:
         reference = measure(read_clips(against, setting), setting)
         report["against"] = {"clips": len(reference.verdicts), **dataclasses.asdict(compare(sample, reference))}

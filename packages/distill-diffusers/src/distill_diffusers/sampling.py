@@ -101,7 +101,7 @@ class FlowSampler:
                 velocity = GuidedVelocity(role, request, shown, away, role.boundary, self.combine)
                 clock = StreamClock(self._shown)
                 frames = self._frames(role, request, velocity, noise, clock, shown)
-                yield SampledVideo(prompt, seed, frames, velocity.evaluations, clock.times)
+                yield SampledVideo(prompt, seed, frames, velocity.evaluations, clock.times, pictured.first_frame)
 
     @torch.no_grad()
     def _frames(

@@ -33,11 +33,18 @@ MOTIONS = {  # motion: the words that say it
     "shrinks": "shrinks",
     "stays": "stays",
 }
+PLACES = {  # of a picture, where nothing moves: its quarter, and on which side of the middle that is, right and down
+    "up left": (-1, -1),
+    "up right": (1, -1),
+    "down left": (-1, 1),
+    "down right": (1, 1),
+}
+SAID = MOTIONS | {place: place for place in PLACES}
 
 
 @dataclass(frozen=True)
 class Thing:
-    """One coloured shape and what it does: the unit a caption is made of."""
+    """One coloured shape and what it does, or in a picture where it is: the unit a caption is made of."""
 
     colour: str
     shape: str
@@ -45,14 +52,14 @@ class Thing:
 
     def phrase(self) -> str:
         """The words for it, e.g. ``a red square moves left``."""
-        return f"a {self.colour} {self.shape} {MOTIONS[self.motion]}"
+        return f"a {self.colour} {self.shape} {SAID[self.motion]}"
 
     def is_held_out(self) -> bool:
         """Whether this composition is kept out of training.
 
         One in eight, spread so that every colour, shape and motion, and every pair of them, is still seen in training.
         """
-        colour, motion = list(COLOURS).index(self.colour), list(MOTIONS).index(self.motion)
+        colour, motion = list(COLOURS).index(self.colour), list(SAID).index(self.motion)
         return (colour + 2 * SHAPES.index(self.shape) + 3 * motion) % 8 == 0
 
 
@@ -85,6 +92,8 @@ SMALL = Setting(
 )
 MEDIUM = replace(SMALL, name="medium", frames=17, size=64, area=(360.0, 680.0), travel=(14.0, 22.0))
 """What the small setting says, in more frames and pixels."""
+PICTURES = replace(SMALL, name="pictures", frames=1, motions=tuple(PLACES), travel=(0.0, 0.0))
+"""The small setting's things, standing still in a quarter of a single frame."""
 LARGE = Setting(
     name="large",
     frames=17,
@@ -96,7 +105,7 @@ LARGE = Setting(
     area=(120.0, 240.0),
     travel=(12.0, 20.0),
 )
-SETTINGS = {setting.name: setting for setting in (SMALL, MEDIUM, LARGE)}
+SETTINGS = {setting.name: setting for setting in (SMALL, MEDIUM, LARGE, PICTURES)}
 
 
 def caption_of(things: tuple[Thing, ...]) -> str:
@@ -126,6 +135,12 @@ def captions(setting: Setting, held_out: HeldOut = "include") -> tuple[str, ...]
     return tuple(caption_of(scene) for count in counts for scene in scenes(setting, count, held_out))
 
 
+def motion_alone(caption: str, setting: Setting) -> str | None:
+    """The motion of a caption that says nothing else, e.g. ``moves left``: the rest is for a picture to say. None for any other."""
+    said = caption.strip().lower()
+    return next((motion for motion in setting.motions if setting.frames > 1 and MOTIONS[motion] == said), None)
+
+
 def parse(caption: str, setting: Setting) -> tuple[Thing, ...]:
     """The things that a caption names.
 
@@ -149,7 +164,7 @@ def _parse_phrase(phrase: str, setting: Setting) -> Thing | None:
     if len(words) < 4 or words[0] != "a":
         return None
     said = " ".join(words[3:])
-    motion = next((motion for motion in setting.motions if MOTIONS[motion] == said), None)
+    motion = next((motion for motion in setting.motions if SAID[motion] == said), None)
     if motion is None or words[1] not in setting.colours or words[2] not in setting.shapes:
         return None
     return Thing(colour=words[1], shape=words[2], motion=motion)

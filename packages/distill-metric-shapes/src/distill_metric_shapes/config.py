@@ -14,8 +14,9 @@ class ShapesOptions(Options):
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
-    setting: Literal["small", "medium", "large"] = "small"
-    """The world's size: 9 frames of 32×32 and one shape, 17 of 64×64 and one, or 17 of 64×64 and up to two, of more kinds."""
+    setting: Literal["small", "medium", "large", "pictures"] = "small"
+    """The world's size: 9 frames of 32×32 and one shape, 17 of 64×64 and one, or 17 of 64×64 and up to two, of more kinds;
+    or one frame of 32×32 and one shape in a quarter of it."""
     least_clips: Annotated[int, Field(ge=6)] = 48
     """Clips that a set must have for energy distance, coverage and spreads; a smaller one, of which they say little, gets shares alone."""
     reference_seed: Annotated[int, Field(ge=0)] = 1_000_003

@@ -179,7 +179,10 @@ def _fit(shape: str, cover_FHW: Array, centre_F2: Array, area_F: Array) -> float
 
 
 def _motion(centre_F2: Array, area_F: Array, setting: Setting) -> str:
-    """The direction of the larger displacement, where it is far enough to be one; else what the area does."""
+    """The direction of the larger displacement, where it is far enough to be one; else what the area does. Of a picture, its quarter."""
+    if setting.frames == 1:
+        right, down = centre_F2[0] > setting.size / 2.0
+        return f"{'down' if down else 'up'} {'right' if right else 'left'}"
     x, y = centre_F2[-1] - centre_F2[0]
     if max(abs(x), abs(y)) > LEAST_TRAVEL * setting.travel[0]:
         if abs(x) > abs(y):

@@ -13,13 +13,14 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from distill_metric_shapes.captions import COLOURS, HeldOut, Setting, Thing, caption_of, scenes
+from distill_metric_shapes.captions import COLOURS, PLACES, HeldOut, Setting, Thing, caption_of, scenes
 from distill_metric_shapes.outlines import Array, coverage, unit_bounds, unit_radius
 
 Frames = npt.NDArray[np.uint8]
 
 BACKGROUND = 0.08
 MARGIN = 0.5  # clear pixels between a shape and the edge of the frame
+CLEAR = 1.5  # between the middle of a picture and the centre of a thing that is on one side of it
 GAP = 2.0  # clear pixels between two shapes: more than the halved chroma of an mp4 smears
 GROWTH = 1.6  # area at the end over area at the start of a thing that grows
 DIRECTIONS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "up": (0.0, -1.0), "down": (0.0, 1.0)}
@@ -87,6 +88,10 @@ def _draw_track(thing: Thing, setting: Setting, rng: np.random.Generator) -> Tra
     scale_F1 = np.sqrt(area_F)[:, None]
     least_2 = (MARGIN - scale_F1 * low_2 - offset_F2).max(axis=0)
     most_2 = (setting.size - MARGIN - scale_F1 * high_2 - offset_F2).min(axis=0)
+    if thing.motion in PLACES:
+        side_2, middle = np.array(PLACES[thing.motion]), setting.size / 2.0
+        least_2 = np.where(side_2 > 0, middle + CLEAR, least_2)
+        most_2 = np.where(side_2 < 0, middle - CLEAR, most_2)
     return Track(thing=thing, centre_F2=rng.uniform(least_2, most_2) + offset_F2, area_F=area_F)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -161,6 +162,12 @@ class Sampling:
             if rows * width != columns * height:
                 yield f"{file}, of {columns}×{rows} pixels, is stretched to {width}×{height}; crop it to keep its shape"
 
+    def _shown(self, index: int) -> dict[str, str]:
+        """What the video at ``index`` was made of besides its prompt, by the names that captions files have for it."""
+        which = index // len(self.request.seeds or (0,))
+        shown = {"first_frame": self.request.first_frames, "last_frame": self.request.last_frames}
+        return {name: os.path.abspath(files[which]) for name, files in shown.items() if files is not None}
+
     @property
     def speed(self) -> StreamSpeed | None:
         """How fast the videos came that were made so far, where they are made by blocks."""
@@ -175,7 +182,7 @@ class Sampling:
             place = self.order.output / f"{index:04d}-{slug(video.prompt)}-seed{video.seed}"
             path = write_sample(place, video.frames, self.order.fps)
             with self.order.captions.open("a", encoding="utf-8") as file:
-                record = {"file_name": path.name, "caption": video.prompt}
+                record = {"file_name": path.name, "caption": video.prompt, **self._shown(index)}
                 file.write(visible(json.dumps(record, ensure_ascii=False)) + "\n")
             yield path
 

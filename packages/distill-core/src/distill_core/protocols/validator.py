@@ -99,6 +99,7 @@ class SampledVideo:
         frames: uint8 [F, H, W, 3].
         evaluations: how many times the denoiser ran for it.
         times: how long it took, where it was made block by block.
+        first_frame: the picture that it should begin with, uint8 [H, W, 3], where the model was shown one.
     """
 
     prompt: str
@@ -106,6 +107,7 @@ class SampledVideo:
     frames: Tensor
     evaluations: int
     times: StreamTimes | None = None
+    first_frame: Tensor | None = None
 
 
 class Validator(Protocol):

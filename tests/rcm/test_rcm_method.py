@@ -88,7 +88,13 @@ def test_who_steps_and_how_many_steps_the_student_takes() -> None:
         (1, ("student",)), (4, ("student",)), (5, ("student",)), (6, ("critic",)), (9, ("critic",)), (10, ("student",))
     ]  # fmt: skip
     assert [given.rollout_length(step, "student") for step in (5, 10, 15, 20)] == [2, 3, 4, 1]
-    assert [given.rollout_length(step, "critic") for step in (6, 7, 8, 9, 11)] == [3, 4, 1, 2, 4]
+    assert [given.rollout_length(step, "critic") for step in (6, 7, 8, 9, 11)] == [2, 3, 4, 1, 2]
+
+
+def test_a_critic_that_rests_every_second_step_sees_samples_of_every_length() -> None:
+    given = RcmOptions(consistency_steps=0, dmd_denoising_steps=(1000.0, 500.0), generator_update_interval=2)
+    critics = [step for step in range(1, 9) if given.roles_to_step(step) == ("critic",)]
+    assert [given.rollout_length(step, "critic") for step in critics] == [2, 1, 2, 1]
 
 
 def test_the_default_steps_are_trigflows_angles() -> None:

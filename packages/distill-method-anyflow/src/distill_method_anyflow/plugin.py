@@ -40,6 +40,11 @@ def on_policy_demands(options: OnPolicyOptions) -> Demands:
     return Demands(latents=options.map_weight > 0.0, roles=roles)
 
 
+def map_guidance(options: AnyFlowOptions) -> dict[str, float]:
+    """Of the teacher, or of the student by itself."""
+    return {"teacher" if options.velocity == "teacher" else "student": options.map_guidance_scale}
+
+
 @hookimpl
 def distill_register_methods(registry: Registry[MethodSpec]) -> None:
     """Offer both stages."""
@@ -54,6 +59,7 @@ def distill_register_methods(registry: Registry[MethodSpec]) -> None:
             demands=map_demands,
             roles_to_step=AnyFlowOptions.map_roles,
             sampling=AnyFlowOptions.sampling,
+            guidance=map_guidance,
         )
     )
     registry.add(
@@ -67,5 +73,6 @@ def distill_register_methods(registry: Registry[MethodSpec]) -> None:
             roles_to_step=OnPolicyOptions.roles_to_step,
             sampling=OnPolicyOptions.sampling,
             notes=OnPolicyOptions.notes,
+            guidance=lambda options: {**map_guidance(options), "teacher": options.scale},
         )
     )

@@ -37,6 +37,13 @@ def _demands(*, latents: bool) -> Callable[[CausalOptions], Demands]:
     return demands
 
 
+def _guidance(options: CausalOptions) -> dict[str, float]:
+    """Of the teacher, where there is one."""
+    if isinstance(options, CausalKdOptions | CausalConsistencyOptions):
+        return {"teacher": options.guidance_scale}
+    return {}
+
+
 def _spec(
     name: str, summary: str, options: type[CausalOptions], build: str, roles: Mapping[str, RoleNeed], *, latents: bool
 ) -> MethodSpec:
@@ -49,6 +56,7 @@ def _spec(
         demands=_demands(latents=latents),
         roles_to_step=student_steps,
         sampling=lambda chosen, shift: chosen.sampling(shift),
+        guidance=_guidance,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from distill_core.plugins import Demands, MethodSpec, RoleNeed, hookimpl
@@ -18,7 +19,9 @@ STUDENT = RoleNeed(trainable=True, operations=frozenset({"predict", "flow_shift"
 EXACT_STUDENT = RoleNeed(trainable=True, operations=frozenset({"predict", "flow_shift", "along"}))
 TEACHER = RoleNeed(trainable=False, operations=frozenset({"predict", "unconditional"}))
 TARGET = RoleNeed(trainable=False, operations=frozenset({"predict"}), follows="student")
-FIRST_STAGE = RoleNeed(trainable=False, operations=frozenset({"predict"}))
+CONSISTENT = ("consistency", "scm")
+FIRST_STAGE = RoleNeed(trainable=False, operations=frozenset({"predict"}), stage_of=CONSISTENT)
+SECOND_STAGE = replace(STUDENT, stage_of=(*CONSISTENT, "tcm"))
 VARIANCE = RoleNeed(trainable=True, module="distill_method_consistency.variance:LogVariance")
 
 
@@ -35,7 +38,7 @@ def consistency_demands(options: ConsistencyOptions) -> Demands:
 
 def tcm_demands(options: TcmOptions) -> Demands:
     """The first stage."""
-    return _with_teacher(options, {"student": STUDENT, "first_stage": FIRST_STAGE})
+    return _with_teacher(options, {"student": SECOND_STAGE, "first_stage": FIRST_STAGE})
 
 
 def scm_demands(options: ScmOptions) -> Demands:
@@ -60,6 +63,11 @@ def sampling(options: SharedOptions, shift: Callable[[float], float]) -> Validat
     return options.sampling(shift)
 
 
+def guidance(options: SharedOptions) -> dict[str, float]:
+    """Of the teacher, where there is one."""
+    return {"teacher": options.guidance_scale} if options.teacher else {}
+
+
 @hookimpl
 def distill_register_methods(registry: Registry[MethodSpec]) -> None:
     """Offer the three."""
@@ -73,6 +81,7 @@ def distill_register_methods(registry: Registry[MethodSpec]) -> None:
             demands=consistency_demands,
             roles_to_step=student_steps,
             sampling=sampling,
+            guidance=guidance,
         )
     )
     registry.add(
@@ -81,10 +90,11 @@ def distill_register_methods(registry: Registry[MethodSpec]) -> None:
             summary="truncated consistency: the second stage of a consistency model, on high noise alone",
             options=TcmOptions,
             build="distill_method_consistency.truncated:Tcm",
-            roles={"student": STUDENT, "teacher": TEACHER, "first_stage": FIRST_STAGE},
+            roles={"student": SECOND_STAGE, "teacher": TEACHER, "first_stage": FIRST_STAGE},
             demands=tcm_demands,
             roles_to_step=student_steps,
             sampling=sampling,
+            guidance=guidance,
         )
     )
     registry.add(
@@ -97,5 +107,6 @@ def distill_register_methods(registry: Registry[MethodSpec]) -> None:
             demands=scm_demands,
             roles_to_step=scm_steps,
             sampling=sampling,
+            guidance=guidance,
         )
     )

@@ -64,6 +64,7 @@ def distill_register_methods(registry: Registry[MethodSpec]) -> None:
             roles_to_step=roles_to_step,
             sampling=sampling,
             notes=KdOptions.notes,
+            guidance=lambda options: {"teacher": options.guidance_scale},
             makes="distill_method_kd.paths:PathMaker",
         )
     )

@@ -39,6 +39,12 @@ def sampling(options: MeanFlowOptions, shift: Callable[[float], float]) -> Valid
     return options.sampling(shift)
 
 
+def guidance(options: MeanFlowOptions) -> dict[str, float]:
+    """Of the teacher, or of the student by itself."""
+    who = {"teacher": "teacher", "mixed": "student"}.get(options.velocity)
+    return {} if who is None else {who: options.guidance_scale}
+
+
 @hookimpl
 def distill_register_methods(registry: Registry[MethodSpec]) -> None:
     """Offer MeanFlow."""
@@ -52,5 +58,6 @@ def distill_register_methods(registry: Registry[MethodSpec]) -> None:
             demands=demands,
             roles_to_step=roles_to_step,
             sampling=sampling,
+            guidance=guidance,
         )
     )

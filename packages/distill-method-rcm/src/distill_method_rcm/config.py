@@ -83,6 +83,10 @@ class RcmOptions(MatchingOptions):
         return self.turn(step, ("critic",)) if self.matches(step) else ("student",)
 
     def rollout_length(self, step: int, role: str) -> int:
-        """How many of its steps the student takes for a sample: 1, 2, … and around, by its own updates or by the critic's steps."""
-        count = step // self.generator_update_interval if role == "student" else step
+        """How many of its steps the student takes for a sample: 1, 2, … and around, each role by its own updates.
+
+        By the step, as upstream, a critic that rests on every second step would see the samples of every second length alone.
+        """
+        students = step // self.generator_update_interval
+        count = students if role == "student" else step - students if self.critic_rests else step
         return count % len(self.steps) + 1

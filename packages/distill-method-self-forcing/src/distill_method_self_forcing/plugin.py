@@ -65,6 +65,11 @@ def long_tuning_demands(options: LongTuningOptions) -> Demands:
     return Demands(latents=False, least_frames=options.overlap + options.block, frames_of=options.block, by_place=True)
 
 
+def guidance(options: CausalMatchingOptions) -> dict[str, float]:
+    """Of the teacher, where its score counts."""
+    return {} if options.student_loss == "gan" else {"teacher": options.scale}
+
+
 @hookimpl
 def distill_register_methods(registry: Registry[MethodSpec]) -> None:
     """Offer the three."""
@@ -80,6 +85,7 @@ def distill_register_methods(registry: Registry[MethodSpec]) -> None:
             roles_to_step=CausvidOptions.roles_to_step,
             sampling=CausvidOptions.sampling,
             notes=CausvidOptions.notes,
+            guidance=guidance,
         )
     )
     registry.add(
@@ -93,6 +99,7 @@ def distill_register_methods(registry: Registry[MethodSpec]) -> None:
             roles_to_step=SelfForcingOptions.roles_to_step,
             sampling=SelfForcingOptions.sampling,
             notes=SelfForcingOptions.notes,
+            guidance=guidance,
         )
     )
     registry.add(
@@ -106,5 +113,6 @@ def distill_register_methods(registry: Registry[MethodSpec]) -> None:
             roles_to_step=LongTuningOptions.roles_to_step,
             sampling=LongTuningOptions.sampling,
             notes=LongTuningOptions.notes,
+            guidance=guidance,
         )
     )

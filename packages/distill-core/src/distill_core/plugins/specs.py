@@ -206,6 +206,8 @@ class RoleNeed:
             own training: it keeps the share of its weights that ``Method.keeps`` says.
         rewards: the role is the rewards of the run as one module, ``module(pixels_BFCHW, captions)``, a
             :class:`distill_core.training.rewards.WeightedRewards`; see ``Demands.rewards``. A run need not name it; no checkpoint has it.
+        stage_of: the methods of which one made the checkpoint of another run that the role starts from, where it starts from one; none
+            are named: whichever made it.
     """
 
     trainable: bool
@@ -216,6 +218,7 @@ class RoleNeed:
     sized: bool = False
     drawn_to: str | None = None
     rewards: bool = False
+    stage_of: tuple[str, ...] = ()
 
     @property
     def is_model(self) -> bool:

@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 from distill_core.checkpoint import Checkpoint
+from distill_core.config.document import read_document
 from distill_core.config.schema import FirstStage
+from distill_core.durable import read_signed
 from distill_core.errors import CheckpointError, RunDirectoryError
 from distill_core.protocols.adapter import Adapter
 from distill_core.running.chosen_checkpoint import choose_checkpoint
@@ -55,6 +57,22 @@ def find_stage(stage: FirstStage) -> FoundStage:
     averaged = stage.averaged and any(name.startswith(kept) for name in tensors)
     weights = [name for name in tensors if name.startswith(f"roles.{role}.modules.")]
     return FoundStage(checkpoint, role, averaged, all(name.endswith(LORA_ENDINGS) for name in weights))
+
+
+def refuse_other_stage(stage: FirstStage, methods: tuple[str, ...]) -> None:
+    """A run of another method than those that a role may start from; none are named: any may be. Raises a DistillError."""
+    if not methods:
+        return
+    resolved = RunDirectory(Path(stage.run)).resolved_yaml
+    try:
+        method = read_document(read_signed(resolved), str(resolved)).data["recipe"]["method"]
+    except (OSError, ValueError) as error:
+        raise RunDirectoryError(f"{resolved} is damaged; the command that trained the run writes it anew") from error
+    if method not in methods:
+        raise CheckpointError(
+            f"{stage.run} was trained by method {method!r}, and this role starts from what {' or '.join(methods)} made; "
+            "name the run directory of such a run"
+        )
 
 
 @torch.no_grad()

@@ -29,7 +29,7 @@ from distill_core.ranks.layout import Layout
 from distill_core.ranks.place import ONLY, Place
 from distill_core.running.data_notes import data_notes
 from distill_core.running.demanded import refuse_lengths, refuse_shared_places
-from distill_core.running.first_stage import find_stage
+from distill_core.running.first_stage import find_stage, refuse_other_stage
 from distill_core.running.loras import check_files
 from distill_core.running.means import refuse_compiled, refuse_narrow_weights, refuse_optimizers, refuse_quantized
 from distill_core.running.rewards import check_rewards
@@ -244,10 +244,12 @@ def _surveyed(run: ResolvedRun | Findings, faults: Faults, process: Place) -> _S
             refuse_quantized(config, placement.device, placement.compute)
             refuse_optimizers(config)
             refuse_compiled(run, placement.device, placement.compute, layout)
+    needs = {} if run.method is None else run.method.needs(run.demands)
     for name, role in config.roles.items():
         if role.checkpoint is not None:
             with faults.at("roles", name, "checkpoint"):
                 find_stage(role.checkpoint)
+                refuse_other_stage(role.checkpoint, needs[name].stage_of if name in needs else ())
     check_files(run, faults)
     dataset = _opened(run, faults)
     if dataset is not None:

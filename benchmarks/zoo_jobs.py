@@ -83,6 +83,9 @@ def run_folder(folder: Path, job: str, seed: int) -> Path:
 WARM = "training.lr_warmup_steps"
 STAGES, TANGENT = "method_config.stage_steps", "method_config.tangent_warmup_steps"
 
+EXACT = ("method_config.derivative=jvp",)
+MIDDLE = ("method_config.logit_std=1.0", "method_config.interval_share=0.5")
+
 JOBS: tuple[Job, ...] = (
     Job("teacher-forcing", "teacher-forcing", "train", scaled=(WARM,)),
     Job("consistency", "consistency", "train", scaled=(WARM, STAGES)),
@@ -125,10 +128,16 @@ JOBS: tuple[Job, ...] = (
     Job("meanflow", "meanflow", "train", scaled=(WARM, TANGENT)),
     Job("fdistill", "fdistill", "train"),
     Job("ladd", "ladd", "train"),
+    Job("meanflow, times in the middle", "meanflow", "train", scaled=(WARM, TANGENT), overrides=MIDDLE),
+    Job("scm, exact derivative", "scm", "train", scaled=(WARM, TANGENT), overrides=EXACT),
+    Job("self-forcing, GAN", "self-forcing", "train", overrides=("method_config.gan_weight=0.01",)),
+    Job("self-forcing, slower student", "self-forcing", overrides=("roles.student.learning_rate=2.0e-4",)),
     Job("self-forcing after causal-kd", "self-forcing", starts=(Start("student", "causal-kd"),)),
+    Job("rcm, exact derivative", "rcm", "train", scaled=("method_config.consistency_steps",), overrides=EXACT),
     Job("dmd2, LoRA", "dmd2-lora"),
 )
-"""Every student once, in the order of the first seed: those that others begin at, those that had no figure, their followers, the others."""
+"""Every student once, in the order of the first seed: those that others begin at, those that had no figure, their followers, the others,
+what was tried besides."""
 
 CENTRAL = (
     "dmd2, 1 step",

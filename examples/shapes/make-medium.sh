@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
 # The teacher of the medium world, from the shipped one of the small. Every stage is one command and is skipped when its result is there.
+# PYTHON: what runs python (default: uv run python). PARTS: processes that draw and encode (default: 2). CLIPS: of each. RUN: overrides of medium.yaml.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=examples/shapes
-work=$here/work
+work=${WORK:-$here/work}
+python=${PYTHON:-uv run python}
+parts=${PARTS:-2} clips=${CLIPS:-1200}
 mkdir -p "$work"
+export OMP_NUM_THREADS=1
 
 stage() { # RESULT COMMAND…: run the command unless its result exists
     local result=$1
@@ -12,9 +16,31 @@ stage() { # RESULT COMMAND…: run the command unless its result exists
     if [ -e "$result" ]; then echo "have $result"; else echo "make $result" && "$@"; fi
 }
 
-draw_clips() { rm -rf "$work/medium-clips" && uv run python "$here/draw.py" --output "$work/medium-clips" --clips 2400 --seed 0 --setting medium; }
+every_part() { # COMMAND…: at once, with the number of each part as last argument; an error of one is an error
+    local pids=() failed=0
+    for ((part = 1; part <= parts; part++)); do "$@" "$part" & pids+=($!); done
+    for pid in "${pids[@]}"; do wait "$pid" || failed=1; done
+    return $failed
+}
+
+draw_part() { # what was drawn in part is drawn anew
+    rm -rf "$work/medium-clips/$1"
+    $python "$here/draw.py" --output "$work/medium-clips/$1" --clips "$clips" --seed "$1" --setting medium
+}
+
+draw_clips() {
+    every_part draw_part
+    for ((part = 1; part <= parts; part++)); do sed "s|\"file_name\": \"|&$part/|" "$work/medium-clips/$part/captions.jsonl"; done >"$work/medium-clips/captions.part"
+    rm "$work"/medium-clips/*/captions.jsonl
+    mv "$work/medium-clips/captions.part" "$work/medium-clips/captions.jsonl"
+}
+
+encode_part() {
+    $python -m distill_core data encode "$work/medium-clips" --model "$here/teacher" --output "$work/medium" --dtype float16 --shard "$1/$parts"
+}
 
 stage "$work/medium-clips/captions.jsonl" draw_clips
-stage "$work/medium" uv run distill data encode "$work/medium-clips" --model "$here/teacher" --output "$work/medium"
-stage "runs/shapes-medium/checkpoints/step-00007000" uv run distill run "$here/medium.yaml"
-stage "$work/medium-teacher" uv run distill export runs/shapes-medium --role student --output "$work/medium-teacher" --dtype float16
+stage "$work/medium" every_part encode_part
+# shellcheck disable=SC2086 # several words
+stage "$work/medium-run/exit_reason.json" $python -m distill_core run "$here/medium.yaml" "data.path=$work/medium" "output_dir=$work/medium-run" ${RUN:-}
+stage "$work/medium-teacher" $python -m distill_core export "$work/medium-run" --role student --output "$work/medium-teacher" --dtype float16

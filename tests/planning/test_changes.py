@@ -50,6 +50,19 @@ def test_the_cheapest_changes_come_first_and_no_more_than_are_needed(folders: Pa
     assert kept[0].plan.trial.parameters == plan.trial.parameters
 
 
+def test_weights_that_live_in_host_memory_take_none_of_the_device_between_two_steps(
+    folders: Path, index: PluginIndex
+) -> None:
+    with weightless():
+        make = planner(run_yaml(folders, "dmd2", "t2v"), LARGER, index, print)
+        stay, stream, leave = (make([f"roles.teacher.placement={place}"]) for place in ("device", "stream", "cpu"))
+    owner = ("teacher", "weights")
+    here, streamed, away = (plan.trial.at_rest.get(owner, 0) for plan in (stay, stream, leave))
+    assert away < streamed < here  # what is no block stays, of weights that come block by block
+    assert {plan.held[1].weights for plan in (stay, leave)} == {here}  # while it predicts all of them are there
+    assert leave.flops == stream.flops == stay.flops
+
+
 def test_a_run_that_fits_no_card_is_told_all_that_helps(folders: Path, index: PluginIndex) -> None:
     plan, kept = kept_for(folders, index, 0.0)
     peaks = [plan.peak, *(each.plan.peak for each in kept)]

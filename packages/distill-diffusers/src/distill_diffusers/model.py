@@ -155,7 +155,9 @@ class DiffusersModel(ABC, Generic[OptionsT, ConditionT]):
         denoiser = load_part(facts, name, request.weights_dtype)
         assert isinstance(denoiser, nn.Module)
         self.prepare_denoiser(denoiser, facts, name, request)
-        denoiser.to(self.device).train(request.trainable).requires_grad_(request.trainable)
+        denoiser.to("cpu" if request.on_host else self.device).train(request.trainable).requires_grad_(
+            request.trainable
+        )
         if request.gradient_checkpointing:
             self.checkpoint_blocks(denoiser)
         return denoiser

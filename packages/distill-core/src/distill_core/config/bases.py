@@ -29,6 +29,7 @@ def _settled(config: RunConfig, name: str) -> RoleConfig:
         "path": other.path if role.path is None else role.path,
         "family": family_of(config, root),
         "weights": other.weights if role.weights == "auto" else role.weights,
+        "placement": other.placement if role.placement == "device" else role.placement,
     }
     return role.model_copy(update=same)
 
@@ -70,6 +71,8 @@ def _fault(config: RunConfig, name: str, role: RoleConfig, base: str, need: Role
         return f"role {root!r} is of model {family_of(config, root)!r}, this one of {role.family!r}; remove `family`"
     if role.weights not in ("auto", other.weights):
         return f"role {root!r} holds its weights in {other.weights}; leave out `weights` here, shared weights are held once"
+    if role.placement not in ("device", other.placement):
+        return f"role {root!r} has its weights live in {other.placement}; leave out `placement` here, shared weights live in one place"
     if role.checkpoint != other.checkpoint and role.checkpoint is not None:
         return f"role {root!r} does not start from this role's checkpoint; write `path` instead of `base`"
     trained = need is not None and need.trainable

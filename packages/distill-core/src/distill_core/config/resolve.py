@@ -299,6 +299,7 @@ def _of_roles(plugins: ChosenPlugins, document: Document, demands: Demands | Non
         *role_checks.roles(method, needs, document),
         *role_checks.optimized(method, needs, document),
         *role_checks.masters(needs, document),
+        *role_checks.placements(needs, document),
         *lora_checks.of_frozen(method, needs, document),
     ]
 

@@ -62,9 +62,9 @@ def _contradictions(
         return
     kind = "is a module of the method's own" if need.module is not None else f"follows role {need.follows!r}"
     kind = "is the run's rewards" if need.rewards else kind
-    of_models = ("path", "family", "weights", "checkpoint", "base", "lora", "fixed_loras")
+    of_models = ("path", "family", "weights", "checkpoint", "base", "lora", "fixed_loras", "placement")
     for key in (*of_models, *(() if need.follows is not None else ("recompute", "recompute_every", "compile"))):
-        if role.get(key) not in (None, "auto", (), []):
+        if role.get(key) not in (None, "auto", "device", (), []):
             message = f"this role of method {method.name!r} {kind} and has no {key}; remove it"
             yield document.problem(("roles", name, key), message)
 
@@ -98,6 +98,20 @@ def masters(needs: Needs, document: Document) -> Iterator[Problem]:
                 "learning rate of 1e-6; leave this out (training.precision: bf16 makes the forward passes bf16)"
             )
             yield document.problem(("roles", name, "weights"), message)
+
+
+def placements(needs: Needs, document: Document) -> Iterator[Problem]:
+    """Weights that are to live in host memory, and cannot: trained ones, and those in fewer bits; also of a run.yaml with other faults."""
+    given = document.data.get("roles")
+    for name, role in given.items() if isinstance(given, Mapping) else ():
+        if name not in needs or not isinstance(role, Mapping) or role.get("placement") not in ("cpu", "stream"):
+            continue
+        if needs[name].trainable and role.get("lora") is None:
+            message = "weights that are trained stay on the device; give the role `lora: {}`, or leave this out"
+            yield document.problem(("roles", name, "placement"), message)
+        elif role.get("weights") in LIBRARIES:
+            message = f"{role.get('weights')} weights stay on the device; choose bf16 weights, or leave this out"
+            yield document.problem(("roles", name, "placement"), message)
 
 
 def operations(

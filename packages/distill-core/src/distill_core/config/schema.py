@@ -39,6 +39,8 @@ class Ema(Section):
     every fifth, 0.98 there is 0.98^5 here."""
     start_step: Annotated[int, Field(ge=0)] = 0
     """Training step up to which the average follows the weights exactly."""
+    placement: Literal["device", "cpu"] = "device"
+    """Where the average lives. cpu: in host memory; each of its tensors comes to the device for an update, and goes back."""
 
 
 class Optimization(Section):
@@ -107,6 +109,9 @@ class RoleConfig(Section):
     weights: Literal["auto", "fp32", "bf16", "int8", "fp8", "nf4"] = "auto"
     """What the weights are held in. auto: fp32 for weights that are trained (master weights), the compute dtype for frozen ones, those
     under a LoRA too; a LoRA itself is fp32. int8, fp8 (torchao), nf4 (bitsandbytes): the layers of a frozen model's blocks."""
+    placement: Literal["device", "cpu", "stream"] = "device"
+    """Where frozen weights live, those under a LoRA too. cpu: in host memory, and on the device for the length of a pass. stream: block by
+    block, the next one on its way while one computes."""
     recompute: Literal["none", "selective", "full"] | None = None
     """Activations of this role's blocks in backward: kept, made again but for what attention gives, made again. null: as
     `training.enable_gradient_checkpointing_type` says."""

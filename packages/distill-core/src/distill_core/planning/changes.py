@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from distill_core.config.schema import LIBRARIES, RunConfig
 from distill_core.errors import DistillError
 from distill_core.planning.cards import Card
 from distill_core.planning.plan import Plan
@@ -105,8 +106,31 @@ def _same_training(subject: Subject) -> Iterator[Change]:
     kept = [name for name, role in run.config.roles.items() if role.recompute in ("none", "selective")]
     if kept:
         yield Change(tuple(f"roles.{name}.recompute=full" for name in kept), "about a third more time for these")
+    stay = [
+        name
+        for name, need in run.needs.items()
+        if need.is_model and need.follows is None and _could_leave(run.config, name)
+    ]
+    if stay:
+        yield Change(
+            tuple(f"roles.{name}.placement=stream" for name in stay), "frozen weights come over the bus for each pass"
+        )
+    averaged = [
+        name for name, role in run.config.roles.items() if role.ema is not None and role.ema.placement == "device"
+    ]
+    if averaged:
+        yield Change(
+            tuple(f"roles.{name}.ema.placement=cpu" for name in averaged), "averages come over the bus for each update"
+        )
     if run.config.validation.interval is not None:
         yield Change(("validation.interval=null",), "no samples while it trains")
+
+
+def _could_leave(config: RunConfig, name: str) -> bool:
+    """Whether a role's weights are frozen ones on the device that could live in host memory."""
+    role = config.roles[name]
+    frozen = not role.trainable or role.lora is not None
+    return frozen and role.placement == "device" and role.weights not in LIBRARIES and not config.compiles(name)
 
 
 def _other_training(subject: Subject) -> Iterator[Change]:

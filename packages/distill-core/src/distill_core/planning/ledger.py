@@ -115,6 +115,11 @@ class Ledger(TorchDispatchMode):
             self._current.work.add(flops_of(func, args, named, made), tensors_of(args, named), outputs)
         return made
 
+    def forget(self, tensors: Iterable[Tensor]) -> None:
+        """They leave the device, though they live."""
+        for key in {storage_of(tensor)._cdata for tensor in tensors} & self._alive.keys():
+            self._leave(key)
+
     def _enter(self, storage: torch.UntypedStorage, owner: Owner) -> None:
         key, size = storage._cdata, storage.nbytes()
         self._alive[key] = (size, owner, weakref.ref(storage, lambda _: self._leave(key)))

@@ -20,6 +20,7 @@ from distill_core.planning.ledger import Ledger, Owner, Phase
 from distill_core.planning.made_up_rows import MadeUpRows
 from distill_core.planning.middle_draw import middle
 from distill_core.planning.played_rewards import play_rewards
+from distill_core.planning.played_transfers import PlayedTransfers
 from distill_core.planning.subject import Subject
 from distill_core.protocols.batch import Batch
 from distill_core.protocols.draw import Draw
@@ -80,7 +81,11 @@ class Stage:
         self.captions = ledger.turn("captions")
         encode_texts(self.run, self.models, self._prompts(), self._nowhere, writes=False)
         ledger.turn("loading")
-        self.roles = RoleBuilder(self.run, self.models, subject.placement, subject.latent_shape, _unheard).build()
+        self.transfers = PlayedTransfers(ledger)
+        builder = RoleBuilder(
+            self.run, self.models, subject.placement, subject.latent_shape, _unheard, transfers=self.transfers
+        )
+        self.roles = builder.build()
         if hollow:
             seen: dict[int, nn.Parameter] = {}
             for role in self.roles.values():
@@ -119,15 +124,20 @@ class Stage:
     def _own(self, role: RoleHandle) -> None:
         """What a role holds from now on is its own, its gradients as they come too; modules that it shares are their users' together."""
         users = [other.name for other in self.roles.values() if other.container is role.container]
-        self.ledger.own((" + ".join(users), "weights"), [*role.container.parameters(), *role.container.buffers()])
+        shared: Owner = (" + ".join(users), "weights")
+        self.ledger.own(shared, [*role.container.parameters(), *role.container.buffers()])
+        if role.offload is not None:
+            self.transfers.claim(role.offload, shared)
         self.ledger.own((role.name, "weights"), [parameter for lora in role.worn for parameter in lora.parameters()])
         if role.optimizer is not None:
             state = role.optimizer.adamw.state.values()
             self.ledger.own((role.name, "optimizer"), [tensor for each in state for tensor in each.values()])
             for parameter in role.optimizer.parameters.values():
                 parameter.register_post_accumulate_grad_hook(partial(self._own_gradient, role.name))
-        if role.average is not None:
+        if role.average is not None and role.average.place is None:
             self.ledger.own((role.name, "average"), role.average.shadow.values())
+        elif role.average is not None:
+            self.ledger.forget(role.average.shadow.values())
 
     def _own_gradient(self, name: str, parameter: Tensor) -> None:
         assert parameter.grad is not None

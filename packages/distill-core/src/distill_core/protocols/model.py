@@ -30,6 +30,7 @@ class ModelRequest:
         trainable: whether gradients will be asked for.
         weights_dtype: the dtype to hold weights in; float32 for trained roles (master weights).
         gradient_checkpointing: recompute activations in backward instead of keeping them.
+        on_host: leave the modules in host memory, whatever the run's device: the core has their weights come and go.
         attention: the kinds of attention that its predictions will be asked for.
         operations: what its predictions will be asked for beyond the velocity, by the names of operations: what only some of them need
             (a layer for the second time, processors for block-causal attention) is made for those alone.
@@ -43,6 +44,7 @@ class ModelRequest:
     attention: tuple[str, ...] = ("dense",)
     operations: frozenset[str] = frozenset()
     tell: Callable[[str], None] = _unheard
+    on_host: bool = False
 
 
 class Sampler(Protocol):

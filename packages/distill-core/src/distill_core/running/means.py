@@ -47,6 +47,25 @@ def refuse_quantized(config: RunConfig, device: torch.device, compute: torch.dty
         raise ConfigError(problems)
 
 
+def refuse_placed(config: RunConfig, layout: Layout) -> None:
+    """Raise ConfigError for weights that are to live in host memory, and whose blocks are not called as they were loaded."""
+    problems = []
+    for name, role in config.roles.items():
+        if layout.shard > 1 and role.ema is not None and role.ema.placement == "cpu":
+            fault = "averages of weights in parts stay on their devices; set distributed.shard=1, or leave this out"
+            problems.append(Problem(f"roles.{name}.ema.placement", fault))
+        if role.placement == "device":
+            continue
+        if layout.shard > 1:
+            fault = "weights in parts stay on their devices; set distributed.shard=1, or leave this out"
+            problems.append(Problem(f"roles.{name}.placement", fault))
+        if config.compiles(name):
+            fault = f"compiled blocks stay on the device; set roles.{name}.compile=false, or leave this out"
+            problems.append(Problem(f"roles.{name}.placement", fault))
+    if problems:
+        raise ConfigError(problems)
+
+
 def refuse_compiled(run: ResolvedRun | Findings, device: torch.device, compute: torch.dtype, layout: Layout) -> None:
     """Raise ConfigError for roles whose blocks are to be compiled and cannot be."""
     asked = [name for name in run.config.roles if run.config.compiles(name)]

@@ -31,7 +31,13 @@ from distill_core.running.data_notes import data_notes
 from distill_core.running.demanded import refuse_lengths, refuse_shared_places
 from distill_core.running.first_stage import find_stage, refuse_other_stage
 from distill_core.running.loras import check_files
-from distill_core.running.means import refuse_compiled, refuse_narrow_weights, refuse_optimizers, refuse_quantized
+from distill_core.running.means import (
+    refuse_compiled,
+    refuse_narrow_weights,
+    refuse_optimizers,
+    refuse_placed,
+    refuse_quantized,
+)
 from distill_core.running.rewards import check_rewards
 from distill_core.running.run_directory import RunDirectory
 from distill_core.sampling.measures import Measures
@@ -236,6 +242,8 @@ def _surveyed(run: ResolvedRun | Findings, faults: Faults, process: Place) -> _S
     with faults.at("distributed"):
         layout = Layout.of(config.distributed.replicate, config.distributed.shard, process.size)
         refuse_sharding(run, layout)
+    with faults.at("roles"):
+        refuse_placed(config, layout)
     placement = None
     if not faults.touch("training.device", "training.precision"):
         with faults.at("training", "device"):

@@ -32,8 +32,10 @@ from distill_core.training.asking import AskedMethod
 from distill_core.training.averages import WeightAverage
 from distill_core.training.declared import declared
 from distill_core.training.lora import LoraWeights
+from distill_core.training.offload import Transfers
 from distill_core.training.optimization import RoleOptimizer
 from distill_core.training.roles import OWN_MODULE, RoleHandle
+from distill_core.training.transfers import transfers_to
 
 
 def build_models(run: ResolvedRun, placement: Placement) -> dict[str, ModelPlugin]:
@@ -52,7 +54,7 @@ class RoleBuilder:
     """Makes every role of a run with its first weights; optimizers come with :func:`attach_optimizers`.
 
     ``tell`` is given what a family has to say of the modules that it loaded; ``probe`` shows what fewer bits cost; ``settle`` is given each
-    role once its weights are there.
+    role once its weights are there; ``transfers`` moves weights that come and go.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class RoleBuilder:
         tell: Callable[[str], None],
         probe: Probe | None = None,
         settle: Settle = left_alone,
+        transfers: Transfers | None = None,
     ) -> None:
         self.settle = settle
         self.run = run
@@ -71,7 +74,8 @@ class RoleBuilder:
         self.placement = placement
         self.latent_shape = latent_shape
         self.tell = tell
-        self.weights = Weights(run, models, placement, tell, probe)
+        moving = transfers_to(placement.device) if transfers is None else transfers
+        self.weights = Weights(run, models, placement, tell, moving, probe)
 
     def build(self, only: Collection[str] | None = None) -> dict[str, RoleHandle]:
         """The roles, or ``only`` some, in the method's order. Raises a DistillError for weights or a module that cannot be had."""
@@ -100,6 +104,7 @@ class RoleBuilder:
             lora=trained_lora(self.run, source, dict(modules.items())) if model else None,
             fixed=fixed_loras(self.run, source, dict(modules.items())) if model else (),
             recomputation=recomputation_of(self.run.config, name),
+            offload=self.weights.offload_of(name) if model else None,
         )
         role.whole = role.whole and not need.rewards
         stage = self.run.config.roles[name].checkpoint
@@ -188,7 +193,8 @@ def attach_optimizers(config: RunConfig, method: Method, roles: Mapping[str, Rol
         role.optimizer = RoleOptimizer(parameters, config.optimization(name), total)
         ema = config.roles[name].ema
         if ema is not None:
-            role.average = WeightAverage(parameters, ema.decay, ema.start_step)
+            place = torch.device("cpu") if ema.placement == "cpu" else None
+            role.average = WeightAverage(parameters, ema.decay, ema.start_step, place)
 
 
 def go_on(config: RunConfig, method: Method, roles: Mapping[str, RoleHandle], start: int) -> None:

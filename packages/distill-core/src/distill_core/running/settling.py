@@ -41,7 +41,7 @@ class Settling:
         new = role.container not in self._seen
         self._seen.append(role.container)
         if new and not self.ranks.alone:
-            learn(role.container, role.container.state_dict(), self._known)
+            learn(role.container, role.weights(), self._known)
         self.frozen[role.name] = frozen_hash(role, self._known)
         if self.ranks.alone:
             return

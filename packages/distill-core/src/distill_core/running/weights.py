@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +24,12 @@ from distill_core.protocols.model import ModelPlugin, ModelRequest
 from distill_core.running.first_stage import find_stage, take_base
 from distill_core.running.preparation import Placement
 from distill_core.training.compiled import compile_blocks
+from distill_core.training.offload import Offload, Transfers
 from distill_core.training.quantized import held_tensors, quantize
 
 Probe = Callable[[str, nn.ModuleDict], Tensor]
 """A family's prediction of a few rows by modules, always the same ones."""
+Placed = Literal["device", "cpu", "stream"]
 HELD = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """The dtypes that ``roles.NAME.weights`` names."""
 
@@ -41,6 +44,7 @@ class SharedWeights:
         held: the dtype that they are held in.
         stage: the checkpoint of all weights that they were replaced by, or None.
         fewer: the kind of weights in fewer bits that they are held in, or None.
+        placement: where they live.
     """
 
     family: str
@@ -48,6 +52,7 @@ class SharedWeights:
     held: torch.dtype
     stage: FirstStage | None = None
     fewer: str | None = None
+    placement: Placed = "device"
 
 
 class Weights:
@@ -63,14 +68,17 @@ class Weights:
         models: Mapping[str, ModelPlugin],
         placement: Placement,
         tell: Callable[[str], None],
+        transfers: Transfers,
         probe: Probe | None = None,
     ) -> None:
         self.run = run
         self.models = models
         self.placement = placement
         self.tell = tell
+        self.transfers = transfers
         self.probe = probe
         self.shared: dict[SharedWeights, nn.ModuleDict] = {}
+        self._offloads: dict[SharedWeights, Offload] = {}
         self._keys = {name: shared_weights(run, name, placement.compute) for name in run.needs}
 
     def of(self, name: str) -> nn.ModuleDict:
@@ -82,14 +90,38 @@ class Weights:
             return own
         if key not in self.shared:
             users = tuple(other for other, theirs in self._keys.items() if theirs == key)
-            container = nn.ModuleDict(self._loaded(users, key.held, exact=False))
+            hosted = key.placement != "device"
+            container = nn.ModuleDict(self._loaded(users, key.held, exact=False, on_host=hosted))
             if key.stage is not None:
                 take_base(container, self.models[key.family].adapter, find_stage(key.stage))
             if key.fewer is not None:
                 self._shrink(container, key, key.fewer, users)
             self._compile(container, users)
+            if hosted:
+                self._offloads[key] = self._offload(container, key, users)
             self.shared[key] = container
         return self.shared[key]
+
+    def offload_of(self, name: str) -> Offload | None:
+        """What has a role's weights come and go, once they are loaded; None where they stay on the device."""
+        key = self._keys[name]
+        return None if key is None else self._offloads.get(key)
+
+    def _offload(self, container: nn.ModuleDict, key: SharedWeights, users: tuple[str, ...]) -> Offload:
+        """Let weights live in host memory, and say so."""
+        modules = dict(container.items())
+        offload = Offload(modules, self.transfers, streamed=key.placement == "stream")
+        units = list(offload.units)
+        if not units:
+            fault = "this model has no blocks that could come one by one; choose cpu"
+            raise ConfigError([Problem(f"roles.{users[0]}.placement", fault)])
+        size = sum(tensor.numel() * tensor.element_size() for tensor in offload.hosted().values())
+        come = f"{len(units)} blocks, one by one," if key.placement == "stream" else "they"
+        self.tell(
+            f"the weights of {', '.join(users)} live in host memory, {size:,} bytes; {come} come to the device for their use"
+        )
+        container.to(self.placement.device)
+        return offload
 
     def _shrink(self, container: nn.ModuleDict, key: SharedWeights, kind: str, users: tuple[str, ...]) -> None:
         """Hold the layers in fewer bits, and say what that costs a prediction."""
@@ -113,7 +145,9 @@ class Weights:
             other for other, theirs in self._keys.items() if key is not None and theirs == key and other != name
         )
 
-    def _loaded(self, users: tuple[str, ...], held: torch.dtype, *, exact: bool) -> Mapping[str, nn.Module]:
+    def _loaded(
+        self, users: tuple[str, ...], held: torch.dtype, *, exact: bool, on_host: bool = False
+    ) -> Mapping[str, nn.Module]:
         """Modules that can be asked for whatever one of the roles will be asked for."""
         sources = [source_of(self.run, name) for name in users]
         first, needs = sources[0], self.run.needs
@@ -129,6 +163,7 @@ class Weights:
             # A follower takes its leader's weights over, so it has the layers that the leader was loaded with.
             operations=frozenset().union(*(needs[name].operations for name in (*users, *sources))),
             tell=self.tell,
+            on_host=on_host,
         )
         with about("roles", first, "path"):
             return self.models[family_of(self.run.config, first)].load_modules(request)
@@ -164,9 +199,8 @@ def shared_weights(run: ResolvedRun, name: str, compute: torch.dtype) -> SharedW
     if stage is not None and find_stage(stage).lora:
         stage = None
     fewer = settings.weights if settings.weights in LIBRARIES else None
-    return SharedWeights(
-        family_of(run.config, source), settings.path, HELD.get(settings.weights, compute), stage, fewer
-    )
+    held = HELD.get(settings.weights, compute)
+    return SharedWeights(family_of(run.config, source), settings.path, held, stage, fewer, settings.placement)
 
 
 def byte_count(module: nn.Module) -> int:

@@ -16,26 +16,53 @@ class WeightAverage:
 
     Attributes:
         shadow: the averaged weights, by parameter name.
+        place: where they live; None is where the weights are. From elsewhere one after another comes to the weights for an update.
     """
 
-    def __init__(self, parameters: Mapping[str, Tensor], decay: float, start_step: int = 0) -> None:
+    def __init__(
+        self,
+        parameters: Mapping[str, Tensor],
+        decay: float,
+        start_step: int = 0,
+        place: torch.device | None = None,
+    ) -> None:
         self.decay = decay
         self.start_step = start_step
-        self.shadow = {name: parameter.detach().float().clone() for name, parameter in parameters.items()}
+        self.place = place
+        self.shadow = {name: self._placed(parameter.detach().float().clone()) for name, parameter in parameters.items()}
         self._without_negative_zeros()
+
+    def _placed(self, average: Tensor) -> Tensor:
+        return average if self.place is None else average.to(self.place)
 
     @torch.no_grad()
     def update(self, parameters: Mapping[str, Tensor], step: int, broken: Tensor | None = None) -> None:
         """Take in the weights after training step ``step``. ``broken``: a scalar on the device; 1 leaves the average bitwise as it is."""
         weight = 1.0 if step <= self.start_step else 1.0 - self.decay
-        shadow, current = parts(self.shadow.values()), [part(parameters[name].detach()).float() for name in self.shadow]
-        if broken is None:
-            torch._foreach_lerp_(shadow, current, weight)
+        if self.place is not None:
+            for name, shadow in self.shadow.items():
+                self._move([part(shadow)], [part(parameters[name].detach()).float()], weight, broken)
             return
-        share = weight * (1.0 - broken)
-        torch._foreach_lerp_(shadow, current, [share] * len(current))
-        if weight >= 0.5:
-            self._without_negative_zeros()
+        shadows, current = (
+            parts(self.shadow.values()),
+            [part(parameters[name].detach()).float() for name in self.shadow],
+        )
+        self._move(shadows, current, weight, broken)
+
+    def _move(self, shadows: list[Tensor], current: list[Tensor], weight: float, broken: Tensor | None) -> None:
+        """A share of the way to the weights, computed where they are."""
+        device = current[0].device
+        moved = [shadow.to(device) for shadow in shadows]
+        if broken is None:
+            torch._foreach_lerp_(moved, current, weight)
+        else:
+            share = weight * (1.0 - broken)
+            torch._foreach_lerp_(moved, current, [share] * len(current))
+            if weight >= 0.5:
+                torch._foreach_add_(moved, 0.0)
+        for shadow, each in zip(shadows, moved, strict=True):
+            if each is not shadow:
+                shadow.copy_(each)
 
     def _without_negative_zeros(self) -> None:
         """A share of 0 leaves every number as it is to the bit, but -0, which would become 0."""

@@ -44,6 +44,7 @@ class _Prediction:
 
 
 _current: ContextVar[_Prediction | None] = ContextVar("recomputation", default=None)
+_computed: ContextVar[bool] = ContextVar("computed_before", default=False)
 
 
 @contextmanager
@@ -69,7 +70,21 @@ def recomputed(block: nn.Module | Callable[..., Any], *inputs: Any, draws: bool 
     context = copy_context()
     keep = draws or draws_numbers()
     kept = _attention_kept if said.attention_kept else noop_context_fn
-    return checkpoint(context.run, block, *inputs, use_reentrant=False, preserve_rng_state=keep, context_fn=kept)
+    return checkpoint(
+        context.run, _noted, block, *inputs, use_reentrant=False, preserve_rng_state=keep, context_fn=kept
+    )
+
+
+def computes_again() -> bool:
+    """Whether a block is at work that was computed before, and is now for backward."""
+    return _computed.get()
+
+
+def _noted(block: Callable[..., Any], *inputs: Any) -> Any:
+    """Compute, and leave in the block's own context that it was."""
+    made = block(*inputs)
+    _computed.set(True)
+    return made
 
 
 def _next_block() -> Recomputation | None:

@@ -35,6 +35,7 @@ from distill_core.protocols.prediction import Ask, Prediction
 from distill_core.protocols.role import PLAIN
 from distill_core.training.averages import WeightAverage
 from distill_core.training.lora import LoraWeights, Worn, wearing
+from distill_core.training.offload import Offload
 from distill_core.training.optimization import RoleOptimizer
 from distill_core.training.parts import part
 from distill_core.training.recompute import WHOLE, recomputing
@@ -57,6 +58,7 @@ class RoleHandle:
         lora: the low-rank adapter that is its own; None for a role whose own part is all of its weights.
         worn: the adapters of its predictions, its own last.
         recomputation: what its blocks, if they were asked to, recompute in backward.
+        offload: what has its frozen weights come and go; None where they stay on the device.
         whole: whether all of its weights are state of the run, although nothing trains them by gradient: a follower's.
         optimizer: what trains the role; None for a frozen one. Set once, when the run is built.
         average: the role's EMA, if it keeps one.
@@ -77,6 +79,7 @@ class RoleHandle:
         lora: LoraWeights | None = None,
         fixed: Worn = (),
         recomputation: Recomputation | None = WHOLE,
+        offload: Offload | None = None,
     ) -> None:
         self.name = name
         self.trainable = trainable
@@ -89,6 +92,7 @@ class RoleHandle:
         self.follows = follows
         self.drawn_to = drawn_to
         self.recomputation = recomputation
+        self.offload = offload
         self.whole = follows is not None or OWN_MODULE in modules
         self.optimizer: RoleOptimizer | None = None
         self.average: WeightAverage | None = None
@@ -153,10 +157,24 @@ class RoleHandle:
     def frozen_tensors(self) -> dict[str, Tensor]:
         """The weights and buffers that no checkpoint holds, by name: what the role rests on."""
         held = self.state_tensors() if self.lora is None else {}
-        found = {name: tensor for name, tensor in self.container.state_dict().items() if name not in held}
+        found = {name: tensor for name, tensor in self.weights().items() if name not in held}
         for number, lora in enumerate(self.worn[: len(self.worn) - (self.lora is not None)]):
             found |= {f"fixed_loras.{number}.{name}": tensor for name, tensor in lora.state_dict().items()}
         return found
+
+    def weights(self) -> dict[str, Tensor]:
+        """What its modules hold, by name, wherever it lives: for reading."""
+        found: dict[str, Tensor] = self.container.state_dict()
+        if self.offload is None:
+            return found
+        hosted = self.offload.hosted()
+        names = {name: id(parameter) for name, parameter in self.container.named_parameters(remove_duplicate=False)}
+        return {name: hosted.get(names.get(name, 0), tensor) for name, tensor in found.items()}
+
+    def rest(self) -> None:
+        """A backward pass is over: weights that come and go leave the device."""
+        if self.offload is not None:
+            self.offload.rest()
 
     def merge(self) -> None:
         """Put what its predictions wear into its weights, for good; for a role whose weights are no other's."""

@@ -251,6 +251,8 @@ class DistillTrainer:
         with untouched(parameter for optimizer in constant for parameter in optimizer.parameters.values()):
             parts = self.schedule.accumulation
             (loss.value if parts == 1 else loss.value / parts).backward()
+        for role in self.state.roles.values():
+            role.rest()
         for name, value in loss.metrics.items():
             self.window.add(name, value)
 

@@ -58,7 +58,8 @@ def install(site: Path, name: str) -> None:
 
 def warm_environment(site: Path) -> dict[str, str]:
     """The environment of a child process that sees ``site`` and keeps byte code, in ``site``, as an installation does."""
-    environment = {**os.environ, "PYTHONPATH": str(site), "PYTHONPYCACHEPREFIX": str(site / "bytecode")}
+    own = {"PYTHONPYCACHEPREFIX": str(site / "bytecode"), "XDG_CACHE_HOME": str(site / "cache")}
+    environment = {**os.environ, "PYTHONPATH": str(site), **own}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     return environment
 

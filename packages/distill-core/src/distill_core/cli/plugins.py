@@ -42,15 +42,23 @@ def list_plugins(
     hooks: Annotated[bool, typer.Option("--hooks", help="Show the hooks that each plugin implements.")] = False,
 ) -> None:
     """List the installed plugins. A broken one is a row with its reason; the exit status is 0."""
+    from distill_core.cli.listing import listing
     from distill_core.cli.table import print_table
 
-    rows = _index().rows
+    found = listing()
+    rows = found.rows
+    for warning in found.warnings:
+        _note(f"warning: {warning}")
     if as_json:
-        _print_json([{**row.as_json(), **({"hooks": list(row.hooks)} if hooks else {})} for row in rows])
+        _print_json([{**row.shown, **({"hooks": list(row.hooks)} if hooks else {})} for row in rows])
         return
     headers = ("NAME", "KIND", "PACKAGE", "VERSION", *(("HOOKS",) if hooks else ()), "STATUS")
     cells = (
-        (row.name, row.kind, row.package, row.version, *((" ".join(row.hooks),) if hooks else ()), row.status_line)
+        (
+            *(row.shown[key] for key in ("name", "kind", "package", "version")),
+            *((" ".join(row.hooks),) if hooks else ()),
+            row.status_line,
+        )
         for row in rows
     )
     print_table(headers, cells)

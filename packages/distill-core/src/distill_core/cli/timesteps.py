@@ -5,11 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 
 from distill_core.errors import ConfigError, Problem
-from distill_core.plugins.timesteps import in_thousand
 
 
 def listed_timesteps(text: str, command: str) -> tuple[float, ...]:
     """Numbers between commas; a closing 0 marks the end only. Raises ConfigError for anything but a falling list in (0, 1000]."""
+    from distill_core.plugins.timesteps import in_thousand
+
     try:
         grid = tuple(float(number) for number in text.split(","))
     except ValueError:

@@ -14,7 +14,9 @@ from `distill plan`.
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -96,7 +98,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def prepare_data(folder: Path, clips: int, paths: int) -> None:
-    """Make what is missing: clips drawn and encoded, and the teacher's paths."""
+    """Make what is missing: clips drawn and encoded, the teacher of two experts, and the teacher's paths."""
     distill = [sys.executable, "-m", "distill_core", "data"]
     teacher, kd = f"{RECIPES}/teacher", f"{RECIPES}/kd.yaml"
     drawn, train, ends = folder / "clips", folder / "train", folder / "paths"
@@ -105,10 +107,22 @@ def prepare_data(folder: Path, clips: int, paths: int) -> None:
     if not train.exists():
         half = ["--dtype", "float16"]
         _command([*distill, "encode", str(drawn), "--model", teacher, *half, "--output", str(train)])
+    if not (folder / "experts").exists():
+        make_experts(folder / "experts")
     if not ends.exists():
         overrides = [f"data.path={ends}", "method_config.stored_steps=[1000]"]
         source = ["--source", f"{RECIPES}/prompts", "--per-row", str(paths)]
         _command([*distill, "trajectories", kd, *overrides, *source])
+
+
+def make_experts(folder: Path) -> None:
+    """The shipped teacher as a pipeline of two experts that meet at 500, each a copy of its transformer."""
+    shutil.copytree(ROOT / RECIPES / "teacher", folder)
+    shutil.copytree(folder / "transformer", folder / "transformer_2")
+    index = folder / "model_index.json"
+    told = json.loads(index.read_text(encoding="utf-8"))
+    told |= {"boundary_ratio": 0.5, "transformer_2": told["transformer"]}
+    index.write_text(json.dumps(told, indent=2), encoding="utf-8")
 
 
 def _command(command: Sequence[str]) -> None:
@@ -116,7 +130,7 @@ def _command(command: Sequence[str]) -> None:
 
 
 def _refuse_unprepared(folder: Path) -> None:
-    missing = [name for name in ("train", "paths") if not (folder / name).exists()]
+    missing = [name for name in ("train", "paths", "experts") if not (folder / name).exists()]
     if missing:
         sys.exit(f"{folder} has no {' and no '.join(missing)}: run it with --prepare first")
 

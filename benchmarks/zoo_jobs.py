@@ -38,6 +38,7 @@ class Job:
         scaled: options counted in training steps, which shrink with a shorter run.
         overrides: what else differs from the recipe.
         teacher: whether the teacher's own rows of the recipe are sampled too.
+        experts: the roles whose model is the two-expert teacher that ``--prepare`` makes.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Job:
     scaled: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
     teacher: bool = False
+    experts: tuple[str, ...] = ()
 
     @property
     def path(self) -> str:
@@ -63,6 +65,7 @@ class Job:
         found = [f"training.seed={seed}", "validation.interval=null", "validation.at_start=false", *self.overrides]
         if self.data is not None:
             found.append(f"data.path={folder / self.data}")
+        found += [f"roles.{role}.path={folder / 'experts'}" for role in self.experts]
         for start in self.starts:
             origin = {"run": str(run_folder(folder, start.job, seed))}
             origin |= {} if start.theirs is None else {"role": start.theirs}
@@ -100,6 +103,12 @@ JOBS: tuple[Job, ...] = (
     Job("reward-gradient", "reward-gradient"),
     Job("diffusion-forcing", "diffusion-forcing", "train", scaled=(WARM,)),
     Job("causal-kd", "causal-kd"),
+    Job(
+        "phased-dmd, two experts",
+        "phased-dmd",
+        overrides=("method_config.dmd_denoising_steps=[1000, 499, 0]",),
+        experts=("student", "teacher", "critic"),
+    ),
     Job("kd", "kd", "paths", overrides=("method_config.stored_steps=[1000]",)),
     Job(
         "tcm after consistency",

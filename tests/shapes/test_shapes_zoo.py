@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from benchmarks.zoo import make_experts
 from benchmarks.zoo_jobs import JOBS, Job, tasks
 from benchmarks.zoo_table import FIGURES, cost, table
 from benchmarks.zoo_work import Budget, Result, results_file, shortened
@@ -80,6 +81,16 @@ def test_a_cost_that_was_not_counted_is_not_made_up() -> None:
     assert cost(result("kd", 0, 0.8), [], {}).tflop is None
 
 
+def test_the_teacher_of_two_experts_is_one_that_phased_dmd_takes(tmp_path: Path) -> None:
+    make_experts(tmp_path / "experts")
+    (job,) = [job for job in JOBS if job.experts]
+    own = open_run(ROOT / job.path, job.changed(tmp_path, 0), discover())
+    assert {role: facts.experts for role, facts in own.facts.items()} == dict.fromkeys(
+        ("student", "teacher", "critic"), ("transformer", "transformer_2")
+    )
+    assert own.facts["teacher"].boundary == 500.0
+
+
 def test_a_budget_names_itself() -> None:
     assert [str(Budget()), str(Budget(seconds=200.0)), str(Budget(tflop=5.0))] == ["recipe", "200 s", "5 TFLOP"]
 
@@ -87,7 +98,8 @@ def test_a_budget_names_itself() -> None:
 @pytest.mark.slow
 def test_the_command_makes_a_chain_of_two_students_prints_the_table_and_does_nothing_twice(tmp_path: Path) -> None:
     write_clips(tmp_path / "train")
-    (tmp_path / "paths").mkdir()
+    for name in ("paths", "experts"):
+        (tmp_path / name).mkdir()
     last = "anyflow-on-policy after anyflow"
     command = [sys.executable, "-m", "benchmarks.zoo", "--folder", str(tmp_path), "--seeds", "0", "--only", last]
     command += ["--tflop", "0.1", "--clips", "48", "--jobs", "2"]

@@ -102,7 +102,13 @@ def test_the_recipes_scripts_are_whole() -> None:
 
 
 DISTILL = ("-m", "distill_core")
-FEW = ("training.max_train_steps=2", "training.train_batch_size=2", "validation.interval=2", "training.device=cpu")
+FEW = (
+    "training.max_train_steps=2",
+    "training.lr_warmup_steps=0",
+    "training.train_batch_size=2",
+    "validation.interval=2",
+    "training.device=cpu",
+)
 
 
 @pytest.mark.nightly

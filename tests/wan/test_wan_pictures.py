@@ -12,10 +12,13 @@ import pytest
 import torch
 from diffusers import WanImageToVideoPipeline
 from PIL import Image
+from tests.commands.conftest import Command, distill  # noqa: F401  the fixture
 from tests.wan.conftest import CPU
 from torch import Tensor
 
 from distill_core import flow
+from distill_core.config.document import write_yaml
+from distill_core.data.reading.dataset import open_dataset
 from distill_core.errors import ConfigError, DataError, ModelFolderError
 from distill_core.protocols import Ask, ModelRequest, Prompt, Row, ValidationRequest
 from distill_core.training.roles import RoleHandle
@@ -184,3 +187,53 @@ def test_folders_that_are_half_of_pictures_are_refused(shown: dict[Variant, Path
         (folder / "model_index.json").write_text(json.dumps(index))
         with pytest.raises(ModelFolderError, match=message):
             inspect(str(folder))
+
+
+@pytest.mark.parametrize("variant", ["i2v", "flf2v", "ti2v-i2v"])
+def test_captions_with_pictures_train_without_a_clip(
+    distill: Command,  # noqa: F811
+    shown: dict[Variant, Path],
+    tmp_path: Path,
+    variant: Variant,
+) -> None:
+    """The columns are those that a clip which begins (and ends) so has, and DMD2 that simulates trains on them."""
+    size, last = pixels_of(variant), variant == "flf2v"
+    for seed in (1, 2):
+        Image.fromarray(picture(size, size, seed).numpy()).save(tmp_path / f"{seed}.png")
+    lines = [
+        {"caption": "a cat", "image": f"{seed}.png", **({"last_image": "1.png"} if last else {})} for seed in (1, 2)
+    ]
+    words, data = tmp_path / "words.jsonl", tmp_path / "data"
+    words.write_text("\n".join(map(json.dumps, [*lines, {"caption": "a dog"}])))
+    order = ("data", "encode", words, "--captions-only", "--model", shown[variant], "--output", data)
+    refused = distill(*order)
+    assert refused.code == 65
+    assert "say --num-frames, --height and --width" in refused.err
+    encoded = distill(*order, "--num-frames", FRAMES, "--height", size, "--width", size)
+    assert "encoded 2 of 3" in encoded.err
+    assert "names no first_frame" in encoded.err
+    model = model_of(shown[variant])
+    clip = torch.stack([picture(size, size, seed) for seed in (1, 5, 1)]).repeat_interleave(3, 0)
+    dataset = open_dataset(data, False, model.facts.columns)
+    rows = {row.id: row for row in (dataset[index] for index in range(len(dataset)))}
+    for name, tensor in model.encode_columns(clip, "a cat").items():
+        assert rows["caption-000001"].tensors[name].equal(tensor), name
+        assert not rows["caption-000002"].tensors[name].equal(tensor), name
+    run = {
+        "recipe": {"family": "wan", "method": "dmd2"},
+        "roles": {
+            name: {"path": str(shown[variant]), "trainable": name != "teacher"}
+            for name in ("student", "teacher", "critic")
+        },
+        "data": {"path": str(data), "num_frames": FRAMES, "num_height": size, "num_width": size},
+        "method_config": {"dmd_denoising_steps": [1000, 500], "generator_update_interval": 1},
+        "training": {"max_train_steps": 1, "train_batch_size": 2, "device": "cpu"},
+        "output_dir": str(tmp_path / "run"),
+    }
+    (tmp_path / "run.yaml").write_text(write_yaml(run))
+    trained = distill("run", tmp_path / "run.yaml")
+    assert trained.code == 0, trained.err
+    again = distill(*order, "--num-frames", FRAMES, "--height", size, "--width", size)
+    assert "(2 of them before)" in again.err
+    Image.fromarray(picture(size, size, 7).numpy()).save(tmp_path / "2.png")
+    assert "(1 of them before)" in distill(*order, "--num-frames", FRAMES, "--height", size, "--width", size).err

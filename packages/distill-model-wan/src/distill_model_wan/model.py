@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -136,7 +136,13 @@ class WanModel(DiffusersModel[WanOptions, WanText]):
         """What an image-to-video Wan is shown: the clip's own first frame (and last). Raises DataError for a caption without a clip."""
         if frames is None:
             raise DataError("an image-to-video Wan is shown pictures, and a caption alone has none; encode videos")
-        return self.adapter.pictures.columns(frames)
+        pictures = [frames[0], frames[-1]][: len(self.facts.pictures)]
+        count, height, width, _ = frames.shape
+        return self.adapter.pictures.columns(pictures, (count, height, width))
+
+    def encode_pictures(self, pictures: Sequence[Tensor], size_FHW: tuple[int, int, int]) -> Mapping[str, Tensor]:
+        """What the data hold of pictures beside a caption alone."""
+        return self.adapter.pictures.columns(pictures, size_FHW)
 
     def checkpoint_blocks(self, denoiser: Any) -> None:
         """Recompute the blocks' activations under the call that they were first computed for."""

@@ -91,11 +91,10 @@ class PictureEncoder:
 
         return Shown(of_size, self.features(pictures) if self.facts.image_tokens else None)
 
-    def columns(self, frames_FHW3: Tensor) -> Mapping[str, Tensor]:
-        """The columns of a clip whose own first frame (and last) is what it is conditioned on."""
-        pictures = [frames_FHW3[0], frames_FHW3[-1]][: len(self.facts.pictures)]
+    def columns(self, pictures: Sequence[Tensor], size_FHW: tuple[int, int, int]) -> Mapping[str, Tensor]:
+        """The columns of a clip of so many pixels that is made of these pictures."""
         space = self.facts.latent_space
-        frames, height, width = frames_FHW3.shape[:3]
+        frames, height, width = size_FHW
         latent_frames = space.latent_frames(frames)
         assert latent_frames is not None, "the encoder has refused such a clip"
         size = (latent_frames, height // space.spatial_stride, width // space.spatial_stride)

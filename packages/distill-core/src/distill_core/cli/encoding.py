@@ -20,7 +20,7 @@ from distill_core.cli.encode_progress import EncodeProgress, encode_progress
 from distill_core.cli.family import ChosenModel, EncoderWhenNeeded, chosen_family
 from distill_core.cli.waiting import waiting
 from distill_core.data.encoding.captions import CaptionEntry, read_captions
-from distill_core.data.encoding.encode_captions import caption_id, encode_captions
+from distill_core.data.encoding.encode_captions import ShownCaptions, caption_id, encode_captions
 from distill_core.data.encoding.encode_videos import encode_videos
 from distill_core.data.encoding.encoder import Encoding
 from distill_core.data.encoding.folder import REPORT, EncodingFolder
@@ -69,8 +69,11 @@ class EncodeRequest:
         """F, H and W of each bucket. Raises DataError for one that is not of the form FxHxW or HxW."""
         return tuple(map(_bucket, self.bucket))
 
-    def settings(self) -> dict[str, object]:
+    def settings(self, facts: ModelFacts) -> dict[str, object]:
         """What decides about the rows, by the names of the options; those that have no effect are left out."""
+        if self.captions_only and facts.pictures:
+            size = {"num_frames": self.num_frames, "height": self.height, "width": self.width}
+            return {"kind": "captions and pictures", "dtype": self.dtype, **size}
         kind = "captions only" if self.captions_only else "clips"
         asked = {"num_frames": self.num_frames, "height": self.height, "width": self.width, "fps": self.fps}
         clips: dict[str, object] = {**asked, "bucket": list(self.bucket), "clips_per_video": self.clips_per_video}
@@ -96,6 +99,7 @@ class _Work:
     entries: Sequence[CaptionEntry]
     sources: Sequence[Source]
     rules: ClipRules
+    shown: ShownCaptions | None = None
 
     @classmethod
     def of(cls, request: EncodeRequest, facts: ModelFacts) -> _Work:
@@ -111,7 +115,9 @@ class _Work:
             hdr=request.hdr,
         )
         if request.captions_only:
-            return cls(read_captions(request.source), (), rules)
+            size = (request.num_frames, request.height, request.width)
+            shown = ShownCaptions.of(facts, size, request.source)
+            return cls(read_captions(request.source), (), rules, shown)
         return cls((), find_sources(request.source, request.captions), rules)
 
     def names(self) -> list[str]:
@@ -125,7 +131,7 @@ class _Work:
     def encode(self, folder: EncodingFolder, encoding: Encoding) -> tuple[Fate, ...]:
         """Do it."""
         if self.entries:
-            return encode_captions(self.entries, folder, encoding)
+            return encode_captions(self.entries, folder, encoding, self.shown)
         return encode_videos(self.sources, folder, encoding, self.rules)
 
 
@@ -150,6 +156,11 @@ class _Interruptible:
         """As the encoder."""
         with self.stopping.at_once():
             return self.encoder.encode_columns(frames, caption)
+
+    def encode_pictures(self, pictures: Sequence[Tensor], size_FHW: tuple[int, int, int]) -> Mapping[str, Tensor]:
+        """As the encoder."""
+        with self.stopping.at_once():
+            return self.encoder.encode_pictures(pictures, size_FHW)
 
     def count_tokens(self, captions: Sequence[str]) -> Sequence[int]:
         """As the encoder."""
@@ -179,7 +190,9 @@ def carry_out(request: EncodeRequest) -> None:
     with waiting(f"looking at {request.source}") as say:
         work = _Work.of(request, facts)
         say("hashing the encoders")
-        origin = Origin(model.spec.name, request.model, hash_encoders(facts), request.settings(), facts.text_length)
+        origin = Origin(
+            model.spec.name, request.model, hash_encoders(facts), request.settings(facts), facts.text_length
+        )
         folder.check(origin, work.names(), overwrite=request.overwrite)
     console = terminal.console()
     with Stopping() as stopping, stopping.held("finishing what is encoded"), folder.claimed():

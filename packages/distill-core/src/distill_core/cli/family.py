@@ -16,7 +16,7 @@ from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.loading import load_target
 from distill_core.plugins.recognition import recognised
 from distill_core.plugins.specs import Inspect, ModelFacts, ModelSpec, Options
-from distill_core.protocols.model import EncodesColumns, ModelPlugin
+from distill_core.protocols.model import EncodesColumns, EncodesPictures, ModelPlugin
 
 TEXT_LENGTH = "text_length"
 """What a family that can attend more or fewer text tokens calls the option."""
@@ -115,6 +115,13 @@ class EncoderWhenNeeded:
         if not isinstance(model, EncodesColumns):
             raise PluginError(unmade(self.facts))
         return model.encode_columns(frames, caption)
+
+    def encode_pictures(self, pictures: Sequence[Tensor], size_FHW: tuple[int, int, int]) -> Mapping[str, Tensor]:
+        """The same for a video that is made of pictures."""
+        model = self._model
+        if not isinstance(model, EncodesPictures):
+            raise PluginError(unmade(self.facts))
+        return model.encode_pictures(pictures, size_FHW)
 
     def count_tokens(self, captions: Sequence[str]) -> Sequence[int]:
         """How many tokens each caption has before it is cut."""

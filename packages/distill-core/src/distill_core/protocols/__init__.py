@@ -7,7 +7,14 @@ from distill_core.protocols.data import Row
 from distill_core.protocols.draw import Draw
 from distill_core.protocols.method import ColumnMaker, Follows, Method, StagedLoss
 from distill_core.protocols.metric import Metric
-from distill_core.protocols.model import EncodesAhead, EncodesColumns, ModelPlugin, ModelRequest, Sampler
+from distill_core.protocols.model import (
+    EncodesAhead,
+    EncodesColumns,
+    EncodesPictures,
+    ModelPlugin,
+    ModelRequest,
+    Sampler,
+)
 from distill_core.protocols.prediction import Ask, Prediction, Stream, Tangents
 from distill_core.protocols.reward import Reward
 from distill_core.protocols.role import Role
@@ -24,6 +31,7 @@ __all__ = [
     "Draw",
     "EncodesAhead",
     "EncodesColumns",
+    "EncodesPictures",
     "Follows",
     "Method",
     "Metric",

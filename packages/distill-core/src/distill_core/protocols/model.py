@@ -73,6 +73,18 @@ class EncodesColumns(Protocol):
 
 
 @runtime_checkable
+class EncodesPictures(Protocol):
+    """What a family that is shown pictures has besides (``ModelFacts.pictures``)."""
+
+    def encode_pictures(self, pictures: Sequence[Tensor], size_FHW: tuple[int, int, int]) -> Mapping[str, Tensor]:
+        """Each declared column, for a video of ``size_FHW`` pixels that is made of pictures, uint8 [H, W, 3] of any size each.
+
+        Pictures are in the order of ``ModelFacts.pictures``; columns as :meth:`EncodesColumns.encode_columns` gives them.
+        """
+        ...
+
+
+@runtime_checkable
 class EncodesAhead(Protocol):
     """What a family has besides whose text encoder is large: it is loaded once, before any role is, and let go."""
 

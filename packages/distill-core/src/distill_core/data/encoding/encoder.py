@@ -124,10 +124,17 @@ def declared(
     encoding: Encoding, columns: Sequence[Column], frames: Tensor | None, caption: str, latent_CTHW: Tensor | None
 ) -> Mapping[str, Tensor]:
     """Those columns of a clip, or of a caption alone. Raises DataError for one that the family did not make, or made of another shape."""
-    encoder, found = encoding.encoder, dict[str, Tensor]()
+    encoder = encoding.encoder
     if not columns or not isinstance(encoder, EncodesColumns):
-        return found
-    made = encoder.encode_columns(frames, caption)
+        return {}
+    return checked_columns(encoding, columns, encoder.encode_columns(frames, caption), latent_CTHW)
+
+
+def checked_columns(
+    encoding: Encoding, columns: Sequence[Column], made: Mapping[str, Tensor], latent_CTHW: Tensor | None
+) -> Mapping[str, Tensor]:
+    """Columns as they are stored. Raises DataError for one that the family did not make, or made of another shape."""
+    found: dict[str, Tensor] = {}
     for column in columns:
         if column.name not in made:
             raise DataError(f"its family made no {column.described}")

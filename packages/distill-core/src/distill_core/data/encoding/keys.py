@@ -67,6 +67,10 @@ class Keys:
         """The key of all clips of a video, whose bytes have the hash ``video``."""
         return digest("latent", VERSION, self.encoders, self.dtype, decoder_version(), video, rules)
 
+    def shown(self, caption: str, pictures: Iterable[Path], size_FHW: tuple[int, int, int]) -> str:
+        """The key of an encoded caption and the pictures beside it, for videos of a size in pixels."""
+        return digest(self.text(caption), *map(hash_file, pictures), size_FHW)
+
     def text(self, caption: str) -> str:
         """The key of an encoded caption."""
         return digest("text", VERSION, self.encoders, self.dtype, self.text_length, caption)

@@ -1,5 +1,7 @@
 """What training costs on one GPU at published sizes: time, arithmetic, memory. `benchmarks/gpu.sh` runs it after the tests that need a GPU.
 
+`--only smoke` runs benchmarks/gpu_smoke.py alone.
+
 Each line is one `distill run` in a process of its own, on random weights and data (`benchmarks/gpu_world.py`). Seconds a step are those
 after the first step. Arithmetic is counted as it is done, recomputed forwards included; "of peak" is it against the card's dense bf16.
 """
@@ -18,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.gpu_world import SIZES, make_data, make_pipeline
+from benchmarks import gpu_smoke
+from benchmarks.gpu_world import SIZES, SMOKE, make_data, make_pipeline
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -79,6 +82,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--folder", type=Path, default=Path("runs/gpu"), help="a new folder for weights, data and runs")
     parser.add_argument("--only", default="", help="only lines whose name has this in it")
+    parser.add_argument(
+        "--smoke-seconds", type=float, default=90.0, help="begin no path of the smoke test after so long"
+    )
     parser.add_argument("--counted", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.counted is not None:
@@ -86,6 +92,8 @@ def main() -> None:
         return
     if not torch.cuda.is_available():
         sys.exit("benchmarks/gpu.py times a GPU, and this machine has none")
+    if arguments.only in ("", "smoke"):
+        smoke(arguments.folder, arguments.smoke_seconds)
     card = torch.cuda.get_device_name()
     print(f"{card}, torch {torch.__version__}\n")
     print("| run | first step, s | a step, s | PFLOP a step | of peak | peak memory, GiB | planned, GiB | set-up, s |")
@@ -93,6 +101,15 @@ def main() -> None:
     for case in CASES:
         if arguments.only in case.name:
             print(line(case, arguments.folder, card), flush=True)
+
+
+def smoke(folder: Path, seconds: float) -> None:
+    """Every path of memory and kernels, on eight blocks of the 1.3B's width at 33 frames of 480×832."""
+    place, device = folder / "wan-smoke", torch.device("cuda")
+    if not place.exists():
+        make_pipeline(place, SMOKE, device)
+        torch.cuda.empty_cache()
+    gpu_smoke.run(gpu_smoke.Smoke(place, device, 33, 480, 832), folder, seconds)
 
 
 def line(case: Case, folder: Path, card: str) -> str:

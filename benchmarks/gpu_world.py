@@ -34,6 +34,8 @@ class Size:
 
 
 SIZES = {"1.3B": Size(12, 8960, 30), "14B": Size(40, 13824, 40)}
+SMOKE = Size(12, 8960, 8)
+"""The 1.3B, with fewer blocks."""
 
 
 def make_pipeline(path: Path, size: Size, device: torch.device) -> Path:

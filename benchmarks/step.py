@@ -308,11 +308,15 @@ def compared(world: World, method: str, count: int) -> dict[str, Any]:
     return figures
 
 
+CAPTIONS = 4096
+"""More than a null trainer draws in a measurement, so that none of it falls on the order of an epoch."""
+
+
 class Numbers:
-    """A data set of one caption."""
+    """A data set of the same caption again and again."""
 
     def __len__(self) -> int:
-        return 1
+        return CAPTIONS
 
     def __getitem__(self, index: int) -> Row:
         return Row(str(index), str(index), torch.ones(1, 4))
@@ -374,7 +378,7 @@ def null_trainer(folder: Path, count: int) -> dict[str, Any]:
         Schedule(10**6, 1, 0, 10**6, None, None, False),
         AskedMethod(Null(own.weight), "null", {"pupil": role}),
         TrainingState(
-            {"pupil": role}, RowStream(Numbers(), [Bucket.of((1, 1, 1, 1), np.arange(1))], seed=0, batch_size=1),
+            {"pupil": role}, RowStream(Numbers(), [Bucket.of((1, 1, 1, 1), np.arange(CAPTIONS))], seed=0, batch_size=1),
             (1, 1, 1, 1),
         ),
         NoBatches(),

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -48,3 +49,15 @@ def test_a_signal_is_passed_on_and_waited_for_as_long_as_it_takes(capfd: pytest.
     assert status == 143
     assert "saved 0" in out
     assert "saved 1" in out
+
+
+def test_what_lies_in_the_working_directory_is_imported_by_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("json", "yaml", "typer", "torch", "sitecustomize", "distill_core"):
+        (tmp_path / f"{name}.py").write_text("open('ran', 'w').close()")
+    monkeypatch.chdir(tmp_path)
+    with Stopping() as stopping:
+        assert launch(["--version"], 1, os.environ, stopping) == 0
+    assert capfd.readouterr().out.startswith("distill")
+    assert not (tmp_path / "ran").exists()

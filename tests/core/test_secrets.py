@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from tests.config.test_secret_shapes import EXAMPLES
 from tests.core.conftest import ToyWorld
 
 from distill_core.config.document import write_yaml
@@ -74,6 +75,40 @@ def test_planted_secrets_are_in_nothing_but_the_runs_own_two_files(world: ToyWor
     assert f"run_name: {REDACTED}" in told
     assert "#" not in told, "comments never leave"
     assert "tracking.run_name holds what looks like a secret" in directory.events.read_text()
+
+
+def test_keys_of_fifty_services_in_a_run_are_in_nothing_but_its_own_two_files(world: ToyWorld) -> None:
+    """Each in a prompt, which becomes a file's name, and, by turns, in a row's name, a comment, an address, a plugin's error."""
+    from tests.core.conftest import INDEX
+
+    keys = [examples[0] for examples in EXAMPLES.values()]
+    assert len(keys) >= 50
+    mapping: dict[str, Any] = world.mapping(
+        "finetune",
+        training={"max_train_steps": 2},
+        validation={"interval": 2, "prompts": [f"a {key} b" for key in keys]},
+        comparison={
+            "rows": {f"row {key}": {"role": "student", "steps": 1} for key in keys[::4]},
+            "prompts": [f"see https://x?key={key}" for key in keys[1::4]],
+        },
+        data={"name": " ".join(keys[2::4])},
+        tracking={"trackers": ["tensorboard"], "run_name": keys[3]},
+        metrics={"brightness": {}},
+    )
+    path = world.root / "run.yaml"
+    path.write_text("".join(f"# {key}\n" for key in keys) + write_yaml(mapping))
+    failed = {"name": "x", "kind": "-", "package": "y", "version": "1", "status": "failed"}
+    plugins = [{**failed, "error": f"KeyError: '{key}'"} for key in keys[3::4]]
+    directory = RunDirectory(world.root / "run")
+    train(prepare(open_run(path, [], INDEX)), directory, plugins, Console(quiet=True))
+    own = {directory.run_yaml, directory.resolved_yaml, directory.content}
+    assert all(key in directory.run_yaml.read_text() for key in keys)
+    files = [file for file in directory.root.rglob("*") if file.is_file() and file not in own]
+    assert len(files) > 2 * len(keys)
+    left = {str(file.relative_to(directory.root)): file.read_bytes() for file in files}
+    left |= {"names of files": "\n".join(left).encode()}
+    found = [(name, key) for name, content in left.items() for key in keys if key.encode() in content]
+    assert found == []
 
 
 def test_what_is_read_back_is_verbatim(world: ToyWorld) -> None:

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -135,9 +136,9 @@ class FlippedWorld:
 
 
 def distill(*arguments: str) -> None:
-    """A command with the toy plugins, in a process that is to end with it."""
-    discovery.discover = lambda: INDEX
-    main(list(arguments))
+    """A command with the toy plugins."""
+    with patch.object(discovery, "discover", lambda: INDEX):
+        main(list(arguments))
 
 
 def _hash(path: Path) -> str:

@@ -80,6 +80,18 @@ def test_attention_that_would_be_fetched_from_elsewhere_is_refused_by_name(hosti
     assert refusal(hostile).startswith(f"{file} asks for the attention 'kernels-community/flash-attn3'")
 
 
+@pytest.mark.parametrize("inside", ["text_config", "vision_config"])
+@pytest.mark.parametrize(
+    ("key", "what"), [("_attn_implementation", "attention"), ("experts_implementation", "experts")]
+)
+def test_kernels_that_a_config_inside_a_config_asks_for_are_refused_by_name(
+    hostile: Path, inside: str, key: str, what: str
+) -> None:
+    file = hostile / "text_encoder" / "config.json"
+    edit(file, **{inside: [{"deeper": {key: "kernels-community/any"}}]})
+    assert refusal(hostile).startswith(f"{file} asks for the {what} 'kernels-community/any'")
+
+
 @pytest.mark.parametrize("name", ["../../secret.safetensors", "/etc/passwd", "..", "a/b.safetensors", ""])
 def test_an_index_that_names_a_file_elsewhere_is_refused(hostile: Path, name: str) -> None:
     index = hostile / "vae" / "diffusion_pytorch_model.safetensors.index.json"

@@ -26,7 +26,7 @@ def launch(
     environment: Mapping[str, str],
     stopping: Stopping,
     *,
-    command: Sequence[str] = (sys.executable, "-m", "distill_core"),
+    command: Sequence[str] = (sys.executable, "-P", "-m", "distill_core"),
     grace: float = GRACE,
 ) -> int:
     """Run ``count`` processes to their end. Returns 0, or the exit status of the first one that failed by itself.

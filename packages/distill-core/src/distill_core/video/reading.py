@@ -85,6 +85,10 @@ def _open_video(path: Path) -> Iterator[Film]:
         yield Film(look, _timed(frames, stream, look, changes), changes)
 
 
+_ASKED_HOW_TO_DECODE = int(av.__version__.partition(".")[0]) < 19
+"""From 19 on PyAV takes texts that are not UTF-8 as they are, and refuses to be told how."""
+
+
 def _opened(path: Path) -> BinaryIO:
     """The file. Raises DataError if it cannot be read, or is empty."""
     try:
@@ -97,8 +101,9 @@ def _opened(path: Path) -> BinaryIO:
 
 def _container(path: Path, file: BinaryIO) -> av.container.InputContainer:
     """What FFmpeg makes of the file; texts in it need not be UTF-8."""
+    told = {"metadata_errors": "replace"} if _ASKED_HOW_TO_DECODE else {}
     try:
-        return av.open(file, metadata_errors="replace", buffer_size=BUFFER_BYTES)
+        return av.open(file, buffer_size=BUFFER_BYTES, **told)
     except (av.FFmpegError, OSError) as error:
         raise DataError(f"{path} cannot be read as a video: {error.strerror}") from error
 

@@ -139,6 +139,8 @@ JOBS: tuple[Job, ...] = (
     Job("ladd", "ladd", "train"),
     Job("meanflow, times in the middle", "meanflow", "train", scaled=(WARM, TANGENT), overrides=MIDDLE),
     Job("scm, exact derivative", "scm", "train", scaled=(WARM, TANGENT), overrides=EXACT),
+    Job("sgmd, no correction", "sgmd", overrides=("method_config.correction_weight=0",)),
+    Job("sgmd, times as in dmd2", "sgmd", overrides=("method_config.score_timesteps={}",)),
     Job("self-forcing, GAN", "self-forcing", "train", overrides=("method_config.gan_weight=0.01",)),
     Job("self-forcing, slower student", "self-forcing", overrides=("roles.student.learning_rate=2.0e-4",)),
     Job("self-forcing after causal-kd", "self-forcing", starts=(Start("student", "causal-kd"),)),

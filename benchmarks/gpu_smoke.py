@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from distill_core.training.offload import Offload
 from distill_core.training.quantized import quantize, why_not
 from distill_core.training.roles import RoleHandle
 from distill_core.training.transfers import transfers_to
+from distill_diffusers.kernels import DiffusersKernels
 from distill_model_wan.config import WanOptions
 from distill_model_wan.folder import inspect
 from distill_model_wan.model import WanModel
@@ -153,6 +154,16 @@ class Smoke:
         for kind in ("int8", "fp8", "nf4"):
             yield f"weights: {kind}", lambda kind=kind: self.fewer(kind)
         yield "ema.placement: cpu", self.averaged
+        for kernel in (
+            "_native_math",
+            "_native_flash",
+            "_native_cudnn",
+            "_native_efficient",
+            "flash",
+            "sage",
+            "xformers",
+        ):
+            yield f"attention: {kernel}", lambda kernel=kernel: self.attended(kernel)
         for said in (None, Recomputation()):
             yield f"compile, recompute: {'none' if said is None else 'full'}", lambda said=said: self.compiled(said)
 
@@ -175,6 +186,14 @@ class Smoke:
                 quantize(module, kind)
 
         return self.against(self.tried(self.role(change=shrink)))
+
+    def attended(self, kernel: str) -> Figures:
+        """Attention by one of diffusers' backends, recomputed."""
+        kernels = DiffusersKernels()
+        kernels.try_out(kernel, self.device, torch.bfloat16)
+        role = self.role(Recomputation())
+        role.kernel = partial(kernels.attending, kernel)
+        return self.against(self.tried(role))
 
     def averaged(self) -> Figures:
         """An average in host memory, and one on the device, after two updates."""

@@ -14,6 +14,9 @@ OPERATIONS = frozenset(
 """What the layer's adapter offers."""
 
 
+KERNELS = "distill_diffusers.kernels:DiffusersKernels"
+"""What attention may be computed by."""
+
 NOTES: dict[Asks, str] = {
     "steps": "distill_diffusers.notes:of_steps",
     "sigmas": "distill_diffusers.notes:of_sigmas",
@@ -33,11 +36,13 @@ def flow_family(
     lora: LoraSupport | None = None,
     notes: str | None = None,
     features: bool = False,
+    kernels: bool = False,
 ) -> ModelSpec:
     """The spec of a family whose ``package`` has ``folder.py`` with ``inspect``, and ``model.py`` with the class ``model``.
 
     ``notes``: what it has to say of a role before it is trained, where its steps are its own (:mod:`distill_diffusers.own_steps`).
-    ``features``: whether its model says where its layers are (``CaptionModel.layers``).
+    ``features``: whether its model says where its layers are (``CaptionModel.layers``). ``kernels``: whether its attention, which diffusers
+    dispatches, takes no mask, so that any backend can compute it.
     """
     return ModelSpec(
         name=name,
@@ -51,5 +56,6 @@ def flow_family(
         complete=completed,
         lora=lora_support() if lora is None else lora,
         notes=NOTES[asks] if notes is None else notes,
+        kernels=KERNELS if kernels else "",
         weightless=True,
     )

@@ -33,6 +33,7 @@ def distill_register_models(registry: Registry[ModelSpec]) -> None:
             GuidedOptions,
             latent_spaces=spaces,
             features=True,
+            kernels=True,
             lora=lora,
             asks="sigmas",
         )

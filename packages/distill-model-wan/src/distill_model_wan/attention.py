@@ -9,7 +9,7 @@ diffusers' own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -20,6 +20,7 @@ from diffusers.models.transformers.transformer_wan import WanAttention, WanAttnP
 from torch import Tensor, nn
 
 from distill_core.training.recompute import recomputed
+from distill_diffusers.kernels import attending_masked
 from distill_model_wan.causal.attend import CausalCall, causal_attention
 from distill_model_wan.vsa.attend import SparseCall, sparse_attention
 from distill_model_wan.vsa.gates import GATE
@@ -78,7 +79,8 @@ class FoldedTextProcessor:
         mask = attention_mask if call.pad_bias_L is None else call.pad_bias_L.view(1, 1, 1, -1)
         if attn.add_k_proj is not None:
             return _beside_pictures(attn, hidden_states, encoder_hidden_states, mask, call.text_tokens)
-        attended: Tensor = self._plain(attn, hidden_states, encoder_hidden_states, mask, rotary_emb)
+        with nullcontext() if mask is None else attending_masked():
+            attended: Tensor = self._plain(attn, hidden_states, encoder_hidden_states, mask, rotary_emb)
         return attended
 
 
@@ -90,7 +92,8 @@ def _beside_pictures(
     q, k, v = attn.norm_q(attn.to_q(hidden_BNW)), attn.norm_k(attn.to_k(text)), attn.to_v(text)
     shown_k, shown_v = attn.norm_added_k(attn.add_k_proj(pictures)), attn.add_v_proj(pictures)
     q, k, v, shown_k, shown_v = (each.unflatten(2, (attn.heads, -1)) for each in (q, k, v, shown_k, shown_v))
-    of_text = dispatch_attention_fn(q, k, v, attn_mask=mask).flatten(2, 3).type_as(q)
+    with nullcontext() if mask is None else attending_masked():
+        of_text = dispatch_attention_fn(q, k, v, attn_mask=mask).flatten(2, 3).type_as(q)
     of_pictures = dispatch_attention_fn(q, shown_k, shown_v).flatten(2, 3).type_as(q)
     out: Tensor = attn.to_out[1](attn.to_out[0](of_text + of_pictures))
     return out

@@ -6,7 +6,7 @@ from distill_core.plugins import ModelSpec, hookimpl
 from distill_core.plugins.registry import Registry
 from distill_diffusers.lora_layers import lora_support
 from distill_diffusers.options import completed
-from distill_diffusers.spec import NOTES
+from distill_diffusers.spec import KERNELS, NOTES
 from distill_model_wan.config import WanOptions, settled
 
 PLUGIN_API = 2
@@ -55,6 +55,7 @@ def distill_register_models(registry: Registry[ModelSpec]) -> None:
             complete=completed,
             notes=NOTES["steps"],
             lora=lora_support(fresh=("*.to_gate_compress", "*.second.linear_*")),
+            kernels=KERNELS,
             weightless=True,
         )
     )

@@ -63,7 +63,10 @@ def _contradictions(
     kind = "is a module of the method's own" if need.module is not None else f"follows role {need.follows!r}"
     kind = "is the run's rewards" if need.rewards else kind
     of_models = ("path", "family", "weights", "checkpoint", "base", "lora", "fixed_loras", "placement")
-    for key in (*of_models, *(() if need.follows is not None else ("recompute", "recompute_every", "compile"))):
+    for key in (
+        *of_models,
+        *(() if need.follows is not None else ("recompute", "recompute_every", "compile", "attention")),
+    ):
         if role.get(key) not in (None, "auto", "device", (), []):
             message = f"this role of method {method.name!r} {kind} and has no {key}; remove it"
             yield document.problem(("roles", name, key), message)

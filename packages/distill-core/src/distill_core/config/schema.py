@@ -112,6 +112,9 @@ class RoleConfig(Section):
     placement: Literal["device", "cpu", "stream"] = "device"
     """Where frozen weights live, those under a LoRA too. cpu: in host memory, and on the device for the length of a pass. stream: block by
     block, the next one on its way while one computes."""
+    attention: str | None = None
+    """The kernel that dense attention is computed by, by the family's names (diffusers': native, flash, flash_hub, sage and others); null:
+    as the family does."""
     recompute: Literal["none", "selective", "full"] | None = None
     """Activations of this role's blocks in backward: kept, made again but for what attention gives, made again. null: as
     `training.enable_gradient_checkpointing_type` says."""

@@ -146,6 +146,7 @@ class ModelSpec:
             ``options``, as ``settle`` is. What a run settles on is written down by it, and a folder is sampled as it says.
         notes: ``"module:function"``, :class:`RoleNotes`; empty for none. Imported when a run has been checked, so it may import torch.
         lora: its sets of layers for LoRAs, and its files of them.
+        kernels: ``"module:Class"``, a :class:`distill_core.protocols.kernels.AttentionKernels`; empty for a family without a choice.
         weightless: whether it heeds :mod:`distill_core.plugins.weightless`, so that ``distill plan`` can tell what a run of it needs.
     """
 
@@ -164,12 +165,19 @@ class ModelSpec:
     complete: Callable[[ModelFacts, Any], Any] = field(default=_as_given)
     notes: str = ""
     lora: LoraSupport = field(default_factory=LoraSupport)
+    kernels: str = ""
     weightless: bool = False
 
     @property
     def targets(self) -> Mapping[str, str]:
         """What it names to be imported, by field."""
-        named = {"inspect": self.inspect, "build": self.build, "notes": self.notes, "lora": self.lora.files}
+        named = {
+            "inspect": self.inspect,
+            "build": self.build,
+            "notes": self.notes,
+            "lora": self.lora.files,
+            "kernels": self.kernels,
+        }
         return {field: target for field, target in named.items() if target}
 
 

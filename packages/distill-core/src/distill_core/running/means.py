@@ -11,6 +11,9 @@ from distill_core.config.recomputation import recomputation_of
 from distill_core.config.resolve import Findings, ResolvedRun
 from distill_core.config.schema import LIBRARIES, RunConfig
 from distill_core.errors import ConfigError, Problem
+from distill_core.plugins.border import RefusedError, plugin_border
+from distill_core.plugins.loading import load_target
+from distill_core.plugins.specs import ModelSpec
 from distill_core.ranks.layout import Layout
 from distill_core.training.compiled import why_not_compiled
 from distill_core.training.eight_bit import missing
@@ -76,6 +79,37 @@ def refuse_compiled(run: ResolvedRun | Findings, device: torch.device, compute: 
         problems = [Problem(_compile_key(run.config, asked[0]), fault)]
     if problems:
         raise ConfigError(problems)
+
+
+def refuse_kernels(run: ResolvedRun | Findings, device: torch.device, compute: torch.dtype) -> None:
+    """Raise ConfigError for roles whose attention is to be computed by what is not to be had here."""
+    problems = []
+    for name, role in run.config.roles.items():
+        family = checks.family_of(run.config, name)
+        if role.attention is not None and family in run.models:
+            fault = _kernel_fault(run, name, role.attention, run.models[family], device, compute)
+            problems += [] if fault is None else [Problem(f"roles.{name}.attention", fault)]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _kernel_fault(
+    run: ResolvedRun | Findings, name: str, kernel: str, model: ModelSpec, device: torch.device, compute: torch.dtype
+) -> str | None:
+    """Why a role's attention cannot be computed by a kernel; None if it can."""
+    need = None if run.method is None else run.method.needs(run.demands).get(name)
+    if not model.kernels:
+        return f"model {model.name!r} has no choice of kernels; leave this out"
+    if run.config.compiles(name):
+        return f"kernels are chosen for blocks that are not compiled; set roles.{name}.compile=false, or leave this out"
+    if need is not None and "along" in need.operations:
+        return f"role {name!r} is asked for derivatives in forward mode, which torch's plain kernel alone has; leave this out"
+    try:
+        with plugin_border():
+            load_target(model.kernels, f"model {model.name!r}")().try_out(kernel, device, compute)
+    except RefusedError as refusal:
+        return f"attention by {kernel!r} does not run on this machine ({refusal.reason}); choose another, or leave this out"
+    return None
 
 
 def _compile_key(config: RunConfig, name: str) -> str:

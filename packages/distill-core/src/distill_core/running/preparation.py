@@ -33,6 +33,7 @@ from distill_core.running.first_stage import find_stage, refuse_other_stage
 from distill_core.running.loras import check_files
 from distill_core.running.means import (
     refuse_compiled,
+    refuse_kernels,
     refuse_narrow_weights,
     refuse_optimizers,
     refuse_placed,
@@ -252,6 +253,7 @@ def _surveyed(run: ResolvedRun | Findings, faults: Faults, process: Place) -> _S
             refuse_quantized(config, placement.device, placement.compute)
             refuse_optimizers(config)
             refuse_compiled(run, placement.device, placement.compute, layout)
+            refuse_kernels(run, placement.device, placement.compute)
     needs = {} if run.method is None else run.method.needs(run.demands)
     for name, role in config.roles.items():
         if role.checkpoint is not None:

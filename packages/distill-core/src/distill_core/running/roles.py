@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import nn
@@ -19,6 +20,8 @@ from distill_core.errors import ConfigError, DistillError, MethodError, Problem
 from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.plugins.loading import load_target
 from distill_core.plugins.specs import RoleNeed, RunSize
+from distill_core.plugins.weightless import is_weightless
+from distill_core.protocols.kernels import AttentionKernels
 from distill_core.protocols.method import Method
 from distill_core.protocols.model import ModelPlugin
 from distill_core.randomness import key_bits
@@ -31,6 +34,7 @@ from distill_core.running.weights import Probe, Weights, source_of
 from distill_core.training.asking import AskedMethod
 from distill_core.training.averages import WeightAverage
 from distill_core.training.declared import declared
+from distill_core.training.kernels import Kernel
 from distill_core.training.lora import LoraWeights
 from distill_core.training.offload import Transfers
 from distill_core.training.optimization import RoleOptimizer
@@ -105,6 +109,7 @@ class RoleBuilder:
             fixed=fixed_loras(self.run, source, dict(modules.items())) if model else (),
             recomputation=recomputation_of(self.run.config, name),
             offload=self.weights.offload_of(name) if model else None,
+            kernel=kernel_of(self.run, name),
         )
         role.whole = role.whole and not need.rewards
         stage = self.run.config.roles[name].checkpoint
@@ -142,6 +147,15 @@ class RoleBuilder:
             torch.manual_seed(key_bits(self.run.config.training.seed, "role", name))
             module: nn.Module = make(self.run.facts, self.run.method_options, *size)
             return nn.ModuleDict({OWN_MODULE: module.to(self.placement.device)})
+
+
+def kernel_of(run: ResolvedRun, name: str) -> Kernel | None:
+    """What a role's attention is computed by; None: as its family does."""
+    chosen, family = run.config.roles[name].attention, family_of(run.config, name)
+    if chosen is None or is_weightless():
+        return None
+    kernels: AttentionKernels = load_target(run.models[family].kernels, f"model {family!r}")()
+    return partial(kernels.attending, chosen)
 
 
 def refuse_unlike(role: RoleHandle, leader: RoleHandle) -> None:

@@ -6,7 +6,7 @@ Which blocks, and what of them, is said by the role whose prediction it is (:fun
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +21,7 @@ from torch.utils.checkpoint import (
 )
 
 from distill_core.config.recomputation import Recomputation
+from distill_core.training.kernels import attending_again
 from distill_core.training.lora import draws_numbers
 
 WHOLE = Recomputation()
@@ -81,8 +82,9 @@ def computes_again() -> bool:
 
 
 def _noted(block: Callable[..., Any], *inputs: Any) -> Any:
-    """Compute, and leave in the block's own context that it was."""
-    made = block(*inputs)
+    """Compute, and leave in the block's own context that it was; again by the kernel that it was computed by."""
+    with attending_again() if _computed.get() else nullcontext():
+        made = block(*inputs)
     _computed.set(True)
     return made
 

@@ -34,6 +34,7 @@ from distill_core.protocols.condition import Condition, Prompt
 from distill_core.protocols.prediction import Ask, Prediction
 from distill_core.protocols.role import PLAIN
 from distill_core.training.averages import WeightAverage
+from distill_core.training.kernels import Kernel, attending
 from distill_core.training.lora import LoraWeights, Worn, wearing
 from distill_core.training.offload import Offload
 from distill_core.training.optimization import RoleOptimizer
@@ -59,6 +60,7 @@ class RoleHandle:
         worn: the adapters of its predictions, its own last.
         recomputation: what its blocks, if they were asked to, recompute in backward.
         offload: what has its frozen weights come and go; None where they stay on the device.
+        kernel: what its attention is computed by; None: as the family does.
         whole: whether all of its weights are state of the run, although nothing trains them by gradient: a follower's.
         optimizer: what trains the role; None for a frozen one. Set once, when the run is built.
         average: the role's EMA, if it keeps one.
@@ -80,6 +82,7 @@ class RoleHandle:
         fixed: Worn = (),
         recomputation: Recomputation | None = WHOLE,
         offload: Offload | None = None,
+        kernel: Kernel | None = None,
     ) -> None:
         self.name = name
         self.trainable = trainable
@@ -93,6 +96,7 @@ class RoleHandle:
         self.drawn_to = drawn_to
         self.recomputation = recomputation
         self.offload = offload
+        self.kernel = kernel
         self.whole = follows is not None or OWN_MODULE in modules
         self.optimizer: RoleOptimizer | None = None
         self.average: WeightAverage | None = None
@@ -206,7 +210,7 @@ class RoleHandle:
     def _graph(self, input_gradients: bool) -> Iterator[None]:
         """Inside, predictions wear the role's LoRAs, and have a graph if it is trained, or asked for."""
         graph = nullcontext() if self.trainable or input_gradients else torch.no_grad()
-        with wearing(self.worn), recomputing(self.recomputation), graph:
+        with wearing(self.worn), recomputing(self.recomputation), attending(self.kernel), graph:
             yield
 
     def predict(
@@ -299,7 +303,7 @@ class RoleHandle:
 
         def worn(*args: object, **kwargs: object) -> object:
             """The operation under the role's LoRAs."""
-            with wearing(self.worn), recomputing(self.recomputation):
+            with wearing(self.worn), recomputing(self.recomputation), attending(self.kernel):
                 return operation(self.modules, *args, **kwargs)
 
         return worn

@@ -1,0 +1,32 @@
+"""The kernel that a role attends by: in force for its predictions, and for what is computed again of them in backward.
+
+A family's switch may be one of the whole process, so it is turned for the length of a prediction and turned back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+
+Kernel = Callable[[], AbstractContextManager[None]]
+"""Makes what turns a family's switch."""
+
+_current: ContextVar[Kernel | None] = ContextVar("attention_kernel", default=None)
+
+
+@contextmanager
+def attending(kernel: Kernel | None) -> Iterator[None]:
+    """Inside, a role attends by its kernel; None: by the family's own choice."""
+    token = _current.set(kernel)
+    try:
+        with attending_again():
+            yield
+    finally:
+        _current.reset(token)
+
+
+def attending_again() -> AbstractContextManager[None]:
+    """The kernel of the prediction that the context is of, for what is computed after it."""
+    kernel = _current.get()
+    return nullcontext() if kernel is None else kernel()

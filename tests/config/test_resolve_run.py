@@ -337,3 +337,31 @@ def test_open_run_survives_sections_of_the_wrong_kind(write: Write, text: str) -
     with pytest.raises(ConfigError) as caught:
         open_run(write(text), [], INDEX)
     assert {"data", "training", "output_dir"} <= {problem.key for problem in caught.value.problems}
+
+
+TWO_FAMILIES = RUN.replace("family: picture,", "family: needy,").replace("{path: small", "{path: small, family: picture")
+
+
+def test_each_family_of_a_run_has_options_of_its_own(write: Write, tmp_path: Path) -> None:
+    run = resolved(write(TWO_FAMILIES), "pipeline_config.width=3", "families.picture.flow_shift=5")
+    assert run.model_options["picture"] == PictureOptions(flow_shift=5.0)
+    mapping = run.to_mapping()
+    assert mapping["families"] == {"picture": PictureOptions(flow_shift=5.0).model_dump(mode="json")}
+    again = tmp_path / "resolved.yaml"
+    again.write_text(write_yaml(mapping), encoding="utf-8")
+    assert resolved(again).to_mapping() == mapping
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "words"),
+    [
+        ("families.picture.flow_shif=5", "families.picture.flow_shif", "did you mean `flow_shift`"),
+        ("families.picture.flow_shift=-1", "families.picture.flow_shift", "-1"),
+        ("families.needy.width=5", "families.needy", "is recipe.family: write its options under pipeline_config"),
+        ("families.lost.flow_shift=5", "families.lost", "no role is of family 'lost'; give one `family: lost`"),
+    ],
+)
+def test_options_of_a_family_that_has_none_or_no_role_are_named(write: Write, override: str, key: str, words: str) -> None:
+    problem = the_problem_of(write(TWO_FAMILIES), "pipeline_config.width=3", override)
+    assert problem.key == key
+    assert words in problem.message

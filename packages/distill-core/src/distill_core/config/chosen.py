@@ -5,7 +5,7 @@ Works on plain data rather than on a RunConfig, so that it can speak of a run.ya
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -35,7 +35,7 @@ class ChosenPlugins:
         method: the method's spec, or None with a problem.
         models: the specs of the families that were found, by name, the recipe's first.
         method_options: ``method_config`` as the method's own type, or None with a problem.
-        model_options: the options of each family: ``pipeline_config`` for the recipe's, the defaults for any other.
+        model_options: the options of each family: ``pipeline_config`` for the recipe's, ``families.NAME`` for any other.
         metrics: the specs of the metrics that were found, by name.
         metric_options: the options of each metric.
         rewards: the specs of the rewards that were found, by name.
@@ -68,6 +68,7 @@ class ChosenPlugins:
         for path in _own_families(document):
             if _text_at(document, path) not in (family, *self.models):
                 self._add_other_family(index, path, family)
+        self.problems += self._unused_families(family)
         metrics = document.data.get("metrics")
         for name in metrics if isinstance(metrics, Mapping) else ():
             self._add_metric(index, str(name))
@@ -131,14 +132,35 @@ class ChosenPlugins:
         if spec is None:
             return
         self.models[spec.name] = spec
+        given = self._document.data.get("families")
+        if isinstance(given, Mapping) and spec.name in given:
+            sections = keys_by_section(shape_of(spec.options), f"families.{spec.name}")
+            options = self._options(spec.options, ("families", spec.name), sections, f"model {spec.name!r}")
+            self.model_options.update({} if options is None else {spec.name: options})
+            return
         try:
             with plugin_border(f"making the default options of {spec.name!r}"):
                 self.model_options[spec.name] = spec.options()
         except RefusedError as refusal:
             message = (
-                f"`pipeline_config` belongs to {family!r}, so {spec.name!r} runs on its defaults, and {refusal.reason}"
+                f"`pipeline_config` belongs to {family!r} and `families.{spec.name}` is not there, so {spec.name!r} runs on its "
+                f"defaults, and {refusal.reason}"
             )
             self.problems.append(self._document.problem(path, message))
+
+    def _unused_families(self, family: str | None) -> Iterator[Problem]:
+        """Options of families that no role is of, or that are the recipe's, which has a section of its own."""
+        given = self._document.data.get("families")
+        used = {_text_at(self._document, path) for path in _own_families(self._document)}
+        for name in given if isinstance(given, Mapping) else ():
+            if name == family:
+                yield self._document.problem(
+                    ("families", name), f"{name!r} is recipe.family: write its options under pipeline_config"
+                )
+            elif name not in used:
+                yield self._document.problem(
+                    ("families", name), f"no role is of family {name!r}; give one `family: {name}`, or remove this"
+                )
 
 
 def _text_at(document: Document, path: KeyPath) -> str | None:

@@ -43,6 +43,10 @@ def run_schema(index: PluginIndex) -> dict[str, Any]:
         recipe[key].setdefault("enum", []).append(name)
         _define(definitions, f"{section}.{name}", options)
         conditions.append(_when(key, name, {section: {"$ref": f"#/$defs/{section}.{name}"}}))
+    for name, _ in models:
+        schema["properties"]["families"].setdefault("properties", {})[name] = {
+            "$ref": f"#/$defs/pipeline_config.{name}"
+        }
     for name, metric in sorted(index.metrics.items()):
         _define(definitions, f"metrics.{name}", metric.options)
         schema["properties"]["metrics"].setdefault("properties", {})[name] = {"$ref": f"#/$defs/metrics.{name}"}

@@ -40,7 +40,7 @@ class ResolvedRun:
         method: the method's spec.
         method_options: ``method_config``, as the method's own type.
         models: the model families of the run, by name.
-        model_options: each family's options: ``pipeline_config`` for ``recipe.family``, the defaults for any other; what they leave
+        model_options: each family's options: ``pipeline_config`` for ``recipe.family``, ``families.NAME`` for any other; what they leave
             open is as the folder of the family's first role says.
         metrics: the metrics that measure its samples, by name.
         metric_options: each metric's options.
@@ -135,6 +135,11 @@ class Findings:
         complete = {
             "roles": self._complete_roles(self.method.needs(self.demands)),
             "pipeline_config": self.model_options[config.recipe.family].model_dump(mode="json"),
+            "families": {
+                name: options.model_dump(mode="json")
+                for name, options in self.model_options.items()
+                if name != config.recipe.family
+            },
             "method_config": self.method_options.model_dump(mode="json"),
             "rewards": {name: options.model_dump(mode="json") for name, options in self.reward_options.items()},
             "metrics": {name: options.model_dump(mode="json") for name, options in self.metric_options.items()},

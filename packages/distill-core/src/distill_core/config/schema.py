@@ -303,6 +303,8 @@ class RunConfig(Section):
     """The run directory: configuration, metrics, samples, checkpoints."""
     pipeline_config: dict[str, Any] = Field(default={})
     """Options of the model family (`distill plugins show FAMILY`)."""
+    families: dict[str, dict[str, Any]] = Field(default={})
+    """Options of the other families of the run, of roles that name their own `family`, by the family's name; `{}` for the defaults."""
     method_config: dict[str, Any] = Field(default={})
     """Options of the method (`distill plugins show METHOD`)."""
     metrics: dict[str, dict[str, Any]] = Field(default={})

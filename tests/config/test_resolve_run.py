@@ -339,7 +339,9 @@ def test_open_run_survives_sections_of_the_wrong_kind(write: Write, text: str) -
     assert {"data", "training", "output_dir"} <= {problem.key for problem in caught.value.problems}
 
 
-TWO_FAMILIES = RUN.replace("family: picture,", "family: needy,").replace("{path: small", "{path: small, family: picture")
+TWO_FAMILIES = RUN.replace("family: picture,", "family: needy,").replace(
+    "{path: small", "{path: small, family: picture"
+)
 
 
 def test_each_family_of_a_run_has_options_of_its_own(write: Write, tmp_path: Path) -> None:
@@ -361,7 +363,9 @@ def test_each_family_of_a_run_has_options_of_its_own(write: Write, tmp_path: Pat
         ("families.lost.flow_shift=5", "families.lost", "no role is of family 'lost'; give one `family: lost`"),
     ],
 )
-def test_options_of_a_family_that_has_none_or_no_role_are_named(write: Write, override: str, key: str, words: str) -> None:
+def test_options_of_a_family_that_has_none_or_no_role_are_named(
+    write: Write, override: str, key: str, words: str
+) -> None:
     problem = the_problem_of(write(TWO_FAMILIES), "pipeline_config.width=3", override)
     assert problem.key == key
     assert words in problem.message

@@ -179,7 +179,27 @@ def test_a_picture_that_is_cut_off_is_refused_by_name(tmp_path: Path) -> None:
         read_video(tmp_path / "a.jpg")
 
 
-def test_a_colour_profile_that_is_not_srgb_is_said(tmp_path: Path) -> None:
+def swapped_primaries() -> bytes:
+    """The profile of a device whose red is sRGB's green and the other way round: of sRGB's, two entries of the table of tags change places."""
+    content = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    red, green = content.index(b"rXYZ"), content.index(b"gXYZ")
+    content[red + 4 : red + 12], content[green + 4 : green + 12] = (
+        content[green + 4 : green + 12],
+        content[red + 4 : red + 12],
+    )
+    return bytes(content).replace("sRGB".encode("utf-16-be"), "swap".encode("utf-16-be"))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P"])
+def test_a_colour_profile_is_applied_and_told(tmp_path: Path, mode: str) -> None:
+    picture = Image.new("RGB", (8, 8), (255, 0, 0)).convert(mode)
+    picture.save(tmp_path / "a.png", icc_profile=swapped_primaries())
+    (shown,) = read_video(tmp_path / "a.png").frames
+    assert shown[4, 4].tolist() == pytest.approx([0, 255, 0], abs=2)
+    assert said(tmp_path / "a.png") == ["its colours are made sRGB (its profile is swap built-in)"]
+
+
+def test_a_colour_profile_that_cannot_be_applied_is_said(tmp_path: Path) -> None:
     for kind, words in (
         ("sRGB", []),
         ("XYZ", ["its colours are taken as sRGB (its profile is XYZ identity built-in)"]),

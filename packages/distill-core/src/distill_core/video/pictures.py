@@ -111,9 +111,7 @@ def _same(pixels_HW3: Tensor) -> Tensor:
 
 def _pixels(image: Image.Image, changes: Changes) -> Tensor:
     """A picture as it is shown, uint8 [H, W, 3]. Raises DataError for kinds of pixels that have no colours."""
-    if image.info.get("icc_profile"):
-        _say_profile(image, changes)
-    shown = ImageOps.exif_transpose(image)
+    shown = ImageOps.exif_transpose(_in_srgb(image, changes))
     if shown.mode in ("F", "I"):
         raise DataError("its pixels are not levels of 8 or 16 bits; save it as a PNG of 8 bits")
     if shown.mode.startswith("I;16"):
@@ -131,11 +129,24 @@ def _array(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(image))
 
 
-def _say_profile(image: Image.Image, changes: Changes) -> None:
-    """Colour profiles are not applied; one other than sRGB is said."""
+def _in_srgb(image: Image.Image, changes: Changes) -> Image.Image:
+    """The picture in sRGB, whatever its colour profile; where that cannot be applied it is said, and its colours are taken as sRGB."""
+    stated = image.info.get("icc_profile")
+    if not stated:
+        return image
+    name = "unreadable"
     try:
-        name = ImageCms.getProfileName(ImageCms.ImageCmsProfile(BytesIO(image.info["icc_profile"]))).strip()
-    except (ImageCms.PyCMSError, OSError):
-        name = "unreadable"
-    if "srgb" not in name.lower():
+        profile = ImageCms.ImageCmsProfile(BytesIO(stated))
+        name = ImageCms.getProfileName(profile).strip()
+        if "srgb" in name.lower():
+            return image
+        mode = "RGBA" if image.has_transparency_data else "RGB"
+        plain = image.convert(mode) if image.mode in ("P", "PA", "LA", "RGB", "RGBA") else image
+        shown = ImageCms.profileToProfile(plain, profile, ImageCms.createProfile("sRGB"), outputMode=mode)
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        shown = None
+    if shown is None:
         changes.say(f"its colours are taken as sRGB (its profile is {name})")
+        return image
+    changes.say(f"its colours are made sRGB (its profile is {name})")
+    return shown

@@ -180,7 +180,7 @@ def test_a_picture_that_is_cut_off_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def swapped_primaries() -> bytes:
-    """The profile of a device whose red is sRGB's green and the other way round: of sRGB's, two entries of the table of tags change places."""
+    """The profile of a device whose red is the green of sRGB and the other way round: two entries of its table of tags change places."""
     content = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     red, green = content.index(b"rXYZ"), content.index(b"gXYZ")
     content[red + 4 : red + 12], content[green + 4 : green + 12] = (

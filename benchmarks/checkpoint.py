@@ -1,8 +1,9 @@
 """What saving and restoring a checkpoint costs, against writing and reading as many bytes: ``uv run python benchmarks/checkpoint.py``.
 
 Prints one line of JSON: seconds, medians of several rounds, in which each way is timed once, so that a busy machine slows all alike; and
-ratios. ``bytes_read_to_role`` is a count: what all read calls of the process returned (``rchar`` of /proc/self/io) while a role was
-restored and verified, by the bytes of the role.
+ratios. ``stall`` is how long a run waits for a save behind training, ``copy`` a plain copy of the state to memory of the host that has been
+written to before, as the snapshot's has. ``bytes_read_to_role`` is a count: what all read calls of the process returned (``rchar`` of
+/proc/self/io) while a role was restored and verified, by the bytes of the role.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from distill_core.checkpoint import Checkpoint, Checkpoints, records_alone
 from distill_core.tracking.events import Events
+from distill_core.training.saving import refuse_broken
 from distill_core.training.state import not_finite
 
 
@@ -80,6 +82,11 @@ def save(store: Checkpoints, state: Weights, step: int) -> None:
     store.save(state, step, None)
 
 
+def begin(store: Checkpoints, state: Weights, step: int) -> None:
+    """Save behind training, as a run does: what is not finite is not saved, and the thread looks."""
+    store.save(state, step, None, refuse_broken)
+
+
 def restore(checkpoint: Checkpoint, role: Mapping[str, Tensor]) -> None:
     """Verify and load one role, and nothing else."""
     checkpoint.verified(records_alone).load(role, unverified=True)
@@ -98,14 +105,17 @@ def read_by(work: Callable[[], object]) -> int:
     return bytes_read() - before
 
 
-def one_round(state: Weights, role: Mapping[str, Tensor], root: Path, step: int) -> dict[str, float]:
+def one_round(
+    state: Weights, role: Mapping[str, Tensor], copies: Mapping[str, Tensor], behind: Checkpoints, root: Path, step: int
+) -> dict[str, float]:
     """The seconds of each way, one after the other."""
     store = Checkpoints(root / "checkpoints", Events(None), keep_last=1)
     checkpoint = Checkpoint(root / "checkpoints" / f"step-{step:08d}", step)
-    copies = {name: torch.zeros_like(tensor) for name, tensor in state.named.items()}
     size = sum(tensor.nbytes for tensor in role.values())
     return {
         "copy": seconds(lambda: [copies[name].copy_(tensor) for name, tensor in state.named.items()]),
+        "stall": seconds(lambda: begin(behind, state, step)),
+        "behind": seconds(behind.settle),
         "raw_write": seconds(lambda: write_raw(root / "raw", state)),
         "save": seconds(lambda: save(store, state, step)),
         "verify_all": seconds(checkpoint.faults),
@@ -119,9 +129,15 @@ def measure(megabytes: int, rounds: int, place: Path) -> dict[str, float]:
     """The medians of seconds, and of what they are of the raw ones in the same round."""
     state = Weights(megabytes)
     role = {name: torch.zeros_like(tensor) for name, tensor in state.named.items() if ".student." in name}
+    copies = {name: tensor.clone() for name, tensor in state.named.items()}
     with tempfile.TemporaryDirectory(dir=place) as folder:
-        times = [one_round(state, role, Path(folder), step) for step in range(1, rounds + 1)]
+        root = Path(folder)
+        behind = Checkpoints(root / "behind", Events(None), keep_last=1, behind=True)
+        begin(behind, state, 0)
+        behind.settle()
+        times = [one_round(state, role, copies, behind, root, step) for step in range(1, rounds + 1)]
     for each in times:
+        each["stall_to_copy"] = each["stall"] / each["copy"]
         each["save_to_raw"] = each["save"] / each["raw_write"]
         each["restore_to_raw"] = each["restore_role"] / each["raw_read_of_role"]
     return {name: round(statistics.median(each[name] for each in times), 3) for name in times[0]}

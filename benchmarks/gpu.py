@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from benchmarks import gpu_smoke
@@ -189,7 +189,7 @@ def counted_run(run: Path, overrides: Sequence[str]) -> None:
     """``distill run`` of a file in this process, up to where it would save; how many operations it did goes beside the file."""
     with Operations() as operations:
 
-        def leave(*_: object) -> None:
+        def leave(*_: object) -> NoReturn:
             run.with_name("operations").write_text(str(operations.total), encoding="utf-8")
             os._exit(0)  # tens of GB to disk are no part of what is timed
 

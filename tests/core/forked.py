@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from tests.core.conftest import INDEX
 
-from distill_core.checkpoint import Checkpoints, store
+from distill_core.checkpoint import Checkpoints, saving
 from distill_core.cli import main, run
 from distill_core.plugins import discovery
 from distill_core.running import build, preparation
@@ -49,7 +49,7 @@ POINTS: Mapping[str, Point] = {
     "predicting": Point(ToyAdapter, "predict", nth=12),
     "updating": Point(RoleOptimizer, "step", nth=3),
     "logging": Point(JsonlTracker, "log", nth=3),
-    "saving": Point(store, "save_tensors"),
+    "saving": Point(saving, "save_tensors"),
     "validating": Point(ToyAdapter, "decode_latents", nth=3),
     "validating after the last step": Point(ToyAdapter, "decode_latents", nth=6),
     "comparing": Point(ToyAdapter, "decode_latents", nth=8),

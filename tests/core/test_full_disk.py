@@ -16,7 +16,7 @@ from tests.core.conftest import ToyWorld
 from tests.core.test_checkpoints import toy_state
 
 from distill_core import durable
-from distill_core.checkpoint import Checkpoint, Checkpoints, store
+from distill_core.checkpoint import Checkpoint, Checkpoints, saving
 from distill_core.errors import DiskFullError
 from distill_core.running.run_directory import RunDirectory
 from distill_core.tracking.events import Events
@@ -44,7 +44,7 @@ def test_a_save_that_there_is_no_room_for_is_refused_before_it_starts(
     checkpoints, state = Checkpoints(tmp_path, Events(None), keep_last=3), toy_state()
     checkpoints.save(state, 1, None)
     started: list[Path] = []
-    monkeypatch.setattr(store, "save_tensors", lambda folder, _: started.append(folder))
+    monkeypatch.setattr(saving, "save_tensors", lambda folder, *_, **__: started.append(folder))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**9, 10**9, 300_000))
     with pytest.raises(DiskFullError) as refused:
         checkpoints.save(state, 2, None)

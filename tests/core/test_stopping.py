@@ -15,24 +15,25 @@ import pytest
 from tests.core.conftest import ToyWorld
 from tests.core.forked import Point, as_child, begun, ending, toy_run
 
-from distill_core.checkpoint import Checkpoint, store
+from distill_core.checkpoint import Checkpoint, saving
 from distill_core.config.document import write_yaml
 from distill_core.errors import StoppedError
 from distill_core.stopping import PASSED_ON, Stopping, StopSignal
 
-AFTER_THE_TENSORS = Point(store, "save_tensors", after=True, again=True)
+AFTER_THE_TENSORS = Point(saving, "save_tensors", after=True, again=True)
 """In each save, when most of it is done."""
 
 
 class Run:
     """A run of the toy world in a process of its own, which waits in each save for a file to appear, having made another."""
 
-    def __init__(self, world: ToyWorld, steps: int = 5000) -> None:
+    def __init__(self, world: ToyWorld, steps: int = 5000, mode: str = "sync") -> None:
         self.root = world.root / "run"
         self.here, self.go_on = world.root / "here", world.root / "go_on"
         self.path = world.root / "run.yaml"
         self.log = world.root / "log"
-        self.path.write_text(write_yaml(world.mapping("finetune", training={"max_train_steps": steps})))
+        run = world.mapping("finetune", training={"max_train_steps": steps}, checkpoint={"mode": mode})
+        self.path.write_text(write_yaml(run))
         self.child = begun(self.work, self.log)
         self.wait_until(self.here.exists)
 
@@ -103,6 +104,25 @@ def test_ctrl_c_in_a_save_lets_it_finish_and_a_second_one_does_not(world: ToyWor
     assert ("nothing was saved yet" if insist else f"goes on from {run.root}/checkpoints/step-00000004") in err
     assert [path.name for path in run.checkpoints()] == ([] if insist else ["step-00000004"])
     assert insist or Checkpoint(run.checkpoints()[0], 4).faults() == []
+
+
+@pytest.mark.parametrize("insist", [False, True])
+def test_ctrl_c_waits_for_a_save_behind_training_and_a_second_one_does_not(world: ToyWorld, insist: bool) -> None:
+    run = Run(world, mode="async")
+    run.send(signal.SIGINT)
+    time.sleep(0.3)
+    if insist:
+        run.send(signal.SIGINT)
+        time.sleep(0.3)
+    run.go_on.touch()
+    status, err = run.ended()
+    assert status == 130
+    assert reason(run) == "interrupted"
+    if insist:
+        assert run.checkpoints() == []
+    else:
+        assert "goes on from" in err
+        assert all(Checkpoint(path, int(path.name.removeprefix("step-"))).faults() == [] for path in run.checkpoints())
 
 
 def test_a_cluster_that_sends_its_signal_twice_still_gets_a_checkpoint(world: ToyWorld) -> None:

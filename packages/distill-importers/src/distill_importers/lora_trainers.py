@@ -233,7 +233,7 @@ DIFFUSION_PIPE_KEYS = (
     Key("checkpoint_every_n_steps", ("checkpoint.interval",)),
     Key("save_every_n_epochs", (), _EPOCHS),
     Key("checkpoint_every_n_epochs", (), _EPOCHS),
-    Key("checkpoint_every_n_minutes", (), "checkpoints are made by steps here, checkpoint.interval"),
+    Key("checkpoint_every_n_minutes", ("checkpoint.every",), "", lambda value, _: f"{value}min"),
     Key("save_dtype", (), "`distill export --dtype` says it here"),
     Key("steps_per_print", ("tracking.log_interval",)),
     Key("eval_*", (), "there is no held-out loss here; validation samples videos"),

@@ -31,10 +31,11 @@ _HELD = 16
 
 
 class HashedFileSystem(FileSystem):
-    """torch's local files. What was written to each is in ``records``, by path."""
+    """torch's local files. What was written to each is in ``records``, by path. ``check`` may raise before a piece is written."""
 
-    def __init__(self) -> None:
+    def __init__(self, check: Callable[[], None] = lambda: None) -> None:
         super().__init__()
+        self.check = check
         self.records: dict[Path, FileRecord] = {}
 
     @contextmanager
@@ -45,7 +46,7 @@ class HashedFileSystem(FileSystem):
                 yield stream
                 return
             with ThreadPoolExecutor(_THREADS, "distill-hash") as threads:
-                hashed = _HashedStream(stream, threads)
+                hashed = _HashedStream(stream, threads, self.check)
                 yield hashed
             self.records[Path(path)] = hashed.record()
 
@@ -59,9 +60,9 @@ class HashedFileSystem(FileSystem):
 class HashingWriter(FileSystemWriter):
     """torch's writer of one folder; ``files`` knows what it wrote."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, check: Callable[[], None] = lambda: None) -> None:
         super().__init__(folder)
-        self.files = HashedFileSystem()
+        self.files = HashedFileSystem(check)
         self.fs = self.files
 
 
@@ -99,9 +100,10 @@ class VerifiedFileSystem(FileSystem):
 class _HashedStream(io.RawIOBase):
     """Passes on what is written, while threads hash it; a write returns when both are done, for torch takes its memory back then."""
 
-    def __init__(self, stream: Any, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, stream: Any, threads: ThreadPoolExecutor, check: Callable[[], None]) -> None:
         """``stream``: Any, because torch's own interface of it, IOBase, has no ``write``."""
         self._stream = stream
+        self._check = check
         self._threads = threads
         self._size = 0
         self._begun = 0
@@ -109,6 +111,7 @@ class _HashedStream(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         """Any, because it is what bytes can be read of."""
+        self._check()
         piece = memoryview(data).cast("B")
         parts = self._hashes.parts(piece)
         if len(piece) < _SMALL:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed import ProcessGroup
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
@@ -86,15 +87,22 @@ class _Reader(FileSystemReader):
         return replace(plan, items=sorted(plan.items, key=place))
 
 
-def save_tensors(folder: Path, tensors: Mapping[str, Tensor], *, alone: bool = True) -> dict[str, FileRecord]:
+def save_tensors(
+    folder: Path,
+    tensors: Mapping[str, Tensor],
+    *,
+    alone: bool = True,
+    group: ProcessGroup | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> dict[str, FileRecord]:
     """Write the tensors into a folder; when it returns, all of it is on disk. Raises OSError. Returns what was written, by file name.
 
-    ``alone``: whether no other process of the run writes its share of them.
+    ``alone``: whether no other process of the run, in ``group``, writes its share of them. ``check`` may raise between two pieces.
     """
-    writer = HashingWriter(folder)
+    writer = HashingWriter(folder, check)
     try:
         with _one_process(), _without_crc():
-            dcp_save(_detached(tensors), storage_writer=writer, no_dist=alone)
+            dcp_save(_detached(tensors), storage_writer=writer, process_group=group, no_dist=alone)
     except CheckpointException as wrapped:
         raised = _reason(wrapped)
         raise raised from raised.__cause__

@@ -14,6 +14,7 @@ from pydantic import (
     model_serializer,
 )
 
+from distill_core.config.duration import Duration
 from distill_core.config.lora import FixedLora, Lora
 from distill_core.config.sampled import Comparison, Validation
 from distill_core.config.section import Name, PathText, Positive, Section
@@ -248,9 +249,15 @@ class Checkpoint(Section):
     """When the run is saved, and where it goes on from."""
 
     interval: Positive | None = 500
-    """Save every so many steps, and at the end; null saves at the end only."""
+    """Save every so many steps, and at the end; null saves at the end only, and by `every`."""
+    every: Duration | None = None
+    """Save also when so much time has passed since the last save, e.g. `90s`, `30min`, `2h`: after the step that is going on then. null:
+    by steps alone. Which steps are saved changes nothing of what is trained."""
+    mode: Literal["sync", "async"] = "sync"
+    """sync: training waits until a checkpoint is on disk. async: it waits until the state has been copied to the host's memory, which needs
+    room for it, and a thread writes the copy while training goes on."""
     keep_last: Positive = 3
-    """Checkpoints to keep; older ones are deleted after a newer one is published."""
+    """Good checkpoints to keep; older ones are deleted after a newer one is published."""
     resume: Literal["auto", "changed", "never"] = "auto"
     """auto: go on from the newest good checkpoint of the run directory. changed: also with other settings, e.g. a lower learning rate.
     never: refuse a run directory that has a checkpoint."""

@@ -6,6 +6,7 @@ Collectives of host values go through gloo, those of tensors through the backend
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,24 +46,26 @@ class JoinedRanks(Ranks):
         self._store = store
         self._watch = watch
         self._timeout = timeout
+        self._group: dist.ProcessGroup | None = None
+        self._line = "made"
         self._made = 0
 
     def gather(self, value: ValueT) -> list[ValueT]:
         """The value of each rank, on every rank. It has to be one that can be pickled."""
         found: list[ValueT] = [value] * self.size
-        dist.all_gather_object(found, value)
+        dist.all_gather_object(found, value, group=self._group)
         return found
 
     def to_first(self, value: ValueT) -> list[ValueT]:
         """The value of each rank on the first one."""
         found: list[ValueT] = [value] * self.size
-        dist.gather_object(value, found if self.first else None)
+        dist.gather_object(value, found if self.first else None, group=self._group)
         return found if self.first else []
 
     def from_first(self, make: Callable[[], ValueT]) -> ValueT:
         """What the first rank makes, on every rank. It may take its time, longer than a collective may."""
         self._made += 1
-        done = f"made/{self._made}"
+        done = f"{self._line}/{self._made}"
         held: list[ValueT] = []
         if self.first:
             held = [make()]
@@ -70,19 +73,33 @@ class JoinedRanks(Ranks):
         else:
             self._wait(done)
         sent: list[ValueT | None] = [held[0] if held else None]
-        dist.broadcast_object_list(sent, src=0)
+        dist.broadcast_object_list(sent, src=0, group=self._group)
         (value,) = sent
         return value  # type: ignore[return-value]
 
     def most(self, numbers: Sequence[int]) -> list[int]:
         """The largest of each number over all ranks."""
         most = torch.tensor(numbers, dtype=torch.int64)
-        dist.all_reduce(most, op=dist.ReduceOp.MAX)
+        dist.all_reduce(most, op=dist.ReduceOp.MAX, group=self._group)
         return [int(number) for number in most.tolist()]
 
     def sum_(self, tensor: Tensor, *, replicas: bool = False) -> None:
         """Add up a tensor over all ranks, or the replicas of this one."""
         dist.all_reduce(tensor, group=self._meshes.get_group("replicate") if replicas and self._meshes else None)
+
+    @property
+    def group(self) -> dist.ProcessGroup | None:
+        """None is all processes of the run."""
+        return self._group
+
+    def second(self) -> Ranks:
+        """The same processes, by collectives of host values that are a group of their own."""
+        other = copy.copy(self)
+        group = dist.new_group(backend="gloo", timeout=timedelta(seconds=self._timeout))
+        assert isinstance(group, dist.ProcessGroup)  # every rank is in it
+        other._group = group
+        other._line, other._made = f"{self._line}/second", 0
+        return other
 
     @property
     def mesh(self) -> DeviceMesh | None:

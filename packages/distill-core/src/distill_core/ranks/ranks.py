@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from torch import Tensor
+from torch.distributed import ProcessGroup
 from torch.distributed.device_mesh import DeviceMesh
 
 from distill_core.ranks.layout import Layout
@@ -57,6 +58,18 @@ class Ranks:
 
     def sum_(self, tensor: Tensor, *, replicas: bool = False) -> None:
         """Add up a tensor over all ranks, or over the replicas of what this rank holds, in place, where it lies."""
+
+    @property
+    def group(self) -> ProcessGroup | None:
+        """Whose collectives these are, for code of torch's that makes some of its own; None is all processes of the run."""
+        return None
+
+    def second(self) -> Ranks:
+        """The same processes on a line of its own, for one more thread of each: what it says does not get between what this one says.
+
+        Every rank has to ask for it at the same place.
+        """
+        return self
 
     @property
     def mesh(self) -> DeviceMesh | None:

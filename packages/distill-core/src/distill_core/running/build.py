@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from distill_core.checkpoint import Checkpoints
 from distill_core.comparison import Comparer
 from distill_core.config.checks import family_of
+from distill_core.config.duration import seconds
 from distill_core.config.resolve import ResolvedRun
 from distill_core.data.reading.bad_rows import BadRow, Quarantine
 from distill_core.data.reading.stream import RowStream
@@ -109,6 +110,7 @@ def build(
         ),
         consent=consent,
         ranks=ranks,
+        behind=config.checkpoint.mode == "async",
     )
     state = TrainingState(roles, stream, latent_shape)
     start = checkpoints.resume(state)
@@ -293,6 +295,7 @@ def schedule_of(run: ResolvedRun, until: int | None = None) -> Schedule:
         seed=config.training.seed,
         log_interval=config.tracking.log_interval,
         save_interval=config.checkpoint.interval,
+        save_every=None if config.checkpoint.every is None else seconds(config.checkpoint.every),
         validation_interval=config.validation.interval,
         validate_at_start=config.validation.at_start,
         on_nonfinite=config.training.on_nonfinite,

@@ -26,11 +26,14 @@ class Reduction:
     def __init__(self, ranks: Ranks) -> None:
         self.ranks = ranks
 
-    def agree(self, optimizers: Mapping[str, RoleOptimizer], asked: int) -> tuple[int, list[nn.Parameter]]:
-        """By the host: the signal that any rank was asked to leave by, 0 for none, and which parameters have a gradient anywhere."""
+    def agree(
+        self, optimizers: Mapping[str, RoleOptimizer], said: Sequence[int]
+    ) -> tuple[list[int], list[nn.Parameter]]:
+        """By the host: the most that any rank said, number by number, and which parameters have a gradient anywhere."""
         parameters = [parameter for each in optimizers.values() for parameter in each.parameters.values()]
-        signal, *anywhere = self.ranks.most([asked, *(int(parameter.grad is not None) for parameter in parameters)])
-        return signal, [parameter for parameter, flag in zip(parameters, anywhere, strict=True) if flag]
+        most = self.ranks.most([*said, *(int(parameter.grad is not None) for parameter in parameters)])
+        anywhere = most[len(said) :]
+        return most[: len(said)], [parameter for parameter, flag in zip(parameters, anywhere, strict=True) if flag]
 
     def settle(
         self, optimizers: Mapping[str, RoleOptimizer], parameters: Sequence[nn.Parameter], poison: Tensor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 from collections.abc import Sequence
@@ -32,7 +33,8 @@ from distill_core.training.metrics import MetricWindow
 from distill_core.training.optimization import RoleOptimizer
 from distill_core.training.reduction import Reduction
 from distill_core.training.roles import RoleHandle
-from distill_core.training.state import TrainingState, not_finite
+from distill_core.training.saving import Saving, refuse_broken
+from distill_core.training.state import TrainingState
 
 MOST_SKIPPED = 10
 """So many broken steps one after another are no accident of the data."""
@@ -50,6 +52,7 @@ class Schedule:
         seed: the key of all randomness.
         log_interval: steps per line of metrics.
         save_interval: steps per checkpoint.
+        save_every: seconds after which there is one more.
         validation_interval: steps per validation.
         validate_at_start: also validate before the first step.
         on_nonfinite: what a step that is not finite leads to; nothing of it is applied in any case.
@@ -64,6 +67,7 @@ class Schedule:
     save_interval: int | None
     validation_interval: int | None
     validate_at_start: bool
+    save_every: float | None = None
     on_nonfinite: Literal["stop", "skip", "rollback"] = "stop"
     sparsity: SparsityRamp | None = None
     until: int | None = None
@@ -117,6 +121,8 @@ class DistillTrainer:
         self.stopping = stopping
         self.ranks = ranks
         self.reduction = Reduction(ranks)
+        self.saving = Saving(checkpoints, ranks, schedule.save_interval, schedule.save_every)
+        self._said: Sequence[int] = (0, 0)
         self._agreed: signal.Signals | None = None
         self.window = MetricWindow()
         self.guard = FiniteGuard(device, freeze=schedule.on_nonfinite != "skip")
@@ -136,7 +142,7 @@ class DistillTrainer:
             self.validate(self.start)
         self._hear()
         self._heed(self.start)
-        with self.progress.training(first, last):
+        with self.progress.training(first, last), self.checkpoints.left_whole():
             step = self.start
             while step < last:
                 step += 1
@@ -150,19 +156,22 @@ class DistillTrainer:
     def _advance(self, step: int) -> None:
         """Train a step, and do what is due after it."""
         self.train_step(step)
+        self.saving.hear(self.saving.say() if self.ranks.alone else self._said)
         self.progress.advance(step)
         if self._due(step, self.schedule.log_interval):
             self.log(step)
         validates = self._due(step, self.schedule.validation_interval)
-        saves = self._due(step, self.schedule.save_interval) or step == self.schedule.last
+        saves = self.saving.due(step) or step == self.schedule.last
         if saves:
             self.save(step)
-        elif validates:
+        if validates:
             self._refuse_broken(step)
         if validates and self._asked is None:
             self.validate(step)
         if self._asked is not None and not saves:
             self.save(step)
+        if self._asked is not None or step == self.schedule.last:
+            self._settle_saves()
 
     @property
     def _asked(self) -> signal.Signals | None:
@@ -240,8 +249,10 @@ class DistillTrainer:
     def _reduce(self, due: Sequence[str]) -> tuple[dict[str, Tensor], Tensor]:
         """Bring the ranks' gradients together, and hear of a signal. Returns their norms, and what is NaN where any loss is not finite."""
         optimizers = {name: self._optimizer(name) for name in due}
-        number, parameters = self.reduction.agree(optimizers, int(self.stopping.asked or 0))
+        said = (int(self.stopping.asked or 0), *self.saving.say())
+        (number, *of_saving), parameters = self.reduction.agree(optimizers, said)
         self._heard(number)
+        self._said = of_saving
         self.reduction.average_buffers(self.state.roles)
         return self.reduction.settle(optimizers, parameters, self.guard.poison())
 
@@ -301,12 +312,16 @@ class DistillTrainer:
             self._hear()
 
     def save(self, step: int) -> None:
-        """Publish a checkpoint, of finite figures only."""
+        """Publish a checkpoint, of finite figures only, or begin to."""
         self.log(step)
-        self._refuse_broken(step)
         with self.stopping.held("finishing a checkpoint first"):
-            self.checkpoints.save(self.state, step, self.method.validation(step))
+            self.saving.save(self.state, step, self.method.validation(step))
             self.tracker.saved(step)
+
+    def _settle_saves(self) -> None:
+        """Wait for a save that goes on behind training."""
+        with self.stopping.held("finishing a checkpoint first"):
+            self.checkpoints.settle()
 
     def _settle(self) -> None:
         """Count and tell the steps that were not applied. Raises NonFiniteError where they are not to be passed over."""
@@ -323,16 +338,15 @@ class DistillTrainer:
     def _refuse_broken(self, step: int) -> None:
         """Raise NonFiniteError where a checkpoint or a validation would be of weights that an update broke."""
         self._settle()
-        broken = [name for theirs in self.ranks.gather(not_finite(self.state.tensors())) for name in theirs]
-        broken = list(dict.fromkeys(broken))
-        if broken:
-            raise NonFiniteError(f"{', '.join(broken[:3])} not finite after the update of step {step}")
+        refuse_broken(self.state.tensors(), step, self.ranks)
 
     def _gone_back(self, step: int, error: NonFiniteError) -> int:
         """The step of the last checkpoint, which the run is at again; the rows drawn since are not drawn again.
 
         Raises NonFiniteError with the remedy, where that is not wanted, not possible, or has not helped.
         """
+        with contextlib.suppress(NonFiniteError):  # a save behind training may have found the same
+            self._settle_saves()
         good = self.checkpoints.newest_good() if self.schedule.on_nonfinite == "rollback" else None
         if good is None or self._rollbacks.count(good.step) == MOST_ROLLBACKS:
             again = "" if good is None else f", after {MOST_ROLLBACKS} times back to {good.path}"

@@ -1,6 +1,7 @@
 """A run that saves at every step, killed again and again at random moments of a save: what is left must be good, and right to the bit.
 
-``uv run python -m tests.core.kills 400`` prints how many kills there were, how many of them came within a save, and how many did harm.
+``uv run python -m tests.core.kills 400`` prints how many kills there were, how many of them came within a save, and how many did harm:
+a quarter of them each with saves at once and behind training, of one process and of one of two.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +21,8 @@ from typing import Any
 
 import torch
 from tests.core.conftest import ToyWorld
-from tests.core.forked import Point, distill_run
+from tests.core.forked import Ended, Point, distill_run, toy_run
+from tests.core.ranked import launched
 
 from distill_core.checkpoint import Checkpoint, Checkpoints
 from distill_core.config.document import write_yaml
@@ -30,6 +32,22 @@ STEPS = 16
 SAVES_BEFORE_A_KILL = 3
 LONGEST_SAVE = 0.15
 """Seconds; a kill comes at a random moment between the start of a save and this much later."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a run is saved, and by how many processes.
+
+    Attributes:
+        mode: ``checkpoint.mode``.
+        ranks: how many, of which one is killed.
+    """
+
+    mode: str = "sync"
+    ranks: int = 1
+
+
+WAYS = tuple(Way(mode, ranks) for ranks in (1, 2) for mode in ("sync", "async"))
 
 
 @dataclass(frozen=True)
@@ -59,14 +77,15 @@ def state_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def run_yaml(root: Path) -> Path:
+def run_yaml(root: Path, way: Way) -> Path:
     """A run of the toy world with an average, which saves at every step."""
     world = ToyWorld(root)
     mapping: dict[str, Any] = world.mapping(
         "finetune",
         training={"max_train_steps": STEPS},
-        checkpoint={"interval": 1, "keep_last": STEPS},
+        checkpoint={"interval": 1, "keep_last": STEPS, "mode": way.mode},
         tracking={"log_interval": 1},
+        distributed={"timeout": 20.0},
     )
     mapping["roles"]["student"]["ema"] = {"decay": 0.9}
     path = root / "run.yaml"
@@ -74,11 +93,18 @@ def run_yaml(root: Path) -> Path:
     return path
 
 
-def unharmed(root: Path) -> dict[str, str]:
+def processes(path: Path, way: Way, victim: int, at: Point | None, act: Callable[[], None]) -> list[Ended]:
+    """The run, and how each of its processes ended; one of them acts when it gets to a point."""
+    if way.ranks == 1:
+        return [distill_run(path, at, act)]
+    return launched(way.ranks, lambda rank: toy_run(path, at if rank == victim else None, act), path.parent).ended()
+
+
+def unharmed(root: Path, way: Way) -> dict[str, str]:
     """The state at every step of the run that nothing kills, by the checkpoint's name."""
-    path = run_yaml(root)
-    ended = distill_run(path, None, lambda: None)
-    assert ended.status == 0, ended.err
+    path = run_yaml(root, way)
+    for ended in processes(path, way, 0, None, lambda: None):
+        assert ended.status == 0, ended.err
     return {place.name: state_of(place) for place in (root / "run" / "checkpoints").glob("step-*")}
 
 
@@ -92,7 +118,7 @@ def killer(seconds: float) -> None:
     threading.Thread(target=kill, daemon=True).start()
 
 
-def storm(root: Path, right: Mapping[str, str], kills: int, seed: int) -> Storm:
+def storm(root: Path, right: Mapping[str, str], kills: int, seed: int, way: Way) -> Storm:
     """Kill one run so often, a new one where it got to its end, and look at what is left each time."""
     chance = random.Random(seed)
     within, bad, done, runs = 0, list[str](), 0, 0
@@ -100,17 +126,19 @@ def storm(root: Path, right: Mapping[str, str], kills: int, seed: int) -> Storm:
     while done < kills:
         if path is None:
             runs += 1
-            path = run_yaml(root / f"run-{runs}")
+            path = run_yaml(root / f"run-{runs}", way)
         delay, nth = chance.uniform(0.0, LONGEST_SAVE), chance.randint(1, SAVES_BEFORE_A_KILL)
-        ended = distill_run(path, Point(Checkpoints, "save", nth=nth), lambda: killer(delay))  # noqa: B023  called before delay changes
+        victim = chance.randrange(way.ranks)
+        at = Point(Checkpoints, "save", nth=nth)
+        ended = processes(path, way, victim, at, lambda: killer(delay))  # noqa: B023  called before delay changes
         checkpoints = path.parent / "run" / "checkpoints"
-        if ended.status == -signal.SIGKILL:
+        if ended[victim].status == -signal.SIGKILL:
             done += 1
             within += bool(list(checkpoints.glob(".tmp-*")))
-        elif ended.status:
-            bad.append(f"exit status {ended.status}: {ended.err[-300:]}")
+        elif ended[victim].status:
+            bad.append(f"exit status {ended[victim].status}: {ended[victim].err[-300:]}")
         bad += harm(checkpoints, right)
-        if ended.status == 0:
+        if ended[victim].status == 0:
             path = None
     return Storm(done, within, tuple(bad))
 
@@ -128,15 +156,21 @@ def harm(checkpoints: Path, right: Mapping[str, str]) -> list[str]:
     return wrong
 
 
-def main(kills: int) -> None:
+def main(kills: int, ways: Sequence[Way] = WAYS) -> None:
     """Print the figures."""
-    with TemporaryDirectory() as folder:
-        began = time.monotonic()
-        found = storm(Path(folder), unharmed(Path(folder) / "whole"), kills, seed=0)
-    print(f"{found.kills} kills, {found.within} within a save, {len(found.bad)} bad, {time.monotonic() - began:.0f} s")
-    print(*found.bad, sep="\n", end="")
+    for way in ways:
+        with TemporaryDirectory() as folder:
+            began = time.monotonic()
+            found = storm(Path(folder), unharmed(Path(folder) / "whole", way), kills // len(ways), 0, way)
+        print(
+            f"{way.mode}, {way.ranks} process{'es' * (way.ranks > 1)}: {found.kills} kills, {found.within} within a save, "
+            f"{len(found.bad)} bad, {time.monotonic() - began:.0f} s",
+            *found.bad,
+            sep="\n",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), [way for way in WAYS if sys.argv[2:] in ([], [way.mode, str(way.ranks)])])

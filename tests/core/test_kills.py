@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from tests.core.conftest import ToyWorld
-from tests.core.kills import storm, unharmed
+from tests.core.kills import WAYS, Way, storm, unharmed
 
 from distill_core.checkpoint import Checkpoint
 from distill_core.errors import StoppedError
@@ -19,12 +19,18 @@ from distill_core.training.trainer import DistillTrainer
 
 
 @pytest.mark.parametrize(
-    ("kills", "seed"), [pytest.param(4, 1, id="4"), pytest.param(400, 2, id="400", marks=pytest.mark.nightly)]
+    ("way", "kills"),
+    [
+        pytest.param(Way("sync"), 2, id="sync"),
+        pytest.param(Way("async"), 2, id="async"),
+        *(pytest.param(way, 100, id=f"{way.mode}, {way.ranks}, 100", marks=pytest.mark.nightly) for way in WAYS),
+    ],
 )
-def test_kills_while_saving_do_no_harm(tmp_path: Path, kills: int, seed: int) -> None:
-    found = storm(tmp_path, unharmed(tmp_path / "whole"), kills, seed)
+def test_kills_while_saving_do_no_harm(tmp_path: Path, way: Way, kills: int) -> None:
+    found = storm(tmp_path, unharmed(tmp_path / "whole", way), kills, 1, way)
     assert found.bad == ()
-    assert found.within > 0
+    assert found.kills == kills
+    assert kills < 100 or found.within > 0
 
 
 def final(directory: RunDirectory, step: int) -> dict[str, torch.Tensor]:

@@ -259,13 +259,21 @@ def test_a_damaged_checkpoint_is_made_anew_and_costs_no_good_one(world: ToyWorld
     assert len(list(directory.checkpoints.glob("damaged-*"))) == 1
 
 
+def test_retention_counts_no_checkpoint_that_nobody_has_verified_yet(world: ToyWorld) -> None:
+    directory = world.train(world.mapping("finetune", checkpoint={"interval": 3, "keep_last": 9}))
+    newest, damaged, good, oldest = sorted(directory.checkpoints.iterdir(), reverse=True)
+    (damaged / "state.json").write_text("{}")
+    Checkpoints(directory.checkpoints, Events(None), keep_last=2).retain()
+    assert sorted(directory.checkpoints.iterdir(), reverse=True) == [newest, damaged, good], oldest
+
+
 def test_retention_does_not_count_a_damaged_checkpoint(world: ToyWorld) -> None:
     directory = world.train(world.mapping("finetune", checkpoint={"interval": 4, "keep_last": 3}))
     (directory.checkpoints / "step-00000012" / "manifest.json").unlink()
     store = Checkpoints(directory.checkpoints, Events(None), keep_last=1)
     good = store.newest_good()
     assert good is not None
-    store._retain()
+    store.retain()
     assert [path.name for path in sorted(directory.checkpoints.glob("step-*"))] == ["step-00000008", "step-00000012"]
 
 

@@ -125,6 +125,11 @@ def records_alone(_: Checkpoint) -> Callable[[str], bool]:
 
 def published(root: Path) -> list[Checkpoint]:
     """Every published checkpoint of a folder, newest first, good or not."""
-    named = ((path, _PUBLISHED.fullmatch(path.name)) for path in root.glob("step-*") if not path.is_symlink())
-    found = [Checkpoint(path, int(match[1])) for path, match in named if match is not None]
+    found = [checkpoint for path in root.glob("step-*") if (checkpoint := at(path)) is not None]
     return sorted(found, key=lambda checkpoint: checkpoint.step, reverse=True)
+
+
+def at(path: Path) -> Checkpoint | None:
+    """The checkpoint that lies at a path, good or not; None if what lies there has no name of one."""
+    match = _PUBLISHED.fullmatch(path.name)
+    return None if match is None or path.is_symlink() or not path.is_dir() else Checkpoint(path, int(match[1]))

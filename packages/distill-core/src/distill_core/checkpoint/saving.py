@@ -141,7 +141,7 @@ class Saver:
         sync(self.root)
         self.events.note("checkpoint", f"saved {final}", step=step)
         self.good[final] = True
-        self._retain()
+        self.retain()
 
     def _write(
         self, folder: Path, state: State, step: int, sampling: ValidationRequest | None
@@ -184,7 +184,7 @@ class Saver:
         for leftover in self.root.glob(".tmp-*"):
             shutil.rmtree(leftover, ignore_errors=True)  # which follows no link
 
-    def _retain(self) -> None:
+    def retain(self) -> None:
         """Delete what is older than the newest ``keep_last`` good checkpoints. One that nobody has looked at counts once it is verified."""
         found, kept = published(self.root), 0
         if len(found) <= self.keep_last:

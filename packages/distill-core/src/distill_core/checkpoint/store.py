@@ -86,12 +86,12 @@ class Checkpoints:
             )
         return None
 
-    def resume(self, state: State) -> int:
-        """Load the newest good checkpoint into ``state``. Returns its step, 0 if there is none.
+    def resume(self, state: State, named: Checkpoint | None = None) -> int:
+        """Load the newest good checkpoint into ``state``, or the one that a person ``named``. Returns its step, 0 if there is none.
 
-        Raises CheckpointError if the run rests on something else than the checkpoint, without consent.
+        Raises CheckpointError if the run rests on something else than the checkpoint, without consent, or if the named one is damaged.
         """
-        checkpoint = self.newest_good()
+        checkpoint = self.newest_good() if named is None else self.ranks.from_first(lambda: self._sound(named))
         if checkpoint is None:
             return 0
         if not self.may_resume:
@@ -104,6 +104,14 @@ class Checkpoints:
         state.load_numbers(checkpoint.state())
         self.events.note("resumed", f"resumed from {checkpoint.path}", step=checkpoint.step)
         return checkpoint.step
+
+    def _sound(self, named: Checkpoint) -> Checkpoint:
+        try:
+            return named.verified()
+        except DamagedError as error:
+            raise CheckpointError(
+                f"{named.path} is damaged: {error}; name another one, or leave --resume out to go on from the newest good one"
+            ) from error
 
     def _compare(self, checkpoint: Checkpoint) -> None:
         """Refuse, or write down, what the run rests on and the checkpoint does not."""
@@ -163,6 +171,10 @@ class Checkpoints:
         if self._beside is not None:
             self._beside.abandoned = True
             self._behind.wait(_PATIENCE)
+
+    def retain(self) -> None:
+        """Delete what is older than the newest ``keep_last`` good checkpoints, as each save does."""
+        self._saver.retain()
 
     def _saves(self, ranks: Ranks) -> Saver:
         return Saver(

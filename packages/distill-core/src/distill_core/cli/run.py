@@ -39,6 +39,14 @@ def run(
             "--dry-run", help="Check the run, its plugins, models and data; print it in full; load no weights."
         ),
     ] = False,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            "--resume",
+            metavar="STEP|PATH",
+            help="Go on from this checkpoint, a step of the run or a folder step-00000100, not from the newest.",
+        ),
+    ] = None,
     processes: Annotated[
         int,
         typer.Option(
@@ -57,12 +65,14 @@ def run(
 
     with Stopping() as stopping:
         if processes > 1:
-            _launch(path, overrides or [], dry_run, processes, stopping)
+            _launch(path, overrides or [], dry_run, resume, processes, stopping)
         else:
-            _run(path, overrides or [], dry_run, stopping)
+            _run(path, overrides or [], dry_run, resume, stopping)
 
 
-def _launch(path: Path, overrides: Sequence[str], dry_run: bool, processes: int, stopping: Stopping) -> None:
+def _launch(
+    path: Path, overrides: Sequence[str], dry_run: bool, resume: str | None, processes: int, stopping: Stopping
+) -> None:
     """Check the run for so many processes, and start them: each is the same command without the option."""
     from distill_core.plugins.discovery import discover
     from distill_core.ranks.launcher import launch
@@ -71,16 +81,17 @@ def _launch(path: Path, overrides: Sequence[str], dry_run: bool, processes: int,
         raise ConfigError(
             [Problem("distributed", "a launcher has started this process already; leave --nproc-per-node out")]
         )
-    prepared = checked(path, overrides, discover(), Place(0, processes, processes - 1))
+    prepared = checked(path, overrides, discover(), Place(0, processes, processes - 1), resume)
     if dry_run:
         _print_plan(prepared)
         return
-    status = launch(["run", str(path), *overrides], processes, os.environ, stopping)
+    named = [] if resume is None else ["--resume", resume]
+    status = launch(["run", str(path), *overrides, *named], processes, os.environ, stopping)
     if status:
         raise typer.Exit(status)
 
 
-def _run(path: Path, overrides: Sequence[str], dry_run: bool, stopping: Stopping) -> None:
+def _run(path: Path, overrides: Sequence[str], dry_run: bool, resume: str | None, stopping: Stopping) -> None:
     """The same, with the signals heard that ask the process to leave."""
     from distill_core.plugins.discovery import discover
 
@@ -89,7 +100,7 @@ def _run(path: Path, overrides: Sequence[str], dry_run: bool, stopping: Stopping
     for warning in index.warnings:
         remark(f"warning: {warning}")
     process = Place.of(os.environ)
-    prepared = checked(path, overrides, index, process)
+    prepared = checked(path, overrides, index, process, resume)
     stopping.check()
     if process.rank == 0:
         for note in prepared.notes:
@@ -128,7 +139,9 @@ def _print_outcome(outcome: Outcome, directory: RunDirectory, console: Console) 
         line(console, f"the clips play side by side in {page}")
 
 
-def checked(path: Path, overrides: Sequence[str], index: PluginIndex, process: Place = ONLY) -> Prepared:
+def checked(
+    path: Path, overrides: Sequence[str], index: PluginIndex, process: Place = ONLY, resume: str | None = None
+) -> Prepared:
     """A run whose plugins, models' folders, data and output_dir have been checked. Raises a DistillError with all that is wrong.
 
     Torch is imported, and the data are looked at, only for a run.yaml that is right in itself.
@@ -142,7 +155,7 @@ def checked(path: Path, overrides: Sequence[str], index: PluginIndex, process: P
         say("importing torch, checking the data")
         from distill_core.running.preparation import prepare_found
 
-        return prepare_found(found, process)
+        return prepare_found(found, process, resume)
 
 
 def _print_plan(prepared: Prepared) -> None:

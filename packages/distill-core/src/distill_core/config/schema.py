@@ -263,7 +263,8 @@ class Checkpoint(Section):
     never: refuse a run directory that has a checkpoint."""
     accept: tuple[str, ...] = ()
     """What a run that goes on may find other than it was, by the names that its refusal gives, e.g. `data`, `torch`, `weights.ROLE`,
-    `plugins.NAME`; `checkpoints` or `metrics`: that they are gone."""
+    `plugins.NAME`; `checkpoints` or `metrics`: that they are gone; `later`: that what was made after the checkpoint of `--resume` is set
+    aside."""
 
 
 class Tracking(Section):

@@ -27,6 +27,7 @@ from distill_core.running.continuation import flatten, without_paths
 from distill_core.running.identity import consent_of, identity_of
 from distill_core.running.preparation import Placement, Prepared, comparison_prompts, validation_prompts
 from distill_core.running.requests import refuse_misfits
+from distill_core.running.resuming import named_checkpoint, set_aside_later
 from distill_core.running.roles import RoleBuilder, attach_optimizers, build_method, build_models, go_on, refuse_idle
 from distill_core.running.run_directory import RunDirectory
 from distill_core.running.settling import Settling
@@ -113,7 +114,7 @@ def build(
         behind=config.checkpoint.mode == "async",
     )
     state = TrainingState(roles, stream, latent_shape)
-    start = checkpoints.resume(state)
+    start = gone_on(prepared, directory, checkpoints, state, events, ranks)
     go_on(config, method, roles, start)
     resolved = redact_mapping(run.to_mapping())
     trackers = open_trackers(config.tracking, directory, resolved, start, events) if ranks.first else silent(events)
@@ -138,6 +139,24 @@ def build(
     )
     comparer = comparer_of(prepared, lead, roles, directory, trackers, events, progress, stopping, ranks)
     return Runtime(trainer, roles, trackers, start, method, stream, comparer)
+
+
+def gone_on(
+    prepared: Prepared,
+    directory: RunDirectory,
+    checkpoints: Checkpoints,
+    state: TrainingState,
+    events: Events,
+    ranks: Ranks,
+) -> int:
+    """Load the checkpoint that the run goes on from, if there is one. Returns its step."""
+    named = prepared.resume
+    if named is None:
+        return checkpoints.resume(state)
+    checkpoint = ranks.from_first(lambda: named_checkpoint(named, directory))
+    start = checkpoints.resume(state, checkpoint)
+    ranks.from_first(lambda: set_aside_later(directory, checkpoint, events))
+    return start
 
 
 ENCODED_TEXTS = frozenset({"unconditional", "drop_condition"})

@@ -8,20 +8,20 @@ from typing import Any
 
 from distill_core.checkpoint.identity import shown
 
-MAY_CHANGE = (
-    "output_dir",
-    "tracking",
-    "validation",
-    "comparison",
-    "metrics",
-    "distributed",
-    "checkpoint",
-    "training.max_train_steps",
-    "training.on_nonfinite",
-    "data.num_workers",
-    "data.on_bad_row",
-)
-"""Keys that a resumed run may give other values: they do not change what the steps so far would have been."""
+MAY_CHANGE = {
+    "output_dir": "a run may be moved, or copied",
+    "tracking": "",
+    "validation": "",
+    "comparison": "",
+    "metrics": "",
+    "distributed": "and the number of processes: one batch is shared among them",
+    "checkpoint": "",
+    "training.max_train_steps": "unless a learning rate's shape spans the whole run",
+    "training.on_nonfinite": "",
+    "data.num_workers": "",
+    "data.on_bad_row": "",
+}
+"""Keys that a resumed run may give other values: they do not change what the steps so far would have been. With what there is to add."""
 
 LEFT_TO_THE_MACHINE = ("training.device", "training.precision")
 """Keys whose ``auto`` fits whatever an earlier process chose: a run may go on on another machine."""

@@ -22,6 +22,7 @@ from distill_core.redaction import redact_mapping
 from distill_core.running.content import ContentHashes
 from distill_core.running.continuation import binding, left_to_the_machine
 from distill_core.running.preparation import Prepared
+from distill_core.running.resuming import LATER
 from distill_core.running.run_directory import LOSSES
 from distill_core.training.quantized import held_tensors
 from distill_core.training.roles import RoleHandle
@@ -60,7 +61,7 @@ def role_identity(role: str, facts: ModelFacts, content: ContentHashes, frozen: 
 def consent_of(prepared: Prepared) -> Consent:
     """What the run.yaml lets be other than it was. Raises ConfigError for names of nothing that a run rests on."""
     run, settings = prepared.run, prepared.run.config.checkpoint
-    known = ["data", "torch", *LOSSES, f"plugins.{run.method.name}"]
+    known = ["data", "torch", *LOSSES, LATER, f"plugins.{run.method.name}"]
     known += [f"{kind}.{role}" for role in run.facts for kind in ("weights", "model")]
     known += [f"{kind}.{family}" for family in run.models for kind in ("encoders", "plugins")]
     problems = []

@@ -39,6 +39,7 @@ from distill_core.running.means import (
     refuse_placed,
     refuse_quantized,
 )
+from distill_core.running.resuming import refuse_named
 from distill_core.running.rewards import check_rewards
 from distill_core.running.run_directory import RunDirectory
 from distill_core.sampling.measures import Measures
@@ -148,6 +149,7 @@ class Prepared:
         measures: the metrics; they can measure the run's prompts at its size.
         data_notes: what is to be said of the data that is no fault.
         until: a step to leave after, saved; None is the last.
+        resume: the checkpoint to go on from, as a person named it; None is the newest good one.
     """
 
     run: ResolvedRun
@@ -157,6 +159,7 @@ class Prepared:
     measures: Measures
     data_notes: tuple[str, ...] = ()
     until: int | None = None
+    resume: str | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -194,8 +197,10 @@ def prepare(run: ResolvedRun, process: Place = ONLY) -> Prepared:
     return survey.prepared(run)
 
 
-def prepare_found(found: Findings, process: Place = ONLY) -> Prepared:
+def prepare_found(found: Findings, process: Place = ONLY, resume: str | None = None) -> Prepared:
     """``prepare`` for a run.yaml of which it is not known yet whether it is right; also claims its output_dir.
+
+    ``resume``: the checkpoint to go on from, as a person named it.
 
     Raises a DistillError with all faults: of the class that they share, or ConfigError.
     """
@@ -204,9 +209,12 @@ def prepare_found(found: Findings, process: Place = ONLY) -> Prepared:
     survey = _surveyed(found, faults, process)
     if process.rank == 0:
         with faults.at("output_dir"):
-            RunDirectory(Path(found.config.output_dir)).claim(found.resolved().to_mapping())
+            directory = RunDirectory(Path(found.config.output_dir))
+            directory.claim(found.resolved().to_mapping())
+            if resume is not None:
+                refuse_named(resume, directory, found.config.checkpoint)
     faults.refuse()
-    return survey.prepared(found.resolved())
+    return replace(survey.prepared(found.resolved()), resume=resume)
 
 
 @dataclass(frozen=True)

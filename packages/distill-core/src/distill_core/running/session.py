@@ -20,6 +20,7 @@ from distill_core.ranks.ranks import ALONE, Ranks
 from distill_core.redaction import redact_mapping
 from distill_core.running.build import Runtime, build
 from distill_core.running.preparation import Prepared
+from distill_core.running.resuming import refuse_named
 from distill_core.running.run_directory import RunDirectory
 from distill_core.stopping import Stopping, StopSignal
 from distill_core.terminal import line, quiet
@@ -95,6 +96,8 @@ def _locked(
     """The same with the directory held. However it ends, exit_reason.json says so."""
     run, events, progress = prepared.run, Events(directory.events), Progress(console)
     directory.claim(prepared.asked())  # again: another process may have trained here since it was asked first
+    if prepared.resume is not None:
+        refuse_named(prepared.resume, directory, run.config.checkpoint)
     changes = directory.changes(prepared.asked())
     directory.open(run.loaded.text, run.to_mapping(), plugins, prepared.described())
     for change in changes:

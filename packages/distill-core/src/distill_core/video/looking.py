@@ -124,12 +124,12 @@ def _seconds(container: av.container.InputContainer, stream: av.VideoStream) -> 
 def _turn(frame: av.VideoFrame) -> tuple[Turn, list[str]]:
     """How a frame is set upright, and what is not done."""
     try:
-        data = next((bytes(found) for found in frame.side_data if found.type is SideDataType.DISPLAYMATRIX), None)
+        found = frame.side_data.get(SideDataType.DISPLAYMATRIX)
     except ValueError:  # some kind beside it that PyAV has no name for: its angle is known all the same
         return Turn(frame.rotation // 90 % 4), []
-    if data is None:
+    if found is None:
         return Turn(), []
-    a, b, _, c, d = struct.unpack("=9i", data)[:5]
+    a, b, _, c, d = struct.unpack("=9i", bytes(found))[:5]
     turn = _TURNS.get(tuple(round(entry / _UNIT) for entry in (a, b, c, d)))
     if turn is None:
         return Turn(), ["its display matrix is no quarter turn, and not applied"]

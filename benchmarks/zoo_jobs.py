@@ -72,10 +72,10 @@ class Job:
             found.append(f"roles.{start.role}.checkpoint={json.dumps(origin)}")
         return found
 
-    def alone(self) -> list[str]:
-        """The same where nothing has run yet and no data are there: enough to plan it."""
-        nowhere = [] if self.data is None else ["data.num_frames=9", "data.num_height=32", "data.num_width=32"]
-        return [*self.overrides, *nowhere, *(f"roles.{start.role}.checkpoint=null" for start in self.starts)]
+    def alone(self, folder: Path) -> list[str]:
+        """The same where nothing has run yet: enough to plan it."""
+        data = [] if self.data is None else [f"data.path={folder / self.data}"]
+        return [*self.overrides, *data, *(f"roles.{start.role}.checkpoint=null" for start in self.starts)]
 
 
 def run_folder(folder: Path, job: str, seed: int) -> Path:

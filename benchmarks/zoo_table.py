@@ -62,7 +62,7 @@ def count_costs(folder: Path, jobs: Iterable[Job]) -> None:
     for job in jobs:
         if job.name not in known:
             with weightless():
-                subject = subject_of(ROOT / job.path, job.alone(), index, on_card=False)
+                subject = subject_of(ROOT / job.path, job.alone(folder), index, on_card=False)
                 known[job.name] = Plan(subject, play(subject, lambda _: None)).flops / TERA
             (folder / "flops.json").write_text(json.dumps(known, indent=2), encoding="utf-8")
 

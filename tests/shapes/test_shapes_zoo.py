@@ -44,18 +44,18 @@ def test_a_chosen_student_brings_its_origins() -> None:
 
 @pytest.mark.parametrize("job", [job for job in JOBS if job.scaled], ids=lambda job: job.name)
 def test_every_recipe_has_what_its_job_says_of_it(job: Job) -> None:
-    own = open_run(ROOT / job.path, job.alone(), discover())
+    own = open_run(ROOT / job.path, job.alone(ROOT), discover())
     assert own.config.comparison is not None
     assert any(row.role != "teacher" for row in own.config.comparison.rows.values())
     changes = shortened(own, job.scaled, own.config.training.max_train_steps)
-    again = open_run(ROOT / job.path, [*job.alone(), *changes], discover())
+    again = open_run(ROOT / job.path, [*job.alone(ROOT), *changes], discover())
     assert again.config.method_config == own.config.method_config  # at the recipe's own length nothing is in proportion
     assert again.config.training.lr_warmup_steps == own.config.training.lr_warmup_steps
 
 
 def test_a_shorter_run_counts_its_stages_in_proportion() -> None:
     (job,) = [job for job in JOBS if job.name == "consistency"]
-    own = open_run(ROOT / job.path, job.alone(), discover())
+    own = open_run(ROOT / job.path, job.alone(ROOT), discover())
     changes = shortened(own, job.scaled, 120)
     assert "training.max_train_steps=120" in changes
     assert "method_config.stage_steps=20" in changes

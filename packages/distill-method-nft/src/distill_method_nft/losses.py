@@ -11,7 +11,7 @@ LEAST_DISTANCE = 1e-5
 
 
 def goodness(reward_GB: Tensor, clip: float) -> Tensor:
-    """r in [0, 1] of each clip, ½ for the mean of its group (arXiv 2509.16117, section 3.2).
+    """r in [0, 1] of each clip, ½ for the mean of its group (arXiv 2509.16117, section 3.3 and algorithm 1, line 5).
 
     A = (R - mean) / (std + 1e-4) within each caption's group, cut at ± clip; r = A / (2 clip) + ½. A group whose rewards are all alike says
     nothing: r = ½.
@@ -22,7 +22,7 @@ def goodness(reward_GB: Tensor, clip: float) -> Tensor:
 
 
 def implied(velocity_BTCHW: Tensor, old_BTCHW: Tensor, beta: float) -> tuple[Tensor, Tensor]:
-    """v+ = (1 - β) v_old + β v and v- = (1 + β) v_old - β v: the policies that a student implies (arXiv 2509.16117, section 3.2)."""
+    """v+ = (1 - β) v_old + β v and v- = (1 + β) v_old - β v: the policies that a student implies (arXiv 2509.16117, theorem 3.2)."""
     return (
         (1.0 - beta) * old_BTCHW + beta * velocity_BTCHW,
         (1.0 + beta) * old_BTCHW - beta * velocity_BTCHW,
@@ -30,11 +30,12 @@ def implied(velocity_BTCHW: Tensor, old_BTCHW: Tensor, beta: float) -> tuple[Ten
 
 
 def distance(noisy_BTCHW: Tensor, velocity_BTCHW: Tensor, timestep_B: Tensor, x0_BTCHW: Tensor) -> Tensor:
-    """ℓ = mean (x̂0 - x0)² / max(mean |x̂0 - x0|, 1e-5) of each sample, [B], the divisor a constant: weighs all noise levels alike."""
+    """ℓ = mean (x̂0 - x0)² / max(mean |x̂0 - x0|, 1e-5) of each sample, [B], the divisor a constant: weighs all noise levels alike
+    (arXiv 2509.16117, section 3.3)."""
     error_BN = (flow.x0_of(noisy_BTCHW, velocity_BTCHW, timestep_B) - x0_BTCHW).float().flatten(1)
     return (error_BN**2).mean(1) / error_BN.detach().abs().mean(1).clamp(min=LEAST_DISTANCE)
 
 
 def nft_loss(good_B: Tensor, plus_B: Tensor, minus_B: Tensor, beta: float, clip: float) -> Tensor:
-    """clip · mean [r ℓ+ + (1 - r) ℓ-] / β (arXiv 2509.16117, section 3.2): towards good clips by v+, away from bad ones by v-."""
+    """clip · mean [r ℓ+ + (1 - r) ℓ-] / β (arXiv 2509.16117, equation 5): towards good clips by v+, away from bad ones by v-."""
     return clip * (good_B * plus_B + (1.0 - good_B) * minus_B).mean() / beta

@@ -76,6 +76,7 @@ def test_a_folder_is_what_its_index_says(acme: Path) -> None:
         "sampling": None,
         "latent_shape": None,
         "encoders": ("vae", "tokenizer"),
+        "autoencoder": "vae",
         "told_guidance": None,
         "embedded_guidance": False,
     }

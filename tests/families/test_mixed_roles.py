@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -70,3 +71,18 @@ def test_a_teacher_of_another_latent_space_is_refused_with_both_numbers(
     refused = distill("run", write_run("run"), "--dry-run")
     assert refused.code == 2
     assert "does not share the space of role 'student': channels 16 against 4" in refused.err
+
+
+@pytest.mark.parametrize("family", ["cosmos2"], indirect=True)
+def test_autoencoders_of_equal_statistics_and_other_weights_are_a_note(
+    distill: Command,  # noqa: F811
+    write_run: WriteRun,
+    family: Family,
+    tmp_path: Path,
+) -> None:
+    run = write_run("run")
+    said = "teacher and student have autoencoders of equal statistics and other weights"
+    assert said in distill("run", run, "--dry-run").err
+    shutil.rmtree(tmp_path / "wan" / "vae")
+    shutil.copytree(family.folder / "vae", tmp_path / "wan" / "vae")
+    assert said not in distill("run", run, "--dry-run").err

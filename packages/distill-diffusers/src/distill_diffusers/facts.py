@@ -65,6 +65,7 @@ class CommonFacts(TypedDict):
     sampling: ValidationRequest | None
     latent_shape: tuple[int, int, int, int] | None
     encoders: tuple[str, ...]
+    autoencoder: str
     told_guidance: float | None
     embedded_guidance: bool
 
@@ -101,6 +102,7 @@ def common_facts(
         sampling=None if record.sampling is None else record.sampling.request,
         latent_shape=record.latent_shape,
         encoders=folder.lent,
+        autoencoder="vae",
         told_guidance=told_guidance if told_guidance is None or record.told_guidance is None else record.told_guidance,
         embedded_guidance=told_guidance is not None,
     )

@@ -5,7 +5,9 @@ A note refuses nothing. What a plugin's own settings mean, the plugin says.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill_core.config.cadence import updates_of
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from distill_core.config.resolve import ResolvedRun
     from distill_core.config.sampled import ComparedRow, Validation
     from distill_core.config.schema import Ema
-    from distill_core.plugins.specs import RoleNotes
+    from distill_core.plugins.specs import ModelFacts, RoleNotes
     from distill_core.protocols.validator import ValidationRequest
 
 LEFT_OF_THE_START = 0.1
@@ -33,6 +35,7 @@ def notes_of(run: ResolvedRun) -> Iterator[str]:
     yield from _of_shifts(run)
     yield from _of_experts(run)
     yield from _of_averages(run)
+    yield from _of_autoencoders(run)
     try:
         with plugin_border(f"the notes of method {run.method.name!r}"):
             yield from run.method.notes(run.method_options)
@@ -99,6 +102,34 @@ def _of_guidance(run: ResolvedRun) -> Iterator[str]:
                 f"{role} is guided twice: guidance is an input of its model (pipeline_config), and method {run.method.name!r} guides it by "
                 f"{scale:g} besides; a scale of 1 in method_config guides it once"
             )
+
+
+def _of_autoencoders(run: ResolvedRun) -> Iterator[str]:
+    """Roles whose latents have the statistics of the first one's, and are made by other weights; as far as those are on this disk."""
+    first = run.facts[run.lead]
+    for role, facts in run.facts.items():
+        if _autoencoder(facts) == _autoencoder(first) or not (facts.autoencoder and first.autoencoder):
+            continue
+        own, other = _weights_of(_autoencoder(facts)), _weights_of(_autoencoder(first))
+        if own and other and own != other:
+            yield (
+                f"{role} and {run.lead} have autoencoders of equal statistics and other weights ({_autoencoder(facts)}, "
+                f"{_autoencoder(first)}): their latents are of one space only as far as those agree"
+            )
+
+
+def _autoencoder(facts: ModelFacts) -> Path:
+    return facts.path / facts.autoencoder
+
+
+def _weights_of(folder: Path) -> set[str]:
+    """The content of the files that are no descriptions."""
+    return {_hash_of(file) for file in folder.glob("*") if file.is_file() and file.suffix != ".json"}
+
+
+def _hash_of(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _of_averages(run: ResolvedRun) -> Iterator[str]:

@@ -43,6 +43,7 @@ class ModelFacts:
         latent_shape: [T, C, H, W] that the folder says it was trained at, or None.
         encoders: the subfolders that hold what encodes videos and captions; () if it is spread over the folder. Their content
             tells whether a clip would be encoded to the same numbers again.
+        autoencoder: the subfolder that holds what makes latents of pixels; empty where it is no subfolder of its own.
         feature_width: features of one token in the hidden layers, for modules that are built on them; 0 if it hands out none.
         layers: hidden layers whose outputs can be asked for; 0 if it hands out none.
         boundary: the timestep in [0, 1000] from which on a second expert takes over, or None where there is one alone.
@@ -64,6 +65,7 @@ class ModelFacts:
     sampling: ValidationRequest | None = None
     latent_shape: tuple[int, int, int, int] | None = None
     encoders: tuple[str, ...] = ()
+    autoencoder: str = ""
     feature_width: int = 0
     layers: int = 0
     boundary: float | None = None

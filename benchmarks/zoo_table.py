@@ -29,6 +29,8 @@ FIGURES = {
 """Columns, by what the metric calls them."""
 DRIFT = {name: f"drift/{name}" for name in ("colour", "contrast", "saturation", "place")}
 """Of rows whose clips are longer than the world's, which its judge leaves out."""
+UNTRAINED = ("teacher, ", "before, ")
+"""How the recipes' rows begin that sample what nothing was trained of."""
 TERA = 1e12
 
 
@@ -90,17 +92,18 @@ def table(folder: Path) -> str:
     head = ("student", "sampled", "evaluations", *FIGURES, "train s", "train TFLOP", "training steps", "seeds")
     lines = [_line(head), _line(["---"] * len(head))]
     for group in judged:
-        spent = [cost(one, every, costs) for one in group]
+        trained = [] if group[0].row.startswith(UNTRAINED) else group
+        spent = [cost(one, every, costs) for one in trained]
         lines.append(
             _line(
                 [
-                    group[0].job,
+                    group[0].job if trained else "none",
                     group[0].row,
                     f"{group[0].evaluations:g}",
                     *(_mean([one.figures[key] for one in group if key in one.figures], 3) for key in FIGURES.values()),
                     _mean([each.seconds for each in spent], 0),
                     _mean([each.tflop for each in spent if each.tflop is not None], 2),
-                    _mean([float(one.steps) for one in group], 0),
+                    _mean([float(one.steps) for one in trained], 0),
                     f"{len(group)}",
                 ]
             )

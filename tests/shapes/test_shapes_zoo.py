@@ -77,6 +77,13 @@ def test_the_table_tells_means_and_deviations_and_what_a_chain_cost_from_the_tea
     assert after[-4:] == ["90", "2.00", "50", "1 |"]
 
 
+def test_what_nothing_was_trained_of_has_no_cost_in_the_table(tmp_path: Path) -> None:
+    results_file(tmp_path).write_text(json.dumps(asdict(result("anyflow", 0, 0.2, row="teacher, 1 step"))) + "\n")
+    (line,) = [line for line in table(tmp_path).splitlines() if "teacher, 1 step" in line]
+    assert line.startswith("| none | ")
+    assert line.endswith("| – | – | – | 1 |")
+
+
 def test_a_cost_that_was_not_counted_is_not_made_up() -> None:
     assert cost(result("kd", 0, 0.8), [], {}).tflop is None
 

@@ -76,9 +76,9 @@ def test_several_ranks_finetune_as_one_does(tmp_path: Path, lora: dict[str, Any]
     assert_alike(worlds)
 
 
-def resumed(world: ToyWorld, shard: int, result: Path) -> Callable[[int], None]:
+def resumed(world: ToyWorld, run: dict[str, Any], shard: int, result: Path) -> Callable[[int], None]:
     """Brings a run back, and writes down its state and how many of its tensors are in parts."""
-    resolved = world.resolved(run_of(world, "dmd2", shard, parts=2))
+    resolved = world.resolved(run)
 
     def work(rank: int) -> None:
         """As a process does, up to where it would train."""
@@ -108,7 +108,8 @@ def test_what_any_number_of_ranks_saved_any_other_loads_to_the_bit(
     numbers = []
     for name, (size, shard) in LAYOUTS.items():
         result = tmp_path / f"{name}.pt"
-        for ended in launched(size, resumed(world, shard, result), tmp_path).ended():
+        work = resumed(world, run_of(world, "dmd2", shard, parts=2), shard, result)
+        for ended in launched(size, work, tmp_path).ended():
             assert ended.status == 0, ended.err
         here, found, split = torch.load(result)
         assert here.keys() == there.keys()

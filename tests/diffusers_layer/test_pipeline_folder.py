@@ -168,13 +168,13 @@ def test_a_small_vector_is_read_from_the_weights(acme: Path, dtype: torch.dtype)
     values = torch.tensor([-1.5, 0.0, 3.140625], dtype=dtype)
     tensors = {"before": torch.zeros(5), "mean": values, "zlast": torch.ones(2)}
     save_file(tensors, acme / "vae" / "diffusion_pytorch_model.safetensors")
-    assert opened(acme).vector("vae", "mean") == tuple(values.tolist())
+    assert opened(acme).vector("vae", "mean", 3) == tuple(values.tolist())
 
 
 @pytest.mark.parametrize(("name", "words"), [("std", "lacks std"), ("weight", r"a F32 tensor of the shape \[2, 3\]")])
 def test_a_vector_that_is_not_there_is_named(acme: Path, name: str, words: str) -> None:
     with pytest.raises(ModelFolderError, match=words):
-        opened(acme).vector("vae", name)
+        opened(acme).vector("vae", name, 3)
 
 
 def test_weights_of_a_hubs_folder_come_later(acme: Path) -> None:

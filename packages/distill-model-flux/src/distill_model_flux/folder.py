@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from distill_core.plugins import Column
+from distill_diffusers.clip_text import ClipConfig, pooled_column
 from distill_diffusers.facts import DiffusersFacts, common_facts
 from distill_diffusers.json_files import Json, Repeats, read
 from distill_diffusers.picture_vae import PictureVaeConfig
@@ -21,8 +21,6 @@ PATCH = 2
 _POSITIONS = 1_000_000
 """Positions are turned, not looked up: there are as many as anyone has memory for."""
 
-POOLED = Column("pooled", ("D",), "the caption as one vector of CLIP", "distill data encode", of_caption=True)
-
 
 class TransformerConfig(Json):
     """transformer/config.json, with diffusers' defaults."""
@@ -35,12 +33,6 @@ class TransformerConfig(Json):
     joint_attention_dim: int = 4096
     pooled_projection_dim: int = 768
     guidance_embeds: bool = False
-
-
-class ClipConfig(Json):
-    """text_encoder/config.json, with transformers' defaults."""
-
-    hidden_size: int = 512
 
 
 def _transformer(part: Path) -> dict[str, Shape]:
@@ -113,5 +105,5 @@ def inspect(path: str) -> DiffusersFacts:
         feature_width=transformer.num_attention_heads * transformer.attention_head_dim,
         layers=transformer.num_layers + transformer.num_single_layers,
         max_frames=1,
-        columns=(POOLED,),
+        columns=(pooled_column(clip.hidden_size),),
     )

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from distill_core.protocols import ModelPlugin
 from distill_diffusers.caption_model import CaptionModel
 from distill_diffusers.captions import TextParts
+from distill_diffusers.clip_text import POOLED
 from distill_diffusers.conditions import TOKENS, CaptionTensors, NamedTensors
 from distill_diffusers.features import Layers
 from distill_diffusers.model_card import PipelineCall
 from distill_diffusers.options import GuidedOptions
 from distill_diffusers.schedule import Schedule
-from distill_model_flux.folder import PATCH, POOLED, TEXT_LENGTH
+from distill_model_flux.folder import PATCH, TEXT_LENGTH
 
 
 class FluxModel(CaptionModel[GuidedOptions]):
@@ -35,7 +36,7 @@ class FluxModel(CaptionModel[GuidedOptions]):
         """The caption through T5, whose padding is attended, and through CLIP, as one vector."""
         pipeline = FluxPipeline(scheduler=None, vae=None, transformer=None, **parts)
         tokens_1LD, pooled_1D, _ = pipeline.encode_prompt(caption, device=self.device, max_sequence_length=length)
-        return {TOKENS: tokens_1LD[0], POOLED.name: pooled_1D[0]}
+        return {TOKENS: tokens_1LD[0], POOLED: pooled_1D[0]}
 
     def velocity(self, denoiser: nn.Module, noisy_BCTHW: Tensor, timestep_B: Tensor, captions: NamedTensors) -> Tensor:
         """One pass over the tokens of the latents, told a guidance scale where the denoiser takes one."""
@@ -45,7 +46,7 @@ class FluxModel(CaptionModel[GuidedOptions]):
             hidden_states=FluxPipeline._pack_latents(noisy_BCTHW[:, :, 0].contiguous(), B, C, H, W),
             timestep=timestep_B / 1000.0,
             guidance=None if told is None else torch.full_like(timestep_B, told),
-            pooled_projections=captions[POOLED.name],
+            pooled_projections=captions[POOLED],
             encoder_hidden_states=captions[TOKENS],
             txt_ids=noisy_BCTHW.new_zeros(captions[TOKENS].shape[1], 3),
             img_ids=FluxPipeline._prepare_latent_image_ids(

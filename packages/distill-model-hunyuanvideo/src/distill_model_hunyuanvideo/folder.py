@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from distill_core.errors import ModelFolderError
-from distill_core.plugins import Column
+from distill_diffusers.clip_text import pooled_column
 from distill_diffusers.facts import DiffusersFacts, common_facts, evenly_scaled
 from distill_diffusers.json_files import Json, Repeats, read
 from distill_diffusers.pipeline_folder import PipelineFolder, PipelineKind, open_folder
@@ -17,8 +17,6 @@ PUBLISHED_GUIDANCE = 6.0
 """The guidance scale that it is told where a call of the pipeline says none."""
 _POSITIONS = 1_000_000
 """Positions are turned, not looked up: there are as many as anyone has memory for."""
-
-POOLED = Column("pooled", ("D",), "the caption as one vector of CLIP", "distill data encode", of_caption=True)
 
 
 class TransformerConfig(Json):
@@ -113,7 +111,7 @@ def inspect(path: str) -> DiffusersFacts:
         max_positions=(_POSITIONS,) * 3,
         feature_width=transformer.num_attention_heads * transformer.attention_head_dim,
         layers=transformer.num_layers + transformer.num_single_layers,
-        columns=(POOLED,),
+        columns=(pooled_column(transformer.pooled_projection_dim),),
     )
 
 

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from distill_core.protocols import ModelPlugin
 from distill_diffusers.caption_model import CaptionModel
 from distill_diffusers.captions import TextParts
+from distill_diffusers.clip_text import POOLED
 from distill_diffusers.conditions import TOKENS, CaptionTensors, NamedTensors
 from distill_diffusers.features import Layers
 from distill_diffusers.model_card import PipelineCall
 from distill_diffusers.options import GuidedOptions
 from distill_diffusers.schedule import Schedule
-from distill_model_hunyuanvideo.folder import POOLED, TEXT_LENGTH
+from distill_model_hunyuanvideo.folder import TEXT_LENGTH
 
 
 class HunyuanVideoModel(CaptionModel[GuidedOptions]):
@@ -35,7 +36,7 @@ class HunyuanVideoModel(CaptionModel[GuidedOptions]):
         """The caption within the pipeline's template through Llama, of which the beginning is left out; and as one vector of CLIP."""
         pipeline = HunyuanVideoPipeline(scheduler=None, vae=None, transformer=None, **parts)
         tokens_1LD, pooled_1D, mask_1L = pipeline.encode_prompt(caption, device=self.device, max_sequence_length=length)
-        return {TOKENS: tokens_1LD[0][mask_1L[0].bool()], POOLED.name: pooled_1D[0]}
+        return {TOKENS: tokens_1LD[0][mask_1L[0].bool()], POOLED: pooled_1D[0]}
 
     def count_tokens(self, captions: Sequence[str]) -> Sequence[int]:
         """The tokens of each caption within the template, without those that the pipeline leaves out."""
@@ -50,7 +51,7 @@ class HunyuanVideoModel(CaptionModel[GuidedOptions]):
             timestep=timestep_B,
             encoder_hidden_states=captions[TOKENS],
             encoder_attention_mask=captions[f"{TOKENS}_mask"],
-            pooled_projections=captions[POOLED.name],
+            pooled_projections=captions[POOLED],
             guidance=None if told is None else torch.full_like(timestep_B, 1000.0 * told),
             return_dict=False,
         )[0]

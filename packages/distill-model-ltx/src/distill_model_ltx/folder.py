@@ -163,6 +163,6 @@ def _latent_space(folder: PipelineFolder, vae: VaeConfig) -> LatentSpace:
         channels=vae.latent_channels,
         temporal_stride=temporal,
         spatial_stride=spatial,
-        mean=folder.vector("vae", "latents_mean"),
-        std=tuple(value / vae.scaling_factor for value in folder.vector("vae", "latents_std")),
+        mean=folder.vector("vae", "latents_mean", vae.latent_channels),
+        std=tuple(value / vae.scaling_factor for value in folder.vector("vae", "latents_std", vae.latent_channels)),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from distill_core.errors import ModelFolderError
-from distill_core.plugins import Column
+from distill_diffusers.clip_text import ClipConfig, pooled_column
 from distill_diffusers.facts import DiffusersFacts, common_facts
 from distill_diffusers.json_files import Json, Repeats, read
 from distill_diffusers.picture_vae import PictureVaeConfig
@@ -17,8 +17,6 @@ CLIP_LENGTH = 77
 """Tokens of the two CLIPs, which stand before T5's."""
 T5_LENGTH = 256
 """T5's padded length that Stable Diffusion 3 is published with."""
-
-POOLED = Column("pooled", ("D",), "the caption as one vector of both CLIPs", "distill data encode", of_caption=True)
 
 
 class TransformerConfig(Json):
@@ -33,12 +31,6 @@ class TransformerConfig(Json):
     caption_projection_dim: int = 1152
     pooled_projection_dim: int = 2048
     pos_embed_max_size: int = 96
-
-
-class ClipConfig(Json):
-    """config.json of a CLIP, with transformers' default."""
-
-    projection_dim: int = 512
 
 
 def _transformer(part: Path) -> dict[str, Shape]:
@@ -98,7 +90,7 @@ def inspect(path: str) -> DiffusersFacts:
         feature_width=transformer.num_attention_heads * transformer.attention_head_dim,
         layers=transformer.num_layers,
         max_frames=1,
-        columns=(POOLED,),
+        columns=(pooled_column(transformer.pooled_projection_dim, "both CLIPs"),),
     )
 
 

@@ -13,12 +13,13 @@ from distill_core.plugins import ModelFacts
 from distill_core.protocols import ModelPlugin
 from distill_diffusers.caption_model import CaptionModel
 from distill_diffusers.captions import TextParts
+from distill_diffusers.clip_text import POOLED
 from distill_diffusers.conditions import TOKENS, CaptionTensors, NamedTensors
 from distill_diffusers.facts import DiffusersFacts
 from distill_diffusers.features import Layers
 from distill_diffusers.model_card import PipelineCall
 from distill_diffusers.options import FlowOptions
-from distill_model_sd3.folder import CLIP_LENGTH, POOLED, T5_LENGTH
+from distill_model_sd3.folder import CLIP_LENGTH, T5_LENGTH
 
 
 class Sd3Model(CaptionModel[FlowOptions]):
@@ -51,7 +52,7 @@ class Sd3Model(CaptionModel[FlowOptions]):
             do_classifier_free_guidance=False,
             max_sequence_length=length - CLIP_LENGTH,
         )
-        return {TOKENS: tokens_1LD[0], POOLED.name: pooled_1D[0]}
+        return {TOKENS: tokens_1LD[0], POOLED: pooled_1D[0]}
 
     def count_tokens(self, captions: Sequence[str]) -> Sequence[int]:
         """T5's tokens of each caption, beside those of CLIP."""
@@ -68,7 +69,7 @@ class Sd3Model(CaptionModel[FlowOptions]):
             hidden_states=noisy_BCTHW[:, :, 0],
             timestep=timestep_B,
             encoder_hidden_states=captions[TOKENS],
-            pooled_projections=captions[POOLED.name],
+            pooled_projections=captions[POOLED],
             return_dict=False,
         )[0]
         return velocity_BCHW[:, :, None]

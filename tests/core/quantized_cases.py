@@ -15,10 +15,14 @@ from tests.core.conftest import ToyWorld
 from tests.core.test_lora_runs import shared, tensors_of
 from torch import nn
 
+from distill_core.config.schema import Optimization
 from distill_core.errors import ConfigError
+from distill_core.plugins.weightless import weightless
 from distill_core.running.run_directory import RunDirectory
 from distill_core.running.weights import byte_count
-from distill_core.training.quantized import quantize, why_not
+from distill_core.training.by_rule import EightBitByRule
+from distill_core.training.eight_bit import eight_bit_adamw
+from distill_core.training.quantized import held_tensors, quantize, why_not
 
 
 def told(directory: RunDirectory) -> str:
@@ -70,6 +74,35 @@ def test_a_layer_in_fewer_bits_answers_nearly_as_before_and_passes_gradients(kin
     after.float().sum().backward()
     assert x.grad is not None
     assert x.grad.any()
+
+
+@pytest.mark.parametrize("kind", ["int8", "fp8", "nf4"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(64, 128), (512, 384), (1536, 8960)])
+def test_plan_counts_a_layer_in_fewer_bits_to_the_byte(kind: str, dtype: torch.dtype, shape: tuple[int, int]) -> None:
+    """By rule, and of the library's layer: all that it holds, nf4's tables and scales too."""
+    real, ruled = (nn.Sequential(nn.Linear(*shape, dtype=dtype)).requires_grad_(False) for _ in range(2))
+    quantize(real, kind)
+    with weightless():
+        quantize(ruled, kind)
+    tables = 0
+    if kind == "nf4":
+        state = real[0].weight.quant_state
+        held = (state.absmax, state.code, state.offset, state.state2.absmax, state.state2.code)
+        tables = sum(tensor.numel() * tensor.element_size() for tensor in held)
+    assert byte_count(ruled) == byte_count(real) + tables
+    x = torch.randn(16, shape[0], dtype=dtype, requires_grad=True)
+    assert ruled(x).shape == real(x).shape
+    ruled(x).sum().backward()
+
+
+def test_plan_counts_moments_in_eight_bits_to_the_byte() -> None:
+    parameters = [nn.Parameter(torch.randn(shape)) for shape in ((64, 64), (63, 65), (100,), (512, 300))]
+    held = []
+    for optimizer in (eight_bit_adamw(parameters, Optimization()), EightBitByRule(parameters)):
+        tensors = [tensor for state in optimizer.state.values() for tensor in state.values()]
+        held.append(sum(part.numel() * part.element_size() for tensor in tensors for part in held_tensors(tensor)))
+    assert held[0] == held[1]
 
 
 def test_a_model_whose_layers_do_not_fit_is_refused(world: ToyWorld) -> None:

@@ -91,10 +91,17 @@ def test_a_family_that_cannot_do_without_weights_is_refused_by_name(tmp_path: Pa
         subject_of(path, (), index, on_card=True)
 
 
-@pytest.mark.parametrize("override", ["roles.teacher.weights=int8", "training.optimizer=adamw8bit"])
-def test_tensors_of_a_librarys_own_kind_are_refused_by_name(folders: Path, index: PluginIndex, override: str) -> None:
-    with weightless(), pytest.raises(PlanError, match=f"{override.split('=')[1]}.*cannot be told beforehand"):
-        subject_of(run_yaml(folders, "dmd2", "t2v"), (override, BF16), index, on_card=True)
+def test_weights_and_moments_in_fewer_bits_are_planned_without_their_libraries(
+    folders: Path, index: PluginIndex
+) -> None:
+    with weightless():
+        make = planner(run_yaml(folders, "dmd2", "t2v"), (BF16,), index, print)
+        plain, small = make([]), make(["roles.teacher.weights=int8", "roles.student.optimizer=adamw8bit"])
+    before, after = ({held.name: held for held in plan.held} for plan in (plain, small))
+    assert after["teacher"].parameters == before["teacher"].parameters
+    assert after["teacher"].weights < before["teacher"].weights
+    assert after["student"].optimizer < before["student"].optimizer
+    assert after["critic"] == before["critic"]
 
 
 def test_the_command_prints_a_plan_as_plain_data(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,6 +35,7 @@ from distill_core.tracking.events import Events
 from distill_core.tracking.progress import Progress
 from distill_core.training.asking import AskedMethod
 from distill_core.training.batches import Batches
+from distill_core.training.by_rule import HeldByRule
 from distill_core.training.roles import RoleHandle
 from distill_core.training.state import TrainingState
 from distill_core.training.trainer import DistillTrainer
@@ -205,11 +206,18 @@ class Stage:
         """How many parameters each role has, and how many of them are trained."""
         return {
             name: (
-                sum(parameter.numel() for part in (role.container, *role.worn) for parameter in part.parameters()),
+                sum(_meant(module) for part in (role.container, *role.worn) for module in part.modules()),
                 sum(parameter.numel() for parameter in role.trained_parameters().values()) if role.trainable else 0,
             )
             for name, role in self.roles.items()
         }
+
+
+def _meant(module: nn.Module) -> int:
+    """The weights of a module's own, of which fewer bits may be held."""
+    if isinstance(module, HeldByRule):
+        return module.parameters_meant
+    return sum(parameter.numel() for parameter in module.parameters(recurse=False))
 
 
 def _from_its_folders(subject: Subject) -> ResolvedRun:

@@ -10,13 +10,12 @@ import torch
 
 from distill_core.config.data_sets import hub_data
 from distill_core.config.resolve import ResolvedRun, examine
-from distill_core.config.schema import LIBRARIES, Data
+from distill_core.config.schema import Data
 from distill_core.errors import ConfigError, PlanError, Problem
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.specs import LatentSpace
 from distill_core.running.preparation import LatentShape, Placement, prepare
 
-_SMALL_STATE = "adamw8bit"
 _SIZES = "data.num_frames=81 data.num_height=480 data.num_width=832"
 
 
@@ -82,25 +81,12 @@ def subject_of(path: Path, overrides: Sequence[str], index: PluginIndex, *, on_c
 
 
 def _refuse_untold(run: ResolvedRun) -> None:
-    """Raise PlanError for families that cannot be made without weights, and for tensors of the libraries' own kinds."""
+    """Raise PlanError for families that cannot be made without weights."""
     untold = [name for name, model in run.models.items() if not model.weightless]
     if untold:
         raise PlanError(
             f"model {', '.join(map(repr, untold))} cannot be made without weights (its spec does not say weightless), so what the run "
             "needs cannot be told beforehand; run it for a step instead"
-        )
-    small = [
-        f"roles.{name}.weights: {role.weights}" for name, role in run.config.roles.items() if role.weights in LIBRARIES
-    ]
-    small += [
-        f"the {_SMALL_STATE} of {name}"
-        for name, need in run.needs.items()
-        if need.trainable and run.config.optimization(name).optimizer == _SMALL_STATE
-    ]
-    if small:
-        raise PlanError(
-            f"what the libraries make of {', '.join(small)} cannot be told beforehand; plan it with bf16 weights and adamw: int8 and fp8 "
-            "layers then take half of what is told, nf4 ones a quarter, and the two moments of adamw8bit a quarter"
         )
 
 

@@ -14,6 +14,7 @@ from distill_core.errors import ConfigError, Problem
 from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.plugins.loading import load_target
 from distill_core.plugins.specs import ModelSpec
+from distill_core.plugins.weightless import is_weightless
 from distill_core.ranks.layout import Layout
 from distill_core.training.compiled import why_not_compiled
 from distill_core.training.eight_bit import missing
@@ -31,7 +32,7 @@ def refuse_optimizers(config: RunConfig) -> None:
     """Raise ConfigError for optimizers whose library is not installed."""
     asked = {"training": config.training.optimizer}
     asked |= {f"roles.{name}": role.optimizer for name, role in config.roles.items() if role.optimizer is not None}
-    fault = missing()
+    fault = None if is_weightless() else missing()
     problems = [Problem(f"{key}.optimizer", fault) for key, kind in asked.items() if kind == "adamw8bit" and fault]
     if problems:
         raise ConfigError(problems)
@@ -39,7 +40,7 @@ def refuse_optimizers(config: RunConfig) -> None:
 
 def refuse_quantized(config: RunConfig, device: torch.device, compute: torch.dtype) -> None:
     """Raise ConfigError for roles whose weights are to be held in what this machine, or what is installed, cannot hold them in."""
-    kinds = {role.weights for role in config.roles.values()} & LIBRARIES.keys()
+    kinds = set() if is_weightless() else {role.weights for role in config.roles.values()} & LIBRARIES.keys()
     faults = {kind: why_not(kind, device, compute) for kind in sorted(kinds)}
     problems = [
         Problem(f"roles.{name}.weights", fault)
@@ -75,7 +76,7 @@ def refuse_compiled(run: ResolvedRun | Findings, device: torch.device, compute: 
     problems = [
         Problem(_compile_key(run.config, name), fault) for name in asked for fault in _faults(run, name, layout)
     ]
-    if asked and not problems and (fault := why_not_compiled(device, compute)) is not None:
+    if asked and not problems and not is_weightless() and (fault := why_not_compiled(device, compute)) is not None:
         problems = [Problem(_compile_key(run.config, asked[0]), fault)]
     if problems:
         raise ConfigError(problems)
@@ -104,6 +105,8 @@ def _kernel_fault(
         return f"kernels are chosen for blocks that are not compiled; set roles.{name}.compile=false, or leave this out"
     if need is not None and "along" in need.operations:
         return f"role {name!r} is asked for derivatives in forward mode, which torch's plain kernel alone has; leave this out"
+    if is_weightless():  # this machine is not the one that will train
+        return None
     try:
         with plugin_border():
             load_target(model.kernels, f"model {model.name!r}")().try_out(kernel, device, compute)

@@ -13,6 +13,8 @@ from torch import nn
 from distill_core.config.schema import Optimization
 from distill_core.errors import ConfigError, Problem
 from distill_core.plugins.border import RefusedError, plugin_border
+from distill_core.plugins.weightless import is_weightless
+from distill_core.training.by_rule import EightBitByRule
 
 LIBRARY = "torchao"
 
@@ -26,6 +28,8 @@ def missing() -> str | None:
 
 def eight_bit_adamw(parameters: Sequence[nn.Parameter], settings: Optimization) -> torch.optim.Optimizer:
     """The optimizer, its state there as after no step. Raises ConfigError where it does not run: it compiles its update."""
+    if is_weightless():
+        return EightBitByRule(parameters)
     try:
         with plugin_border():
             library: Any = import_module("torchao.optim")

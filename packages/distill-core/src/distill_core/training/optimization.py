@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from distill_core.config.schema import LrSchedule, Optimization
+from distill_core.training.by_rule import EightBitByRule
 from distill_core.training.eight_bit import eight_bit_adamw, set_rate
 
 
@@ -125,6 +126,8 @@ class RoleOptimizer:
             self.adamw.found_inf = broken
             for group in self.adamw.param_groups:
                 group["lr"] = self.learning_rate
+            self.adamw.step()
+        elif isinstance(self.adamw, EightBitByRule):
             self.adamw.step()
         elif broken is None or not bool(broken):  # it knows no such flag, so the host has to
             set_rate(self.adamw, self.learning_rate)

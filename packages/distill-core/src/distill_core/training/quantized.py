@@ -17,6 +17,8 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from distill_core.config.schema import LIBRARIES
 from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.plugins.lora import matching
+from distill_core.plugins.weightless import is_weightless
+from distill_core.training.by_rule import HeldByRule
 from distill_core.training.parts import sharded
 
 _TORCHAO = {"int8": "Int8WeightOnlyConfig", "fp8": "Float8WeightOnlyConfig"}
@@ -31,7 +33,7 @@ def quantize(root: nn.Module, kind: str, keep: Iterable[str] = ()) -> int:
     lists = tuple(f"{name}." for name, module in root.named_modules() if isinstance(module, nn.ModuleList))
     chosen = [name for name in named if name.startswith(lists)] if lists else list(named)
     kept = {*matching(chosen, tuple(keep)), *(name for name in chosen if not _fits(kind, named[name]))}
-    convert = _by_torchao(kind) if kind in _TORCHAO else _to_nf4
+    convert = _converter(kind)
     for name in chosen:
         if name not in kept:
             parent, _, last = name.rpartition(".")
@@ -67,6 +69,21 @@ def held_tensors(tensor: Tensor) -> list[Tensor]:
 def _fits(kind: str, layer: nn.Linear) -> bool:
     """bitsandbytes takes blocks of 64."""
     return kind != "nf4" or (layer.in_features % 64 == 0 and layer.out_features % 64 == 0)
+
+
+def _converter(kind: str) -> Callable[[nn.Module, str, nn.Linear], None]:
+    """What has a layer (of a parent, by a name there) held in a kind of weights."""
+    if is_weightless():
+        return _by_rule(kind)
+    return _by_torchao(kind) if kind in _TORCHAO else _to_nf4
+
+
+def _by_rule(kind: str) -> Callable[[nn.Module, str, nn.Linear], None]:
+    def convert(parent: nn.Module, name: str, layer: nn.Linear) -> None:
+        """Another layer takes its place, of the same size as the library's."""
+        parent.add_module(name, HeldByRule(layer, kind))
+
+    return convert
 
 
 def _by_torchao(kind: str) -> Callable[[nn.Module, str, nn.Linear], None]:

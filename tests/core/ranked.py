@@ -34,8 +34,8 @@ class Launched:
         return [ending(child, log) for child, log in zip(self.children, self.logs, strict=True)]
 
 
-def launched(size: int, work: Callable[[int], None], folder: Path) -> Launched:
-    """``work``, given its rank, in ``size`` processes, whose environment is as a launcher makes it."""
+def launched(size: int, work: Callable[[int], None], folder: Path, **environment: str) -> Launched:
+    """``work``, given its rank, in ``size`` processes, whose environment is as a launcher makes it, with more of it, or other."""
     port = free_port()  # the first rank holds the store: a thread of it here would be forked, and leave its locks held
     logs = [folder / f"rank{rank}.log" for rank in range(size)]
 
@@ -43,7 +43,7 @@ def launched(size: int, work: Callable[[int], None], folder: Path) -> Launched:
         """One of them."""
         named = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_PORT": port}
         os.environ.update({name: str(value) for name, value in named.items()})
-        os.environ["MASTER_ADDR"] = "127.0.0.1"
+        os.environ.update({"MASTER_ADDR": "127.0.0.1", **environment})
         work(rank)
 
     return Launched([begun(lambda rank=rank: as_rank(rank), logs[rank]) for rank in range(size)], logs)

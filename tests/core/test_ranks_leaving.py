@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.core.conftest import ToyWorld
-from tests.core.forked import POINTS, Ended, signalled, toy_run
-from tests.core.ranked import distill, launched, trained
+from tests.core.forked import POINTS, Ended, begun, signalled, toy_run
+from tests.core.ranked import distill, free_port, launched, trained
+from torch.distributed import TCPStore
 
 from distill_core.checkpoint import Checkpoints
 from distill_core.errors import DataError
@@ -128,3 +132,42 @@ def test_ranks_that_are_told_different_things_refuse_by_name(world: ToyWorld) ->
     assert (first.status, second.status) == (79, 79)
     assert "rank 1 has other than rank 0: training.max_train_steps;" in first.err
     assert good_steps(world) == []
+
+
+@contextmanager
+def agent_store(folder: Path) -> Iterator[str]:
+    """The port of a store that a process of its own holds, as torchrun's agent does for all attempts."""
+    port = free_port()
+
+    def hold() -> None:
+        """For as long as it lives."""
+        store = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
+        signal.pause()
+        del store
+
+    holder = begun(hold, folder / "store.log")
+    try:
+        yield str(port)
+    finally:
+        os.kill(holder, signal.SIGKILL)
+        os.waitpid(holder, 0)
+
+
+def test_processes_that_torchrun_starts_again_hear_nothing_of_the_attempt_before(world: ToyWorld) -> None:
+    """Its store outlives them: that a rank had failed, and that the others were asked to leave."""
+    distill(world, run_of(world))
+    path = world.root / "run.yaml"
+
+    def killed(rank: int) -> None:
+        """Rank 1 dies in its third step; torchrun asks the other one to leave."""
+        toy_run(path, POINTS["updating"], signalled(signal.SIGKILL if rank else signal.SIGTERM))
+
+    with agent_store(world.root) as port:
+        agent = {"MASTER_PORT": port, "TORCHELASTIC_USE_AGENT_STORE": "True"}
+        first = launched(2, killed, world.root, **agent, TORCHELASTIC_RESTART_COUNT="0").ended()
+        assert first[1].status == -signal.SIGKILL
+        assert first[0].status in (79, 128 + signal.SIGTERM)
+        second = launched(2, distill(world, run_of(world)), world.root, **agent, TORCHELASTIC_RESTART_COUNT="1").ended()
+    assert [each.status for each in second] == [0, 0], second
+    assert "going on from step 2 of 8" in second[0].err
+    assert reason(world)["reason"] == "completed"

@@ -7,6 +7,7 @@ looks at :attr:`Stopping.asked` between two pieces of work. What is saved before
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import threading
@@ -41,11 +42,13 @@ class Stopping:
     Attributes:
         asked: the signal that asked first; None as long as none has.
         insisted: whether a person did not wait for what a signal was held for.
+        grace: the seconds that there are from the signal on; None: as many as it takes.
     """
 
     def __init__(self) -> None:
         self.asked: signal.Signals | None = None
         self.insisted = False
+        self.grace: float | None = None
         self._at = 0.0
         self._notice: str | None = None
         self._raised = False
@@ -71,6 +74,13 @@ class Stopping:
             raise StopSignal(number) from error
         if number is not None and number is not signal.SIGINT:
             raise StoppedError(f"{number.name} came before the run began; nothing was written", number) from error
+
+    @property
+    def left(self) -> float:
+        """The seconds that are left of the grace; infinity where there is none, or nobody has asked yet."""
+        if self.grace is None or self.asked is None:
+            return math.inf
+        return max(0.0, self._at + self.grace - time.monotonic())
 
     def behind(self, error: BaseException) -> signal.Signals | None:
         """The signal that an error follows from; None if it has another cause.

@@ -180,12 +180,13 @@ def joined(
     host, port = environment["MASTER_ADDR"], environment["MASTER_PORT"]
     hosts = place.rank == 0 and environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     wait = timedelta(seconds=timeout)
+    attempt = environment.get("TORCHELASTIC_RESTART_COUNT", "0")  # torchrun's store outlives the processes that it starts again
 
     def connected() -> Store:
         """A connection to the store that all processes share."""
         url = f"tcp://{host}:{port}?rank={place.rank}&world_size={place.size}"
         store, _, _ = next(iter(rendezvous(url, timeout=wait)))
-        return PrefixStore("distill", store)
+        return PrefixStore(f"distill/{attempt}", store)
 
     def ask(number: int) -> None:
         """Let this process be asked to leave as another one was."""

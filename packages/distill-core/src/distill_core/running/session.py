@@ -23,7 +23,7 @@ from distill_core.running.preparation import Prepared
 from distill_core.running.resuming import refuse_named
 from distill_core.running.run_directory import RunDirectory
 from distill_core.stopping import Stopping, StopSignal
-from distill_core.terminal import line, quiet
+from distill_core.terminal import line, quiet, remark
 from distill_core.tracking.events import Events
 from distill_core.tracking.progress import Progress
 
@@ -61,6 +61,7 @@ def train(
         owner.held("leaving after this step"),
         ranks.guarded(),
     ):
+        owner.grace = prepared.run.config.checkpoint.grace
         if not ranks.first:
             directory.refuse_other(ranks.from_first(str))
             return _helped(prepared, directory, plugins, owner, ranks)
@@ -165,7 +166,9 @@ def _trained(runtime: Runtime, directory: RunDirectory, redacted_yaml: str, meth
     finally:
         with stopping.held("closing the trackers first"):
             runtime.rows.close()
-            if not stopping.insisted:
+            if not stopping.left:
+                remark("warning: checkpoint.grace is over: the trackers are not closed, and may lack the last figures")
+            elif not stopping.insisted:
                 runtime.trackers.finish()
 
 

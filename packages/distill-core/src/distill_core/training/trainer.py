@@ -27,6 +27,7 @@ from distill_core.tracking.progress import Progress
 from distill_core.training.asking import AskedMethod
 from distill_core.training.batches import Batches
 from distill_core.training.draws import KeyedDraw, seed_global
+from distill_core.training.grace import Grace
 from distill_core.training.gradients import untouched
 from distill_core.training.guard import FiniteGuard, of_all
 from distill_core.training.metrics import MetricWindow
@@ -123,6 +124,7 @@ class DistillTrainer:
         self.reduction = Reduction(ranks)
         self.saving = Saving(checkpoints, ranks, schedule.save_interval, schedule.save_every)
         self._said: Sequence[int] = (0, 0)
+        self.grace = Grace(stopping, ranks)
         self._agreed: signal.Signals | None = None
         self.window = MetricWindow()
         self.guard = FiniteGuard(device, freeze=schedule.on_nonfinite != "skip")
@@ -168,7 +170,7 @@ class DistillTrainer:
             self._refuse_broken(step)
         if validates and self._asked is None:
             self.validate(step)
-        if self._asked is not None and not saves:
+        if self._asked is not None and not saves and self.grace.suffices():
             self.save(step)
         if self._asked is not None or step == self.schedule.last:
             self._settle_saves()
@@ -199,8 +201,8 @@ class DistillTrainer:
             return
         newest = self.checkpoints.latest()
         remedy = "nothing was saved yet" if newest is None else f"the same command goes on from {newest}"
-        name = self._asked.name
-        raise StoppedError(f"{name} came by step {step} of {self.schedule.max_steps}; {remedy}", self._asked)
+        name, unsaved = self._asked.name, "" if self.grace.refused is None else f"{self.grace.refused}; "
+        raise StoppedError(f"{name} came by step {step} of {self.schedule.max_steps}; {unsaved}{remedy}", self._asked)
 
     def train_step(self, step: int) -> None:
         """One step: accumulate the gradients of every staged loss, then step the roles that are due and move those that follow them."""
@@ -314,7 +316,7 @@ class DistillTrainer:
     def save(self, step: int) -> None:
         """Publish a checkpoint, of finite figures only, or begin to."""
         self.log(step)
-        with self.stopping.held("finishing a checkpoint first"):
+        with self.stopping.held("finishing a checkpoint first"), self.grace.measured():
             self.saving.save(self.state, step, self.method.validation(step))
             self.tracker.saved(step)
 

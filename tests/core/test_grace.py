@@ -13,7 +13,7 @@ import pytest
 from tests.core.conftest import ToyWorld
 from tests.core.forked import Ended, Point, forked, signalled, toy_run
 
-from distill_core.checkpoint import store
+from distill_core.checkpoint import saving
 from distill_core.config.document import write_yaml
 from distill_core.stopping import Stopping
 from distill_core.tracking import Trackers
@@ -30,7 +30,7 @@ def stopped(world: ToyWorld, grace: float | None) -> Ended:
     path.write_text(write_yaml(mapping), encoding="utf-8")
 
     def work() -> None:
-        save, finish = store.save_tensors, Trackers.finish
+        save, finish = saving.save_tensors, Trackers.finish
 
         def slowly(*arguments: object, **named: object) -> object:
             time.sleep(SAVE)
@@ -40,7 +40,7 @@ def stopped(world: ToyWorld, grace: float | None) -> Ended:
             (world.root / "closed").touch()
             finish(trackers)
 
-        store.save_tensors, Trackers.finish = slowly, told
+        saving.save_tensors, Trackers.finish = slowly, told
         toy_run(path, Point(RoleOptimizer, "step", nth=3), signalled(signal.SIGUSR1))
 
     return forked(work, world.root / "log")

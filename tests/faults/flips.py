@@ -24,8 +24,9 @@ import torch
 
 from tests.core.forked import Ended, forked
 
-LONGEST = 60
-"""Seconds that a command may take that has a flipped bit to read; one that hangs is ended, and counts as a traceback."""
+BUSIEST, LONGEST = 60, 600
+"""Seconds, of the processor's and of the clock's, that a command may take that has a flipped bit to read; one that takes longer is ended,
+and counts as a traceback."""
 MEMORY = 16 << 30
 """Bytes of addresses that it may take: a flipped length must not take the machine's memory."""
 
@@ -137,6 +138,7 @@ def bounded(command: Callable[[], None]) -> Callable[[], None]:
 
     def work() -> None:
         signal.alarm(LONGEST)
+        resource.setrlimit(resource.RLIMIT_CPU, (BUSIEST, BUSIEST))
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         command()
 
@@ -153,12 +155,19 @@ def table(found: Sequence[Flip]) -> str:
     return "\n".join([*lines, f"| all {len(found)} | {' | '.join(str(counts[verdict]) for verdict in Verdict)} |"])
 
 
-def storm(subjects: Sequence[Subject], count: int, seed: int, log: Path) -> list[Flip]:
-    """``count`` flips, shared among the kinds."""
+def unheard(_: str) -> None:
+    """Where nobody listens."""
+
+
+def storm(
+    subjects: Sequence[Subject], count: int, seed: int, log: Path, say: Callable[[str], None] = unheard
+) -> list[Flip]:
+    """``count`` flips, shared among the kinds; ``say`` hears how far it is."""
     each, more = divmod(count, len(subjects))
     found: list[Flip] = []
     for place, subject in enumerate(subjects):
         found += flips(subject, each + (place < more), seed, log)
+        say(f"{len(found)} of {count}: {subject.name}")
     return found
 
 
@@ -175,7 +184,7 @@ def main(count: int, only: str = "") -> None:
     with TemporaryDirectory() as folder:
         began, root = time.monotonic(), Path(folder)
         chosen = [subject for subject in (*subjects(root), *wan_subjects(root)) if only in subject.name]
-        found = storm(chosen, count, seed=0, log=root / "log")
+        found = storm(chosen, count, 0, root / "log", lambda told: print(told, file=sys.stderr, flush=True))
     print(table(found))
     print(f"\n{len(found)} flips, {len(wrong(found))} silent or with a traceback, {time.monotonic() - began:.0f} s")
     for flip in wrong(found):

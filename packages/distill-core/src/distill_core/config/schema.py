@@ -262,8 +262,8 @@ class Checkpoint(Section):
     """auto: go on from the newest good checkpoint of the run directory. changed: also with other settings, e.g. a lower learning rate.
     never: refuse a run directory that has a checkpoint."""
     grace: Annotated[float, Field(gt=0)] | None = None
-    """Seconds that a run has to leave from a signal on, before it is killed, e.g. 80 under Slurm's `--signal=USR1@90`. A save that would
-    not end in what is left of them, as the last one took (of `mode: async` its copy), is not begun, and trackers are not closed when they are over.
+    """Seconds that a run has to leave from a signal on, before it is killed, e.g. 80 under Slurm's `--signal=USR1@90`. A save is not
+    begun that would take, as the last one (of `mode: async` its copy), more than is left; trackers are not closed when they are over.
     null: it takes the time it takes."""
     accept: tuple[str, ...] = ()
     """What a run that goes on may find other than it was, by the names that its refusal gives, e.g. `data`, `torch`, `weights.ROLE`,

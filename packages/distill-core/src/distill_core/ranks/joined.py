@@ -180,7 +180,9 @@ def joined(
     host, port = environment["MASTER_ADDR"], environment["MASTER_PORT"]
     hosts = place.rank == 0 and environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     wait = timedelta(seconds=timeout)
-    attempt = environment.get("TORCHELASTIC_RESTART_COUNT", "0")  # torchrun's store outlives the processes that it starts again
+    attempt = environment.get(
+        "TORCHELASTIC_RESTART_COUNT", "0"
+    )  # torchrun's store outlives the processes that it starts again
 
     def connected() -> Store:
         """A connection to the store that all processes share."""

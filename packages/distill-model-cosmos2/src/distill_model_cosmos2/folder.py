@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from distill_core.plugins import LatentSpace
+from distill_diffusers.causal_vae import CausalVaeConfig
 from distill_diffusers.facts import DiffusersFacts, common_facts
 from distill_diffusers.json_files import Json, Repeats, read
 from distill_diffusers.pipeline_folder import PipelineKind, open_folder
@@ -33,16 +33,6 @@ class TransformerConfig(Json):
     text_embed_dim: int = 1024
     max_size: tuple[int, int, int] = (128, 240, 240)
     patch_size: tuple[int, int, int] = (1, 2, 2)
-
-
-class VaeConfig(Json):
-    """vae/config.json of an AutoencoderKLWan. Of the statistics, the folder's own are asked for."""
-
-    z_dim: int = 16
-    scale_factor_temporal: int = 4
-    scale_factor_spatial: int = 8
-    latents_mean: tuple[float, ...]
-    latents_std: tuple[float, ...]
 
 
 def _transformer(part: Path) -> dict[str, Shape]:
@@ -78,7 +68,7 @@ COSMOS2 = PipelineKind(
 def inspect(path: str) -> DiffusersFacts:
     """The facts of a local folder or a hub id. Raises ModelFolderError for one that is no supported Cosmos-Predict2, naming what it is."""
     folder = open_folder(path, COSMOS2)
-    transformer, vae = folder.config(TransformerConfig, "transformer"), folder.config(VaeConfig, "vae")
+    transformer, vae = folder.config(TransformerConfig, "transformer"), folder.config(CausalVaeConfig, "vae")
     t5 = folder.config(T5Config, "text_encoder")
     folder.refuse_mismatch("transformer", transformer.in_channels, "VAE", vae.z_dim, "channels")
     folder.refuse_mismatch("transformer", transformer.text_embed_dim, "text encoder", t5.d_model, "features of text")
@@ -86,13 +76,7 @@ def inspect(path: str) -> DiffusersFacts:
     return DiffusersFacts(
         **common_facts(folder, text_length=TEXT_LENGTH, flow_shift=middle_shift()),
         summary=folder.described(f"Cosmos-Predict2, {transformer.num_layers} layers"),
-        latent_space=LatentSpace(
-            channels=vae.z_dim,
-            temporal_stride=vae.scale_factor_temporal,
-            spatial_stride=vae.scale_factor_spatial,
-            mean=vae.latents_mean,
-            std=vae.latents_std,
-        ),
+        latent_space=vae.latent_space,
         text_width=transformer.text_embed_dim,
         patch=transformer.patch_size,
         max_positions=(frames, rows, columns),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from distill_core.errors import ModelFolderError
-from distill_core.plugins import LatentSpace
+from distill_diffusers.causal_vae import CausalVaeConfig
 from distill_diffusers.facts import DiffusersFacts, common_facts
 from distill_diffusers.json_files import Json, Repeats, read
 from distill_diffusers.pipeline_folder import PipelineFolder, PipelineKind, open_folder
@@ -31,15 +31,6 @@ class TransformerConfig(Json):
     zero_cond_t: bool = False
     use_additional_t_cond: bool = False
     use_layer3d_rope: bool = False
-
-
-class VaeConfig(Json):
-    """vae/config.json. Of the statistics, the folder's own are asked for: diffusers' defaults are Wan 2.1's."""
-
-    z_dim: int = 16
-    temperal_downsample: tuple[bool, ...] = (False, True, True)
-    latents_mean: tuple[float, ...]
-    latents_std: tuple[float, ...]
 
 
 class TextConfig(Json):
@@ -93,18 +84,12 @@ QWEN_IMAGE = PipelineKind(
 def inspect(path: str) -> DiffusersFacts:
     """The facts of a local folder or a hub id. Raises ModelFolderError for one that is no supported Qwen-Image, naming what it is."""
     folder = open_folder(path, QWEN_IMAGE)
-    transformer, vae = folder.config(TransformerConfig, "transformer"), folder.config(VaeConfig, "vae")
+    transformer, vae = folder.config(TransformerConfig, "transformer"), folder.config(CausalVaeConfig, "vae")
     _refuse_misfits(folder, transformer, vae)
     return DiffusersFacts(
         **common_facts(folder, text_length=TEXT_LENGTH),
         summary=folder.described(f"Qwen-Image, {transformer.num_layers} layers"),
-        latent_space=LatentSpace(
-            channels=vae.z_dim,
-            temporal_stride=2 ** sum(vae.temperal_downsample),
-            spatial_stride=2 ** len(vae.temperal_downsample),
-            mean=vae.latents_mean,
-            std=vae.latents_std,
-        ),
+        latent_space=vae.latent_space,
         text_width=transformer.joint_attention_dim,
         patch=(1, PATCH, PATCH),
         max_positions=(1, _POSITIONS, _POSITIONS),
@@ -114,7 +99,7 @@ def inspect(path: str) -> DiffusersFacts:
     )
 
 
-def _refuse_misfits(folder: PipelineFolder, transformer: TransformerConfig, vae: VaeConfig) -> None:
+def _refuse_misfits(folder: PipelineFolder, transformer: TransformerConfig, vae: CausalVaeConfig) -> None:
     for name in ("guidance_embeds", "zero_cond_t", "use_additional_t_cond", "use_layer3d_rope"):
         if getattr(transformer, name):
             raise ModelFolderError(

@@ -17,22 +17,8 @@ def distill_register_models(registry: Registry[ModelSpec]) -> None:
     summary = "Qwen-Image text to image, from diffusers pipeline folders"
     spaces = ("qwenimage-16ch",)
     package, model = "distill_model_qwenimage", "QwenImageModel"
-    lora = lora_support(
-        mlp=(
-            "*.img_mlp.*",
-            "*.txt_mlp.*",
-        )
+    lora = lora_support(mlp=("*.img_mlp.*", "*.txt_mlp.*"))
+    own = flow_family(
+        "qwenimage", package, model, summary, FlowOptions, latent_spaces=spaces, features=True, lora=lora, asks="sigmas"
     )
-    registry.add(
-        flow_family(
-            "qwenimage",
-            package,
-            model,
-            summary,
-            FlowOptions,
-            latent_spaces=spaces,
-            features=True,
-            lora=lora,
-            asks="sigmas",
-        )
-    )
+    registry.add(own)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from tests.core.conftest import ToyWorld
+from tests.core.forked import distill_run
+from tests.core.kills import state_of
 
 from distill_core import durable
+from distill_core.config.document import write_yaml
 from distill_core.errors import RunDirectoryError
 from distill_core.running.preparation import prepare
 from distill_core.running.run_directory import RunDirectory
@@ -28,6 +35,47 @@ def test_of_two_starters_the_second_is_asked_again_once_it_holds_the_lock(world:
     with pytest.raises(RunDirectoryError, match=r"learning_rate: 0.5 there, 0.01 here"):
         train(first, directory, [], Console(quiet=True))
     assert before == {path: path.read_bytes() for path in directory.root.rglob("*") if path.is_file()}
+
+
+def test_of_two_processes_on_one_directory_one_trains_and_the_other_is_refused_by_name(world: ToyWorld) -> None:
+    mapping = world.mapping("finetune", training={"max_train_steps": 2})
+    path = world.root / "run.yaml"
+    path.write_text(write_yaml(mapping), encoding="utf-8")
+    with RunDirectory(world.root / "run").locked():
+        refused = distill_run(path, None, lambda: None)
+    assert refused.status == RunDirectoryError.exit_code
+    assert f"another process trains in {world.root / 'run'}; wait for it, or choose another output_dir" in refused.err
+    assert [file.name for file in (world.root / "run").iterdir()] == [".lock"]
+    assert distill_run(path, None, lambda: None).status == 0
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_said_and_trained_on(
+    world: ToyWorld, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    directory = world.train(world.mapping("finetune", training={"max_train_steps": 1}))
+    assert json.loads(directory.exit_reason.read_text())["reason"] == "completed"
+    assert (
+        f"warning: the file system of {directory.root} gives no locks ({os.strerror(number)})"
+        in capsys.readouterr().err
+    )
+
+
+def test_a_copy_of_a_run_directory_goes_on_by_itself_and_leaves_the_other_alone(world: ToyWorld) -> None:
+    first = world.train(world.mapping("finetune", training={"max_train_steps": 4})).root
+    copy = world.root / "copy"
+    shutil.copytree(first, copy)
+    before = {file: file.read_bytes() for file in first.rglob("*") if file.is_file()}
+    longer = world.mapping("finetune", training={"max_train_steps": 6})
+    other = world.train({**longer, "output_dir": str(copy)})
+    assert {file: file.read_bytes() for file in first.rglob("*") if file.is_file()} == before
+    here, there = (max((root / "checkpoints").iterdir()) for root in (world.train(longer).root, other.root))
+    assert here.name == there.name == "step-00000006"
+    assert state_of(here) == state_of(there)
 
 
 NAMES = (

@@ -172,14 +172,24 @@ class RunDirectory:
                 f"output_dir {self.root} cannot be made or written to: {error.strerror}; choose another output_dir"
             ) from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._hold(descriptor)
             yield
+        finally:
+            os.close(descriptor)
+
+    def _hold(self, descriptor: int) -> None:
+        """Lock the file of locks. Raises RunDirectoryError if another process has; where the file system has no locks, that is said."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise RunDirectoryError(
                 f"another process trains in {self.root}; wait for it, or choose another output_dir"
             ) from error
-        finally:
-            os.close(descriptor)
+        except OSError as error:
+            remark(
+                f"warning: the file system of {self.root} gives no locks ({error.strerror}): nothing keeps a second process from training "
+                "there at the same time, which would spoil both"
+            )
 
     def open(
         self, yaml_text: str, resolved: Mapping[str, Any], plugins: list[dict[str, Any]], place: Mapping[str, object]

@@ -99,7 +99,9 @@ def _same_training(subject: Subject) -> Iterator[Change]:
         if not need.trainable and need.module is None and run.config.roles[name].weights == "fp32":
             yield Change((f"roles.{name}.weights=bf16",), "frozen weights are rounded")
     if training.enable_gradient_checkpointing_type is None:
-        yield Change(("training.enable_gradient_checkpointing_type=selective",), "about a fifth more time")
+        yield Change(
+            ("training.enable_gradient_checkpointing_type=selective",), "all of a forward pass again but for attention"
+        )
     if training.enable_gradient_checkpointing_type != "full" or training.recompute_every > 1:
         every = () if training.recompute_every == 1 else ("training.recompute_every=1",)
         yield Change(("training.enable_gradient_checkpointing_type=full", *every), "about a third more time")

@@ -26,6 +26,7 @@ from tests.core.ranked import launched
 
 from distill_core.checkpoint import Checkpoint, Checkpoints
 from distill_core.config.document import write_yaml
+from distill_core.ranks import joined
 from distill_core.tracking.events import Events
 
 STEPS = 16
@@ -97,6 +98,9 @@ def processes(path: Path, way: Way, victim: int, at: Point | None, act: Callable
     """The run, and how each of its processes ended; one of them acts when it gets to a point."""
     if way.ranks == 1:
         return [distill_run(path, at, act)]
+    joined._FAREWELL = (
+        1.0  # what a first rank waits for one that was killed, which is what most of the time would go by with
+    )
     return launched(way.ranks, lambda rank: toy_run(path, at if rank == victim else None, act), path.parent).ended()
 
 
@@ -108,11 +112,13 @@ def unharmed(root: Path, way: Way) -> dict[str, str]:
     return {place.name: state_of(place) for place in (root / "run" / "checkpoints").glob("step-*")}
 
 
-def killer(seconds: float) -> None:
-    """Kill this process so much later, wherever it is by then."""
+def killer(seconds: float, root: Path) -> None:
+    """Kill this process so much later, wherever it is by then; a file says whether something unpublished lay about."""
 
     def kill() -> None:
         time.sleep(seconds)
+        if list((root / "run" / "checkpoints").glob(".tmp-*")):
+            (root / "within").touch()
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=kill, daemon=True).start()
@@ -130,16 +136,20 @@ def storm(root: Path, right: Mapping[str, str], kills: int, seed: int, way: Way)
         delay, nth = chance.uniform(0.0, LONGEST_SAVE), chance.randint(1, SAVES_BEFORE_A_KILL)
         victim = chance.randrange(way.ranks)
         at = Point(Checkpoints, "save", nth=nth)
-        ended = processes(path, way, victim, at, lambda: killer(delay))  # noqa: B023  called before delay changes
+        ended = processes(path, way, victim, at, lambda: killer(delay, path.parent))  # noqa: B023  called at once
         checkpoints = path.parent / "run" / "checkpoints"
         if ended[victim].status == -signal.SIGKILL:
             done += 1
-            within += bool(list(checkpoints.glob(".tmp-*")))
+            within += (path.parent / "within").exists()
+            (path.parent / "within").unlink(missing_ok=True)
         elif ended[victim].status:
             bad.append(f"exit status {ended[victim].status}: {ended[victim].err[-300:]}")
         bad += harm(checkpoints, right)
         if ended[victim].status == 0:
             path = None
+        print(
+            f"{way.mode}, {way.ranks}: {done} of {kills} kills, {within} within a save, {len(bad)} bad", file=sys.stderr
+        )
     return Storm(done, within, tuple(bad))
 
 

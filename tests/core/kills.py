@@ -135,8 +135,8 @@ def storm(root: Path, right: Mapping[str, str], kills: int, seed: int, way: Way)
             path = run_yaml(root / f"run-{runs}", way)
         delay, nth = chance.uniform(0.0, LONGEST_SAVE), chance.randint(1, SAVES_BEFORE_A_KILL)
         victim = chance.randrange(way.ranks)
-        at = Point(Checkpoints, "save", nth=nth)
-        ended = processes(path, way, victim, at, lambda: killer(delay, path.parent))  # noqa: B023  called at once
+        at, beside = Point(Checkpoints, "save", nth=nth), path.parent
+        ended = processes(path, way, victim, at, lambda: killer(delay, beside))  # noqa: B023  called at once
         checkpoints = path.parent / "run" / "checkpoints"
         if ended[victim].status == -signal.SIGKILL:
             done += 1

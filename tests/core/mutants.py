@@ -11,11 +11,30 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NoReturn
 
+import diffusers
+import pyarrow.parquet
+import pydantic
+import pytest
+import torch._dynamo
+import torch.distributed.checkpoint
+import torch.utils.tensorboard
+
+IMPORTED = (
+    diffusers,
+    pyarrow.parquet,
+    pydantic,
+    torch.distributed.checkpoint,
+    torch._dynamo,
+    torch.utils.tensorboard,
+)
+"""What each of them would import anew; none of ours is."""
 ROOT = Path(__file__).parents[2]
 CORE = "packages/distill-core/src/distill_core"
 
@@ -155,11 +174,9 @@ def survivors(mutants: tuple[Mutant, ...], tree: Path) -> Iterator[Mutant]:
         shutil.copyfile(ROOT / name, tree / name)
     for mutant in mutants:
         began = time.monotonic()
-        killed = passes(mutant, tree) is False
-        print(
-            f"{'killed' if killed else 'SURVIVED'} {mutant.file}: {mutant.old.strip()[:70]!r} ({time.monotonic() - began:.0f} s)",
-            flush=True,
-        )
+        killed = not passes(mutant, tree)
+        said = f"{'killed' if killed else 'SURVIVED'} {mutant.file}: {mutant.old.strip()[:70]!r}"
+        print(f"{said} ({time.monotonic() - began:.0f} s)", flush=True)
         if not killed:
             yield mutant
 
@@ -170,28 +187,39 @@ def passes(mutant: Mutant, tree: Path) -> bool:
     text = path.read_text(encoding="utf-8")
     assert text.count(mutant.old) == 1, f"{mutant.file} has {mutant.old!r} {text.count(mutant.old)} times"
     path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
-    command = [
-        sys.executable,
-        "-B",
-        "-m",
-        "pytest",
-        "-q",
-        "-x",
-        "-n",
-        "0",
-        "-p",
-        "no:cacheprovider",
-        *mutant.tests.split(),
-    ]
-    paths = os.pathsep.join([str(tree / "packages" / "distill-core" / "src"), str(tree)])
+    log = tree / "log"
     try:
-        ended = subprocess.run(
-            command, cwd=tree, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False
-        )
+        child = os.fork()  # torch is imported once
+        if child == 0:
+            _test(mutant.tests.split(), tree, log)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     finally:
         path.write_text(text, encoding="utf-8")
-    assert ended.returncode in (0, 1), ended.stdout + ended.stderr  # anything else is no test that failed
-    return ended.returncode == 0
+    assert status in (0, 1), log.read_text(encoding="utf-8")  # anything else is no test that failed
+    return status == 0
+
+
+def _test(tests: Sequence[str], tree: Path, log: Path) -> NoReturn:
+    """Run tests in the copied tree, in a process that ends with them."""
+    status = 70
+    try:
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        os.chdir(tree)
+        for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
+            del sys.modules[name]  # this file's own packages, which lie elsewhere
+        sys.dont_write_bytecode = True
+        sys.path[:0] = [str(tree / "packages" / "distill-core" / "src"), str(tree)]
+        os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2])
+        once = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # what is imported already brings no tests
+        status = int(pytest.main(["-q", "-x", "-n", "0", "-p", "no:cacheprovider", *once, *tests]))
+    except BaseException:  # noqa: BLE001  shown, and no test that failed
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def main() -> None:

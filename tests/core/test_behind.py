@@ -247,12 +247,14 @@ def test_what_is_no_length_of_time_is_refused_with_the_remedy(text: str) -> None
         seconds(text)
 
 
-def test_two_ranks_save_behind_training_what_they_save_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shard", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_two_ranks_save_behind_training_what_they_save_at_once(tmp_path: Path, shard: int) -> None:
     found = []
     for mode in ("sync", "async"):
         world = ToyWorld(tmp_path / mode)
         settings = {"interval": 1, "keep_last": 99, "mode": mode}
-        run = world.mapping("finetune", training={"max_train_steps": 4}, checkpoint=settings)
+        training, spread = {"max_train_steps": 4}, {"shard": shard}
+        run = world.mapping("finetune", training=training, checkpoint=settings, distributed=spread)
         found.append(states(trained(world, 2, run)))
     assert found[0] == found[1]
     assert len(found[0]) == 4

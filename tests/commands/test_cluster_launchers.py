@@ -1,8 +1,7 @@
-"""docs/scale.md's launchers, as people copy them: torchrun and Slurm's script start two real processes, the files for clusters parse."""
+"""docs/scale.md's launchers, as people copy them: torchrun starts two real processes, the files for clusters parse."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -17,26 +16,8 @@ from tests.commands.test_bad_input import RunYaml
 from tests.commands.test_run_in_processes import SECTIONS, lines_of
 
 from distill_core.ranks.launcher import free_port
-from distill_core.ranks.place import Place
 
-DISTILL = f"""\
-#!{sys.executable}
-import json, os, sys
-with open(f"told-{{os.environ['SLURM_PROCID']}}.json", "w") as file:
-    json.dump({{**os.environ, "said": " ".join(sys.argv[1:])}}, file)
-"""
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "scale.md"
-SRUN = """\
-#!/bin/sh
-# As srun does: the command, once a task, each with its number; a status that is not 0 is passed on.
-shift
-for task in 0 1; do
-  SLURM_PROCID=$task SLURM_LOCALID=$task SLURM_NTASKS=2 "$@" & eval "pid$task=$!"
-done
-status=0
-for pid in $pid0 $pid1; do wait $pid || status=$?; done
-exit $status
-"""
 
 
 def blocks(language: str) -> list[str]:
@@ -52,7 +33,7 @@ def block_with(language: str, text: str) -> str:
 
 def run_script(script: str, folder: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """A script of the page, in a folder, where `distill` and torchrun are those of this environment."""
-    path = os.pathsep.join([str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     own = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", **environment}
     return subprocess.run(["bash", "-c", script], cwd=folder, env=own, capture_output=True, text=True, check=False)
 
@@ -85,21 +66,6 @@ def test_torchrun_as_the_page_says_it_trains_as_one_process_does(alone: list[dic
         command = command.replace(asked, here)
     result = run_script(command.replace(":29500", f":{free_port()}"), tmp_path, {"HEAD": "127.0.0.1"})
     assert_as_alone(result, alone, tmp_path)
-
-
-def test_the_script_for_slurm_tells_each_task_its_place(tmp_path: Path) -> None:
-    """Stand-ins: srun starts two tasks with the variables that Slurm gives them, scontrol knows one host, distill says what it was told."""
-    (tmp_path / "bin").mkdir()
-    for name, content in (("srun", SRUN), ("scontrol", "#!/bin/sh\necho head\n"), ("distill", DISTILL)):
-        (tmp_path / "bin" / name).write_text(content)
-        (tmp_path / "bin" / name).chmod(0o755)
-    result = run_script(block_with("bash", "#SBATCH"), tmp_path, {"SLURM_JOB_NODELIST": "head", "SLURM_JOB_ID": "1"})
-    assert result.returncode == 0, result.stderr
-    told = [json.loads((tmp_path / f"told-{task}.json").read_text()) for task in range(2)]
-    assert [Place.of(each) for each in told] == [Place(0, 2, 0), Place(1, 2, 1)]
-    assert {(each["MASTER_ADDR"], each["MASTER_PORT"], each["said"]) for each in told} == {
-        ("head", "29500", "run run.yaml")
-    }
 
 
 def test_files_for_clusters_parse_and_start_distill_run_under_torchrun() -> None:

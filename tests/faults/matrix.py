@@ -19,7 +19,11 @@ FAMILIES: Mapping[str, Sequence[str]] = {
     "checkpoints: damage, protocol, several versions": (
         "tests/core/test_integrity.py", "tests/core/test_checkpoints.py", "tests/core/test_blocks.py", "tests/core/test_behind.py",
     ),
-    "kills while saving, and a stop at every step": ("tests/core/test_kills.py",),
+    "kills while saving, and a stop at every step": (
+        "tests/core/test_kills.py",
+        "tests/core/test_resume_table.py",
+        "tests/core/test_resuming.py",
+    ),
     "4 signals at 18 points; a second one; a closed terminal": ("tests/core/test_arrivals.py", "tests/core/test_stopping.py"),
     "short of time: grace, Slurm": ("tests/core/test_grace.py", "tests/core/test_slurm_script.py"),
     "ranks that die, hang, raise, disagree, are started again": (

@@ -101,17 +101,7 @@ def plan_sampling(
     own_steps: OwnSteps | None = None,
 ) -> tuple[Any, ExportRecord]:
     """The scheduler that samples the export, and what its record says. Raises ModelFolderError if diffusers cannot sample it so."""
-    guidance = 1.0 if request.guidance_scale is None else request.guidance_scale
-    low_noise = None if base.boundary is None else request.low_noise_guidance_scale
-    if min(guidance, guidance if low_noise is None else low_noise) < 1.0:
-        raise ModelFolderError(
-            f"diffusers applies no guidance scale below 1, got {guidance if low_noise is None else (guidance, low_noise)}; "
-            "export with 1 or more"
-        )
-    if guidance == 1.0 and low_noise not in (None, 1.0):
-        raise ModelFolderError(
-            f"diffusers guides no expert where the first has a guidance scale of 1, and the second has {low_noise}; give the first more"
-        )
+    guidance, low_noise = _guidance(base, request)
     beyond = request.parts - STREAM_PARTS - set(PICTURES)
     if beyond:
         raise ModelFolderError(
@@ -160,6 +150,22 @@ def plan_sampling(
         base_scheduler=base_scheduler,
     )
     return scheduler, record
+
+
+def _guidance(base: DiffusersFacts, request: ValidationRequest) -> tuple[float, float | None]:
+    """Both experts' guidance scales, the second where there is one. Raises ModelFolderError for what no pipeline applies."""
+    guidance = 1.0 if request.guidance_scale is None else request.guidance_scale
+    low_noise = None if base.boundary is None else request.low_noise_guidance_scale
+    if min(guidance, guidance if low_noise is None else low_noise) < 1.0:
+        raise ModelFolderError(
+            f"diffusers applies no guidance scale below 1, got {guidance if low_noise is None else (guidance, low_noise)}; "
+            "export with 1 or more"
+        )
+    if guidance == 1.0 and low_noise not in (None, 1.0):
+        raise ModelFolderError(
+            f"diffusers guides no expert where the first has a guidance scale of 1, and the second has {low_noise}; give the first more"
+        )
+    return guidance, low_noise
 
 
 def _grid(base: DiffusersFacts, request: ValidationRequest, conditions: Conditions) -> tuple[float, ...]:

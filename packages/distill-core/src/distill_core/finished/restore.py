@@ -138,6 +138,15 @@ def restore_role(
     return use_checkpoint(_run_directory(root), step, bring)
 
 
+def _modules(run: ResolvedRun, name: str, model: ModelPlugin, request: ModelRequest) -> nn.ModuleDict:
+    """What a role computes with before its checkpoint: its folder's weights, or under a LoRA those of the whole role that it began on."""
+    modules = nn.ModuleDict(model.load_modules(request))
+    stage = run.config.roles[name].checkpoint
+    if run.config.roles[name].lora is not None and stage is not None and not find_stage(stage).lora:
+        take_base(modules, model.adapter, find_stage(stage))
+    return modules
+
+
 def _brought(
     checkpoint: Checkpoint,
     root: Path,
@@ -170,10 +179,7 @@ def _brought(
     refuse_asked(asked(own), run.models[family], operations, facts.lacks)
     attention = run.demands.attention_of(name)
     request_of_modules = ModelRequest(facts, False, torch.float32, attention=attention, operations=operations)
-    modules = nn.ModuleDict(model.load_modules(request_of_modules))
-    stage = run.config.roles[name].checkpoint
-    if run.config.roles[name].lora is not None and stage is not None and not find_stage(stage).lora:
-        take_base(modules, model.adapter, find_stage(stage))
+    modules = _modules(run, name, model, request_of_modules)
     shape = checkpoint.latent_shape()
     made = partial(
         RoleHandle,
@@ -190,19 +196,12 @@ def _brought(
     compare(checkpoint, here, facts.path, named=base is not None)
     averaged = averaged and run.config.roles[name].ema is not None
     checkpoint.load(finished_tensors(role, averaged=averaged), unverified=True)
-    frozen = made(trainable=False)
-    sampling = replace(
-        completed(own, run.config.validation, (), run.config.training.VSA_sparsity),
-        prompts=None,
-        seeds=None,
-        first_frames=None,
-        last_frames=None,
-    )
+    sampling = completed(own, run.config.validation, (), run.config.training.VSA_sparsity)
     return RestoredRole(
-        frozen,
+        made(trainable=False),
         model,
         facts,
-        sampling,
+        replace(sampling, prompts=None, seeds=None, first_frames=None, last_frames=None),
         shape,
         checkpoint.step,
         told=request is not None,

@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from distill_core.checkpoint import Checkpoints
+from distill_core.checkpoint import Checkpoints, Consent, Identity
 from distill_core.comparison import Comparer
 from distill_core.config.checks import family_of
 from distill_core.config.duration import seconds
 from distill_core.config.resolve import ResolvedRun
+from distill_core.config.schema import Checkpoint
 from distill_core.data.reading.bad_rows import BadRow, Quarantine
 from distill_core.data.reading.stream import RowStream
 from distill_core.protocols.method import Method
@@ -81,7 +82,6 @@ def build(
     ranks: Ranks = ALONE,
 ) -> Runtime:
     """Load everything that the run names, and the newest checkpoint of its directory into it. Of several ``ranks`` the first one writes."""
-    consent = consent_of(prepared)
     run, placement, latent_shape = prepared.run, prepared.placement, prepared.latent_shape
     config = run.config
     models = build_models(run, placement)
@@ -101,18 +101,10 @@ def build(
     refuse_misfits(run, method, latent_shape)
     attach_optimizers(config, method, roles)
     stream = open_stream(prepared, directory, events, ranks)
-    checkpoints = Checkpoints(
-        directory.checkpoints,
-        events,
-        keep_last=config.checkpoint.keep_last,
-        resume=config.checkpoint.resume != "never",
-        identity=ranks.from_first(
-            lambda: identity_of(prepared, settling.frozen, plugins, ContentHashes(directory.content)),
-        ),
-        consent=consent,
-        ranks=ranks,
-        behind=config.checkpoint.mode == "async",
+    identity = ranks.from_first(
+        lambda: identity_of(prepared, settling.frozen, plugins, ContentHashes(directory.content)),
     )
+    checkpoints = _checkpoints(config.checkpoint, directory, events, ranks, identity, consent_of(prepared))
     state = TrainingState(roles, stream, latent_shape)
     start = gone_on(prepared, directory, checkpoints, state, events, ranks)
     go_on(config, method, roles, start)
@@ -157,6 +149,27 @@ def gone_on(
     start = checkpoints.resume(state, checkpoint)
     ranks.from_first(lambda: set_aside_later(directory, checkpoint, events))
     return start
+
+
+def _checkpoints(
+    saving: Checkpoint,
+    directory: RunDirectory,
+    events: Events,
+    ranks: Ranks,
+    identity: Identity,
+    consent: Consent,
+) -> Checkpoints:
+    """Those of the run's directory, as its ``checkpoint:`` wants them kept."""
+    return Checkpoints(
+        directory.checkpoints,
+        events,
+        keep_last=saving.keep_last,
+        resume=saving.resume != "never",
+        identity=identity,
+        consent=consent,
+        ranks=ranks,
+        behind=saving.mode == "async",
+    )
 
 
 ENCODED_TEXTS = frozenset({"unconditional", "drop_condition"})

@@ -41,7 +41,7 @@ class ModelFacts:
         flow_shift: the timestep shift that the folder's own scheduler records, or None.
         sampling: how the folder says that it is to be sampled (a few-step export does), or None; its ``role`` means nothing.
         latent_shape: [T, C, H, W] that the folder says it was trained at, or None.
-        encoders: the subfolders that hold what encodes videos and captions, whose content tells data apart; () if it is spread over the folder.
+        encoders: the subfolders of what encodes videos and captions, whose content tells data apart; () if it is spread over the folder.
         autoencoder: the subfolder that holds what makes latents of pixels; empty where it is no subfolder of its own.
         feature_width: features of one token in the hidden layers, for modules that are built on them; 0 if it hands out none.
         layers: hidden layers whose outputs can be asked for; 0 if it hands out none.

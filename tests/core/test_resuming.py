@@ -16,6 +16,7 @@ from distill_core.checkpoint import Checkpoint
 from distill_core.config.document import write_yaml
 from distill_core.config.resolve import examine
 from distill_core.errors import CheckpointError, DistillError
+from distill_core.running.continuation import differences
 from distill_core.running.may_change import RESTS_ON, table
 from distill_core.running.preparation import prepare_found
 from distill_core.running.resuming import named_checkpoint
@@ -167,6 +168,20 @@ def test_to_resume_and_never_to_is_refused(trained: Trained) -> None:
     world, mapping, _ = trained
     with pytest.raises(DistillError, match=r"checkpoint.resume is never"):
         going_on(world, mapping, "12", "checkpoint.resume=never")
+
+
+def test_what_changes_memory_alone_may_be_other_and_what_an_older_run_did_not_say_is_no_difference() -> None:
+    before = {"roles": {"a": {"ema": {"decay": 0.9}}}, "data": {"mix": []}, "training": {"max_train_steps": 4}}
+    role = {"recompute": "full", "recompute_every": 2, "placement": "stream", "ema": {"decay": 0.9, "placement": "cpu"}}
+    training = {
+        "max_train_steps": 4,
+        "compile": False,
+        "recompute_every": 2,
+        "enable_gradient_checkpointing_type": "full",
+    }
+    assert differences(before, {**before, "roles": {"a": role}, "training": training}) == []
+    compiled = {**before, "training": {**training, "compile": True}}
+    assert differences(before, compiled) == ["training.compile: None there, True here"]
 
 
 def test_what_may_change_on_resume_stands_in_the_docs_as_the_code_has_it() -> None:

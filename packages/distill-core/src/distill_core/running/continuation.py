@@ -18,6 +18,12 @@ MAY_CHANGE = {
     "checkpoint": "",
     "training.max_train_steps": "unless a learning rate's shape spans the whole run",
     "training.on_nonfinite": "",
+    "training.enable_gradient_checkpointing_type": "memory alone",
+    "training.recompute_every": "memory alone",
+    "roles.NAME.recompute": "memory alone",
+    "roles.NAME.recompute_every": "memory alone",
+    "roles.NAME.placement": "memory alone",
+    "roles.NAME.ema.placement": "memory alone",
     "data.num_workers": "",
     "data.on_bad_row": "",
 }
@@ -26,7 +32,7 @@ MAY_CHANGE = {
 LEFT_TO_THE_MACHINE = ("training.device", "training.precision")
 """Keys whose ``auto`` fits whatever an earlier process chose: a run may go on on another machine."""
 
-UNSAID = {"training.optimizer": "adamw"}
+UNSAID = {"training.optimizer": "adamw", "training.compile": False}
 """Settings that runs from before there was another did not write down."""
 
 UNSHAPED = frozenset({"constant", "constant_with_warmup"})
@@ -93,4 +99,7 @@ def _without_path(section: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _may_change(key: str) -> bool:
+    first, *rest = key.split(".")
+    if first == "roles":
+        key = ".".join([first, "NAME", *rest[1:]])
     return any(key == allowed or key.startswith(allowed + ".") for allowed in MAY_CHANGE)

@@ -18,8 +18,10 @@ from diffusers import WanPipeline, WanTransformer3DModel
 from gguf import GGMLQuantizationType, GGUFWriter
 from gguf.quants import quantize
 from safetensors.torch import load_file, save_file
+from tests.commands.conftest import Command, distill  # noqa: F401  the fixture
 from torch import Tensor, nn
 
+from distill_core.config.document import write_yaml
 from distill_core.errors import ModelFolderError
 from distill_core.protocols import ModelRequest
 from distill_diffusers.copied_part import copy_part
@@ -362,3 +364,40 @@ def test_a_single_file_named_as_a_model_says_what_to_write(tensors: dict[str, Te
         ModelFolderError, match=r'parts\.json, \{"base": "Wan-AI/Wan2.1-T2V-1.3B-Diffusers", "transformer": ".*wan\.'
     ):
         inspect(str(tmp_path / "wan.safetensors"))
+
+
+def test_a_model_that_was_put_together_trains_goes_on_and_is_exported_as_a_pipeline(
+    distill: Command,  # noqa: F811
+    tensors: dict[str, Tensor],
+    put: Put,
+    tmp_path: Path,
+) -> None:
+    save_file(original(tensors), tmp_path / "wan.safetensors")
+    folder = put("wan.safetensors")
+    (tmp_path / "words.txt").write_text("a cat\na dog\n")
+    encoded = distill(
+        "data", "encode", tmp_path / "words.txt", "--captions-only", "--model", folder, "--output", tmp_path / "data"
+    )
+    assert encoded.code == 0, encoded.err
+    roles = {name: {"path": str(folder), "trainable": name != "teacher"} for name in ("student", "teacher", "critic")}
+    run = {
+        "recipe": {"family": "wan", "method": "dmd2"},
+        "roles": roles,
+        "data": {"path": str(tmp_path / "data"), "num_frames": 5, "num_height": 32, "num_width": 32},
+        "method_config": {"dmd_denoising_steps": [1000, 500], "generator_update_interval": 1, "rollout_move": "ode"},
+        "training": {"max_train_steps": 2, "train_batch_size": 2, "device": "cpu"},
+        "checkpoint": {"interval": 1},
+        "output_dir": str(tmp_path / "run"),
+    }
+    (tmp_path / "run.yaml").write_text(write_yaml(run))
+    checked = distill("run", tmp_path / "run.yaml", "--dry-run")
+    assert checked.code == 0, checked.err
+    assert "the original layout" in checked.out + checked.err
+    for more in ("training.max_train_steps=1", "checkpoint.resume=changed"):
+        done = distill("run", tmp_path / "run.yaml", more)
+        assert done.code == 0, done.err
+    exported = distill("export", tmp_path / "run", "--output", tmp_path / "out")
+    assert exported.code == 0, exported.err
+    trained = WanPipeline.from_pretrained(tmp_path / "out").transformer.state_dict()
+    assert trained.keys() == tensors.keys()
+    assert not trained["proj_out.weight"].equal(tensors["proj_out.weight"])

@@ -79,4 +79,5 @@ def test_a_run_that_is_stopped_at_every_step_ends_bitwise_where_an_unstopped_one
     directory = cut.train(run_of(cut, method, workers))
     assert stops == list(range(1, 13))
     ours, theirs = final(directory, 12), final(expected, 12)
+    assert {name.split(".")[2] for name in theirs} == {"modules", "average", "optimizer"}, "each is saved at all"
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

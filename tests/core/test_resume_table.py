@@ -27,8 +27,15 @@ from distill_core.running.session import train
 from distill_core.testing.toy_spec import TOY
 
 STEPS = 12
-OPTIONS: Mapping[str, object] = {"generator_update_interval": 2, "rollout_move": "ode"}
-"""Of the methods that have them: so that both kinds of steps come up."""
+OPTIONS: Mapping[str, object] = {
+    "generator_update_interval": 2,
+    "rollout_move": "ode",
+    "consistency_steps": 2,
+    "block": 1,
+    "overlap": 1,
+    "max_frames": 9,
+}
+"""Of the methods that have them: so that every kind of step comes up in twelve, and several blocks in the toy's three frames."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +139,7 @@ def test_every_method_resumes_exactly_from_each_of_its_steps(tmp_path: Path) -> 
         assert found[name, KINDS[0].name] == "exact"
 
 
+@pytest.mark.slow
 def test_a_run_is_exact_from_each_step_by_what_the_table_compares(tmp_path: Path) -> None:
     """The table itself, on its quickest row."""
     assert verdict(tmp_path, methods()["finetune"], replace(KINDS[1], sections={"training": {}})) == "exact"

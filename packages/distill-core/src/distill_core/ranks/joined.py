@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -72,10 +73,10 @@ class JoinedRanks(Ranks):
             self._store.set(done, "")
         else:
             self._wait(done)
-        sent: list[ValueT | None] = [held[0] if held else None]
+        sent: list[Any] = [held[0] if held else None]  # of no type: the place is filled by the broadcast
         dist.broadcast_object_list(sent, src=0, group=self._group)
-        (value,) = sent
-        return value  # type: ignore[return-value]
+        value: ValueT = sent[0]
+        return value
 
     def most(self, numbers: Sequence[int]) -> list[int]:
         """The largest of each number over all ranks."""

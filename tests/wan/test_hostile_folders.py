@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import distill_core
 import distill_diffusers
 import distill_model_wan
 from distill_core.errors import ModelFolderError
-from distill_diffusers.loading import load_tokenizer
+from distill_diffusers.loading import load_part, load_tokenizer
 from distill_model_wan.folder import WanFolder, inspect
 from distill_model_wan.testing import Variant
 
@@ -71,6 +72,13 @@ def test_a_tokenizer_that_is_damaged_is_one_error(hostile: Path) -> None:
         ModelFolderError, match=r"tokenizer cannot be loaded as a tokenizer: .*; fetch the folder again"
     ):
         load_tokenizer(facts)
+
+
+def test_a_config_that_a_library_trips_over_is_one_error(hostile: Path) -> None:
+    """A flipped bit in the name of an activation is a KeyError of transformers'."""
+    edit(hostile / "text_encoder" / "config.json", dense_act_fn="'elu_new")
+    with pytest.raises(ModelFolderError, match=r"text_encoder cannot be loaded as a UMT5EncoderModel: .*'elu_new"):
+        load_part(inspect(str(hostile)), "text_encoder", torch.float32)
 
 
 @pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])

@@ -73,14 +73,15 @@ def load_part(facts: DiffusersFacts, part: str, dtype: torch.dtype, kind: Any = 
     # from_pretrained draws initial values before it reads the real ones: the global random state is put back.
     with quietly(), torch.random.fork_rng(devices=[]):
         try:
-            model, found = kind.from_pretrained(
-                place, dtype=dtype, variant=stored.variant, use_safetensors=True, output_loading_info=True
-            )
-        except (RuntimeError, ValueError) as error:  # what the libraries raise for tensors of another shape
-            reason = str(error).strip().partition("\n")[0]
+            with plugin_border():  # a config that is damaged may raise anything
+                model, found = kind.from_pretrained(
+                    place, dtype=dtype, variant=stored.variant, use_safetensors=True, output_loading_info=True
+                )
+        except RefusedError as refusal:
+            reason = refusal.reason.strip().partition("\n")[0]
             raise ModelFolderError(
                 f"{place} cannot be loaded as a {kind.__name__}: {reason}; fetch the folder again"
-            ) from error
+            ) from refusal
     if found["missing_keys"]:  # a version of the class that has tensors which published folders lack
         missing = ", ".join(sorted(found["missing_keys"]))
         raise ModelFolderError(

@@ -115,7 +115,7 @@ def test_the_command_makes_a_chain_of_two_students_prints_the_table_and_does_not
     first = made.stdout
     assert made.returncode == 0, first + made.stderr + "".join(log.read_text() for log in tmp_path.glob("logs/*"))
     assert f"| {last} | student, 4 steps |" in first
-    assert "| anyflow | teacher, 20 steps |" in first
+    assert "| none | teacher, 20 steps |" in first
     again = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
     assert "0 of 2 students to make" in again
     assert f"| {last} | student, 4 steps |" in again

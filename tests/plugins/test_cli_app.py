@@ -69,7 +69,7 @@ def raise_in_a_command(monkeypatch: pytest.MonkeyPatch, error: BaseException) ->
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr("distill_core.cli.plugins._index", fail)
+    monkeypatch.setattr("distill_core.cli.listing.listing", fail)
 
 
 def test_a_distill_error_is_its_message_and_its_own_status(

@@ -18,7 +18,7 @@ from tests.core.conftest import methods
 from tests.core.test_trainer import Numbers
 from torch import nn
 from torch.distributed.checkpoint.filesystem import FileSystem, FileSystemReader
-from torch.distributed.checkpoint.metadata import BytesStorageMetadata, MetadataIndex
+from torch.distributed.checkpoint.metadata import BytesStorageMetadata, MetadataIndex, TensorProperties
 
 from distill_core.checkpoint import Checkpoint, Checkpoints, Identity, State
 from distill_core.checkpoint.manifest import recorded
@@ -164,6 +164,21 @@ def test_an_index_that_is_none_is_a_checkpoint_error(tmp_path: Path, content: by
     rewrite_manifest(checkpoint)
     with pytest.raises(CheckpointError, match="cannot be read"):
         checkpoint.load(toy_state().tensors())
+
+
+def test_a_checkpoint_of_a_newer_torch_is_not_called_a_damaged_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = saved(tmp_path, toy_state())
+
+    def older(self: TensorProperties, state: tuple[object, ...]) -> None:
+        """As torch 2.11 takes what torch 2.15 wrote."""
+        raise ValueError(f"too many values to unpack (expected {len(state) - 1})")
+
+    monkeypatch.setattr(TensorProperties, "__setstate__", older)
+    (fault,) = checkpoint.faults(lambda _: lambda _: True)
+    assert "a checkpoint is read by the torch that wrote it, or a newer one" in fault
+    assert "manifest.json" not in fault
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float8_e4m3fn, torch.int64, torch.bool])

@@ -60,7 +60,9 @@ class Checkpoint:
                 return []
             found = places(self.path / DCP, needed(self))
             return manifest.faults(self.path, {f"{DCP}/{name}": ranges for name, ranges in found.items()})
-        except (OSError, ValueError, LookupError, TypeError, RecursionError, CheckpointError) as error:
+        except CheckpointError as error:
+            return [str(error)]
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             return [f"{MANIFEST}: {describe(error)}"]
 
     def manifest(self) -> Manifest:

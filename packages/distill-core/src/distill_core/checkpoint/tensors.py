@@ -70,7 +70,16 @@ class _Reader(FileSystemReader):
     def read_metadata(self, *_: Any, **__: Any) -> Metadata:
         """The index. torch passes arguments of its own choice, for checkpoints of a kind that is not written here."""
         with self._index.open("rb") as file:
-            index = _IndexUnpickler(file).load()
+            try:
+                index = _IndexUnpickler(file).load()
+            except (
+                ValueError,
+                TypeError,
+                AttributeError,
+            ) as error:  # a class of torch's takes no state of a newer torch's
+                raise pickle.UnpicklingError(
+                    f"its index is none of torch {torch.__version__}'s; a checkpoint is read by the torch that wrote it, or a newer one"
+                ) from error
         if not isinstance(index, Metadata) or index.storage_meta is None:
             raise pickle.UnpicklingError("its index is none of torch's")
         index.storage_meta.load_id = self.load_id

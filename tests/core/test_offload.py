@@ -16,6 +16,7 @@ from distill_core.errors import ConfigError, PluginError
 from distill_core.ranks.layout import Layout
 from distill_core.running.means import refuse_placed
 from distill_core.running.preparation import prepare
+from distill_core.training import compiled
 from distill_core.training.averages import WeightAverage
 from distill_core.training.lora import wearing
 from distill_core.training.offload import Offload, Unit
@@ -208,7 +209,8 @@ def test_trained_weights_and_those_in_fewer_bits_stay(world: ToyWorld) -> None:
     assert "give the role `lora: {}`" in found["roles.critic.placement"]
 
 
-def test_weights_that_are_compiled_or_in_parts_stay(world: ToyWorld) -> None:
+def test_weights_that_are_compiled_or_in_parts_stay(world: ToyWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "BACKEND", "eager")
     run = world.resolved(sound(world, teacher={"placement": "stream", "compile": True}))
     with pytest.raises(ConfigError, match=r"roles\.teacher\.placement: compiled blocks stay"):
         prepare(run)

@@ -92,6 +92,7 @@ def test_a_rank_that_fails_takes_all_with_it_and_they_say_which_and_why(
     assert good_steps(world) == [2]
 
 
+@pytest.mark.slow
 def test_a_rank_that_is_killed_while_all_save_leaves_no_half_checkpoint(world: ToyWorld) -> None:
     first, _ = ended(world, 1, "saving", signalled(signal.SIGKILL))
     assert first.status == 79

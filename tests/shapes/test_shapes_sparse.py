@@ -61,6 +61,7 @@ def distill(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
     return run
 
 
+@pytest.mark.slow
 def test_a_sparse_student_trains_goes_on_exactly_and_is_exported(distill: Callable[..., str], tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(RUN)

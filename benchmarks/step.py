@@ -12,21 +12,17 @@ import json
 import statistics
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet
 
 import numpy as np
 import torch
+from counters import Saved, flops_of, ops_of
 from diffusers import WanTransformer3DModel
 from rich.console import Console
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
 from yardstick import Dmd2, Finetune, Sample, Settings, Trained, key_bits, velocity
 
 from distill_core.checkpoint import Checkpoints
@@ -67,11 +63,6 @@ LONG = 1000
 """Steps over whose drawn exits FLOPs are averaged."""
 READS = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal"}
 """What the host would wait for a device for."""
-NO_WORK = {
-    "alias", "detach", "empty", "empty_like", "expand", "permute", "promote_types", "select", "slice", "split", "squeeze", "t", "transpose",
-    "unbind", "unsqueeze", "view", "_unsafe_view", "as_strided",
-}  # fmt: skip
-"""Operations that make a view, or room, and run nothing."""
 
 
 class World:
@@ -159,56 +150,6 @@ def check_weights(runtime: Runtime, loop: Finetune | Dmd2) -> None:
             ours = runtime.roles[name].modules["transformer"].parameters()
             if not all(torch.equal(*pair) for pair in zip(ours, theirs.model.parameters(), strict=True)):
                 raise SystemExit(f"{name}: the weights of the run and of the loop differ")
-
-
-class Ops(TorchDispatchMode):
-    """Counts the operations that run something, by name."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.counts: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        name = func.name().partition(".")[0]
-        if name.startswith("aten::") and name.removeprefix("aten::") not in NO_WORK:
-            self.counts[name] += 1
-        return func(*args, **(kwargs or {}))
-
-
-def ops_of(work: Callable[[], object]) -> Counter[str]:
-    """The operations of some work."""
-    with Ops() as ops:
-        work()
-    return ops.counts
-
-
-def flops_of(work: Callable[[], object]) -> int:
-    """The floating-point operations of some work."""
-    with FlopCounterMode(display=False) as counter:
-        work()
-    return counter.get_total_flops()
-
-
-class Saved:
-    """The most bytes that graphs held for backward at once, parameters apart."""
-
-    def __init__(self, parameters: Iterator[nn.Parameter]) -> None:
-        self._own = {parameter.untyped_storage().data_ptr() for parameter in parameters}
-        self._alive: WeakSet[Tensor] = WeakSet()
-        self.most = 0
-
-    def _pack(self, tensor: Tensor) -> Tensor:
-        held = tensor.detach()
-        self._alive.add(held)
-        storages = {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in self._alive}
-        self.most = max(self.most, sum(size for pointer, size in storages.items() if pointer not in self._own))
-        return held
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Inside, what is saved is counted."""
-        with torch.autograd.graph.saved_tensors_hooks(self._pack, lambda held: held):
-            yield
 
 
 def saved_bytes(runtime: Runtime, loop: Finetune | Dmd2, step: int) -> dict[str, float]:

@@ -136,3 +136,14 @@ def allocations(profiled: profile) -> list[int]:
     sizes = [event.nbytes() for event in events if event.name() == "[memory]"]
     assert len(sizes) > 100
     return sizes
+
+
+def test_loras_of_a_model_whose_weights_are_not_here_are_planned(tmp_path: Path, index: PluginIndex) -> None:
+    folder = make_tiny_pipeline(tmp_path / "t2v", "t2v")
+    overrides = ("roles.student.lora={rank: 4}", "roles.critic.lora={rank: 4}", ONE_KIND)
+    _, whole = planned(tmp_path, index, "dmd2", "t2v", overrides)
+    for weights in (folder / "transformer").glob("*.safetensors"):
+        weights.unlink()
+    _, without = planned(tmp_path, index, "dmd2", "t2v", overrides)
+    assert without.parameters == whole.parameters
+    assert without.peak.peak == whole.peak.peak

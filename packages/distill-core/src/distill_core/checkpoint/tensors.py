@@ -72,11 +72,8 @@ class _Reader(FileSystemReader):
         with self._index.open("rb") as file:
             try:
                 index = _IndexUnpickler(file).load()
-            except (
-                ValueError,
-                TypeError,
-                AttributeError,
-            ) as error:  # a class of torch's takes no state of a newer torch's
+            # A class of torch's takes no state of a newer torch's.
+            except (ValueError, TypeError, AttributeError) as error:
                 raise pickle.UnpicklingError(
                     f"its index is none of torch {torch.__version__}'s; a checkpoint is read by the torch that wrote it, or a newer one"
                 ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import torch
 from distill_core.plugins.index import PluginIndex
 from distill_core.testing.toy_spec import TOY, write_toy_model
 from distill_core.video.writing import write_mp4
+
+MakeVideo = Callable[..., Path]
 
 
 @pytest.fixture
@@ -29,3 +32,15 @@ def videos(tmp_path: Path) -> Path:
         '{"video": "a.mp4", "caption": "A"}\n{"video": "c.mp4", "caption": "C"}\n'
     )
     return tmp_path / "videos"
+
+
+@pytest.fixture
+def make_video(tmp_path: Path) -> MakeVideo:
+    """Writes an mp4 whose frame k has the grey level 10 · k."""
+
+    def make(frames: int, height: int = 32, width: int = 32, fps: float = 16) -> Path:
+        levels = (10 * torch.arange(frames)).to(torch.uint8).view(-1, 1, 1, 1)
+        write_mp4(tmp_path / "a.mp4", levels.expand(frames, height, width, 3), fps)
+        return tmp_path / "a.mp4"
+
+    return make

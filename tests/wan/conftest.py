@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from tests.wan.causal_case import CAUSAL, FRAMES, Case, Draw
+from tests.wan.stored_forms import WEIGHTS, Put
+from torch import Tensor
 
 from distill_core.protocols import ModelRequest, Prompt
 from distill_core.training.roles import RoleHandle
+from distill_diffusers.parts_file import PARTS
 from distill_model_wan.adapter import WanAdapter
 from distill_model_wan.config import WanOptions
 from distill_model_wan.folder import WanFolder, inspect
@@ -81,3 +88,43 @@ def noise() -> Callable[..., torch.Tensor]:
         return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
     return draw
+
+
+@pytest.fixture
+def case(
+    make_model: MakeModel, make_role: MakeRole, folders: dict[Variant, WanFolder], noise: Draw
+) -> Callable[..., Case]:
+    """``case("a14b", gradient_checkpointing=True)``."""
+
+    def make(variant: Variant = "t2v", dtype: torch.dtype = torch.float32, **options: Any) -> Case:
+        model = make_model(variant, dtype)
+        role = make_role(model, variant, **{"operations": CAUSAL, **options})
+        channels = folders[variant].latent_space.channels
+        text = encoded(model.adapter, ["a cat", "a red square moves left"])
+        return Case(role, text, noise(2, FRAMES, channels, 4, 4))
+
+    return make
+
+
+@pytest.fixture
+def base(pipelines: dict[Variant, Path]) -> Path:
+    return pipelines["t2v"]
+
+
+@pytest.fixture
+def tensors(base: Path) -> dict[str, Tensor]:
+    """The transformer's, as diffusers saves them."""
+    return load_file(base / "transformer" / WEIGHTS)
+
+
+@pytest.fixture
+def put(base: Path, tmp_path: Path) -> Put:
+    """``put("wan.safetensors")``: a folder whose transformer is that file, and whose other parts are a plain folder's."""
+
+    def make(weights: str, part: str = "transformer", base: Path = base) -> Path:
+        folder = tmp_path / "together"
+        folder.mkdir(exist_ok=True)
+        (folder / PARTS).write_text(json.dumps({"base": str(base), part: str(tmp_path / weights)}))
+        return folder
+
+    return make

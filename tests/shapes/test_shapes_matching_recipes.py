@@ -10,6 +10,9 @@ import pytest
 from tests.shapes.recipes import run_recipe, write_clips
 
 SAYS = {
+    "dmd2": ("student_loss", "critic_loss"),
+    "dmd2-2step": ("student_loss", "critic_loss"),
+    "dmd2-lora": ("student_loss", "critic_loss"),
     "fdistill": ("student_loss", "critic_loss", "discriminator_loss", "density_ratio"),
     "sid": ("student_loss", "critic_loss", "score_gap"),
     "sgmd": ("student_loss", "critic_loss", "fisher", "correction"),
@@ -21,6 +24,7 @@ SAYS = {
 """What a recipe's metrics have, by its name."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAYS)
 def test_a_recipe_trains_at_reduced_size(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(__file__).parents[2])

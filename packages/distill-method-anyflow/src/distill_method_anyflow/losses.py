@@ -12,7 +12,7 @@ from distill_core import flow
 
 
 def map_target(velocity_BTCHW: Tensor, derivative_BTCHW: Tensor, t_B: Tensor, r_B: Tensor) -> Tensor:
-    """sg(v - (t - r) dF/dt), t and r in σ; v itself at r = t."""
+    """sg(v - (t - r) dF/dt), t and r in σ; v itself at r = t (as in NVlabs/AnyFlow, far/trainers/trainer_wan_anyflow_pretrain.py)."""
     apart = flow.shaped_like((t_B - r_B).to(velocity_BTCHW.dtype), velocity_BTCHW)
     return (velocity_BTCHW - apart * derivative_BTCHW).detach()
 

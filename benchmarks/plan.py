@@ -15,6 +15,7 @@ from pathlib import Path
 from benchmarks.published_wan import PUBLISHED, Published, write_configs
 
 from distill_core.config.document import write_yaml
+from distill_core.errors import ConfigError
 from distill_core.planning.cards import CARDS, GIB
 from distill_core.planning.plan import Plan
 from distill_core.planning.subject import subject_of
@@ -26,6 +27,7 @@ from distill_core.plugins.weightless import weightless
 ROLES = {"finetune": ("student",), "dmd2": ("student", "teacher", "critic")}
 FULL, BF16 = "training.enable_gradient_checkpointing_type=full", "training.precision=bf16"
 LORA = "lora={rank: 64}"
+GPUS = 8
 VARIED: tuple[tuple[str, ...], ...] = (
     ("", FULL),
     ("", BF16),
@@ -51,10 +53,10 @@ def write_run(folder: Path, model: Path, method: str, size: tuple[int, int, int]
     return path
 
 
-def planned(path: Path, overrides: Sequence[str], index: PluginIndex, *, on_card: bool) -> Plan:
+def planned(path: Path, overrides: Sequence[str], index: PluginIndex, *, on_card: bool, gpus: int = 1) -> Plan:
     """Without weights."""
     with weightless():
-        subject = subject_of(path, overrides, index, on_card=on_card)
+        subject = subject_of(path, overrides, index, on_card=on_card, ranks=gpus)
         return Plan(subject, play(subject, lambda _: None))
 
 
@@ -86,11 +88,24 @@ def published(folder: Path, index: PluginIndex, names: Sequence[str]) -> Iterato
         for method, mode in product(ROLES, ("full", "LoRA")):
             trained = [name for name in ROLES[method] if name != "teacher"] if mode == "LoRA" else []
             overrides = [FULL, *(f"roles.{name}.{LORA}" for name in trained)]
-            plan = planned(write_run(folder, pipeline, method, model.size), overrides, index, on_card=True)
-            yield _row(model, method, mode, plan)
+            path = write_run(folder, pipeline, method, model.size)
+            plan = planned(path, overrides, index, on_card=True)
+            yield _row(model, method, mode, plan, *_spread(path, overrides, index))
 
 
-def _row(model: Published, method: str, mode: str, plan: Plan) -> tuple[str, ...]:
+def _spread(path: Path, overrides: Sequence[str], index: PluginIndex) -> tuple[str, str]:
+    """The peak on each of eight GPUs, one sample each, and the smallest cards on which that fits."""
+    try:
+        plan = planned(path, (*overrides, f"training.train_batch_size={GPUS}"), index, on_card=True, gpus=GPUS)
+    except ConfigError as refusal:
+        if "distributed.shard" not in str(refusal):
+            raise
+        return "refused", "–"
+    verdicts = [verdict for card in CARDS.values() if (verdict := plan.on(card)).fits]
+    return f"{plan.peak / GIB:.1f}", f"{verdicts[0].card.name}, {verdicts[0].seconds:.0f} s" if verdicts else "–"
+
+
+def _row(model: Published, method: str, mode: str, plan: Plan, *spread: str) -> tuple[str, ...]:
     held = sum(
         held.weights + held.gradients + held.optimizer + held.average for held in plan.held if held.name != "encoders"
     )
@@ -103,6 +118,7 @@ def _row(model: Published, method: str, mode: str, plan: Plan) -> tuple[str, ...
         f"{held / GIB:.1f}",
         f"{plan.peak / GIB:.1f}",
         *shown,
+        *spread,
     )
 
 
@@ -111,7 +127,7 @@ def main(what: str, *names: str) -> None:
     index = discover()
     with tempfile.TemporaryDirectory() as folder:
         if what == "published":
-            headers = "model | method | trained | held, GiB | peak, GiB | 24 GB | 48 GB | 80 GB | 141 GB"
+            headers = "model | method | trained | held, GiB | peak, GiB | 24 GB | 48 GB | 80 GB | 141 GB | 8 GPUs: peak of each, GiB | 8 of"
             rows = published(Path(folder), index, names)
         else:
             headers, rows = "variant | method | overrides | peak | furthest | its phase", measured(Path(folder), index)

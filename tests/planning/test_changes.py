@@ -9,13 +9,14 @@ import pytest
 from tests.planning.test_plan_measured import BF16, FULL, LARGER, folders, index, run_yaml
 
 from distill_core.cli.app import main
-from distill_core.errors import PlanError
+from distill_core.errors import ConfigError, PlanError
 from distill_core.planning.cards import CARDS, GIB, Card
-from distill_core.planning.changes import Kept, fitting, planner
+from distill_core.planning.changes import Kept, changes, fitting, on_more_gpus, planner
 from distill_core.planning.plan import Plan
 from distill_core.planning.subject import subject_of
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.weightless import weightless
+from distill_core.ranks.layout import Layout
 from distill_core.testing.toy_spec import TOY, write_toy_model
 
 __all__ = ["folders", "index"]
@@ -48,6 +49,44 @@ def test_the_cheapest_changes_come_first_and_no_more_than_are_needed(folders: Pa
     assert [each.change.overrides for each in kept] == [SPLIT]
     assert kept[0].plan.peak < 0.75 * plan.peak
     assert kept[0].plan.trial.parameters == plan.trial.parameters
+
+
+def test_the_fewest_gpus_on_which_a_run_fits_are_found_with_the_samples_of_a_step_as_they_are(
+    folders: Path, index: PluginIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distill_core.planning.changes.MOST_GPUS", 2)
+    with weightless():
+        make = planner(run_yaml(folders, "finetune", "t2v"), BATCH[:2], index, print)
+        plan = make([])
+        on_two = make(["training.train_batch_size=2", "training.gradient_accumulation_steps=2"], 2)
+        assert on_two.subject.layout == Layout(1, 2)
+        assert on_two.peak < plan.peak
+        assert on_two.trial.checkpoint == plan.trial.checkpoint  # all of it, whoever writes it
+        assert on_two.trial.parameters == plan.trial.parameters
+        more = on_more_gpus(plan, [], card_of(on_two.peak), make, print)
+        assert isinstance(more, Kept)
+        assert (more.change.gpus, more.change.price) == (2, "the same batch")
+        assert more.change.overrides == ("training.train_batch_size=2", "training.gradient_accumulation_steps=2")
+        assert more.plan.peak == on_two.peak
+        none = on_more_gpus(plan, [], card_of(0), make, print)
+        assert isinstance(none, str)
+        assert none.startswith("2 GPUs are not enough: each would need ")
+
+
+def test_what_several_gpus_cannot_share_is_refused_by_name(folders: Path, index: PluginIndex) -> None:
+    with weightless():
+        make = planner(run_yaml(folders, "finetune", "t2v"), (), index, print)
+        for gpus, more, said in (
+            (2, ["training.train_batch_size=3"], "2 processes cannot share a batch of 3 equally"),
+            (2, ["training.train_batch_size=2", "distributed.shard=4"], "is not the number of processes, 2"),
+            (2, ["training.train_batch_size=2", "roles.student.ema={placement: cpu}"], "weights in parts stay"),
+        ):
+            with pytest.raises(ConfigError, match=said):
+                make(more, gpus)
+        plan = make(["training.train_batch_size=2"], 2)
+        whole = make(["training.train_batch_size=2", "distributed.shard=1"], 2)
+        assert whole.held[0].weights == make([]).held[0].weights > 1.9 * plan.held[0].weights
+        assert not any(change.overrides[0] == SPLIT[0] for change in changes(plan.subject))
 
 
 def test_weights_that_live_in_host_memory_take_none_of_the_device_between_two_steps(
@@ -113,6 +152,7 @@ def test_the_command_prints_a_plan_as_plain_data(folders: Path, capsys: pytest.C
     assert [(card["gpu"], card["fits"]) for card in said["cards"]] == [("24GB", True)]
     assert said["cards"][0]["spare"] == CARDS["24GB"].usable - said["peak"]
     assert said["changes"] == []
+    assert (said["gpus"], said["on_more_gpus"]) == (1, None)
     assert {"name", "parameters", "weights", "gradients", "optimizer", "average"} <= said["roles"][0].keys()
 
 

@@ -28,7 +28,9 @@ def plan(
         Gpu | None,
         typer.Option(help="One card, and what to change where the run does not fit it.", show_default=False),
     ] = None,
-    gpus: Annotated[int, typer.Option(min=1, help="How many of them; each holds the whole run.")] = 1,
+    gpus: Annotated[
+        int, typer.Option(min=1, help="How many of them the run is spread over, as its section distributed says.")
+    ] = 1,
     profile: Annotated[
         Gpu | None,
         typer.Option(help="Print nothing but the overrides that make the run fit this card.", show_default=False),
@@ -43,21 +45,30 @@ def plan(
     from distill_core.planning.plan import as_json as plain
 
     card = gpu if profile is None else profile
-    made, verdicts, kept = _planned(path, [] if overrides is None else overrides, card)
+    said = [] if overrides is None else overrides
+    made, verdicts, kept, more = _planned(path, said, card, gpus, spread=profile is None)
     if profile is not None:
         _print_profile(made, verdicts[0], kept)
     elif as_json:
         import json
 
-        document(json.dumps({**plain(made, verdicts), "gpus": gpus, "changes": _plain(kept)}, indent=2) + "\n")
+        others = {"gpus": gpus, "changes": _plain(kept), "on_more_gpus": _plain_more(more)}
+        document(json.dumps({**plain(made, verdicts), **others}, indent=2) + "\n")
     else:
-        _print(made, verdicts, gpus)
+        _print(made, verdicts)
         if card is not None and not verdicts[0].fits:
             _print_changes(verdicts[0], kept)
+            if more is not None:
+                _print_more(verdicts[0], more)
 
 
-def _planned(path: Path, overrides: Sequence[str], gpu: str | None) -> tuple[Plan, list[Verdict], list[Kept]]:
-    """The plan, how it does on the cards, and where it does not fit the one card that is asked for, what to change."""
+def _planned(
+    path: Path, overrides: Sequence[str], gpu: str | None, gpus: int, *, spread: bool
+) -> tuple[Plan, list[Verdict], list[Kept], Kept | str | None]:
+    """The plan, how it does on the cards, and where it does not fit the one card that is asked for, what to change, or how many to take.
+
+    ``spread``: whether more GPUs are an answer.
+    """
     from distill_core.cli.waiting import waiting
     from distill_core.plugins.discovery import discover
     from distill_core.plugins.weightless import weightless
@@ -67,19 +78,40 @@ def _planned(path: Path, overrides: Sequence[str], gpu: str | None) -> tuple[Pla
         remark(f"warning: {warning}")
     with waiting(f"checking {path}") as say, weightless():
         from distill_core.planning.cards import CARDS
-        from distill_core.planning.changes import fitting, planner
+        from distill_core.planning.changes import fitting, on_more_gpus, planner
 
-        make = planner(path, overrides, index, say)
+        make = planner(path, overrides, index, say, gpus)
         made = make([])
         if gpu is None:
-            return made, [made.on(card) for card in CARDS.values()], []
-        return made, [made.on(CARDS[gpu])], fitting(made, CARDS[gpu], make, say)
+            return made, [made.on(card) for card in CARDS.values()], [], None
+        card = CARDS[gpu]
+        kept = fitting(made, card, make, say)
+        fits = (kept[-1].plan if kept else made).on(card).fits and all(each.change.same for each in kept)
+        more = None if fits or not spread else on_more_gpus(made, kept, card, make, say)
+        return made, [made.on(card)], kept, more
 
 
 def _plain(kept: Sequence[Kept]) -> list[dict[str, object]]:
     return [
         {"overrides": list(each.change.overrides), "price": each.change.price, "peak": each.plan.peak} for each in kept
     ]
+
+
+def _plain_more(more: Kept | str | None) -> object:
+    if more is None or isinstance(more, str):
+        return more
+    return {"gpus": more.change.gpus, **_plain([more])[0]}
+
+
+def _print_more(verdict: Verdict, more: Kept | str) -> None:
+    """On how many GPUs it fits with the training as it is."""
+    if isinstance(more, str):
+        answer(f"\non more GPUs: {more}")
+        return
+    gpus, keys = more.change.gpus, " ".join(more.change.overrides)
+    spare = _size(more.plan.on(verdict.card).spare)
+    answer(f"\nor on {gpus} GPUs, {more.change.price}: --nproc-per-node {gpus} {keys}")
+    answer(f"peak {_size(more.plan.peak)} on each, spare {spare}")
 
 
 def _print_profile(plan: Plan, verdict: Verdict, kept: Sequence[Kept]) -> None:
@@ -115,14 +147,18 @@ def _print_changes(verdict: Verdict, kept: Sequence[Kept]) -> None:
     )
 
 
-def _print(plan: Plan, verdicts: Sequence[Verdict], gpus: int) -> None:
-    run, data = plan.subject.run, plan.subject.data
+def _print(plan: Plan, verdicts: Sequence[Verdict]) -> None:
+    run, data, layout = plan.subject.run, plan.subject.data, plan.subject.layout
     training, shape = run.config.training, list(plan.subject.latent_shape)
     batch = f"{training.train_batch_size} × {training.gradient_accumulation_steps}"
-    spread = "" if gpus == 1 else f" on each of {gpus} GPUs, which hold all of this each"
+    spread = "" if plan.subject.ranks == 1 else f" over {plan.subject.ranks} GPUs"
     answer(
         f"method {run.method.name}, {plan.subject.placement.compute}, samples [T, C, H, W] = {shape}, batch {batch}{spread}"
     )
+    if plan.subject.ranks > 1:
+        shared = f"weights in {layout.shard} parts" if layout.shard > 1 else "whole weights on each"
+        copies = "" if 1 in (layout.shard, layout.replicate) else f", {layout.replicate} times"
+        answer(f"what one of them holds and computes; {shared}{copies}")
     answer("sizes in GiB\n")
     kinds = ("PARAMETERS", "TRAINED", "WEIGHTS", "GRADIENTS", "OPTIMIZER", "AVERAGE")
     print_table(

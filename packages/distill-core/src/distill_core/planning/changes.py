@@ -1,17 +1,18 @@
-"""What makes a run smaller, the cheapest first, each as the keys to add; and how many of them it takes to fit a card.
+"""What makes a run smaller, the cheapest first, each as the keys to add; how many of them it takes to fit a card, or how many cards.
 
 A change is kept if the run, played with it, takes less; so nothing here is a formula of any method's or family's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from distill_core.config.schema import LIBRARIES, RunConfig
 from distill_core.errors import DistillError
-from distill_core.planning.cards import Card
+from distill_core.planning.cards import GIB, Card
 from distill_core.planning.plan import Plan
 from distill_core.planning.subject import Subject, subject_of
 from distill_core.planning.trial import Say, play
@@ -19,6 +20,8 @@ from distill_core.plugins.index import PluginIndex
 
 _LESS = 0.99
 """A change that leaves more than this share of the peak is not worth its price."""
+MOST_GPUS = 64
+"""As many GPUs are tried at most."""
 _SHORTEST = 2
 """Latent frames of which a run is still one of videos."""
 
@@ -30,10 +33,14 @@ class Change:
     Attributes:
         overrides: the keys, as ``KEY=VALUE``.
         price: what it costs, for a person.
+        same: whether it trains the same.
+        gpus: how many GPUs it takes; None: as many as before.
     """
 
     overrides: tuple[str, ...]
     price: str
+    same: bool = True
+    gpus: int | None = None
 
     @property
     def keys(self) -> frozenset[str]:
@@ -49,16 +56,20 @@ class Kept:
     plan: Plan
 
 
-Make = Callable[[Sequence[str]], Plan]
-"""The plan of a run with further overrides."""
+class Make(Protocol):
+    """Plans a run."""
+
+    def __call__(self, more: Sequence[str], gpus: int | None = None) -> Plan:
+        """With further overrides, on another number of GPUs."""
 
 
-def planner(path: Path, overrides: Sequence[str], index: PluginIndex, say: Say) -> Make:
-    """Plans a run.yaml on a card. To be called where all is weightless."""
+def planner(path: Path, overrides: Sequence[str], index: PluginIndex, say: Say, count: int = 1) -> Make:
+    """Plans a run.yaml on so many cards. To be called where all is weightless."""
 
-    def make(more: Sequence[str]) -> Plan:
+    def make(more: Sequence[str], gpus: int | None = None) -> Plan:
         """With further overrides."""
-        subject = subject_of(path, [*overrides, *more], index, on_card=True)
+        ranks = count if gpus is None else gpus
+        subject = subject_of(path, [*overrides, *more], index, on_card=True, ranks=ranks)
         return Plan(subject, play(subject, say))
 
     return make
@@ -82,6 +93,33 @@ def fitting(plan: Plan, card: Card, make: Make, say: Say) -> list[Kept]:
     return kept
 
 
+def on_more_gpus(plan: Plan, kept: Sequence[Kept], card: Card, make: Make, say: Say) -> Kept | str:
+    """The fewest GPUs that a run fits on with no change but those of ``kept`` that train the same; or why there is no such number."""
+    training, gpus = plan.subject.run.config.training, 2 * plan.subject.ranks
+    asked = training.train_batch_size * training.gradient_accumulation_steps
+    smallest = plan
+    while gpus <= MOST_GPUS:
+        parts = -(-asked // gpus)
+        batch = (f"training.train_batch_size={gpus}", f"training.gradient_accumulation_steps={parts}")
+        price = "the same batch" if gpus * parts == asked else f"{gpus * parts} samples a step instead of {asked}"
+        change = Change(batch, price, gpus=gpus)
+        same = [
+            override
+            for each in kept
+            if each.change.same and not each.change.keys <= change.keys
+            for override in each.change.overrides
+        ]
+        say(f"trying {gpus} GPUs")
+        try:
+            smallest = make([*same, *batch], gpus)
+        except DistillError as error:
+            return str(error)
+        if smallest.on(card).fits:
+            return Kept(Change((*same, *batch), price, gpus=gpus), smallest)
+        gpus *= 2
+    return f"{MOST_GPUS} GPUs are not enough: each would need {smallest.peak / GIB:.1f} GiB"
+
+
 def changes(subject: Subject) -> Iterator[Change]:
     """What could be changed, the cheapest first."""
     yield from _same_training(subject)
@@ -92,8 +130,9 @@ def _same_training(subject: Subject) -> Iterator[Change]:
     """What trains the same, if more slowly."""
     run, training = subject.run, subject.run.config.training
     size, steps = training.train_batch_size, training.gradient_accumulation_steps
-    if size > 1:
-        split = ("training.train_batch_size=1", f"training.gradient_accumulation_steps={size * steps}")
+    if size > subject.ranks:
+        parts = size // subject.ranks * steps
+        split = (f"training.train_batch_size={subject.ranks}", f"training.gradient_accumulation_steps={parts}")
         yield Change(split, "the same batch, one sample at a time")
     for name, need in run.needs.items():
         if not need.trainable and need.module is None and run.config.roles[name].weights == "fp32":
@@ -142,13 +181,15 @@ def _other_training(subject: Subject) -> Iterator[Change]:
     averaged = [name for name in trained if run.config.roles[name].ema is not None]
     full = [name for name in trained if run.config.roles[name].lora is None]
     if full:
-        yield Change(tuple(f"roles.{name}.lora={{rank: 64}}" for name in full), "LoRAs are trained, not all weights")
+        yield Change(
+            tuple(f"roles.{name}.lora={{rank: 64}}" for name in full), "LoRAs are trained, not all weights", same=False
+        )
     if averaged:
-        yield Change(tuple(f"roles.{name}.ema=null" for name in averaged), "no averaged weights")
+        yield Change(tuple(f"roles.{name}.ema=null" for name in averaged), "no averaged weights", same=False)
     frames = subject.latent_shape[0]
     while frames > _SHORTEST:
         frames = (frames + 1) // 2
         pixels = run.facts[run.lead].latent_space.whole_frames_of(frames)
         known = "num_latent_t" if run.config.data.num_frames is None else "num_frames"
         length = frames if known == "num_latent_t" else pixels
-        yield Change((f"data.{known}={length}",), f"clips of {pixels} frames")
+        yield Change((f"data.{known}={length}",), f"clips of {pixels} frames", same=False)

@@ -120,6 +120,20 @@ class Ledger(TorchDispatchMode):
         for key in {storage_of(tensor)._cdata for tensor in tensors} & self._alive.keys():
             self._leave(key)
 
+    def count_as(self, tensor: Tensor, size: int) -> None:
+        """From now on what a tensor, which is alive, lies in counts as so many bytes: those of a part."""
+        key = storage_of(tensor)._cdata
+        former, owner, reference = self._alive[key]
+        self._alive[key] = (size, owner, reference)
+        self._owned[owner] += size - former
+        self._total += size - former
+
+    def take(self, size: int) -> None:
+        """So many bytes more of nobody's, of a buffer that is not played; below 0: so many fewer."""
+        self._owned[NOBODY] += size
+        self._total += size
+        self._note_peak()
+
     def _enter(self, storage: torch.UntypedStorage, owner: Owner) -> None:
         key, size = storage._cdata, storage.nbytes()
         self._alive[key] = (size, owner, weakref.ref(storage, lambda _: self._leave(key)))

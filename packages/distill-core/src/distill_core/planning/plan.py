@@ -8,6 +8,7 @@ from typing import Any
 
 from distill_core.planning.cards import Card
 from distill_core.planning.ledger import NOBODY, Owner, Phase
+from distill_core.planning.stage import LOADING
 from distill_core.planning.subject import Subject
 from distill_core.planning.trial import Played, Trial
 
@@ -101,7 +102,9 @@ class Plan:
         """The most that each owner held at any peak, or between two steps."""
         most = dict(self.trial.at_rest)
         for played in self.trial.played:
-            for phase in played.phases:
+            for phase in (
+                each for each in played.phases if each.name != LOADING
+            ):  # there they are whole, and nobody's yet
                 for owner, size in phase.owned.items():
                     most[owner] = max(size, most.get(owner, 0))
         return most

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,8 @@ from distill_core.planning.hollow import hollow_out, storage_of
 from distill_core.planning.ledger import Ledger, Owner, Phase
 from distill_core.planning.made_up_rows import MadeUpRows
 from distill_core.planning.middle_draw import middle
+from distill_core.planning.played_parts import PlayedParts
+from distill_core.planning.played_reduction import PlayedReduction
 from distill_core.planning.played_rewards import play_rewards
 from distill_core.planning.played_transfers import PlayedTransfers
 from distill_core.planning.subject import Subject
@@ -26,8 +28,11 @@ from distill_core.protocols.batch import Batch
 from distill_core.protocols.draw import Draw
 from distill_core.protocols.method import StagedLoss
 from distill_core.protocols.validator import ValidationRequest
+from distill_core.ranks.played import PlayedRanks
+from distill_core.ranks.ranks import Ranks
 from distill_core.running.build import encode_texts, schedule_of
 from distill_core.running.roles import RoleBuilder, attach_optimizers, build_method, build_models
+from distill_core.running.settling import Settling
 from distill_core.sampling.validator import completed
 from distill_core.stopping import Stopping
 from distill_core.terminal import quiet
@@ -36,7 +41,8 @@ from distill_core.tracking.progress import Progress
 from distill_core.training.asking import AskedMethod
 from distill_core.training.batches import Batches
 from distill_core.training.by_rule import HeldByRule
-from distill_core.training.roles import RoleHandle
+from distill_core.training.parts import parts
+from distill_core.training.roles import OWN_MODULE, RoleHandle
 from distill_core.training.state import TrainingState
 from distill_core.training.trainer import DistillTrainer
 
@@ -44,16 +50,22 @@ FEW = 2
 """Micro-steps of a step, and steps of a schedule's sampling, that are played: the first, and one that follows another."""
 LENT: Owner = ("encoders", "weights")
 """Owner of the weights of what encodes and decodes."""
+LOADING = "loading"
+"""The phase in which the roles are made, each whole at first."""
 UPDATE = "update"
 """The phase after the last loss."""
 
 
 class PhasedMethod(AskedMethod):
-    """A method whose losses begin and end the ledger's phases. What it draws once for all samples is the middle of what there is."""
+    """A method whose losses begin and end the ledger's phases. What it draws once for all samples is the middle of what there is.
 
-    def __init__(self, method: AskedMethod, ledger: Ledger) -> None:
+    ``over`` is told of the end of each backward pass.
+    """
+
+    def __init__(self, method: AskedMethod, ledger: Ledger, over: Callable[[], None]) -> None:
         super().__init__(method.method, method.name, method.roles)
         self.ledger = ledger
+        self.over = over
 
     def losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
         """The same losses."""
@@ -62,29 +74,43 @@ class PhasedMethod(AskedMethod):
             forward.name = f"{loss.name}: forward"
             self.ledger.turn(f"{loss.name}: backward")
             yield loss
+            self.over()
             forward = self.ledger.turn(UPDATE)
 
 
 class Stage:
-    """A run, played step by step.
+    """A run, played step by step; of several ranks, as the first of them has it.
+
+    ``ranks``: those that really are there; None plays the others of the subject's layout.
 
     Attributes:
         captions: the phase before any role was made, in which the run's captions were encoded.
+        loading: the phase in which the roles were made.
     """
 
-    def __init__(self, subject: Subject, rows: MadeUpRows, ledger: Ledger, *, hollow: bool) -> None:
+    def __init__(
+        self, subject: Subject, rows: MadeUpRows, ledger: Ledger, *, hollow: bool, ranks: Ranks | None = None
+    ) -> None:
         self.subject = subject
         self.ledger = ledger
+        self.ranks = PlayedRanks(subject.layout) if ranks is None else ranks
+        self.parts = PlayedParts(ledger, subject.layout.shard if ranks is None else 1)
         self.run = _from_its_folders(subject)
         # A parameter belongs to what encodes, until a role claims it.
         self._lent = register_module_parameter_registration_hook(self._lend)
         self.models = build_models(self.run, subject.placement)
         self.captions = ledger.turn("captions")
         encode_texts(self.run, self.models, self._prompts(), self._nowhere, writes=False)
-        ledger.turn("loading")
+        self.loading = ledger.turn(LOADING)
         self.transfers = PlayedTransfers(ledger)
         builder = RoleBuilder(
-            self.run, self.models, subject.placement, subject.latent_shape, _unheard, transfers=self.transfers
+            self.run,
+            self.models,
+            subject.placement,
+            subject.latent_shape,
+            _unheard,
+            settle=self._settle if ranks is None else Settling(ranks),
+            transfers=self.transfers,
         )
         self.roles = builder.build()
         if hollow:
@@ -122,41 +148,71 @@ class Stage:
         """Modules that are made from now on are none of its own."""
         self._lent.remove()
 
+    def _settle(self, role: RoleHandle) -> None:
+        """A role is loaded, and its weights are spread."""
+        if self._in_parts(role):
+            for module in role.modules.values():
+                self.parts.settle(module)
+
+    def _in_parts(self, role: RoleHandle) -> bool:
+        """Whether a role's weights are played in parts; a module of the method's own stays whole."""
+        return self.parts.shares > 1 and OWN_MODULE not in role.container
+
     def _own(self, role: RoleHandle) -> None:
         """What a role holds from now on is its own, its gradients as they come too; modules that it shares are their users' together."""
         users = [other.name for other in self.roles.values() if other.container is role.container]
         shared: Owner = (" + ".join(users), "weights")
-        self.ledger.own(shared, [*role.container.parameters(), *role.container.buffers()])
+        self.ledger.own(shared, parts([*role.container.parameters(), *role.container.buffers()]))
+        if users[0] == role.name and self._in_parts(role):
+            for module in role.modules.values():
+                self.parts.watch(module)
         if role.offload is not None:
             self.transfers.claim(role.offload, shared)
         self.ledger.own((role.name, "weights"), [parameter for lora in role.worn for parameter in lora.parameters()])
         if role.optimizer is not None:
-            state = role.optimizer.adamw.state.values()
-            self.ledger.own((role.name, "optimizer"), [tensor for each in state for tensor in each.values()])
+            state = role.optimizer.adamw.state
+            moments = [tensor for each in state.values() for tensor in each.values()]
+            self.ledger.own((role.name, "optimizer"), parts(moments))
+            for parameter in role.optimizer.parameters.values():
+                for tensor in state[parameter].values():
+                    if tensor.shape == parameter.shape:
+                        self.parts.shrink({parameter: tensor})
             for parameter in role.optimizer.parameters.values():
                 parameter.register_post_accumulate_grad_hook(partial(self._own_gradient, role.name))
         if role.average is not None and role.average.place is None:
-            self.ledger.own((role.name, "average"), role.average.shadow.values())
+            shadow = role.average.shadow
+            self.ledger.own((role.name, "average"), parts(shadow.values()))
+            trained = role.trained_parameters()
+            self.parts.shrink({trained[name]: tensor for name, tensor in shadow.items()})
         elif role.average is not None:
             self.ledger.forget(role.average.shadow.values())
 
     def _own_gradient(self, name: str, parameter: Tensor) -> None:
+        assert isinstance(parameter, nn.Parameter)
         assert parameter.grad is not None
-        self.ledger.own((name, "gradients"), [parameter.grad])
+        self.ledger.own((name, "gradients"), parts([parameter.grad]))
+        self.parts.gradient_came(parameter)
 
     def _stream(self, rows: MadeUpRows) -> RowStream:
         training, shape = self.run.config.training, self.subject.latent_shape
         bucket = Bucket.of(shape, np.arange(len(rows)))
-        return RowStream(rows, [bucket], seed=training.seed, batch_size=training.train_batch_size)
+        return RowStream(
+            rows,
+            [bucket],
+            seed=training.seed,
+            batch_size=training.train_batch_size,
+            rank=self.ranks.rank,
+            world_size=self.ranks.size,
+        )
 
     def _trainer(self) -> DistillTrainer:
         """The real one, which logs, saves and validates nothing here."""
         device, events, schedule = self.subject.placement.device, Events(None), schedule_of(self.run)
         adapters = {family: model.adapter for family, model in self.models.items()}
         space = self.run.facts[self.run.lead].latent_space
-        return DistillTrainer(
+        trainer = DistillTrainer(
             replace(schedule, accumulation=min(FEW, schedule.accumulation)),
-            PhasedMethod(self.method, self.ledger),
+            PhasedMethod(self.method, self.ledger, self.parts.backward_is_over),
             self.state,
             Batches(adapters, space, device, self.run.demands.columns),
             device,
@@ -168,7 +224,11 @@ class Stage:
             progress=Progress(quiet()),
             validator=None,
             stopping=Stopping(),
+            ranks=self.ranks,
         )
+        if isinstance(self.ranks, PlayedRanks):
+            trainer.reduction = PlayedReduction(self.ranks, self.parts)
+        return trainer
 
     def step(self, step: int) -> tuple[Phase, ...]:
         """Train a step."""

@@ -8,13 +8,17 @@ from pathlib import Path
 
 import torch
 
+from distill_core.config.blame import Faults
 from distill_core.config.data_sets import hub_data
 from distill_core.config.resolve import ResolvedRun, examine
 from distill_core.config.schema import Data
 from distill_core.errors import ConfigError, PlanError, Problem
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.specs import LatentSpace
-from distill_core.running.preparation import LatentShape, Placement, prepare
+from distill_core.ranks.layout import Layout
+from distill_core.ranks.place import Place
+from distill_core.running.means import refuse_placed
+from distill_core.running.preparation import LatentShape, Placement, prepare, refuse_sharding, refuse_uneven
 
 _SIZES = "data.num_frames=81 data.num_height=480 data.num_width=832"
 
@@ -43,6 +47,7 @@ class Subject:
         text_length: tokens of its longest caption.
         rows: how many rows the data have; None where they are not there.
         on_card: whether it is for a GPU.
+        layout: how its ranks hold its models.
     """
 
     run: ResolvedRun
@@ -51,6 +56,12 @@ class Subject:
     text_length: int
     rows: int | None
     on_card: bool
+    layout: Layout
+
+    @property
+    def ranks(self) -> int:
+        """How many processes it is spread over."""
+        return self.layout.replicate * self.layout.shard
 
     @property
     def data(self) -> DataVolume:
@@ -60,24 +71,40 @@ class Subject:
         return DataVolume(self.rows, latents + 2 * self.text_length * self.run.facts[self.run.lead].text_width)
 
 
-def subject_of(path: Path, overrides: Sequence[str], index: PluginIndex, *, on_card: bool) -> Subject:
-    """The run of a run.yaml, on a card or on this CPU. To be called where all is weightless.
+def subject_of(path: Path, overrides: Sequence[str], index: PluginIndex, *, on_card: bool, ranks: int = 1) -> Subject:
+    """The run of a run.yaml, on cards or on this CPU, as so many processes. To be called where all is weightless.
 
     Raises ConfigError for one that is not right, PlanError for one that cannot be planned.
     """
     run = examine(path, overrides, index).resolved()
     _refuse_untold(run)
+    layout = _layout_of(run, ranks)
     precision = run.config.training.precision
     half = precision == "bf16" or (precision == "auto" and on_card)
     placement = Placement(torch.device("cpu"), torch.bfloat16 if half else torch.float32)
     longest = run.facts[run.lead].text_length
     if Path(run.config.data.path).exists() or hub_data(run.config.data.path) is not None:
-        prepared = prepare(run)
+        prepared = prepare(run, Place(0, ranks, 0))
         kinds = [part.dataset.summary() for part in prepared.dataset.parts]
         longest = min(longest, max(summary.max_text_length for summary in kinds))
         shapes = [bucket.latent_shape for bucket in prepared.plan.buckets]
-        return Subject(run, placement, max(shapes, key=_elements), longest, len(prepared.dataset), on_card)
-    return Subject(run, placement, _asked_shape(run), longest, None, on_card)
+        return Subject(run, placement, max(shapes, key=_elements), longest, len(prepared.dataset), on_card, layout)
+    return Subject(run, placement, _asked_shape(run), longest, None, on_card, layout)
+
+
+def _layout_of(run: ResolvedRun, ranks: int) -> Layout:
+    """How so many processes hold the run's models. Raises ConfigError for what they cannot share."""
+    faults, config = Faults(run.loaded.document, run.loaded.path), run.config
+    layout = Layout()
+    with faults.at("training", "train_batch_size"):
+        refuse_uneven(config, ranks)
+    with faults.at("distributed"):
+        layout = Layout.of(config.distributed.replicate, config.distributed.shard, ranks)
+        refuse_sharding(run, layout)
+    with faults.at("roles"):
+        refuse_placed(config, layout)
+    faults.refuse()
+    return layout
 
 
 def _refuse_untold(run: ResolvedRun) -> None:

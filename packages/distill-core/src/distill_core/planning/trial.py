@@ -94,11 +94,17 @@ def play(subject: Subject, say: Say, *, hollow: bool = True) -> Trial:
         say("making the models")
         stage = Stage(subject, rows, ledger, hollow=hollow)
         worlds.callback(stage.close)
-        before = [Played("before training", 0.0, (stage.captions,))] if stage.captions.peak else []
+        before = [Played("before training", 0.0, begun)] if (begun := _before(stage)) else []
         played = [_step(stage, step, share, say) for step, share in _kinds(stage)]
         at_rest = dict(ledger.owned)
         sampled = _sampling(stage, say)
         return Trial(at_rest, (*before, *played, *sampled), stage.checkpoint(), stage.parameters())
+
+
+def _before(stage: Stage) -> tuple[Phase, ...]:
+    """What takes memory before the first step: captions, and models that are whole before they lie in parts."""
+    loading = (stage.loading,) if stage.subject.layout.shard > 1 else ()
+    return ((stage.captions,) if stage.captions.peak else ()) + loading
 
 
 def _kinds(stage: Stage) -> list[tuple[int, float]]:

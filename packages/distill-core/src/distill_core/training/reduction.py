@@ -58,7 +58,7 @@ class Reduction:
         riding = torch.zeros(0) if rider is None else rider.reshape(1)
         if not parameters and rider is not None:
             self.ranks.sum_(riding)
-        for bucket in _buckets(parameters):
+        for bucket in buckets(parameters):
             gradients, among = parts(_gradient(each) for each in bucket), sharded(bucket[0])
             flat = torch.cat([riding.to(gradients[0]), *(gradient.flatten() for gradient in gradients)])
             self.ranks.sum_(flat, replicas=among)
@@ -106,7 +106,7 @@ def _gradient(parameter: nn.Parameter) -> Tensor:
     return parameter.grad
 
 
-def _buckets(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+def buckets(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
     """Parameters of one dtype and device, so many at a time."""
     kinds: dict[tuple[torch.dtype, torch.device], list[nn.Parameter]] = {}
     for parameter in parameters:

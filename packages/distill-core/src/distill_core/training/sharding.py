@@ -11,23 +11,31 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+
+from distill_core.training.by_rule import HeldByRule
 
 
 def shard(module: nn.Module, mesh: DeviceMesh) -> None:
     """Leave on this rank its part of a module's weights."""
-    blocks = list(blocks_of(module))
-    units = [*blocks, module]
-    inside = {parameter for block in blocks for parameter in block.parameters()}
-    whole = {
-        parameter
-        for unit in units
-        for parameter in _misfits(each for each in unit.parameters() if unit is not module or each not in inside)
-    }
-    for unit in units:
+    units = units_of(module)
+    spread = {parameter for _, parameters in units for parameter in parameters}
+    whole = {parameter for parameter in module.parameters() if parameter not in spread}
+    for unit, _ in units:
         fully_shard(unit, mesh=mesh, reshard_after_forward=True, ignored_params=whole)
+
+
+def units_of(module: nn.Module) -> list[tuple[nn.Module, list[nn.Parameter]]]:
+    """What comes together at a time, and the weights of it that are spread: the blocks, and last the module, with all that is in none."""
+    blocks = list(blocks_of(module))
+    inside = {parameter for block in blocks for parameter in block.parameters()}
+    held = [(block, list(block.parameters())) for block in blocks]
+    held.append((module, [parameter for parameter in module.parameters() if parameter not in inside]))
+    by_rule = _held_by_rule(module)
+    return [(unit, _fitting(parameters, by_rule)) for unit, parameters in held]
 
 
 def blocks_of(module: nn.Module) -> Iterator[nn.Module]:
@@ -39,16 +47,20 @@ def blocks_of(module: nn.Module) -> Iterator[nn.Module]:
             yield from blocks_of(child)
 
 
-def _misfits(parameters: Iterable[nn.Parameter]) -> set[nn.Parameter]:
-    """The weights of a unit that stay whole."""
+def _fitting(held: Iterable[nn.Parameter], special: set[nn.Parameter]) -> list[nn.Parameter]:
+    """The weights of a unit that are spread."""
     counts: Counter[torch.dtype] = Counter()
     fit = []
-    held = list(parameters)
     for parameter in held:
-        if parameter.ndim and type(parameter.data) is Tensor and parameter.is_floating_point():
+        plain = parameter not in special and not is_traceable_wrapper_subclass(parameter.data)
+        if parameter.ndim and plain and parameter.is_floating_point():
             counts[parameter.dtype] += parameter.numel()
             fit.append(parameter)
-    if not fit:
-        return set(held)
-    (dtype, _), *_ = counts.most_common()
-    return set(held) - {parameter for parameter in fit if parameter.dtype is dtype}
+    dtype = counts.most_common()[0][0] if fit else None
+    return [parameter for parameter in fit if parameter.dtype is dtype]
+
+
+def _held_by_rule(module: nn.Module) -> set[nn.Parameter]:
+    """What stands for a library's quantised weights in a plan, which are none of plain tensors."""
+    layers = [layer for layer in module.modules() if isinstance(layer, HeldByRule)]
+    return {each for layer in layers for name, each in layer.named_parameters(recurse=False) if name != "bias"}

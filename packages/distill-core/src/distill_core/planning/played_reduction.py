@@ -1,0 +1,33 @@
+"""What ranks do together at a step's end, in a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from distill_core.planning.played_parts import PlayedParts
+from distill_core.ranks.ranks import Ranks
+from distill_core.training.optimization import RoleOptimizer
+from distill_core.training.reduction import Reduction, buckets
+
+
+class PlayedReduction(Reduction):
+    """The same for whole weights; of weights in parts, what lies flat while replicas make their mean."""
+
+    def __init__(self, ranks: Ranks, parts: PlayedParts) -> None:
+        super().__init__(ranks)
+        self.parts = parts
+
+    def settle(
+        self, optimizers: Mapping[str, RoleOptimizer], parameters: Sequence[nn.Parameter], poison: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Gradients as if they were means, and their norms."""
+        held = [parameter for parameter in parameters if parameter in self.parts]
+        whole = [parameter for parameter in parameters if parameter not in self.parts]
+        if held and self.ranks.layout.replicate > 1:
+            for bucket in buckets(held):
+                self.parts.lies_flat(bucket)
+        if whole or not held:
+            poison = self._average(whole, poison)
+        return {name: optimizer.norm() for name, optimizer in optimizers.items()}, poison

@@ -1,0 +1,14 @@
+"""Ranks of which one is played alone: it holds and computes what each of them would, and hears nobody but itself."""
+
+from __future__ import annotations
+
+from distill_core.ranks.layout import Layout
+from distill_core.ranks.ranks import Ranks
+
+
+class PlayedRanks(Ranks):
+    """The first of as many ranks as a layout has; what it is said to send goes nowhere, what it is said to hear is its own."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.size = layout.replicate * layout.shard

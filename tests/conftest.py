@@ -1,9 +1,20 @@
-"""One thread per test process: two threads under contention are ten times slower, and may deadlock after a fork."""
+"""One thread per test process: two threads under contention are ten times slower, and may deadlock after a fork.
+
+Processes that tests start find the bytecode of torch and its kin, whatever the environment says: without it each compiles them anew,
+which takes longer than most tests.
+"""
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
+from pathlib import Path
 
+if "PYTHONPYCACHEPREFIX" not in os.environ:
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = str(Path(__file__).resolve().parents[1] / ".pytest_cache" / "bytecode")
+    sys.pycache_prefix, sys.dont_write_bytecode = os.environ["PYTHONPYCACHEPREFIX"], False
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
@@ -20,3 +31,9 @@ def _one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported so far is kept from the garbage collector, which would look at a million objects each time."""
+    gc.collect()
+    gc.freeze()

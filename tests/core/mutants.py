@@ -209,7 +209,9 @@ def _test(tests: Sequence[str], tree: Path, log: Path) -> NoReturn:
         os.chdir(tree)
         for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
             del sys.modules[name]  # this file's own packages, which lie elsewhere
-        sys.dont_write_bytecode = True
+        sys.dont_write_bytecode = True  # the next mutant is written within the second, at the same length
+        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+        os.environ.setdefault("PYTHONPYCACHEPREFIX", str(tree / "bytecode"))
         sys.path[:0] = [str(tree / "packages" / "distill-core" / "src"), str(tree)]
         os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2])
         once = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # what is imported already brings no tests

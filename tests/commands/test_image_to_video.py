@@ -19,6 +19,8 @@ from distill_core.video.samples import write_sample
 from distill_core.video.writing import write_mp4
 from distill_model_wan.testing import Variant, make_tiny_pipeline
 
+pytestmark = pytest.mark.xdist_group("pictures")  # what they share is made once
+
 STEP = 2
 
 

@@ -22,6 +22,8 @@ from distill_model_wan.config import WanOptions
 from distill_model_wan.folder import inspect
 from distill_model_wan.model import WanModel
 
+pytestmark = pytest.mark.xdist_group("blocks")  # what they share is made once
+
 SMALL = ("--num-frames", "9", "--height", "16", "--width", "16", "--steps", "2", "--guidance", "1")
 STUDENT = ValidationRequest("student", "sde", timesteps=(1000.0, 500.0), guidance_scale=1.0, blocks=3, window=6, sink=1)
 

@@ -27,6 +27,8 @@ from distill_core.tracking.progress import Progress
 from distill_core.training.parts import sharded
 from distill_core.training.trainer import DistillTrainer
 
+pytestmark = pytest.mark.xdist_group("ranks")  # what they share is made once
+
 LAYOUTS = {"one": (1, 1), "two, whole": (2, 1), "two, in parts": (2, 2), "four, two by two": (4, 2)}
 """Processes, and those that share a model's weights."""
 

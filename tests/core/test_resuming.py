@@ -23,6 +23,8 @@ from distill_core.running.resuming import named_checkpoint
 from distill_core.running.run_directory import RunDirectory
 from distill_core.running.session import train
 
+pytestmark = pytest.mark.xdist_group("resuming")  # what they share is made once
+
 DOCS = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 

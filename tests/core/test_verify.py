@@ -14,6 +14,8 @@ from distill_core.finished.verify import Verified, verify
 from distill_core.plugins import discovery
 from distill_core.testing.toy_spec import write_toy_model
 
+pytestmark = pytest.mark.xdist_group("verify")  # what they share is made once
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> ToyWorld:

@@ -16,6 +16,7 @@ from distill_core import __version__
 from distill_core.cli import app as root
 from distill_core.cli import main
 from distill_core.cli.app import hoisted
+from distill_core.cli.leaving import IO_ERROR
 from distill_core.errors import DistillError, NonFiniteError
 
 
@@ -60,7 +61,7 @@ def test_help_says_what_every_exit_status_means(capsys: pytest.CaptureFixture[st
     status_of("--help")
     said = set(re.findall(r"\d+", capsys.readouterr().out.partition("Exit status:")[2]))
     assert {str(error.exit_code) for error in DistillError.__subclasses__()} <= said
-    assert {"0", "1", str(root.IO_ERROR), "130"} <= said
+    assert {"0", "1", str(IO_ERROR), "130"} <= said
 
 
 def raise_in_a_command(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
@@ -69,7 +70,7 @@ def raise_in_a_command(monkeypatch: pytest.MonkeyPatch, error: BaseException) ->
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr("distill_core.cli.listing.listing", fail)
+    monkeypatch.setattr("distill_core.cli.listing.kept", fail)
 
 
 def test_a_distill_error_is_its_message_and_its_own_status(
@@ -77,7 +78,7 @@ def test_a_distill_error_is_its_message_and_its_own_status(
 ) -> None:
     raise_in_a_command(monkeypatch, NonFiniteError("the loss is NaN; lower the learning rate"))
     monkeypatch.delenv("DISTILL_TRACEBACK", raising=False)
-    assert status_of("plugins", "list") == 76
+    assert status_of("plugins", "list", "--hooks") == 76
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == "error: the loss is NaN; lower the learning rate\n"
@@ -88,7 +89,7 @@ def test_the_traceback_is_shown_when_asked_for(
 ) -> None:
     raise_in_a_command(monkeypatch, NonFiniteError("the loss is NaN"))
     monkeypatch.setenv("DISTILL_TRACEBACK", "1")
-    assert status_of("plugins", "list") == 76
+    assert status_of("plugins", "list", "--hooks") == 76
     assert "Traceback (most recent call last)" in capsys.readouterr().err
 
 
@@ -122,7 +123,7 @@ def test_an_error_of_the_system_is_one_line_with_path_and_remedy_and_status_74(
     error: OSError, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     raise_in_a_command(monkeypatch, error)
-    assert status_of("plugins", "list") == 74
+    assert status_of("plugins", "list", "--hooks") == 74
     err = capsys.readouterr().err
     assert err.startswith(f"error: {message}")
     assert err.count("\n") == 1
@@ -133,19 +134,30 @@ def test_an_error_on_a_terminal_is_not_read_as_markup(
 ) -> None:
     raise_in_a_command(monkeypatch, NonFiniteError("roles[bold] is wrong"))
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    assert status_of("plugins", "list") == 76
+    assert status_of("plugins", "list", "--hooks") == 76
     assert "roles[bold] is wrong" in capsys.readouterr().err
 
 
 def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
     raise_in_a_command(monkeypatch, KeyboardInterrupt())
-    assert status_of("plugins", "list") == 130
+    assert status_of("plugins", "list", "--hooks") == 130
+
+
+@pytest.mark.parametrize(
+    "error", [DistillError("no"), KeyboardInterrupt(), OSError(errno.ENOSPC, "full"), BrokenPipeError()]
+)
+def test_a_listing_that_is_told_at_once_fails_as_any_command_does(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raise_in_a_command(monkeypatch, error)
+    found = [(status_of("plugins", "list", *how), capsys.readouterr().err) for how in ((), ("--hooks",))]
+    assert found[0] == found[1]
 
 
 def test_a_bug_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
     raise_in_a_command(monkeypatch, ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
-        main(["plugins", "list"])
+        main(["plugins", "list", "--hooks"])
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

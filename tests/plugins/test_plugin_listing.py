@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,6 +45,22 @@ def test_nothing_is_asked_twice_and_the_answer_is_the_same(asked: list[PluginInd
     assert [row.shown for row in again.rows] == [row.as_json() for row in asked[0].rows]
     assert [(row.hooks, row.status_line) for row in again.rows] == [(r.hooks, r.status_line) for r in asked[0].rows]
     assert again.warnings == tuple(asked[0].warnings)
+
+
+def test_what_is_kept_is_told_without_a_command_line_and_is_the_same(
+    asked: list[PluginIndex], plugin_site: PluginSite
+) -> None:
+    command = "from distill_core.cli import main; main(['plugins', 'list'])"
+    program = f"import atexit, sys; atexit.register(lambda: print('typer' in sys.modules)); {command}"
+    environment = plugin_site.environment()
+    told = [
+        subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+        for _ in range(2)
+    ]
+    (*first, built), (*second, built_again) = (each.stdout.splitlines() for each in told)
+    assert any("turbo" in line for line in first)
+    assert first == second
+    assert (built, built_again) == ("True", "False")
 
 
 def _edit(site: PluginSite) -> None:

@@ -15,6 +15,8 @@ from vae import VaeTraining, new_vae
 from distill_core.errors import RunDirectoryError
 from distill_metric_shapes.captions import SMALL, captions, vocabulary
 
+pytestmark = pytest.mark.xdist_group("shapes pipeline")  # what they share is made once
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -29,6 +29,8 @@ from distill_core.running.run_directory import RunDirectory
 from distill_core.running.session import train
 from distill_core.testing.contracts import check_method
 
+pytestmark = pytest.mark.xdist_group("zoo")  # what they share is made once
+
 PACKAGE = Path(__file__).parent / "package"
 TEACHER = Path(__file__).parents[2] / "examples" / "shapes" / "teacher"
 NAMES = (

@@ -27,6 +27,8 @@ from distill_model_wan.folder import inspect
 from distill_model_wan.model import WanModel
 from distill_model_wan.testing import Variant, make_tiny_pipeline
 
+pytestmark = pytest.mark.xdist_group("wan pictures")  # what they share is made once
+
 OF_PICTURES: tuple[Variant, ...] = ("i2v", "flf2v", "i2v-a14b", "ti2v-i2v")
 FRAMES, STEPS = 9, 3
 Noise = Callable[..., Tensor]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
 
 
 class Behind:
@@ -25,14 +27,17 @@ class Behind:
 
         def worked() -> None:
             """The work, and what ended it."""
-            try:
+            with ExitStack() as ending:
+                ending.callback(ended.set)
+                ending.push(self._keep)
                 work()
-            except BaseException as error:  # noqa: BLE001  raised by settle
-                self._error = error
-            finally:
-                ended.set()
 
         threading.Thread(target=worked, name="distill-behind", daemon=True).start()
+
+    def _keep(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        """Take up what the work ended by, whatever it is: settle raises it."""
+        self._error = error
+        return True
 
     def wait(self, seconds: float | None = None) -> None:
         """Until the work has ended, or so long. Not by the thread's own join: Python 3.11 takes one that is broken off for the end."""

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and leave by SystemExit; see :func:`distill_core.cli.app.main`. Ctrl-C while it starts is no traceback."""
+    given = sys.argv[1:] if arguments is None else arguments
     try:
+        if list(given) == [
+            "plugins",
+            "list",
+        ]:  # what is kept is told before the command line is built, which takes four times as long
+            from distill_core.cli.listing import tell_kept
+
+            tell_kept()
         from distill_core.cli.app import main as run_command
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    run_command(arguments)
+    run_command(given)
 
 
 __all__ = ["main"]

@@ -5,7 +5,6 @@ Knows no command's work. ``--no-plugin`` is a matter of the environment, so that
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Sequence
@@ -15,8 +14,7 @@ import typer
 
 from distill_core import __version__
 from distill_core.cli import config, data, export, importing, plan, plugins, run, sample, verify
-from distill_core.cli.failure import report, system_fault
-from distill_core.errors import DistillError, PeerError
+from distill_core.cli.leaving import leaving
 from distill_core.terminal import answer
 
 EXIT_STATUSES = (
@@ -47,9 +45,6 @@ app.add_typer(config.app, name="config")
 app.add_typer(plugins.app, name="plugins")
 
 NO_PLUGIN = "--no-plugin"
-
-IO_ERROR = 74
-"""Exit status of a file that could not be read or written (EX_IOERR)."""
 
 
 def _print_version(wanted: bool) -> None:
@@ -82,20 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     # Threads of a CPU run that spin while they wait stall each other where the machine is busy: five times slower was seen on two cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    _print_anything()
-    try:
+    with leaving():
         app(args=hoisted(sys.argv[1:] if arguments is None else arguments), prog_name="distill")
-    except DistillError as error:
-        if not (isinstance(error, PeerError) and error.told):
-            report(error, str(error))
-        raise SystemExit(error.exit_code) from None
-    except OSError as error:  # a full disk, a folder that may not be written to
-        if isinstance(error, BrokenPipeError):
-            raise
-        report(error, system_fault(error))
-        raise SystemExit(IO_ERROR) from None
-    finally:
-        _flush()
 
 
 def hoisted(arguments: Sequence[str]) -> list[str]:
@@ -111,17 +94,3 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
         end -= width
         position += not width
     return front + rest
-
-
-def _print_anything() -> None:
-    """Where stdout is no UTF-8, a letter that it does not have is written as an escape, as Python does on stderr."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-
-
-def _flush() -> None:
-    """Write out what is buffered; a reader that has gone (``distill … | head``) is no error of ours."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

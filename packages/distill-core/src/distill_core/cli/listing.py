@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from distill_core import __version__
+from distill_core.cli.leaving import leaving
+from distill_core.cli.table import print_table
 from distill_core.durable import sealed, unsealed, write_text
+from distill_core.terminal import remark
 from distill_core.user_cache import user_cache
 
 VARIABLES = ("DISTILL_LOAD_PLUGINS", "DISTILL_BLOCK_PLUGINS")
@@ -50,18 +53,58 @@ class Listing:
 
 def listing() -> Listing:
     """The installed plugins: as they were, if nothing has changed since, or asked now."""
-    traced = os.environ.get(TRACE, "0") not in ("", "0")
-    kept = None if traced else _read()
-    if kept is not None:
-        return kept
+    found = kept()
+    if found is not None:
+        return found
     from distill_core.plugins.discovery import discover
 
     index = discover()
     rows = tuple(ListedPlugin(row.as_json(), row.hooks, row.status_line) for row in index.rows)
     found = Listing(rows, tuple(index.warnings))
-    if not traced and all(row.status != "failed" for row in index.rows):
+    if not _traced() and all(row.status != "failed" for row in index.rows):
         _keep(found)
     return found
+
+
+def kept() -> Listing | None:
+    """The installed plugins as they were, if nothing has changed since."""
+    return None if _traced() else _read()
+
+
+def tell_kept() -> None:
+    """``distill plugins list`` out of what is kept, and leave by SystemExit; nothing, if nothing is.
+
+    It needs no command line, which takes four times as long to build as this to be told.
+    """
+    with leaving():
+        found = kept()
+        if found is not None:
+            tell(found)
+            raise SystemExit(0)
+
+
+def tell(found: Listing, *, hooks: bool = False) -> None:
+    """Print a listing: the warnings on stderr, then the table."""
+    for warning in found.warnings:
+        remark(f"warning: {warning}")
+    headers = ("NAME", "KIND", "PACKAGE", "VERSION", *(("HOOKS",) if hooks else ()), "STATUS")
+    cells = (
+        (
+            *(row.shown[key] for key in ("name", "kind", "package", "version")),
+            *((" ".join(row.hooks),) if hooks else ()),
+            row.status_line,
+        )
+        for row in found.rows
+    )
+    print_table(headers, cells)
+    if not found.rows:
+        remark(
+            "no plugin is installed; install a model and a method, packages named distill-model-… and distill-method-…"
+        )
+
+
+def _traced() -> bool:
+    return os.environ.get(TRACE, "0") not in ("", "0")
 
 
 def _place() -> Path:

@@ -42,30 +42,15 @@ def list_plugins(
     hooks: Annotated[bool, typer.Option("--hooks", help="Show the hooks that each plugin implements.")] = False,
 ) -> None:
     """List the installed plugins. A broken one is a row with its reason; the exit status is 0."""
-    from distill_core.cli.listing import listing
-    from distill_core.cli.table import print_table
+    from distill_core.cli.listing import listing, tell
 
     found = listing()
-    rows = found.rows
-    for warning in found.warnings:
-        _note(f"warning: {warning}")
     if as_json:
-        _print_json([{**row.shown, **({"hooks": list(row.hooks)} if hooks else {})} for row in rows])
-        return
-    headers = ("NAME", "KIND", "PACKAGE", "VERSION", *(("HOOKS",) if hooks else ()), "STATUS")
-    cells = (
-        (
-            *(row.shown[key] for key in ("name", "kind", "package", "version")),
-            *((" ".join(row.hooks),) if hooks else ()),
-            row.status_line,
-        )
-        for row in rows
-    )
-    print_table(headers, cells)
-    if not rows:
-        _note(
-            "no plugin is installed; install a model and a method, packages named distill-model-… and distill-method-…"
-        )
+        for warning in found.warnings:
+            _note(f"warning: {warning}")
+        _print_json([{**row.shown, **({"hooks": list(row.hooks)} if hooks else {})} for row in found.rows])
+    else:
+        tell(found, hooks=hooks)
 
 
 @app.command()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 
 from distill_core.config.document import KeyPath
 from distill_core.config.schema import RunConfig
@@ -14,22 +15,29 @@ FAR_AHEAD = 10_000
 """Steps after a run's last that are searched for the first one at which a role would step."""
 
 
-def updates_of(cadence: Cadence, role: str, steps: int) -> int:
-    """How often a role steps in a run of so many steps: the length of its learning-rate schedule."""
-    return sum(role in cadence(step) for step in range(1, steps + 1))
+def updates_of(cadence: Cadence, steps: int) -> Counter[str]:
+    """How often each role steps in a run of so many steps: the length of its learning-rate schedule. Each step is asked once."""
+    updates: Counter[str] = Counter()
+    for due, times in Counter(map(tuple, map(cadence, range(1, steps + 1)))).items():
+        updates.update(dict.fromkeys(due, times))
+    return updates
 
 
-def idleness(cadence: Cadence, role: str, config: RunConfig) -> tuple[KeyPath, str] | None:
-    """The key and the message for a role that the run would never step, or never past its warm-up; None for any other."""
-    steps, warmup = config.training.max_train_steps, config.optimization(role).lr_warmup_steps
-    updates = updates_of(cadence, role, steps)
-    if updates == 0:
-        first = next((step for step in range(steps + 1, steps + FAR_AHEAD) if role in cadence(step)), None)
-        remedy = "step it more often" if first is None else f"set this to at least {first}, or step it more often"
-        return ("training", "max_train_steps"), f"role {role!r} would not be trained in {steps} steps; {remedy}"
-    if warmup >= updates:
-        own = config.roles[role].lr_warmup_steps is not None
-        key: KeyPath = ("roles", role, "lr_warmup_steps") if own else ("training", "lr_warmup_steps")
-        message = f"role {role!r} makes {updates} updates in {steps} steps and would end in its warm-up"
-        return key, f"{message}; set this below {updates}, or train longer"
-    return None
+def idleness(
+    cadence: Cadence, updates: Counter[str], roles: Iterable[str], config: RunConfig
+) -> Iterator[tuple[KeyPath, str]]:
+    """The key and the message for each role that the run would never step, or never past its warm-up.
+
+    ``updates``: those of the cadence, over the whole run.
+    """
+    steps = config.training.max_train_steps
+    for role in roles:
+        if not updates[role]:
+            first = next((step for step in range(steps + 1, steps + FAR_AHEAD) if role in cadence(step)), None)
+            remedy = "step it more often" if first is None else f"set this to at least {first}, or step it more often"
+            yield ("training", "max_train_steps"), f"role {role!r} would not be trained in {steps} steps; {remedy}"
+        elif config.optimization(role).lr_warmup_steps >= updates[role]:
+            own = config.roles[role].lr_warmup_steps is not None
+            key: KeyPath = ("roles", role, "lr_warmup_steps") if own else ("training", "lr_warmup_steps")
+            message = f"role {role!r} makes {updates[role]} updates in {steps} steps and would end in its warm-up"
+            yield key, f"{message}; set this below {updates[role]}, or train longer"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from distill_core.config.cadence import idleness
+from distill_core.config.cadence import idleness, updates_of
 from distill_core.config.data_sets import hub_data, listed_data
 from distill_core.config.document import Document
 from distill_core.config.schema import Data, RunConfig
@@ -31,11 +32,12 @@ def idle(method: MethodSpec, options: Options, config: RunConfig, document: Docu
         return
     try:
         with plugin_border(f"the cadence of method {method.name!r}"):
-            found = [idleness(lambda step: cadence(options, step), name, config) for name in trained]
+            told = partial(cadence, options)
+            found = list(idleness(told, updates_of(told, config.training.max_train_steps), trained, config))
     except RefusedError as refusal:
         yield replace(document.problem(("method_config",), refusal.reason), cause=refusal.__cause__)
     else:
-        yield from (document.problem(*each) for each in found if each is not None)
+        yield from (document.problem(*each) for each in found)
 
 
 def narrow_weights(config: RunConfig, *, compute_is_fp32: bool) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -140,11 +141,9 @@ def _of_averages(run: ResolvedRun) -> Iterator[str]:
 
 def _of_average(run: ResolvedRun, role: str, ema: Ema) -> Iterator[str]:
     """An average that is hardly anything but the first weights: validation and export would take those for the trained ones."""
-    cadence = run.method.roles_to_step
-    assert cadence is not None
-    last = run.config.training.max_train_steps
-    updates = updates_of(lambda step: cadence(run.method_options, step), role, last)
-    averaged = updates - updates_of(lambda step: cadence(run.method_options, step), role, min(ema.start_step, last))
+    assert run.method.roles_to_step is not None
+    cadence, last = partial(run.method.roles_to_step, run.method_options), run.config.training.max_train_steps
+    averaged = updates_of(cadence, last)[role] - updates_of(cadence, min(ema.start_step, last))[role]
     kept = ema.decay**averaged
     if averaged and kept > LEFT_OF_THE_START:
         yield (

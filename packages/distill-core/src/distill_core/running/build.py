@@ -97,7 +97,7 @@ def build(
     roles = RoleBuilder(run, models, placement, latent_shape, tell, probe, settling).build()
     settling.agree({**flatten(without_paths(run.to_mapping())), "data": prepared.dataset.fingerprint()})
     method = build_method(run, roles)
-    refuse_idle(config, method, roles)
+    refuse_idle(config, method)
     refuse_misfits(run, method, latent_shape)
     attach_optimizers(config, method, roles)
     stream = open_stream(prepared, directory, events, ranks)

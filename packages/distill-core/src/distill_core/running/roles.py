@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from distill_core.config.blame import about
-from distill_core.config.cadence import idleness, updates_of
+from distill_core.config.cadence import idleness
 from distill_core.config.checks import family_of
 from distill_core.config.document import dotted
 from distill_core.config.recomputation import recomputation_of
@@ -189,21 +189,21 @@ def build_method(run: ResolvedRun, roles: Mapping[str, RoleHandle]) -> AskedMeth
     return AskedMethod(method, run.method.name, roles)
 
 
-def refuse_idle(config: RunConfig, method: Method, roles: Mapping[str, RoleHandle]) -> None:
+def refuse_idle(config: RunConfig, method: AskedMethod) -> None:
     """Raise ConfigError for roles that the run would not train: found this late where the method's spec does not tell its cadence."""
-    trained = [name for name, role in roles.items() if role.trainable]
-    found = [fault for name in trained if (fault := idleness(method.roles_to_step, name, config)) is not None]
+    updates = method.updates(config.training.max_train_steps)
+    found = list(idleness(method.roles_to_step, updates, method.trained, config))
     if found:
         raise ConfigError([Problem(dotted(key), message) for key, message in found])
 
 
-def attach_optimizers(config: RunConfig, method: Method, roles: Mapping[str, RoleHandle]) -> None:
+def attach_optimizers(config: RunConfig, method: AskedMethod, roles: Mapping[str, RoleHandle]) -> None:
     """Give each trained role its optimizer, its schedule over its own updates, and its EMA."""
     for name, role in roles.items():
         if not role.trainable:
             continue
         parameters = role.trained_parameters()
-        total = updates_of(method.roles_to_step, name, config.training.max_train_steps)
+        total = method.updates(config.training.max_train_steps)[name]
         role.optimizer = RoleOptimizer(parameters, config.optimization(name), total)
         ema = config.roles[name].ema
         if ema is not None:
@@ -211,10 +211,9 @@ def attach_optimizers(config: RunConfig, method: Method, roles: Mapping[str, Rol
             role.average = WeightAverage(parameters, ema.decay, ema.start_step, place)
 
 
-def go_on(config: RunConfig, method: Method, roles: Mapping[str, RoleHandle], start: int) -> None:
+def go_on(config: RunConfig, method: AskedMethod, roles: Mapping[str, RoleHandle], start: int) -> None:
     """Let each schedule end with the run, though the cadence or the length may have changed since the checkpoint of ``start``."""
     steps = config.training.max_train_steps
     for name, role in roles.items():
         if role.optimizer is not None:
-            cadence = method.roles_to_step
-            role.optimizer.go_on(updates_of(cadence, name, steps) - updates_of(cadence, name, min(start, steps)))
+            role.optimizer.go_on(method.updates(steps)[name] - method.updates(min(start, steps))[name])

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from distill_core.durable import write_text
-from distill_core.plugins.border import describe
+from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.printable import visible
 from distill_core.protocols.tracker import Tracker
 from distill_core.redaction import redact_text
@@ -30,13 +30,13 @@ class Trackers:
         call(self.record)
         for tracker in list(self.others):
             try:
-                call(tracker)
-            except Exception as error:  # noqa: BLE001  a tracker's service is foreign code: its failure is shown, and costs no training
+                with (
+                    plugin_border()
+                ):  # a tracker's service is foreign code: its failure is shown, and costs no training
+                    call(tracker)
+            except RefusedError as refusal:
                 self.others.remove(tracker)
-                self.events.warn(
-                    "tracker_failed",
-                    f"{type(tracker).__name__} failed and is left out: {describe(error)}",
-                )
+                self.events.warn("tracker_failed", f"{type(tracker).__name__} failed and is left out: {refusal.reason}")
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Scalars of one step."""

@@ -6,11 +6,13 @@ refused here at the first step that shows it, because every one of these would o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 
 from torch import Tensor
 
+from distill_core.config.cadence import updates_of
 from distill_core.errors import DistillError, MethodError, PluginError
 from distill_core.plugins.border import describe
 from distill_core.protocols.batch import Batch
@@ -52,6 +54,7 @@ class AskedMethod(Method):
         self.trained = tuple(name for name, role in roles.items() if role.trainable)
         self.followers = tuple(name for name, role in roles.items() if role.leader is not None)
         self._last_due: tuple[int, tuple[str, ...]] = (-1, ())
+        self._updates: dict[int, Counter[str]] = {}
 
     def _border(self, doing: str) -> _Border:
         return _Border(self.name, doing)
@@ -64,6 +67,12 @@ class AskedMethod(Method):
         if self._last_due[0] != step:
             self._last_due = step, self._due(step)
         return self._last_due[1]
+
+    def updates(self, steps: int) -> Counter[str]:
+        """How often each role steps in a run of so many steps. Each step is asked once, however often this is."""
+        if steps not in self._updates:
+            self._updates[steps] = updates_of(self.roles_to_step, steps)
+        return self._updates[steps]
 
     def _due(self, step: int) -> tuple[str, ...]:
         """What the method says of it."""

@@ -37,3 +37,8 @@ def pytest_collection_finish() -> None:
     """What was imported so far is kept from the garbage collector, which would look at a million objects each time."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Python ends as it would have."""
+    gc.unfreeze()

@@ -150,6 +150,51 @@ JOBS: tuple[Job, ...] = (
 """Every student once, in the order of the first seed: those that others begin at, those that had no figure, their followers, the others,
 what was tried besides."""
 
+SHOWN = tuple(
+    sorted(
+        (job.name for job in JOBS),
+        key=(
+            "dmd2, 1 step",
+            "dmd2, LoRA",
+            "dmd2, 1 step after kd",
+            "dmd2, 2 steps",
+            "sgmd",
+            "sgmd, no correction",
+            "sgmd, times as in dmd2",
+            "sid",
+            "fdistill",
+            "phased-dmd",
+            "phased-dmd, two experts",
+            "ladd",
+            "kd",
+            "rcm",
+            "rcm, exact derivative",
+            "scm",
+            "scm, exact derivative",
+            "consistency",
+            "tcm after consistency",
+            "meanflow",
+            "meanflow, times in the middle",
+            "anyflow",
+            "anyflow-on-policy after anyflow",
+            "nft",
+            "reward-gradient",
+            "teacher-forcing",
+            "diffusion-forcing",
+            "causal-kd",
+            "causal-consistency after teacher-forcing",
+            "causvid after teacher-forcing",
+            "self-forcing",
+            "self-forcing, GAN",
+            "self-forcing, slower student",
+            "self-forcing after causal-kd",
+            "self-forcing after teacher-forcing",
+            "streaming-long-tuning after self-forcing",
+        ).index,
+    )
+)
+"""Every student, in the order of the table: those that match distributions, those on maps of the flow, rewards, causal ones."""
+
 CENTRAL = (
     "dmd2, 1 step",
     "dmd2, 2 steps",

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.zoo_jobs import JOBS, Job
+from benchmarks.zoo_jobs import JOBS, SHOWN, Job
 from benchmarks.zoo_work import ROOT, Result, results
 
 from distill_core.planning.plan import Plan
@@ -70,13 +70,17 @@ def count_costs(folder: Path, jobs: Iterable[Job]) -> None:
 
 
 def cost(result: Result, every: Sequence[Result], steps: Mapping[str, float]) -> Cost:
-    """Of one result, whose origins are among ``every``; an origin that is not there counts nothing."""
+    """Of one result, whose origins are among ``every``; an origin that is not there counts nothing.
+
+    A student that was made twice was the origin of what came after it: the one whose weights were there.
+    """
     origins = next(job for job in JOBS if job.name == result.job).after
     found = Cost(result.seconds, result.steps * steps[result.job] if result.job in steps else None)
+    before = every[: every.index(result)] if result in every else every
     for origin in sorted(origins):
-        of_seed = [one for one in every if one.job == origin and one.seed == result.seed]
+        of_seed = [one for one in before if one.job == origin and one.seed == result.seed]
         if of_seed:
-            found += cost(of_seed[0], every, steps)
+            found += cost(of_seed[-1], every, steps)
     return found
 
 
@@ -86,13 +90,15 @@ def table(folder: Path) -> str:
     costs = known_costs(folder)
     groups: dict[tuple[str, str, str], list[Result]] = {}
     for result in every:
-        groups.setdefault((result.job, result.row, result.budget), []).append(result)
+        own = ("", "") if result.row.startswith(UNTRAINED) else (result.job, result.budget)
+        groups.setdefault((own[0], result.row, own[1]), []).append(result)
     judged = [group for group in _ordered(groups) if FIGURES["all correct"] in group[0].figures]
     longer = [group for group in _ordered(groups) if DRIFT["colour"] in group[0].figures]
-    head = ("student", "sampled", "evaluations", *FIGURES, "train s", "train TFLOP", "training steps", "seeds")
+    head = ("student", "sampled", "evaluations", *FIGURES, "train s", "TFLOP", "steps", "budget", "clips", "seeds")
     lines = [_line(head), _line(["---"] * len(head))]
     for group in judged:
-        trained = [] if group[0].row.startswith(UNTRAINED) else group
+        untrained = group[0].row.startswith(UNTRAINED)
+        trained, group = ([], group[:1]) if untrained else (group, group)
         spent = [cost(one, every, costs) for one in trained]
         lines.append(
             _line(
@@ -102,17 +108,14 @@ def table(folder: Path) -> str:
                     f"{group[0].evaluations:g}",
                     *(_mean([one.figures[key] for one in group if key in one.figures], 3) for key in FIGURES.values()),
                     _mean([each.seconds for each in spent], 0),
-                    _mean([each.tflop for each in spent if each.tflop is not None], 2),
+                    _mean([each.tflop for each in spent if each.tflop is not None], 1),
                     _mean([float(one.steps) for one in trained], 0),
+                    group[0].budget if trained else "–",
+                    f"{group[0].clips}",
                     f"{len(group)}",
                 ]
             )
         )
-    budgets = ", ".join(sorted({result.budget for result in every}))
-    clips = ", ".join(sorted({f"{group[0].clips}" for group in judged}))
-    lines.append(
-        f"\nBudget of a training: {budgets}. Clips: {clips}. One seed where there is no ±. Costs are from the teacher on."
-    )
     if longer:
         head = ("student", "sampled", *(f"drift of {name}" for name in DRIFT), "seeds")
         lines += ["", _line(head), _line(["---"] * len(head))]
@@ -123,8 +126,8 @@ def table(folder: Path) -> str:
 
 
 def _ordered(groups: Mapping[tuple[str, str, str], list[Result]]) -> list[list[Result]]:
-    """As the work list has them; a job's rows as its recipe has them."""
-    places = {job.name: place for place, job in enumerate(JOBS)}
+    """What nothing was trained of, then the students as ``SHOWN`` has them; a job's rows as its recipe has them."""
+    places = {name: place for place, name in enumerate(("", *SHOWN))}
     return [groups[key] for key in sorted(groups, key=lambda key: places[key[0]])]
 
 
@@ -133,8 +136,14 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _mean(values: Sequence[float], digits: int) -> str:
-    """With the deviation over the seeds, where there are several; a dash where a figure is missing."""
+    """With the deviation over the seeds, where there are several and it shows; a dash where a figure is missing."""
     if not values:
         return "–"
-    mean = f"{statistics.mean(values):.{digits}f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
+    mean, spread = _short(statistics.mean(values), digits), statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{mean} ± {_short(spread, digits)}" if round(spread, digits) else mean
+
+
+def _short(value: float, digits: int) -> str:
+    """Without the zero before the point."""
+    text = f"{value:.{digits}f}"
+    return text[1:] if text.startswith("0.") else text

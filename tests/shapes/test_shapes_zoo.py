@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks.zoo import make_experts
-from benchmarks.zoo_jobs import JOBS, Job, tasks
+from benchmarks.zoo_jobs import JOBS, SHOWN, Job, tasks
 from benchmarks.zoo_table import FIGURES, cost, table
 from benchmarks.zoo_work import Budget, Result, results_file, shortened
 from tests.shapes.recipes import write_clips
@@ -70,18 +70,35 @@ def test_the_table_tells_means_and_deviations_and_what_a_chain_cost_from_the_tea
     lines = [
         line.split(" | ") for line in table(tmp_path).splitlines() if line.startswith("| kd") or "after kd" in line
     ]
-    kd, after = lines
-    assert kd[3] == "0.850 ± 0.071"
-    assert kd[-4:] == ["60 ± 0", "1.00 ± 0.00", "100 ± 0", "2 |"]
-    assert after[3] == "0.970"
-    assert after[-4:] == ["90", "2.00", "50", "1 |"]
+    after, kd = lines
+    assert kd[3] == ".850 ± .071"
+    assert kd[-6:] == ["60", "1.0", "100", "recipe", "48", "2 |"]
+    assert after[3] == ".970"
+    assert after[-6:] == ["90", "2.0", "50", "recipe", "48", "1 |"]
 
 
 def test_what_nothing_was_trained_of_has_no_cost_in_the_table(tmp_path: Path) -> None:
     results_file(tmp_path).write_text(json.dumps(asdict(result("anyflow", 0, 0.2, row="teacher, 1 step"))) + "\n")
     (line,) = [line for line in table(tmp_path).splitlines() if "teacher, 1 step" in line]
     assert line.startswith("| none | ")
-    assert line.endswith("| – | – | – | 1 |")
+    assert line.endswith("| – | – | – | – | 48 | 1 |")
+
+
+def test_a_chain_cost_what_its_own_origin_did_where_that_was_made_twice() -> None:
+    chain = result("dmd2, 1 step after kd", 0, 0.97, seconds=30.0)
+    every = [result("kd", 0, 0.8, seconds=60.0), chain, result("kd", 0, 0.9, seconds=120.0)]
+    again = result("dmd2, 1 step after kd", 0, 0.98, seconds=40.0)
+    assert cost(chain, every, {}).seconds == 90.0
+    assert cost(again, [*every, again], {}).seconds == 160.0
+
+
+def test_what_was_measured_is_what_the_page_says() -> None:
+    printed, page = table(ROOT / "benchmarks" / "zoo_results"), (ROOT / "docs" / "methods.md").read_text()
+    assert [line for line in printed.splitlines() if line.startswith("|") and line not in page] == []
+
+
+def test_every_student_has_its_place_in_the_table() -> None:
+    assert sorted(SHOWN) == sorted(job.name for job in JOBS)
 
 
 def test_a_cost_that_was_not_counted_is_not_made_up() -> None:

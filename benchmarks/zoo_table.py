@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.zoo_jobs import JOBS, SHOWN, Job
-from benchmarks.zoo_work import ROOT, Result, results
+from benchmarks.zoo_work import ROOT, TEACHER, Result, results
 
 from distill_core.planning.plan import Plan
 from distill_core.planning.subject import subject_of
@@ -29,7 +29,7 @@ FIGURES = {
 """Columns, by what the metric calls them."""
 DRIFT = {name: f"drift/{name}" for name in ("colour", "contrast", "saturation", "place")}
 """Of rows whose clips are longer than the world's, which its judge leaves out."""
-UNTRAINED = ("teacher, ", "before, ")
+UNTRAINED = (TEACHER, "before, ")
 """How the recipes' rows begin that sample what nothing was trained of."""
 TERA = 1e12
 

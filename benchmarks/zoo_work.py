@@ -24,6 +24,8 @@ from distill_core.running.session import Outcome, train
 from distill_metric_shapes.captions import SMALL, captions
 
 ROOT = Path(__file__).resolve().parent.parent
+TEACHER = "teacher, "
+"""How the recipes' rows begin that sample the teacher."""
 WARM_STEPS, COLD_STEPS = 12, 4
 """Training steps by which the speed is measured, and those of them that do not count."""
 
@@ -83,7 +85,8 @@ def work(task: Task, folder: Path, budget: Budget, step_tflop: float | None, per
         overrides = [*task.job.changed(folder, task.seed), f"training.device={device}"]
         own = open_run(task.job.path, [*overrides, "comparison=null"], index)
         steps = _steps(task, folder, own, overrides, index, budget, step_tflop)
-        rows = _rows(open_run(task.job.path, overrides, index), teacher=task.job.teacher)
+        known = any(result.row.startswith(TEACHER) for result in results(folder))
+        rows = _rows(open_run(task.job.path, overrides, index), teacher=task.job.teacher and not known)
         compared = {"rows": rows, "prompts": list(captions(SMALL)), "clips_per_prompt": per_caption, "page_clips": 4}
         home = run_folder(folder, task.job.name, task.seed)
         began = time.monotonic()
@@ -135,7 +138,7 @@ def shortened(own: ResolvedRun, scaled: tuple[str, ...], steps: int) -> list[str
 
 
 def _rows(own: ResolvedRun, *, teacher: bool) -> dict[str, Any]:
-    """The recipe's ways of sampling; the teacher's, which are the same in every run, once."""
+    """The recipe's ways of sampling; the teacher's, which are the same in every run, once in a folder."""
     rows: dict[str, Any] = own.to_mapping()["comparison"]["rows"]
     return {name: row for name, row in rows.items() if teacher or row["role"] != "teacher"}
 

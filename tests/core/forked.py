@@ -133,12 +133,12 @@ def distill_run(path: Path, at: Point | None, act: Callable[[], None]) -> Ended:
     return forked(lambda: toy_run(path, at, act), path.with_suffix(".log"))
 
 
-def toy_run(path: Path, at: Point | None, act: Callable[[], None]) -> None:
-    """``distill run`` with the toy plugins, in a process that is to end with it."""
+def toy_run(path: Path, at: Point | None, act: Callable[[], None], *more: str) -> None:
+    """``distill run``, with ``more`` arguments, and the toy plugins, in a process that is to end with it."""
     discovery.discover = lambda: INDEX
     if at is not None:
         _interpose(at, act)
-    main(["run", str(path)])
+    main(["run", str(path), *more])
 
 
 def signalled(number: signal.Signals, times: int = 1) -> Callable[[], None]:

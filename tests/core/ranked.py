@@ -56,17 +56,17 @@ def free_port() -> int:
         return int(opened.getsockname()[1])
 
 
-def distill(world: ToyWorld, mapping: dict[str, Any]) -> Callable[[int], None]:
-    """``distill run`` of a toy run."""
+def distill(world: ToyWorld, mapping: dict[str, Any], *more: str) -> Callable[[int], None]:
+    """``distill run`` of a toy run, with ``more`` arguments."""
     path = world.root / "run.yaml"
     path.write_text(write_yaml(mapping), encoding="utf-8")
 
-    return lambda rank: toy_run(path, None, lambda: None)
+    return lambda rank: toy_run(path, None, lambda: None, *more)
 
 
-def trained(world: ToyWorld, size: int, mapping: dict[str, Any]) -> Path:
+def trained(world: ToyWorld, size: int, mapping: dict[str, Any], *more: str) -> Path:
     """The run directory of a run of so many processes, all of which ended well."""
     world.root.mkdir(exist_ok=True)
-    for rank, ended in enumerate(launched(size, distill(world, mapping), world.root).ended()):
+    for rank, ended in enumerate(launched(size, distill(world, mapping, *more), world.root).ended()):
         assert ended.status == 0, f"rank {rank} of {size}: {ended.err}"
     return Path(mapping["output_dir"])

@@ -23,9 +23,10 @@ SAVE = 0.6
 """Seconds that a save takes at the least, in these tests."""
 
 
-def stopped(world: ToyWorld, grace: float | None) -> Ended:
-    """A run that saves at step 2, and is asked to leave in its third."""
-    mapping = world.mapping("finetune", checkpoint={"interval": 2, "grace": grace}, tracking={"log_interval": 1})
+def stopped(world: ToyWorld, grace: float | None, interval: int = 2, mode: str = "sync") -> Ended:
+    """A run that saves at step 2, if not after each, and is asked to leave in its third."""
+    settings = {"interval": interval, "grace": grace, "mode": mode}
+    mapping = world.mapping("finetune", checkpoint=settings, tracking={"log_interval": 1})
     path = world.root / "run.yaml"
     path.write_text(write_yaml(mapping), encoding="utf-8")
 
@@ -70,6 +71,22 @@ def test_a_save_that_does_not_fit_is_not_begun_which_is_said_and_the_run_goes_on
     assert "s were left of checkpoint.grace, and the last save took" in ending["message"]
     assert f"the same command goes on from {world.root}/run/checkpoints/step-00000002" in ended.err
     assert json.loads((world.train(world.mapping("finetune")).root / "exit_reason.json").read_text())["step"] == 12
+
+
+@pytest.mark.parametrize(
+    ("interval", "mode", "saved"),
+    [
+        pytest.param(2, "async", ["step-00000002"], id="behind training, and one is going on"),
+        pytest.param(1, "sync", ["step-00000001", "step-00000002"], id="due at that step"),
+    ],
+)
+def test_neither_is_one_that_is_made_behind_training_or_was_due(
+    world: ToyWorld, interval: int, mode: str, saved: list[str]
+) -> None:
+    ended = stopped(world, 0.3, interval, mode)
+    assert ended.status == 128 + signal.SIGUSR1, ended.err
+    assert checkpoints(world) == saved
+    assert "s were left of checkpoint.grace, and the last save took 0." in ended.err
 
 
 def test_trackers_are_not_closed_when_the_time_is_over_and_that_is_said(world: ToyWorld) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from distill_core.checkpoint.behind import Behind
 from distill_core.checkpoint.identity import Consent, Differences, Identity
-from distill_core.checkpoint.published import Checkpoint, Needed, published
+from distill_core.checkpoint.published import Checkpoint, published, records_alone
 from distill_core.checkpoint.saving import Refuse, Saver
 from distill_core.checkpoint.snapshot import Snapshot, State
 from distill_core.errors import CheckpointError, DamagedError, DistillError
@@ -27,6 +29,9 @@ class Checkpoints:
 
     ``identity`` is what the run rests on, ``consent`` what of it may be other than in the checkpoint that it goes on from. ``behind``:
     whether states are saved by a thread, from a copy, while the run goes on.
+
+    Attributes:
+        took: the seconds that the last save took until the checkpoint had its name; None if there was none.
     """
 
     def __init__(
@@ -48,6 +53,7 @@ class Checkpoints:
         self.may_resume = resume
         self.identity = Identity() if identity is None else identity
         self.consent = Consent() if consent is None else consent
+        self.took: float | None = None
         self._good: dict[Path, bool] = {}
         self._behind = Behind()
         self._snapshot = Snapshot()
@@ -62,13 +68,13 @@ class Checkpoints:
         """The newest published checkpoint's directory."""
         return next((checkpoint.path for checkpoint in self.published()), None)
 
-    def newest_good(self, needed: Needed | None = None) -> Checkpoint | None:
-        """The newest checkpoint whose files are what was written; None if there is none at all. ``needed``: as for its faults.
+    def newest_good(self) -> Checkpoint | None:
+        """The newest checkpoint whose files are what was written; None if there is none at all.
 
         Of several processes the first one looks. Falling back to an older one is a loud event. Raises CheckpointError if there are
         checkpoints and none is good.
         """
-        return self.ranks.from_first(lambda: self.first_good(lambda checkpoint: checkpoint.verified(needed)))
+        return self.ranks.from_first(lambda: self.first_good(lambda checkpoint: checkpoint.verified()))
 
     def first_good(self, use: Callable[[Checkpoint], UsedT]) -> UsedT | None:
         """What ``use`` makes of the newest checkpoint that it raises no DamagedError for; None, or CheckpointError, likewise."""
@@ -77,51 +83,71 @@ class Checkpoints:
             try:
                 return use(checkpoint)
             except DamagedError as error:
-                self._good[checkpoint.path] = False
-                reasons.append(f"{checkpoint.path.name}: {error}")
-                self.events.warn("checkpoint_damaged", f"{checkpoint.path} is damaged and passed over: {error}")
-        if reasons:
-            raise CheckpointError(
-                f"no checkpoint in {self.root} can be resumed from ({' | '.join(reasons)}); restore one, or choose another output_dir"
-            )
+                reasons.append(self._passed_over(checkpoint, str(error)))
+        self._refuse_all(reasons)
         return None
 
     def resume(self, state: State, named: Checkpoint | None = None) -> int:
         """Load the newest good checkpoint into ``state``, or the one that a person ``named``. Returns its step, 0 if there is none.
 
+        Of several processes each reads its share, once: it is verified as it is read, and what one finds damaged all pass over.
         Raises CheckpointError if the run rests on something else than the checkpoint, without consent, or if the named one is damaged.
         """
-        checkpoint = self.newest_good() if named is None else self.ranks.from_first(lambda: self._sound(named))
-        if checkpoint is None:
-            return 0
-        if not self.may_resume:
+        found = self.ranks.from_first(self.published) if named is None else [named]
+        if found and not self.may_resume:
             raise CheckpointError(
                 f"{self.root} has checkpoints and checkpoint.resume is never; choose another output_dir"
             )
-        if self.ranks.first:
-            self._compare(checkpoint)
-        checkpoint.load(state.tensors())
-        state.load_numbers(checkpoint.state())
-        self.events.note("resumed", f"resumed from {checkpoint.path}", step=checkpoint.step)
-        return checkpoint.step
+        reasons = []
+        for checkpoint in found:
+            fault = self._load(checkpoint, state)
+            if fault is None:
+                return checkpoint.step
+            reasons.append(
+                self.ranks.from_first(partial(self._passed_over, checkpoint, fault, named=named is not None))
+            )
+        self.ranks.from_first(lambda: self._refuse_all(reasons))
+        return 0
 
-    def _sound(self, named: Checkpoint) -> Checkpoint:
-        try:
-            return named.verified()
-        except DamagedError as error:
-            raise CheckpointError(
-                f"{named.path} is damaged: {error}; name another one, or leave --resume out to go on from the newest good one"
-            ) from error
-
-    def _compare(self, checkpoint: Checkpoint) -> None:
-        """Refuse, or write down, what the run rests on and the checkpoint does not."""
-        there = checkpoint.manifest().identity
-        found = Differences.between(there, self.identity, self.consent.left_to_the_machine)
-        found.refuse(self.consent, str(checkpoint.path))
+    def _load(self, checkpoint: Checkpoint, state: State) -> str | None:
+        """Load a checkpoint. Returns what of it is damaged, on every process; ``state`` is then half filled."""
+        faults = self.ranks.from_first(lambda: checkpoint.faults(records_alone))
+        if not faults:
+            found = self.ranks.from_first(lambda: self._compared(checkpoint))
+            faults = [fault for fault in self.ranks.gather(_fault(checkpoint, state)) if fault is not None]
+        if faults:
+            return "; ".join(dict.fromkeys(faults))
         for difference in found.rests_on.values():
             self.events.warn("accepted", f"the run goes on with other foundations: {difference}")
         for name in found.incomparable:
             self.events.warn("not_compared", f"whether {name} is what it was cannot be told")
+        state.load_numbers(checkpoint.state())
+        self.events.note("resumed", f"resumed from {checkpoint.path}", step=checkpoint.step)
+        return None
+
+    def _passed_over(self, checkpoint: Checkpoint, fault: str, *, named: bool = False) -> str:
+        """Tell that a checkpoint is damaged. Returns why it is not gone on from. Raises CheckpointError for one that a person ``named``."""
+        if named:
+            raise CheckpointError(
+                f"{checkpoint.path} is damaged: {fault}; name another one, or leave --resume out to go on from the newest good one"
+            )
+        self._good[checkpoint.path] = False
+        self.events.warn("checkpoint_damaged", f"{checkpoint.path} is damaged and passed over: {fault}")
+        return f"{checkpoint.path.name}: {fault}"
+
+    def _refuse_all(self, reasons: Sequence[str]) -> None:
+        """Raise CheckpointError if there are checkpoints, and each is passed over for a reason."""
+        if reasons:
+            raise CheckpointError(
+                f"no checkpoint in {self.root} can be resumed from ({' | '.join(reasons)}); restore one, or choose another output_dir"
+            )
+
+    def _compared(self, checkpoint: Checkpoint) -> Differences:
+        """What the run rests on and the checkpoint does not. Raises CheckpointError for what there is no consent to."""
+        there = checkpoint.manifest().identity
+        found = Differences.between(there, self.identity, self.consent.left_to_the_machine)
+        found.refuse(self.consent, str(checkpoint.path))
+        return found
 
     def save(self, state: State, step: int, sampling: ValidationRequest | None, refuse: Refuse | None = None) -> Path:
         """Publish the state after ``step``; see :meth:`Saver.save`. Returns its directory.
@@ -131,11 +157,19 @@ class Checkpoints:
         What a save behind training ended by is raised by the next one, or by :meth:`settle`.
         """
         beside = self._beside
-        if beside is None:
-            return self._saver.save(state, step, sampling, refuse)
         self.settle()
+        began = time.monotonic()
+
+        def saved(saver: Saver, taken: State) -> Path:
+            """Publish it, here or behind."""
+            path = saver.save(taken, step, sampling, refuse)
+            self.took = time.monotonic() - began
+            return path
+
+        if beside is None:
+            return saved(self._saver, state)
         self._snapshot.take(state)
-        self._behind.start(lambda: beside.save(self._snapshot, step, sampling, refuse))
+        self._behind.start(lambda: saved(beside, self._snapshot))
         return beside.final(step)
 
     @property
@@ -180,3 +214,12 @@ class Checkpoints:
         return Saver(
             self.root, self.events, keep_last=self.keep_last, identity=self.identity, ranks=ranks, good=self._good
         )
+
+
+def _fault(checkpoint: Checkpoint, state: State) -> str | None:
+    """Load a checkpoint's tensors, verified as they are read. Returns what is damaged of them."""
+    try:
+        checkpoint.load(state.tensors(), unverified=True)
+    except DamagedError as error:
+        return str(error)
+    return None

@@ -263,8 +263,8 @@ class Checkpoint(Section):
     never: refuse a run directory that has a checkpoint."""
     grace: Annotated[float, Field(gt=0)] | None = None
     """Seconds that a run has to leave from a signal on, before it is killed, e.g. 80 under Slurm's `--signal=USR1@90`. A save is not
-    begun that would take, as the last one (of `mode: async` its copy), more than is left; trackers are not closed when they are over.
-    null: it takes the time it takes."""
+    begun that would take, as the last one, more than is left; trackers are not closed when they are over. null: it takes the time it
+    takes."""
     accept: tuple[str, ...] = ()
     """What a run that goes on may find other than it was, by the names that its refusal gives, e.g. `data`, `torch`, `weights.ROLE`,
     `plugins.NAME`; `checkpoints` or `metrics`: that they are gone; `later`: that what was made after the checkpoint of `--resume` is set

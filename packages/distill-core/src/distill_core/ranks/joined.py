@@ -125,6 +125,9 @@ class JoinedRanks(Ranks):
                 seen, sign = time.monotonic(), now
             if time.monotonic() - seen > max(SILENT, self._timeout):
                 raise Failure(0, GONE, gone=True).error(self.rank)
+            failure = self._watch.failure()
+            if failure is not None:
+                raise failure.error(self.rank)
 
     @contextmanager
     def guarded(self) -> Iterator[None]:

@@ -77,7 +77,7 @@ class Watch(threading.Thread):
         while not self._over.wait(EVERY):
             try:
                 self._beat()
-                failure = self._failure()
+                failure = self.failure()
                 heard = heard or self._signal()
             except RuntimeError:
                 failure = Failure(0, STORE_GONE, gone=True)
@@ -98,7 +98,7 @@ class Watch(threading.Thread):
         """Which process is to blame for a collective that failed after ``waited`` seconds here; None if it is no other one's fault."""
         before, until = self._signs(), time.monotonic() + SILENT
         while time.monotonic() < until:
-            failure = self._failure()
+            failure = self.failure()
             if failure is not None:
                 return None if failure.rank == self._rank else failure
             time.sleep(EVERY / 5)
@@ -131,7 +131,8 @@ class Watch(threading.Thread):
             found[rank] = int(beats), int(step)
         return found
 
-    def _failure(self) -> Failure | None:
+    def failure(self) -> Failure | None:
+        """What ended another process, or this one, if anything did."""
         return _read(self._store.get(_FAILED)) if self._store.check([_FAILED]) else None
 
     def _signal(self) -> bool:

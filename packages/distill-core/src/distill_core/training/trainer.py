@@ -165,13 +165,13 @@ class DistillTrainer:
         validates = self._due(step, self.schedule.validation_interval)
         saves = self.saving.due(step) or step == self.schedule.last
         if saves:
-            self.save(step)
+            self._save_in_time(step)
         if validates:
             self._refuse_broken(step)
         if validates and self._asked is None:
             self.validate(step)
-        if self._asked is not None and not saves and self.grace.suffices():
-            self.save(step)
+        if self._asked is not None and not saves:
+            self._save_in_time(step)
         if self._asked is not None or step == self.schedule.last:
             self._settle_saves()
 
@@ -316,9 +316,16 @@ class DistillTrainer:
     def save(self, step: int) -> None:
         """Publish a checkpoint, of finite figures only, or begin to."""
         self.log(step)
-        with self.stopping.held("finishing a checkpoint first"), self.grace.measured():
+        with self.stopping.held("finishing a checkpoint first"):
             self.saving.save(self.state, step, self.method.validation(step))
             self.tracker.saved(step)
+
+    def _save_in_time(self, step: int) -> None:
+        """Save, unless the process was asked to leave, and has no time for it once the save before has come to its end."""
+        if self._asked is not None:
+            self._settle_saves()
+        if self._asked is None or self.grace.suffices(self.checkpoints.took):
+            self.save(step)
 
     def _settle_saves(self) -> None:
         """Wait for a save that goes on behind training."""

@@ -60,6 +60,7 @@ BEHIND, BLOCKS = "tests/core/test_behind.py", "tests/core/test_blocks.py"
 CHECKPOINTS, INTEGRITY = "tests/core/test_checkpoints.py", "tests/core/test_integrity.py"
 KILLS, RESUMING, TRAINING = "tests/core/test_kills.py", "tests/core/test_resuming.py", "tests/core/test_training.py"
 STREAM, RANKS = "tests/data/test_row_stream.py", "tests/core/test_ranks.py"
+GOING_ON, GRACE = "tests/core/test_ranks_resuming.py -k damaged", "tests/core/test_grace.py -k neither"
 EVERY_STEP = f"{KILLS}::test_a_run_that_is_stopped_at_every_step_ends_bitwise_where_an_unstopped_one_does"
 MUTANTS = (
     Mutant(
@@ -102,11 +103,19 @@ MUTANTS = (
     Mutant("checkpoint/saving.py", "        self._sweep()\n", "", CHECKPOINTS),
     Mutant(
         "checkpoint/store.py",
-        "            self._compare(checkpoint)\n",
-        "            pass\n",
+        "        found.refuse(self.consent, str(checkpoint.path))\n",
+        "",
         "tests/core/test_identity.py",
     ),
-    Mutant("checkpoint/store.py", "return named.verified()", "return named", RESUMING),
+    Mutant("checkpoint/store.py", "        if named:\n", "        if not named and named:\n", RESUMING),
+    Mutant("checkpoint/store.py", "load(state.tensors(), unverified=True)", "load(state.tensors())", BLOCKS),
+    Mutant(
+        "checkpoint/store.py",
+        "in self.ranks.gather(_fault(checkpoint, state))",
+        "in [_fault(checkpoint, state)]",
+        GOING_ON,
+    ),
+    Mutant("training/trainer.py", "        if self._asked is not None:\n            self._settle_saves()\n", "", GRACE),
     Mutant("checkpoint/snapshot.py", 'tensor.detach().to("cpu", copy=True)', 'tensor.detach().to("cpu")', BEHIND),
     Mutant("checkpoint/snapshot.py", "_local(before).copy_(_local(tensor))", "pass", BEHIND),
     Mutant("checkpoint/store.py", "            self._beside.abandoned = True\n", "", BEHIND),

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from tests.core.conftest import ToyWorld
-from tests.core.forked import POINTS, Ended, begun, signalled, toy_run
+from tests.core.forked import POINTS, Ended, begun, ending, signalled, toy_run
 from tests.core.ranked import distill, free_port, launched, trained
 from torch.distributed import TCPStore
 
@@ -89,6 +89,27 @@ def test_a_rank_that_fails_takes_all_with_it_and_they_say_which_and_why(
     assert second.status == status
     assert "Traceback" not in first.err + second.err
     assert said in reason(world)["message"]
+    assert good_steps(world) == [2]
+
+
+@pytest.mark.slow
+def test_a_rank_that_is_stopped_is_left_behind_by_the_others_and_they_say_so(world: ToyWorld) -> None:
+    """By SIGSTOP: it lives, and does nothing."""
+    distill(world, run_of(world))
+    path, began = world.root / "run.yaml", time.monotonic()
+
+    def work(rank: int) -> None:
+        """The second one comes to a stop in its third step."""
+        toy_run(path, POINTS["updating"] if rank else None, signalled(signal.SIGSTOP))
+
+    both = launched(2, work, world.root)
+    first = ending(both.children[0], both.logs[0])
+    assert time.monotonic() - began < TIMEOUT + 35
+    os.kill(both.children[1], signal.SIGKILL)
+    assert ending(both.children[1], both.logs[1]).status == -signal.SIGKILL
+    assert first.status == 79
+    assert "error: rank 1: it is gone: it was killed, or stopped" in first.err
+    assert "rank 1: it is gone" in reason(world)["message"]
     assert good_steps(world) == [2]
 
 

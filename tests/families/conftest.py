@@ -31,12 +31,15 @@ FRAMES: Mapping[str, tuple[int, int, int]] = {
     "sd3": (1, 32, 48),
     "sana": (1, 32, 64),
     "hunyuanvideo": (5, 32, 48),
+    "hunyuanvideo15": (5, 32, 48),
     "cogvideox": (9, 32, 48),
     "cosmos2": (1, 32, 48),
 }
 """F, H and W of what each family is tried on."""
 MORE: Mapping[str, tuple[int, int, int]] = {"ltx": (9, 32, 64), "wan": (9, 32, 32)}
 """The same of those that have tests of their own."""
+MEMBERS: Mapping[str, tuple[str, str]] = {"hunyuanvideo15": ("hunyuanvideo", "v15")}
+"""Families that are in another one's package: which, and as which part of it."""
 LENT: Mapping[str, Callable[[], Mapping[str, object]]] = {
     "cosmos2": lambda: {"safety_checker": import_module("distill_model_cosmos2.testing").NoGuardrail()}
 }
@@ -51,6 +54,11 @@ class Family:
     folder: Path
     frames: tuple[int, int, int]
     _models: dict[torch.dtype, DiffusersModel[Any, Any]] = field(default_factory=dict)
+
+    @property
+    def package(self) -> str:
+        """What of its package's name tells it from others'."""
+        return MEMBERS.get(self.name, (self.name, ""))[0]
 
     @cached_property
     def spec(self) -> ModelSpec:
@@ -108,7 +116,7 @@ def make_family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Fam
     def make(name: str) -> Family:
         if name not in made:
             folder = tmp_path_factory.mktemp(name) / "tiny"
-            import_module(f"distill_model_{name}.testing").make_tiny_pipeline(folder)
+            import_module(f"distill_model_{'.'.join(MEMBERS.get(name, (name,)))}.testing").make_tiny_pipeline(folder)
             made[name] = Family(name, folder, {**FRAMES, **MORE}[name])
         return made[name]
 

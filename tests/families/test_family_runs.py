@@ -74,8 +74,9 @@ def test_a_run_of_the_readmes_yaml_is_sampled_and_exported(
     data: Path,
     tmp_path: Path,
 ) -> None:
-    readme = (REPOSITORY / "packages" / f"distill-model-{family.name}" / "README.md").read_text(encoding="utf-8")
-    (shown,) = re.findall(r"```yaml\n(.*?)```", readme, flags=re.DOTALL)
+    readme = (REPOSITORY / "packages" / f"distill-model-{family.package}" / "README.md").read_text(encoding="utf-8")
+    shown_of_all = re.findall(r"```yaml\n(.*?)```", readme, flags=re.DOTALL)
+    (shown,) = [shown for shown in shown_of_all if f"family: {family.name}," in shown]
     assert family.facts.folder.kind.example in shown
     (tmp_path / "example.yaml").write_text(shown.replace(family.facts.folder.kind.example, str(family.folder)))
     smaller = ["training.max_train_steps=1", "training.train_batch_size=2", "training.precision=fp32"]

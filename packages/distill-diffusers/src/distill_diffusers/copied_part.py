@@ -16,6 +16,7 @@ DESCRIPTIONS = frozenset({"config.json", "generation_config.json", "preprocessor
 TOKENIZER = frozenset(
     {
         "added_tokens.json",
+        "chat_template.jinja",
         "merges.txt",
         "sentencepiece.bpe.model",
         "special_tokens_map.json",

@@ -73,3 +73,7 @@ class AnyTokenizer:
         """As transformers' tokenizers are called."""
         ones_1L = torch.ones((1, max_length), dtype=torch.int64)
         return TokenizedCaption(ones_1L, ones_1L)
+
+    def apply_chat_template(self, talks: object, *, max_length: int = 1, **_: object) -> TokenizedCaption:
+        """Of captions within a template."""
+        return self(talks, max_length=max_length)

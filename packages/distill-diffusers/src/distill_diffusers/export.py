@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import ClassifierFreeGuidance
 from huggingface_hub import save_torch_state_dict
 from torch import Tensor, nn
 
@@ -30,6 +31,7 @@ from distill_diffusers.few_step_grid import few_step_scheduler
 from distill_diffusers.json_files import INDEX, read_object, write_object
 from distill_diffusers.model_card import PipelineCall, model_card
 from distill_diffusers.own_steps import OwnSteps
+from distill_diffusers.pipeline_folder import GUIDER
 from distill_diffusers.schedule import Schedule
 from distill_diffusers.schedulers import flow_shift_of, many_step_scheduler, refuse_one_step
 from distill_diffusers.streamed_card import streamed_card
@@ -214,14 +216,26 @@ def _write_parts(modules: Mapping[str, Any], plan: ExportPlan, folder: Path) -> 
         copy_part(plan.base.path / part, folder / part)
     copy_licences(plan.base.path, folder)
     plan.scheduler.save_pretrained(folder / "scheduler")
+    guider = _guider(plan)
+    if guider is not None:
+        guider.save_pretrained(folder / GUIDER)
     index = read_object(plan.base.path / INDEX)
     index.pop("_name_or_path", None)
-    index["scheduler"] = ["diffusers", type(plan.scheduler).__name__]
+    written = {"scheduler": plan.scheduler, **({} if guider is None else {GUIDER: guider})}
+    index |= {name: ["diffusers", type(part).__name__] for name, part in written.items()}
     library = STREAMED if plan.streamed else "diffusers"
     index |= {name: [library, type(module).__name__] for name, module in modules.items()}
     write_object(folder / INDEX, index)
     write_record(folder, plan.record)
     (folder / "README.md").write_text(_card(plan), encoding="utf-8")
+
+
+def _guider(plan: ExportPlan) -> ClassifierFreeGuidance | None:
+    """What guides as the export was sampled, of a pipeline that has a part for it."""
+    if not plan.call.guider:
+        return None
+    sampling = plan.record.sampling
+    return ClassifierFreeGuidance(guidance_scale=1.0 if sampling is None else sampling.guidance_scale)
 
 
 def _card(plan: ExportPlan) -> str:

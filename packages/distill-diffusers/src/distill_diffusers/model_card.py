@@ -99,6 +99,7 @@ class PipelineCall:
         guidance_offset: what its pipeline's scale is short of s, 1 for the convention cond + w · (cond - uncond).
         needs_negative: whether its pipeline guides only where a negative prompt is given, be it empty.
         pictures: whether it makes pictures.
+        guider: whether its pipeline has a part that guides, and is told no scale by a call.
     """
 
     family: str
@@ -109,6 +110,7 @@ class PipelineCall:
     guidance_offset: float = 0.0
     needs_negative: bool = False
     pictures: bool = False
+    guider: bool = False
 
 
 def model_card(base: DiffusersFacts, record: ExportRecord, call: PipelineCall) -> str:
@@ -132,6 +134,7 @@ def model_card(base: DiffusersFacts, record: ExportRecord, call: PipelineCall) -
         {} if sampling.low_noise_guidance_scale is None else {"guidance_scale_2": sampling.low_noise_guidance_scale}
     )
     arguments = {**second, **negative, **length, **call.arguments}
+    scale = f"\n    {call.guidance}={sampling.guidance_scale - call.guidance_offset:g},"
     frames = "" if call.pictures else f"\n    num_frames={num_frames},"
     return _CARD.format(
         **(_PICTURES if call.pictures else _VIDEOS),
@@ -149,7 +152,7 @@ def model_card(base: DiffusersFacts, record: ExportRecord, call: PipelineCall) -
         height=height,
         width=width,
         num_frames=frames,
-        guidance_argument=f"\n    {call.guidance}={sampling.guidance_scale - call.guidance_offset:g},",
+        guidance_argument="" if call.guider else scale,
         guidance=sampling.guidance_scale,
         moves=_MOVES[sampling.sampler],
         seeding=_SEEDING[sampling.sampler],

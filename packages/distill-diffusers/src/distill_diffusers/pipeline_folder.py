@@ -20,11 +20,14 @@ from distill_diffusers.weights import STEMS, stored_vector
 
 JsonT = TypeVar("JsonT", bound=Json)
 
+GUIDER = "guider"
+"""The part that says how a pipeline guides, of a pipeline whose call does not; an export has one of its own."""
 _DESCRIPTIONS = {
     "scheduler": SCHEDULER.partition("/")[2],
     "tokenizer": "tokenizer_config.json",
     "image_processor": "preprocessor_config.json",
     "feature_extractor": "preprocessor_config.json",
+    GUIDER: "guider_config.json",
 }
 """The parts of a pipeline that are no networks, by how diffusers begins their names, and the file that says what such a part is."""
 
@@ -44,6 +47,7 @@ class PipelineKind:
         text_parts: the parts that encode captions.
         also: further pipeline classes whose folders it takes.
         others: of other pipeline classes, what they are.
+        kin: of other pipeline classes, the family of ours that takes them.
         originals: files by which another format of the same weights is known, and what that is.
         shapes: of a part, every tensor that its config.json calls for.
         key_shapes: of a part, those tensors by which its weights and its config.json would disagree, where nobody has written down all. A
@@ -61,6 +65,7 @@ class PipelineKind:
     text_parts: tuple[str, ...] = ("tokenizer", "text_encoder")
     also: tuple[str, ...] = ()
     others: Mapping[str, str] = field(default_factory=dict)
+    kin: Mapping[str, str] = field(default_factory=dict)
     originals: Mapping[str, str] = field(default_factory=dict)
     shapes: Mapping[str, Callable[[Path], Mapping[str, Shape]]] = field(default_factory=dict)
     key_shapes: Mapping[str, Callable[[Path], Mapping[str, Shape]]] = field(default_factory=dict)
@@ -129,7 +134,7 @@ class PipelineFolder:
     def lent(self) -> tuple[str, ...]:
         """The parts that are not trained: what encodes videos and captions."""
         return tuple(
-            name for name in self.kind.parts if name in self.parts and name not in (*self.experts, "scheduler")
+            name for name in self.kind.parts if name in self.parts and name not in (*self.experts, "scheduler", GUIDER)
         )
 
     @property
@@ -250,6 +255,10 @@ def open_folder(path: str, kind: PipelineKind) -> PipelineFolder:
     refuse_changes(folder, record, lambda name: not is_weights(name))
     index = read_object(folder / INDEX)
     class_name = index.get("_class_name")
+    if class_name in kind.kin:
+        raise ModelFolderError(
+            f"{folder} is a {class_name}, which is of the family {kind.kin[class_name]}; name that one"
+        )
     if class_name not in (kind.pipeline, *kind.also):
         what = kind.others.get(str(class_name), f"a pipeline of class {class_name}")
         raise ModelFolderError(f"{folder} is {what}, which is not supported. {kind.supported}")

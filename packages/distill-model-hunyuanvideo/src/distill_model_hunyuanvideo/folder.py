@@ -84,10 +84,10 @@ HUNYUAN = PipelineKind(
         "HunyuanVideoImageToVideoPipeline": "an image-to-video HunyuanVideo",
         "HunyuanSkyreelsImageToVideoPipeline": "a SkyReels, which starts from pictures",
         "HunyuanVideoFramepackPipeline": "a FramePack, which starts from pictures",
-        "HunyuanVideo15Pipeline": "a HunyuanVideo 1.5, which has another VAE, text encoder and transformer",
         "HunyuanVideo15ImageToVideoPipeline": "an image-to-video HunyuanVideo 1.5",
         "HunyuanDiTPipeline": "a Hunyuan-DiT, which is no flow",
     },
+    kin={"HunyuanVideo15Pipeline": "hunyuanvideo15"},
     key_shapes={"transformer": _transformer},
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from distill_core.plugins import ModelSpec, hookimpl
 from distill_core.plugins.registry import Registry
 from distill_diffusers.lora_layers import MLP, lora_support
-from distill_diffusers.options import GuidedOptions
+from distill_diffusers.options import FlowOptions, GuidedOptions
 from distill_diffusers.spec import flow_family
 
 PLUGIN_API = 2
@@ -13,27 +13,29 @@ PLUGIN_API = 2
 
 @hookimpl
 def distill_register_models(registry: Registry[ModelSpec]) -> None:
-    """Add HunyuanVideo."""
-    summary = "HunyuanVideo text to video, from diffusers pipeline folders"
-    spaces = ("hunyuanvideo-16ch",)
-    package, model = "distill_model_hunyuanvideo", "HunyuanVideoModel"
-    lora = lora_support(
-        mlp=(
-            *MLP,
-            "*.proj_mlp",
-            "*single_transformer_blocks.*.proj_out",
+    """Add HunyuanVideo and HunyuanVideo 1.5."""
+    registry.add(
+        flow_family(
+            "hunyuanvideo",
+            "distill_model_hunyuanvideo",
+            "HunyuanVideoModel",
+            "HunyuanVideo text to video, from diffusers pipeline folders",
+            GuidedOptions,
+            latent_spaces=("hunyuanvideo-16ch",),
+            features=True,
+            lora=lora_support(mlp=(*MLP, "*.proj_mlp", "*single_transformer_blocks.*.proj_out")),
+            asks="sigmas",
         )
     )
     registry.add(
         flow_family(
-            "hunyuanvideo",
-            package,
-            model,
-            summary,
-            GuidedOptions,
-            latent_spaces=spaces,
+            "hunyuanvideo15",
+            "distill_model_hunyuanvideo.v15",
+            "HunyuanVideo15Model",
+            "HunyuanVideo 1.5 text to video, from diffusers pipeline folders",
+            FlowOptions,
+            latent_spaces=("hunyuanvideo1.5-32ch",),
             features=True,
-            lora=lora,
             asks="sigmas",
         )
     )

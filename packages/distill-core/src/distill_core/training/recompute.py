@@ -58,8 +58,8 @@ def recomputing(said: Recomputation | None) -> Iterator[None]:
         _current.reset(token)
 
 
-def recomputed(block: nn.Module | Callable[..., Any], *inputs: Any, draws: bool = False) -> Any:
-    """``block(*inputs)``, whose activations are not kept but made again in backward, as far as the role says.
+def recomputed(block: nn.Module | Callable[..., Any], *inputs: Any, draws: bool = False, **named: Any) -> Any:
+    """``block(*inputs, **named)``, whose activations are not kept but made again in backward, as far as the role says.
 
     All context variables are then as they are now: those of LoRAs that are worn, and a family's own of its attention. ``draws``: whether
     the block draws random numbers by itself; keeping their state costs a device synchronisation, so it is kept only then, and for the
@@ -67,12 +67,12 @@ def recomputed(block: nn.Module | Callable[..., Any], *inputs: Any, draws: bool 
     """
     said = _next_block()
     if said is None:
-        return block(*inputs)
+        return block(*inputs, **named)
     context = copy_context()
     keep = draws or draws_numbers()
     kept = _attention_kept if said.attention_kept else noop_context_fn
     return checkpoint(
-        context.run, _noted, block, *inputs, use_reentrant=False, preserve_rng_state=keep, context_fn=kept
+        context.run, _noted, block, *inputs, use_reentrant=False, preserve_rng_state=keep, context_fn=kept, **named
     )
 
 
@@ -81,10 +81,10 @@ def computes_again() -> bool:
     return _computed.get()
 
 
-def _noted(block: Callable[..., Any], *inputs: Any) -> Any:
+def _noted(block: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
     """Compute, and leave in the block's own context that it was; again by the kernel that it was computed by."""
     with attending_again() if _computed.get() else nullcontext():
-        made = block(*inputs)
+        made = block(*inputs, **named)
     _computed.set(True)
     return made
 

@@ -28,6 +28,7 @@ CPU = torch.device("cpu")
 FRAMES: Mapping[str, tuple[int, int, int]] = {
     "qwenimage": (1, 32, 48),
     "flux": (1, 32, 48),
+    "flux2": (1, 32, 48),
     "sd3": (1, 32, 48),
     "sana": (1, 32, 64),
     "hunyuanvideo": (5, 32, 48),
@@ -38,7 +39,10 @@ FRAMES: Mapping[str, tuple[int, int, int]] = {
 """F, H and W of what each family is tried on."""
 MORE: Mapping[str, tuple[int, int, int]] = {"ltx": (9, 32, 64), "wan": (9, 32, 32)}
 """The same of those that have tests of their own."""
-MEMBERS: Mapping[str, tuple[str, str]] = {"hunyuanvideo15": ("hunyuanvideo", "v15")}
+MEMBERS: Mapping[str, tuple[str, str]] = {
+    "hunyuanvideo15": ("hunyuanvideo", "v15"),
+    "flux2": ("flux", "klein"),
+}
 """Families that are in another one's package: which, and as which part of it."""
 LENT: Mapping[str, Callable[[], Mapping[str, object]]] = {
     "cosmos2": lambda: {"safety_checker": import_module("distill_model_cosmos2.testing").NoGuardrail()}

@@ -38,7 +38,8 @@ def vanilla(family: Family, folder: Path) -> Tensor:
     generator = torch.Generator("cpu").manual_seed(7)
     if theirs.scheduler.config.get("stochastic_sampling"):
         theirs.scheduler.step = partial(theirs.scheduler.step, generator=generator)
-    (made,) = theirs("a cat", generator=generator, output_type="pt", return_dict=False, **said_by_the_card(folder))
+    said = {**said_by_the_card(folder), "prompt": "a cat"}
+    (made,) = theirs(**said, generator=generator, output_type="pt", return_dict=False)
     pixels_FCHW = made if family.facts.max_frames == 1 else made[0]
     return (pixels_FCHW * 255.0).round().to(torch.uint8).permute(0, 2, 3, 1)
 

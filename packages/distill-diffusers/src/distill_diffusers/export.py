@@ -32,6 +32,7 @@ from distill_diffusers.json_files import INDEX, read_object, write_object
 from distill_diffusers.model_card import PipelineCall, model_card
 from distill_diffusers.own_steps import OwnSteps
 from distill_diffusers.pipeline_folder import GUIDER
+from distill_diffusers.quiet import quietly
 from distill_diffusers.schedule import Schedule
 from distill_diffusers.schedulers import flow_shift_of, many_step_scheduler, refuse_one_step
 from distill_diffusers.streamed_card import streamed_card
@@ -175,7 +176,9 @@ def _grid(base: DiffusersFacts, request: ValidationRequest, conditions: Conditio
         return denoising_grid(request.timesteps)
     assert request.steps is not None
     shift = conditions.shift
-    return shifted_uniform_grid(request.steps, flow_shift_of(base, conditions.latent_shape) if shift is None else shift)
+    if shift is None:
+        shift = flow_shift_of(base, conditions.latent_shape, request.steps)
+    return shifted_uniform_grid(request.steps, shift)
 
 
 def _own_grid(own_steps: OwnSteps, request: ValidationRequest) -> tuple[tuple[float, ...] | None, int]:
@@ -235,7 +238,8 @@ def _guider(plan: ExportPlan) -> ClassifierFreeGuidance | None:
     if not plan.call.guider:
         return None
     sampling = plan.record.sampling
-    return ClassifierFreeGuidance(guidance_scale=1.0 if sampling is None else sampling.guidance_scale)
+    with quietly():
+        return ClassifierFreeGuidance(guidance_scale=1.0 if sampling is None else sampling.guidance_scale)
 
 
 def _card(plan: ExportPlan) -> str:

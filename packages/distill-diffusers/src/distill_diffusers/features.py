@@ -22,7 +22,7 @@ class Layers:
 
     Attributes:
         lists: the lists that hold them, one after another.
-        output: of what a layer puts out, the place of the tokens that are latents; None where it is nothing else.
+        output: of several things that a layer puts out, the place of the tokens that are latents; None where no layer does.
     """
 
     lists: tuple[str, ...] = ("transformer_blocks",)
@@ -43,7 +43,7 @@ class Layers:
 
         def take(layer: int, _: nn.Module, __: object, output: Any) -> None:
             """Keep a layer's output."""
-            seen[layer] = output if self.output is None else output[self.output]
+            seen[layer] = output if self.output is None or isinstance(output, Tensor) else output[self.output]
 
         hooks = [blocks[layer].register_forward_hook(partial(take, layer)) for layer in dict.fromkeys(layers)]
         try:

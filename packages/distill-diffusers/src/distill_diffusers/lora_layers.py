@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from distill_core.errors import ModelFolderError
 from distill_core.plugins import ModelFacts
 from distill_core.plugins.lora import LoraSupport
@@ -15,21 +17,26 @@ MLP = ("*.ff.*", "*.ffn.*", "*.ff_context.*")
 
 
 def lora_support(
-    attention: tuple[str, ...] = ATTENTION, mlp: tuple[str, ...] = MLP, *, fresh: tuple[str, ...] = ()
+    attention: tuple[str, ...] = ATTENTION,
+    mlp: tuple[str, ...] = MLP,
+    *,
+    fresh: tuple[str, ...] = (),
+    tables: tuple[str, ...] = (),
 ) -> LoraSupport:
     """A family's sets of layers, and files as diffusers, peft and others write them.
 
-    ``fresh``: the layers that the family makes anew for some operations.
+    ``fresh``: the layers that the family makes anew for some operations. ``tables``: the names, within a layer's, of those that look rows
+    up in a table, and are no linear layers.
     """
     return LoraSupport(
         targets={"attention": attention, "attention+mlp": (*attention, *mlp)},
         fresh=fresh,
-        layers=linear_layers,
+        layers=partial(linear_layers, tables=tables),
         files="distill_diffusers.lora_files:DiffusersLora",
     )
 
 
-def linear_layers(facts: ModelFacts) -> tuple[str, ...] | None:
+def linear_layers(facts: ModelFacts, tables: tuple[str, ...] = ()) -> tuple[str, ...] | None:
     """The linear layers of a folder's denoisers; None where their weights are not here, which a plan allows and a run refuses by itself."""
     known = diffusers_facts(facts)
     found: list[str] = []
@@ -39,5 +46,6 @@ def linear_layers(facts: ModelFacts) -> tuple[str, ...] | None:
         except ModelFolderError:
             return None
         weights = [name for name, tensor in stored.items() if name.endswith(WEIGHT) and len(tensor.shape) == 2]
-        found += [f"{part}.{name.removesuffix(WEIGHT)}" for name in weights]
+        layers = [name.removesuffix(WEIGHT) for name in weights]
+        found += [f"{part}.{layer}" for layer in layers if not set(tables).intersection(layer.split("."))]
     return tuple(found)

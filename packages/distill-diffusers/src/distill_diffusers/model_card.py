@@ -35,7 +35,7 @@ vae = {vae}.from_pretrained(folder, subfolder="vae", dtype=torch.float32)
 pipe = {pipeline}.from_pretrained(folder, vae=vae, dtype=torch.bfloat16).to("cuda")
 torch.manual_seed(0)  # {seeding}
 {output} = pipe(
-    "a cat walks through tall grass",
+    {prompt}"a cat walks through tall grass",
     height={height},
     width={width},{num_frames}
     num_inference_steps={steps},{guidance_argument}{arguments}
@@ -99,6 +99,7 @@ class PipelineCall:
         guidance_offset: what its pipeline's scale is short of s, 1 for the convention cond + w · (cond - uncond).
         needs_negative: whether its pipeline guides only where a negative prompt is given, be it empty.
         pictures: whether it makes pictures.
+        named_prompt: whether its pipeline takes something else first, so that the prompt is named.
         guider: whether its pipeline has a part that guides, and is told no scale by a call.
     """
 
@@ -110,6 +111,7 @@ class PipelineCall:
     guidance_offset: float = 0.0
     needs_negative: bool = False
     pictures: bool = False
+    named_prompt: bool = False
     guider: bool = False
 
 
@@ -152,6 +154,7 @@ def model_card(base: DiffusersFacts, record: ExportRecord, call: PipelineCall) -
         height=height,
         width=width,
         num_frames=frames,
+        prompt="prompt=" if call.named_prompt else "",
         guidance_argument="" if call.guider else scale,
         guidance=sampling.guidance_scale,
         moves=_MOVES[sampling.sampler],

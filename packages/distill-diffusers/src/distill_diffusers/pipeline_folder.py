@@ -14,6 +14,7 @@ from distill_diffusers.foreign_code import refuse_code
 from distill_diffusers.hub import fetch, locate
 from distill_diffusers.json_files import INDEX, SCHEDULER, Json, parse, read, read_object
 from distill_diffusers.parts_file import SINGLE_FILES, how_to_put_together, read_parts, refuse_lora
+from distill_diffusers.schedule import shift_of_tokens
 from distill_diffusers.stored_part import Called, StoredPart, look
 from distill_diffusers.tensor_shapes import Shape
 from distill_diffusers.weights import STEMS, stored_vector
@@ -53,6 +54,7 @@ class PipelineKind:
         key_shapes: of a part, those tensors by which its weights and its config.json would disagree, where nobody has written down all. A
             part that is in neither is checked for whole files alone.
         further: parts of the names of tensors that a denoiser may have besides ``shapes``.
+        dynamic_shift: (scheduler's config, tokens, steps or None for training) to the flow shift of a scheduler that makes none itself.
     """
 
     name: str
@@ -70,6 +72,7 @@ class PipelineKind:
     shapes: Mapping[str, Callable[[Path], Mapping[str, Shape]]] = field(default_factory=dict)
     key_shapes: Mapping[str, Callable[[Path], Mapping[str, Shape]]] = field(default_factory=dict)
     further: tuple[str, ...] = ()
+    dynamic_shift: Callable[[Mapping[str, Any], int, int | None], float] = shift_of_tokens
 
 
 @dataclass(frozen=True)
@@ -254,13 +257,13 @@ def open_folder(path: str, kind: PipelineKind) -> PipelineFolder:
     record = read_record(folder)
     refuse_changes(folder, record, lambda name: not is_weights(name))
     index = read_object(folder / INDEX)
-    class_name = index.get("_class_name")
+    class_name = str(index.get("_class_name"))
     if class_name in kind.kin:
         raise ModelFolderError(
             f"{folder} is a {class_name}, which is of the family {kind.kin[class_name]}; name that one"
         )
     if class_name not in (kind.pipeline, *kind.also):
-        what = kind.others.get(str(class_name), f"a pipeline of class {class_name}")
+        what = kind.others.get(class_name, f"a pipeline of class {class_name}")
         raise ModelFolderError(f"{folder} is {what}, which is not supported. {kind.supported}")
     parts = {name: part for name in kind.parts if (part := _part(name, index.get(name))) is not None}
     missing = [name for name in kind.parts if name not in parts and name not in kind.optional]

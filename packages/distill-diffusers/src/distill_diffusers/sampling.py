@@ -127,7 +127,7 @@ class FlowSampler:
     ) -> Tensor:
         """The whole of a sample: at once, or block by block, each on a stream of those before."""
         frames, channels, height, width = noise.shape_TCHW
-        shift = sampling_shift_of(self.adapter.facts, noise.shape_TCHW)
+        shift = sampling_shift_of(self.adapter.facts, noise.shape_TCHW, request.steps)
         if request.blocks is None:
             whole = self._denoised(request, velocity, noise, shift)
             if self.kind(request) == "sde":

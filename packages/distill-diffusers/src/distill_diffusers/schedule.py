@@ -27,8 +27,10 @@ class Schedule:
     later_noise: str = "CTHW"
 
 
-def shift_of_tokens(config: Mapping[str, Any], tokens: int) -> float:
+def shift_of_tokens(config: Mapping[str, Any], tokens: int, steps: int | None = None) -> float:
     """The flow shift of a scheduler that makes it depend on the number of tokens; ``config`` is the scheduler's, with diffusers' defaults.
+
+    ``steps`` change nothing here; other pipelines' shifts depend on them.
 
     µ rises linearly in the tokens; the shift is e^µ, or µ itself where ``time_shift_type`` is linear (diffusers, calculate_shift and
     FlowMatchEulerDiscreteScheduler.time_shift).

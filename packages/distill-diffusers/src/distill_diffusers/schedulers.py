@@ -13,22 +13,25 @@ from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteSchedul
 
 from distill_core.errors import ModelFolderError
 from distill_diffusers.facts import SHIFT_KEYS, DiffusersFacts
-from distill_diffusers.schedule import Asks, shift_of_tokens
+from distill_diffusers.schedule import Asks
 
 # ``Any`` below: diffusers' schedulers have no common type, and are untyped.
 
 
-def flow_shift_of(facts: DiffusersFacts, latent_shape: tuple[int, int, int, int]) -> float:
-    """The run's flow shift, or what the folder's scheduler makes of latents of [T, C, H, W]."""
+def flow_shift_of(facts: DiffusersFacts, latent_shape: tuple[int, int, int, int], steps: int | None = None) -> float:
+    """The run's flow shift, or what the folder's pipeline makes of latents of [T, C, H, W], in ``steps`` or in training."""
     if facts.flow_shift is not None:
         return facts.flow_shift
     frames, _, rows, columns = latent_shape
-    return shift_of_tokens(facts.folder.scheduler, frames * rows * columns // prod(facts.patch))
+    tokens = frames * rows * columns // prod(facts.patch)
+    return facts.folder.kind.dynamic_shift(facts.folder.scheduler, tokens, steps)
 
 
-def sampling_shift_of(facts: DiffusersFacts, latent_shape: tuple[int, int, int, int]) -> float:
+def sampling_shift_of(
+    facts: DiffusersFacts, latent_shape: tuple[int, int, int, int], steps: int | None = None
+) -> float:
     """The shift of sampling in a number of steps: its own, or the flow shift."""
-    return flow_shift_of(facts, latent_shape) if facts.sampling_shift is None else facts.sampling_shift
+    return flow_shift_of(facts, latent_shape, steps) if facts.sampling_shift is None else facts.sampling_shift
 
 
 def fixed_sampling_shift(facts: DiffusersFacts) -> float | None:

@@ -72,9 +72,9 @@ FLUX = PipelineKind(
         "FluxControlPipeline": "a FLUX.1 of depth or edges",
         "FluxControlNetPipeline": "a FLUX.1 with a ControlNet",
         "FluxPriorReduxPipeline": "a FLUX.1 Redux",
-        "Flux2Pipeline": "a FLUX.2, which has another VAE, text encoder and transformer",
-        "Flux2KleinPipeline": "a FLUX.2 klein, which has another VAE, text encoder and transformer",
+        "Flux2Pipeline": "a FLUX.2 dev, whose text encoder and tokenizer are a Mistral's for pictures",
     },
+    kin={"Flux2KleinPipeline": "flux2"},
     key_shapes={"transformer": _transformer},
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from distill_core.plugins import ModelSpec, hookimpl
 from distill_core.plugins.registry import Registry
 from distill_diffusers.lora_layers import MLP, lora_support
-from distill_diffusers.options import GuidedOptions
+from distill_diffusers.options import FlowOptions, GuidedOptions
 from distill_diffusers.spec import flow_family
 
 PLUGIN_API = 2
@@ -13,28 +13,31 @@ PLUGIN_API = 2
 
 @hookimpl
 def distill_register_models(registry: Registry[ModelSpec]) -> None:
-    """Add FLUX.1."""
-    summary = "FLUX.1 text to image, from diffusers pipeline folders"
-    spaces = ("flux-16ch",)
-    package, model = "distill_model_flux", "FluxModel"
-    lora = lora_support(
-        mlp=(
-            *MLP,
-            "*.proj_mlp",
-            "*single_transformer_blocks.*.proj_out",
+    """Add FLUX.1 and FLUX.2 klein."""
+    registry.add(
+        flow_family(
+            "flux",
+            "distill_model_flux",
+            "FluxModel",
+            "FLUX.1 text to image, from diffusers pipeline folders",
+            GuidedOptions,
+            latent_spaces=("flux-16ch",),
+            features=True,
+            kernels=True,
+            lora=lora_support(mlp=(*MLP, "*.proj_mlp", "*single_transformer_blocks.*.proj_out")),
+            asks="sigmas",
         )
     )
     registry.add(
         flow_family(
-            "flux",
-            package,
-            model,
-            summary,
-            GuidedOptions,
-            latent_spaces=spaces,
+            "flux2",
+            "distill_model_flux.klein",
+            "KleinModel",
+            "FLUX.2 klein text to image, from diffusers pipeline folders",
+            FlowOptions,
+            latent_spaces=("flux2-128ch",),
             features=True,
             kernels=True,
-            lora=lora,
             asks="sigmas",
         )
     )

@@ -36,6 +36,7 @@ def distill_register_models(registry: Registry[ModelSpec]) -> None:
             FlowOptions,
             latent_spaces=("hunyuanvideo1.5-32ch",),
             features=True,
+            lora=lora_support(tables=("cond_type_embed",)),
             asks="sigmas",
         )
     )

@@ -27,7 +27,7 @@ def from_text(
     positions, time_BD = denoiser.rope(noisy_BCTHW), denoiser.time_embed(timestep_B)
     told_BLD = torch.cat(
         [
-            denoiser.context_embedder_2(glyphs_BLD) + of_glyphs_D,
+            denoiser.context_embedder_2(glyphs_BLD.to(of_glyphs_D.dtype)) + of_glyphs_D,
             denoiser.context_embedder(text_BLD, timestep_B, text_BL) + of_text_D,
         ],
         dim=1,

@@ -53,7 +53,9 @@ class HunyuanVideo15Model(CaptionModel[FlowOptions]):
         glyphs_1LD, drawn_1L = pipeline._get_byt5_prompt_embeds(
             parts["tokenizer_2"], parts["text_encoder_2"], caption, self.device
         )
-        return {TOKENS: tokens_1LD[0][own_1L[0].bool()], GLYPHS: glyphs_1LD[0][drawn_1L[0].bool()]}
+        # The pipeline's padding is zeros: of a caption without quotation marks, one token of that is kept.
+        drawn = max(1, int(drawn_1L[0].sum()))
+        return {TOKENS: tokens_1LD[0][own_1L[0].bool()], GLYPHS: glyphs_1LD[0, :drawn]}
 
     def count_tokens(self, captions: Sequence[str]) -> Sequence[int]:
         """The tokens of each caption within the template, without those that the pipeline leaves out."""
@@ -72,11 +74,12 @@ class HunyuanVideo15Model(CaptionModel[FlowOptions]):
         """One pass, in which no picture is given: its latents and its mask are zeros."""
         B, C, T, H, W = noisy_BCTHW.shape
         nothing_BCTHW = noisy_BCTHW.new_zeros(B, C + 1, T, H, W)
+        drawn_BL = captions[GLYPHS + MASK] & captions[GLYPHS].ne(0.0).any(dim=2)
         velocity_BCTHW: Tensor = denoiser(
             torch.cat([noisy_BCTHW, nothing_BCTHW], dim=1),
             timestep_B,
             (captions[TOKENS], captions[TOKENS + MASK]),
-            (captions[GLYPHS], captions[GLYPHS + MASK]),
+            (captions[GLYPHS], drawn_BL),
         )
         return velocity_BCTHW
 

@@ -127,9 +127,12 @@ def make_family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Fam
     return make
 
 
-@pytest.fixture(scope="session", params=FRAMES)
+@pytest.fixture(
+    scope="session",
+    params=[pytest.param(name, marks=pytest.mark.slow) if name in MEMBERS else name for name in FRAMES],
+)
 def family(request: pytest.FixtureRequest, make_family: Callable[[str], Family]) -> Family:
-    """Each family. Tests that change its folder copy it first."""
+    """Each family, those that are members of another's package in slow tests. Tests that change its folder copy it first."""
     return make_family(request.param)
 
 

@@ -3,7 +3,7 @@
 Prints one line of JSON: seconds, medians of several rounds, in which each way is timed once, so that a busy machine slows all alike; and
 ratios. ``stall`` is how long a run waits for a save behind training, ``copy`` a plain copy of the state to memory of the host that has been
 written to before, as the snapshot's has. ``bytes_read_to_role`` is a count: what all read calls of the process returned (``rchar`` of
-/proc/self/io) while a role was restored and verified, by the bytes of the role.
+/proc/self/io) while a role was restored and verified, by the bytes of the role; ``bytes_read_to_go_on`` the same of a run that goes on.
 """
 
 from __future__ import annotations
@@ -122,6 +122,8 @@ def one_round(
         "raw_read_of_role": seconds(lambda: read_raw(root / "raw", size)),
         "restore_role": seconds(lambda: restore(checkpoint, role)),
         "bytes_read_to_role": read_by(lambda: restore(checkpoint, role)) / size,
+        "go_on": seconds(lambda: store.resume(state)),
+        "bytes_read_to_go_on": read_by(lambda: store.resume(state)) / sum(each.nbytes for each in state.named.values()),
     }
 
 

@@ -207,12 +207,12 @@ def prepare_found(found: Findings, process: Place = ONLY, resume: str | None = N
     found.refuse_known()
     faults = Faults(found.loaded.document, found.loaded.path)
     survey = _surveyed(found, faults, process)
-    if process.rank == 0:
-        with faults.at("output_dir"):
-            directory = RunDirectory(Path(found.config.output_dir))
-            directory.claim(found.resolved().to_mapping())
-            if resume is not None:
-                refuse_named(resume, directory, found.config.checkpoint)
+    # By every process: one that alone left here would be waited for by the others.
+    with faults.at("output_dir"):
+        directory = RunDirectory(Path(found.config.output_dir))
+        directory.claim(found.resolved().to_mapping())
+        if resume is not None:
+            refuse_named(resume, directory, found.config.checkpoint)
     faults.refuse()
     return replace(survey.prepared(found.resolved()), resume=resume)
 

@@ -19,10 +19,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from distill_model_wan.vsa import gathered
-from distill_model_wan.vsa.attend import SparseCall, dense, sparse_attention
-from distill_model_wan.vsa.cubes import Grid, cubes_of
-from distill_model_wan.vsa.engines import Engine, Work, choose_engine, obstacle
+from distill_diffusers.sparse import gathered
+from distill_diffusers.sparse.attend import SparseCall, dense, sparse_attention
+from distill_diffusers.sparse.cubes import Grid, cubes_of
+from distill_diffusers.sparse.engines import Engine, Work, choose_engine, obstacle
 
 SPARSITIES = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95)
 PUBLISHED = {

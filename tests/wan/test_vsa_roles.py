@@ -6,6 +6,7 @@ import copy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,10 +17,10 @@ from torch import Tensor
 from distill_core.errors import ModelFolderError
 from distill_core.protocols import Ask, ModelRequest, ValidationRequest
 from distill_core.training.roles import RoleHandle
+from distill_diffusers.sparse.gates import gate_names
 from distill_model_wan.config import WanOptions
 from distill_model_wan.folder import WanFolder, inspect
 from distill_model_wan.model import WanModel
-from distill_model_wan.vsa.gates import gate_names
 
 Draw = Callable[..., Tensor]
 SHAPE = (5, 16, 12, 20)
@@ -143,10 +144,11 @@ def test_a_copy_of_a_sparse_transformer_has_gates_of_its_own(make_model: MakeMod
     role = make_role(make_model(), attention=VSA)
     twin = copy.deepcopy(role.modules["transformer"])
     open_gates(role)
-    for block in twin.get_submodule("blocks").children():
+    blocks: Any = twin.get_submodule("blocks")
+    for block in blocks:
         gate = block.get_submodule("to_gate_compress")
         assert not gate.get_parameter("weight").any()
-        assert block.get_submodule("attn1").processor.gate is gate  # type: ignore[union-attr]
+        assert block.attn1.processor.gate is gate
 
 
 def with_gates(source: Path, folder: Path, names: list[str]) -> Path:

@@ -10,7 +10,7 @@ import torch
 from diffusers import WanTransformer3DModel
 from torch import Tensor
 
-from distill_model_wan.attention import AttentionCall, attention_call, checkpoint_blocks, fold_text
+from distill_model_wan.attention import TextCall, checkpoint_blocks, fold_text, text_call
 from distill_model_wan.text import TextPacking, WanText
 
 CPU = torch.device("cpu")
@@ -42,7 +42,7 @@ def captions(noise: Draw, lengths: tuple[int, ...]) -> list[Tensor]:
 def run(transformer: Any, text: WanText, noise: Draw, dtype: torch.dtype, timestep: float = 700.0) -> Tensor:
     noisy = noise(len(text), 4, 2, 4, 4, dtype=dtype)
     steps = torch.full((len(text),), timestep)
-    with attention_call(AttentionCall(text.pad_bias_L)):
+    with text_call(TextCall(text.pad_bias_L)):
         output: Tensor = transformer(noisy, steps, text.embeds_BLD.to(dtype), return_dict=False)[0]
     return output
 
@@ -62,7 +62,7 @@ def test_a_layer_is_exact_in_float64(noise: Draw, lengths: tuple[int, ...]) -> N
     embed = transformer.condition_embedder.text_embedder
     expected = layer(hidden, embed(texts[0].embeds_BLD.double()))
     fold_text(transformer)
-    with attention_call(AttentionCall(texts[1].pad_bias_L)):
+    with text_call(TextCall(texts[1].pad_bias_L)):
         folded = layer(hidden, embed(texts[1].embeds_BLD.double()))
     torch.testing.assert_close(folded, expected, rtol=0, atol=1e-13)
 
@@ -145,7 +145,7 @@ def test_a_failed_call_leaves_no_bias_behind(noise: Draw) -> None:
     hidden, layer = noise(1, 6, 24), transformer.blocks[0].attn2
     embeds = transformer.condition_embedder.text_embedder(text.embeds_BLD)
     before = layer(hidden, embeds)
-    with pytest.raises(RuntimeError), attention_call(AttentionCall(longer.pad_bias_L)):
+    with pytest.raises(RuntimeError), text_call(TextCall(longer.pad_bias_L)):
         layer(hidden, embeds)
     assert layer(hidden, embeds).equal(before)
 

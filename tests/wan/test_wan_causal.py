@@ -14,7 +14,7 @@ from torch import Tensor
 
 from distill_core.errors import ConfigError, ModelFolderError, PluginError
 from distill_core.protocols import ModelRequest
-from distill_model_wan.causal.streams import WanStream
+from distill_diffusers.causal.streams import FrameStream
 from distill_model_wan.folder import WanFolder
 from distill_model_wan.testing import Variant
 
@@ -74,8 +74,8 @@ def test_a_pass_over_the_whole_is_the_stream_block_by_block(
     torch.testing.assert_close(velocity, whole.velocity, rtol=0, atol=1e-5)
     assert velocity.requires_grad
     assert (len(stream), stream.frames) == (2, FRAMES)
-    assert isinstance(stream, WanStream)
-    assert isinstance(whole.stream, WanStream)
+    assert isinstance(stream, FrameStream)
+    assert isinstance(whole.stream, FrameStream)
     assert set(stream.memories) == set(it.role.modules)
     for name, memory in stream.memories.items():
         (other,) = whole.stream.memories[name]
@@ -105,7 +105,7 @@ def test_in_bf16_the_stream_agrees_as_far_as_bf16_does(case: Callable[..., Case]
     whole = it.predict(it.noisy, t_BT, blocks=SIZE).velocity
     velocity, stream = it.streamed(t_BT)
     torch.testing.assert_close(velocity, whole, rtol=0, atol=0.05)
-    assert isinstance(stream, WanStream)
+    assert isinstance(stream, FrameStream)
     kept = {tensor.dtype for segment in stream.memories["transformer"] for pair in segment.layers for tensor in pair}
     assert kept == {torch.bfloat16}
 
@@ -237,7 +237,7 @@ def test_sparse_attention_does_not_go_with_them(case: Callable[..., Case], ask: 
     it = case(trainable=False, attention=("dense", "vsa"))
     given = {name: it.noisy if name == "clean" else value for name, value in ask.items()}
     t_B = float64([900.0, 300.0])
-    with pytest.raises(ConfigError, match=f"attn_kind: is 'vsa', under which Wan has no {names}; set attn_kind: dense"):
+    with pytest.raises(ConfigError, match=f"attn_kind: is 'vsa', under which there is no {names}; set attn_kind: dense"):
         it.predict(it.noisy, t_B, attn_kind="vsa", sparsity=0.0, **given)
     assert it.predict(it.noisy, t_B, **given).velocity.isfinite().all()
     assert (

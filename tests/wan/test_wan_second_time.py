@@ -200,7 +200,7 @@ def test_sparse_attention_has_no_derivative(make_model: MakeModel, make_role: Ma
     role = make_role(model, operations=UNTIL, attention=("dense", "vsa"))
     noisy, text = noise(1, *SHAPE), encoded(model.adapter, ["a cat"])
     along = Tangents(noisy, float64(1.0))
-    with pytest.raises(ConfigError, match="attn_kind: is 'vsa', under which Wan has no along; set attn_kind: dense"):
+    with pytest.raises(ConfigError, match="attn_kind: is 'vsa', under which there is no along; set attn_kind: dense"):
         role.predict(noisy, float64(500.0), text, Ask("vsa", 0.0, along=along))
     until = Ask("vsa", 0.0, until=float64(100.0))
     assert role.predict_velocity(noisy, float64(500.0), text, until).isfinite().all()

@@ -7,63 +7,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from distill_core.errors import ConfigError, Problem
-from distill_core.protocols import Ask, Condition, Prediction, Prompt, Row
-from distill_diffusers.adapter import DiffusersAdapter
+from distill_core.protocols import Condition, Prompt, Row
 from distill_diffusers.captions import CaptionEncoder
 from distill_diffusers.codec import VideoCodec
 from distill_diffusers.conditions import TOKENS, CaptionTensors
-from distill_diffusers.facts import DiffusersFacts
-from distill_model_wan.causal.streams import Past, gone_on, own_stream, past_of
-from distill_model_wan.experts import HIGH, LOW, by_experts, rows_of_experts
+from distill_diffusers.passes.adapter import PassAdapter
 from distill_model_wan.folder import wan_folder
-from distill_model_wan.passes import Passes
+from distill_model_wan.passes import WanPasses
 from distill_model_wan.pictures import PictureEncoder, Pictures, stored
 from distill_model_wan.pixels import decoded, encoded
-from distill_model_wan.text import TextPacking, WanText
-
-if TYPE_CHECKING:
-    from distill_core.protocols.adapter import Modules
+from distill_model_wan.plugin import OPERATIONS
+from distill_model_wan.text import TextPacking, WanText, own
 
 
-class WanAdapter(DiffusersAdapter[WanText]):
+class WanAdapter(PassAdapter[WanText]):
     """The :class:`distill_core.protocols.Adapter` of Wan.
 
     Attributes:
-        wan: the facts, as Wan's own.
         packing: how captions are padded.
         pictures: how pictures are encoded.
-        passes: what runs a transformer.
     """
 
     def __init__(
         self,
-        facts: DiffusersFacts,
-        packing: TextPacking,
+        passes: WanPasses,
         captions: CaptionEncoder,
         codec: VideoCodec,
+        packing: TextPacking,
         pictures: PictureEncoder,
-        *,
-        negative_prompt: str,
-        compute_dtype: torch.dtype,
     ) -> None:
-        super().__init__(
-            facts,
-            captions,
-            codec,
-            negative_prompt=negative_prompt,
-            compute_dtype=compute_dtype,
-            device=packing.device,
-        )
-        self.wan = wan_folder(facts)
+        super().__init__(passes, captions, codec)
         self.packing = packing
         self.pictures = pictures
-        self.passes = Passes(self.wan, packing.device, compute_dtype)
 
     def pack(self, captions: Sequence[CaptionTensors]) -> WanText:
         """Captions, padded, the padding folded."""
@@ -71,7 +51,7 @@ class WanAdapter(DiffusersAdapter[WanText]):
 
     def mixed(self, condition: Condition, other: WanText, mask_B: Tensor) -> WanText:
         """``other`` where the mask is true, beside the same pictures."""
-        mine = _own(condition)
+        mine = own(condition)
         return replace(self.packing.mixed(mine, other, mask_B), pictures=mine.pictures)
 
     def prepare_condition(self, rows: Sequence[Row]) -> WanText:
@@ -93,7 +73,7 @@ class WanAdapter(DiffusersAdapter[WanText]):
 
     def pictured(self, condition: Condition, prompts: Sequence[Prompt]) -> WanText:
         """Captions that are packed, with the pictures of their prompts."""
-        text = _own(condition)
+        text = own(condition)
         given = [self._given(prompt) for prompt in prompts]
         if not self.facts.pictures:
             return text
@@ -101,8 +81,8 @@ class WanAdapter(DiffusersAdapter[WanText]):
 
     def with_given(self, latents_BTCHW: Tensor, condition: Condition) -> Tensor:
         """The picture in the place of the first frame, where the model has it there: a scheduler's σ is not quite its timestep's."""
-        pictures = _own(condition).pictures
-        if pictures is None or not self.wan.expand_timesteps:
+        pictures = own(condition).pictures
+        if pictures is None or not wan_folder(self.facts).expand_timesteps:
             return latents_BTCHW
         _, frames, _, rows, columns = latents_BTCHW.shape
         return torch.cat([pictures.latents((frames, rows, columns)), latents_BTCHW[:, 1:]], dim=1)
@@ -119,34 +99,12 @@ class WanAdapter(DiffusersAdapter[WanText]):
 
     def unconditional(self, condition: Condition) -> WanText:
         """The negative prompt for a batch of the same size, beside the same pictures."""
-        return replace(super().unconditional(condition), pictures=_own(condition).pictures)
+        return replace(super().unconditional(condition), pictures=own(condition).pictures)
 
-    # Predictions
-
-    def velocity(
-        self, denoiser: nn.Module, noisy_BTCHW: Tensor, timestep_B: Tensor, condition: Condition, ask: Ask
-    ) -> Tensor:
-        """One plain pass."""
-        return self.passes.run(denoiser, noisy_BTCHW, timestep_B, _own(condition), ask, Past()).velocity
-
-    def predict(
-        self, modules: Modules, noisy_BTCHW: Tensor, timestep: Tensor, condition: Condition, ask: Ask
-    ) -> Prediction:
-        """v ≈ ε - x0, float32 [B, T, C, H, W], and whatever else is asked for. Of two experts, each sample is predicted by the one that its
-        timestep belongs to, and a stream remembers what each of them makes of the frames."""
-        if not ask.parts and timestep.ndim == 1:
-            return super().predict(modules, noisy_BTCHW, timestep, condition, ask)
-        text, first = _own(condition), modules[HIGH]
-        grid = self.passes.grid(noisy_BTCHW.shape)
-        stream = own_stream(ask.stream, first, len(noisy_BTCHW), grid[1:])
-        if LOW not in modules:
-            outcome = self.passes.run(first, noisy_BTCHW, timestep, text, ask, past_of(stream, HIGH))
-            segments = {} if outcome.segment is None else {HIGH: outcome.segment}
-        else:
-            rows = rows_of_experts(timestep, self.boundaries[first])
-            outcome, segments = by_experts(self.passes, modules, noisy_BTCHW, timestep, text, ask, stream, rows)
-        stored = gone_on(stream, first, len(text), grid, segments, ask.window, ask.sink) if ask.store else None
-        return Prediction(outcome.velocity, outcome.features, outcome.derivative, stored)
+    @property
+    def operations(self) -> frozenset[str]:
+        """What it offers."""
+        return OPERATIONS
 
     # Pixels
 
@@ -166,8 +124,3 @@ class WanAdapter(DiffusersAdapter[WanText]):
         videos = pixels_BFCHW.to(self.device, torch.float32)
         raw_BCTHW = torch.cat([encoded(self._codec.vae, pixels_F3HW, stride) for pixels_F3HW in videos])
         return self.normalised(raw_BCTHW.transpose(1, 2))
-
-
-def _own(text: Condition) -> WanText:
-    assert isinstance(text, WanText), f"a Wan model is conditioned on WanText, got {type(text).__name__}"
-    return text

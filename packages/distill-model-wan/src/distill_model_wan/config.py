@@ -9,14 +9,14 @@ from pydantic import ConfigDict, Field
 
 from distill_core.plugins import ModelFacts
 from distill_diffusers import options as flow_options
-from distill_diffusers.options import FlowOptions
+from distill_diffusers.passes.options import PassOptions
 from distill_model_wan.folder import WanFolder, wan_folder
 
 DEFAULT_FLOW_SHIFT = 3.0
 """The published shift of Wan at 480p."""
 
 
-class WanOptions(FlowOptions):
+class WanOptions(PassOptions):
     """How a Wan model is conditioned and sampled."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
@@ -28,9 +28,6 @@ class WanOptions(FlowOptions):
     the length that it was trained with. null: what the folder records, else 512."""
     text_padding: Literal["fold", "full"] = "fold"
     """fold: let a few padding tokens stand for all of them, which is exact and several times faster. full: attend every one."""
-    vsa_engine: Literal["auto", "torch", "flex", "kernel"] = "auto"
-    """What computes video sparse attention. torch: anywhere. flex: compiled, on a GPU. kernel: fastvideo-kernel or vsa, where one is
-    installed. auto: the last of them that can serve; the log says which. One that is asked for and cannot serve is an error."""
 
 
 def settled(facts: ModelFacts, options: WanOptions) -> WanFolder:

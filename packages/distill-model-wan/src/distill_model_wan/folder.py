@@ -15,11 +15,11 @@ from distill_diffusers.facts import DiffusersFacts, common_facts
 from distill_diffusers.json_files import INDEX, read
 from distill_diffusers.parameter_count import billions
 from distill_diffusers.pipeline_folder import PipelineFolder, PipelineKind, open_folder
+from distill_diffusers.sparse import CUBE
 from distill_diffusers.t5_encoder import UMT5Config, t5_shapes
 from distill_diffusers.tensor_shapes import Shape
 from distill_model_wan.pipeline_json import ImageEncoderConfig, TransformerConfig, VaeConfig, WanSettings
 from distill_model_wan.tensor_shapes import transformer_shapes, vae_shapes
-from distill_model_wan.vsa import CUBE
 
 IMAGE_TO_VIDEO = "WanImageToVideoPipeline"
 LATENT, FEATURES = "picture_latent", "picture_features"

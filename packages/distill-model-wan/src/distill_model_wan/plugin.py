@@ -6,35 +6,13 @@ from distill_core.plugins import ModelSpec, hookimpl
 from distill_core.plugins.registry import Registry
 from distill_diffusers.lora_layers import lora_support
 from distill_diffusers.options import completed
+from distill_diffusers.passes.asks import DENSE_ONLY, FRESH_LAYERS, PASS_OPERATIONS
 from distill_diffusers.spec import KERNELS, NOTES
 from distill_model_wan.config import WanOptions, settled
 
 PLUGIN_API = 2
 
-OPERATIONS = frozenset(
-    {
-        "predict",
-        "frame_timesteps",
-        "until",
-        "along",
-        "features",
-        "blocks",
-        "clean",
-        "stream",
-        "flow_shift",
-        "unconditional",
-        "drop_condition",
-        "encode_condition",
-        "decode_latents",
-        "decode_pixels",
-        "encode_pixels",
-        "first_frame",
-        "last_frame",
-    }
-)
-
-DENSE_ONLY = frozenset({"blocks", "clean", "stream", "along"})
-"""What sparse attention does not go with: its cubes reach over blocks, and what it selects has no derivative."""
+OPERATIONS = PASS_OPERATIONS | {"decode_pixels", "encode_pixels", "first_frame", "last_frame"}
 
 
 @hookimpl
@@ -54,7 +32,7 @@ def distill_register_models(registry: Registry[ModelSpec]) -> None:
             settle=settled,
             complete=completed,
             notes=NOTES["steps"],
-            lora=lora_support(fresh=("*.to_gate_compress", "*.second.linear_*")),
+            lora=lora_support(fresh=FRESH_LAYERS),
             kernels=KERNELS,
             weightless=True,
         )

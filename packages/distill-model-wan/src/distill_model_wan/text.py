@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from distill_core.protocols import Condition
 from distill_core.transfer import to_device
 from distill_model_wan.pictures import Pictures
 
@@ -119,3 +120,9 @@ def pad_bias(attended: int, length: int, dtype: torch.dtype) -> Tensor:
     # Rounding may have left nothing; the log is kept finite, so that no kernel has to deal with -inf.
     bias_L[-1] = (rest - first.double().exp()).clamp_min(1e-12).log()
     return bias_L
+
+
+def own(condition: Condition) -> WanText:
+    """A condition, as this family's own kind."""
+    assert isinstance(condition, WanText), f"a Wan model is conditioned on WanText, got {type(condition).__name__}"
+    return condition

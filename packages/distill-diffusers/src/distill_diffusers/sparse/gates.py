@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
-from diffusers import WanTransformer3DModel
 from safetensors import safe_open
 from torch import Tensor, nn
 
@@ -17,13 +17,13 @@ from distill_diffusers.stored_names import plain
 GATE = "to_gate_compress"
 
 
-def gate_names(blocks: int) -> list[str]:
-    """The tensors of a transformer's gates."""
-    return [f"blocks.{block}.{GATE}.{part}" for block in range(blocks) for part in ("weight", "bias")]
+def gate_names(blocks: int, within: str = "blocks") -> list[str]:
+    """The tensors of the gates of so many blocks; ``within`` is the denoiser's name for their list."""
+    return [f"{within}.{block}.{GATE}.{part}" for block in range(blocks) for part in ("weight", "bias")]
 
 
 def read_gates(folder: PipelineFolder, part: str) -> dict[str, Tensor]:
-    """The tensors of the gates that a transformer is stored with; empty for one that was trained without."""
+    """The tensors of the gates that a denoiser is stored with; empty for one that was trained without."""
     found: dict[str, Tensor] = {}
     if is_weightless():
         return found
@@ -35,25 +35,23 @@ def read_gates(folder: PipelineFolder, part: str) -> dict[str, Tensor]:
     return found
 
 
-def attach_gates(transformer: WanTransformer3DModel, stored: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+def attach_gates(denoiser: Any, stored: Mapping[str, Tensor], dtype: torch.dtype, within: str = "blocks") -> None:
     """Give every block its gate: from ``stored``, or zeros, with which attention starts as it was (appendix C.5 of the paper).
 
-    Raises ModelFolderError for a part of the gates, or of another width.
+    Raises ModelFolderError for a part of the gates, or of another width. ``Any``: diffusers' denoisers have no common type.
     """
-    config = transformer.config
-    width = config.num_attention_heads * config.attention_head_dim
-    names = gate_names(len(transformer.blocks))
-    missing = [name for name in names if name not in stored]
+    width = denoiser.config.num_attention_heads * denoiser.config.attention_head_dim
+    blocks, device = denoiser.get_submodule(within), next(denoiser.parameters()).device
+    missing = [name for name in gate_names(len(blocks), within) if name not in stored]
     if stored and missing:
         raise ModelFolderError(
             f"the weights hold {len(stored)} tensors of vsa gates and lack {missing[0]}; fetch them again"
         )
-    device = transformer.patch_embedding.weight.device
-    for index, block in enumerate(transformer.blocks):
+    for index, block in enumerate(blocks):
         gate = nn.Linear(width, width, device="meta", dtype=dtype).to_empty(device=device)
         with torch.no_grad():
             for part, parameter in gate.named_parameters():
-                name = f"blocks.{index}.{GATE}.{part}"
+                name = f"{within}.{index}.{GATE}.{part}"
                 if name not in stored:
                     parameter.zero_()
                 elif stored[name].shape != parameter.shape:

@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from distill_core.errors import ConfigError
-from distill_model_wan.vsa import flex, gathered
-from distill_model_wan.vsa.attend import SparseCall, sparse_attention
-from distill_model_wan.vsa.cubes import Cubes, cubes_of
-from distill_model_wan.vsa.engines import Engine, Work, choose_engine, kernel_fine, obstacle
-from distill_model_wan.vsa.selection import coarse, kept_cubes, selected
+from distill_diffusers.sparse import flex, gathered
+from distill_diffusers.sparse.attend import SparseCall, sparse_attention
+from distill_diffusers.sparse.cubes import Cubes, cubes_of
+from distill_diffusers.sparse.engines import Engine, Work, choose_engine, kernel_fine, obstacle
+from distill_diffusers.sparse.selection import coarse, kept_cubes, selected
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 TORCH = Engine("torch", "", gathered.fine)
@@ -201,7 +201,7 @@ def test_on_a_cpu_plain_torch_is_chosen_and_the_others_say_why_they_cannot() -> 
 
 def test_on_a_gpu_each_engine_says_what_it_cannot_take(monkeypatch: pytest.MonkeyPatch) -> None:
     there = {"fastvideo_kernel": False}
-    monkeypatch.setattr("distill_model_wan.vsa.engines.find_spec", lambda name: there.get(name) or None)
+    monkeypatch.setattr("distill_diffusers.sparse.engines.find_spec", lambda name: there.get(name) or None)
     bf16 = Work(CUDA, torch.bfloat16, 128)
     assert obstacle("flex", bf16) is None
     assert "neither is installed" in str(obstacle("kernel", bf16))

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from distill_core.errors import ConfigError, Problem
-from distill_model_wan.vsa import flex, gathered
-from distill_model_wan.vsa.cubes import Cubes
+from distill_diffusers.sparse import flex, gathered
+from distill_diffusers.sparse.cubes import Cubes
 
 EngineName = Literal["torch", "flex", "kernel"]
 Fine = Callable[[Tensor, Tensor, Tensor, Tensor, Cubes], Tensor]

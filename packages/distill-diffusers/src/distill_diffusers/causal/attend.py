@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from distill_model_wan.causal.sight import Sight
-from distill_model_wan.causal.streams import Memory, Recorder, layer_of
-from distill_model_wan.vsa.flex import compiled_attention
+from distill_diffusers.causal.sight import Sight
+from distill_diffusers.causal.streams import Memory, Recorder, layer_of
+from distill_diffusers.sparse.flex import compiled_attention
 
 FLEX_WIDTH = 16
 """The narrowest heads that flex_attention's kernels take."""
@@ -23,14 +23,14 @@ class CausalCall:
     """What one causal pass asks of its self-attention; frozen, so that a repetition in backward is the same.
 
     Attributes:
-        rotary: cosines and sines of the tokens' positions, [1, N, 1, D].
+        rotary: the tokens' positions, as the family has them, [1, N, …] each.
         sight: who sees whom; None, all see all.
         past: what the stream remembers.
         recorder: takes down the keys and values, if a stream is wanted.
         forward_mode: whether derivatives are taken in forward mode, which flex_attention has none of.
     """
 
-    rotary: tuple[Tensor, Tensor]
+    rotary: tuple[Tensor, ...]
     sight: Sight | None = None
     past: Memory = ()
     recorder: Recorder | None = None

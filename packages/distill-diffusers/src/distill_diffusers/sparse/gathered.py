@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
-from distill_model_wan.vsa.cubes import Cubes
+from distill_diffusers.sparse.cubes import Cubes
 
 GATHERED = 1 << 24
 """Numbers that are gathered at a time, of the keys and of the values each: 64 MB in float32."""

@@ -11,7 +11,7 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from distill_model_wan.vsa.cubes import Cubes
+from distill_diffusers.sparse.cubes import Cubes
 
 _DECIMALS = 1_000_000
 

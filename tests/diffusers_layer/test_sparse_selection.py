@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from distill_model_wan.vsa import gathered
-from distill_model_wan.vsa.attend import SparseCall, dense, sparse_attention
-from distill_model_wan.vsa.cubes import cubes_of
-from distill_model_wan.vsa.engines import Engine
-from distill_model_wan.vsa.selection import coarse, kept_cubes, means, selected
+from distill_diffusers.sparse import gathered
+from distill_diffusers.sparse.attend import SparseCall, dense, sparse_attention
+from distill_diffusers.sparse.cubes import cubes_of
+from distill_diffusers.sparse.engines import Engine
+from distill_diffusers.sparse.selection import coarse, kept_cubes, means, selected
 
 CPU = torch.device("cpu")
 
@@ -74,7 +74,7 @@ def test_the_fine_branch_attends_to_the_tokens_of_what_was_selected() -> None:
 
 def test_the_gate_weighs_the_coarse_branch_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     small = cubes_of((1, 1, 3), CPU, (1, 1, 2))
-    monkeypatch.setattr("distill_model_wan.vsa.attend.cubes_of", lambda grid, device: small)
+    monkeypatch.setattr("distill_diffusers.sparse.attend.cubes_of", lambda grid, device: small)
     call = SparseCall((1, 1, 3), 0.5, Engine("torch", "", gathered.fine))
     for gate, expected in ((1.0, [7.1326, 7.1326, 6.3576]), (0.0, [3.0, 3.0, 3.0]), (-0.5, [0.9337, 0.9337, 1.3212])):
         out = sparse_attention(Q, K, V, torch.full_like(Q, gate), call).flatten()

@@ -73,8 +73,8 @@ def limited(memory: Memory, window: int | None, sink: int) -> Memory:
 
 
 @dataclass(frozen=True, eq=False)
-class WanStream:
-    """The :class:`distill_core.protocols.prediction.Stream` of Wan.
+class FrameStream:
+    """The :class:`distill_core.protocols.prediction.Stream` of keys and values.
 
     Attributes:
         owner: the transformer that made it, of two experts the first.
@@ -93,19 +93,19 @@ class WanStream:
     def __len__(self) -> int:
         return self.batch
 
-    def select(self, rows: Tensor) -> WanStream:
+    def select(self, rows: Tensor) -> FrameStream:
         """The samples at ``rows``."""
         memories = {name: tuple(segment.select(rows) for segment in own) for name, own in self.memories.items()}
-        return WanStream(self.owner, len(rows), self.frames, self.grid, memories)
+        return FrameStream(self.owner, len(rows), self.frames, self.grid, memories)
 
 
-def own_stream(stream: Stream | None, owner: nn.Module, batch: int, grid: tuple[int, int]) -> WanStream | None:
-    """The stream, as one of this family that fits the prediction. Raises StreamError for any other."""
+def own_stream(stream: Stream | None, owner: nn.Module, batch: int, grid: tuple[int, int]) -> FrameStream | None:
+    """The stream, as one that fits the prediction. Raises StreamError for any other."""
     if stream is None:
         return None
-    if not isinstance(stream, WanStream):
+    if not isinstance(stream, FrameStream):
         raise StreamError(
-            f"a Wan prediction goes on from a stream that a Wan prediction stored, not from {type(stream).__name__}"
+            f"a prediction goes on from a stream that one of its family stored, not from {type(stream).__name__}"
         )
     if stream.owner is not owner:
         raise StreamError("the stream was stored by the predictions of another role; each role goes on from its own")
@@ -132,25 +132,25 @@ class Past:
     memory: Memory = ()
 
 
-def past_of(stream: WanStream | None, name: str) -> Past:
+def past_of(stream: FrameStream | None, name: str) -> Past:
     """What the transformer of that name goes on from."""
     return Past() if stream is None else Past(stream.frames, stream.memories[name])
 
 
 def gone_on(
-    before: WanStream | None,
+    before: FrameStream | None,
     owner: nn.Module,
     batch: int,
     grid: tuple[int, int, int],
     segments: Mapping[str, Segment],
     window: int | None,
     sink: int,
-) -> WanStream:
+) -> FrameStream:
     """The stream that has the frames of ``grid`` too, as far as window and sink leave them."""
     memories = {
         name: limited((*past_of(before, name).memory, segment), window, sink) for name, segment in segments.items()
     }
-    return WanStream(owner, batch, grid[0] + (0 if before is None else before.frames), grid[1:], memories)
+    return FrameStream(owner, batch, grid[0] + (0 if before is None else before.frames), grid[1:], memories)
 
 
 class Recorder:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
-from distill_model_wan.vsa import CUBE
-from distill_model_wan.vsa.cubes import Cubes
+from distill_diffusers.sparse import CUBE
+from distill_diffusers.sparse.cubes import Cubes
 
 _TILES = dict.fromkeys(
     ("BLOCK_M", "BLOCK_N", "bwd_BLOCK_M1", "bwd_BLOCK_N1", "bwd_BLOCK_M2", "bwd_BLOCK_N2"), prod(CUBE)

@@ -14,27 +14,24 @@ import torch
 from torch import Tensor
 
 from distill_core.errors import PluginError
-from distill_core.protocols import Ask
+from distill_core.protocols import Ask, Condition
 from distill_core.protocols.prediction import Tangents
 from distill_core.transfer import to_device
-from distill_model_wan.causal.streams import Past, Segment, WanStream, past_of
-from distill_model_wan.passes import Outcome, Passes
-from distill_model_wan.text import WanText
+from distill_diffusers.causal.streams import FrameStream, Past, Segment, past_of
+from distill_diffusers.passes.one_pass import Outcome, Passes
 
 if TYPE_CHECKING:
     from distill_core.protocols.adapter import Modules
 
-HIGH, LOW = "transformer", "transformer_2"
-"""The experts for high and for low noise."""
 
-
-def rows_of_experts(timestep: Tensor, boundary: float) -> dict[str, list[int]]:
-    """The rows of each expert, of [B] or [B, T] timesteps; those of the first are at ``boundary`` and above.
+def rows_of_experts(experts: Sequence[str], timestep: Tensor, boundary: float) -> dict[str, list[int]]:
+    """The rows of each of two experts, of [B] or [B, T] timesteps; those of the first are at ``boundary`` and above.
 
     Raises PluginError for a sample whose frames belong to both.
     """
+    first, second = experts
     times_BT = timestep.view(len(timestep), -1).tolist()
-    rows: dict[str, list[int]] = {HIGH: [], LOW: []}
+    rows: dict[str, list[int]] = {first: [], second: []}
     for row, times in enumerate(times_BT):
         high = [time >= boundary for time in times]
         if any(high) and not all(high):
@@ -42,7 +39,7 @@ def rows_of_experts(timestep: Tensor, boundary: float) -> dict[str, list[int]]:
                 f"sample {row} has frames at the timesteps {min(times):g} to {max(times):g}, on both sides of the boundary {boundary:g} of "
                 "the model's two experts; draw the timesteps of a sample's frames on one side of it"
             )
-        rows[HIGH if high[0] else LOW].append(row)
+        rows[first if high[0] else second].append(row)
     return rows
 
 
@@ -90,9 +87,9 @@ def by_experts(
     modules: Modules,
     noisy_BTCHW: Tensor,
     timestep: Tensor,
-    text: WanText,
+    condition: Condition,
     ask: Ask,
-    stream: WanStream | None,
+    stream: FrameStream | None,
     rows: Mapping[str, Sequence[int]],
 ) -> tuple[Outcome, dict[str, Segment]]:
     """The answer of each row's expert, and what each expert remembers of all rows, where a stream is wanted.
@@ -108,12 +105,12 @@ def by_experts(
         if every or ask.store:
             wanted = ask if own else replace(ask, features=(), along=None)
             with nullcontext() if own else torch.no_grad():
-                outcome = passes.run(modules[name], noisy_BTCHW, timestep, text, wanted, past)
+                outcome = passes.run(modules[name], noisy_BTCHW, timestep, condition, wanted, past)
             if outcome.segment is not None:
                 segments[name] = outcome.segment
         else:
             chosen = to_device(torch.tensor(own), noisy_BTCHW.device)
-            given = (noisy_BTCHW[chosen], taken(timestep, own), text.select(chosen))
+            given = (noisy_BTCHW[chosen], taken(timestep, own), condition.select(chosen))
             past = Past(past.frames, tuple(segment.select(chosen) for segment in past.memory))
             outcome = passes.run(modules[name], *given, asked_of(ask, own), past)
         if own:

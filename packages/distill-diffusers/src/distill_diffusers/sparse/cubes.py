@@ -14,7 +14,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from distill_model_wan.vsa import CUBE
+from distill_diffusers.sparse import CUBE
 
 Grid = tuple[int, int, int]
 """Tokens along time, height and width."""

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import flex_attention
 
-from distill_model_wan.causal import attend
-from distill_model_wan.causal.attend import CausalCall, causal_attention
-from distill_model_wan.causal.sight import TILE, Arrangement, Sight, sight_of
+from distill_diffusers.causal import attend
+from distill_diffusers.causal.attend import CausalCall, causal_attention
+from distill_diffusers.causal.sight import TILE, Arrangement, Sight, sight_of
 
 CPU = torch.device("cpu")
 

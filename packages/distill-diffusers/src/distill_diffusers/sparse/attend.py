@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from distill_model_wan.vsa.cubes import Grid, cubes_of
-from distill_model_wan.vsa.engines import Engine
-from distill_model_wan.vsa.selection import coarse, kept_cubes, selected
+from distill_diffusers.sparse.cubes import Grid, cubes_of
+from distill_diffusers.sparse.engines import Engine
+from distill_diffusers.sparse.selection import coarse, kept_cubes, selected
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill_model_wan.vsa.cubes import cubes_of
+from distill_diffusers.sparse.cubes import cubes_of
 
 CPU = torch.device("cpu")
 grids = st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9))

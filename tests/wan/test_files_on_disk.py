@@ -154,7 +154,7 @@ def test_a_gguf_file_is_dequantized_for_a_frozen_role_alone(
     folder = put("wan.gguf")
     assert f"gguf of F32, {kind.name}" in inspect(str(folder)).summary or kind == GGMLQuantizationType.F16
     assert_same(loaded(folder), tensors, within=0.01)
-    with pytest.raises(ModelFolderError, match="is quantized, and a role that trains all of its weights cannot start"):
+    with pytest.raises(ModelFolderError, match="is quantized; name plain weights for a role that trains all of them"):
         loaded(folder, trainable=True)
 
 

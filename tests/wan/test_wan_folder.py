@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,13 @@ def test_the_shift_of_an_euler_scheduler_is_its_shift(copy: Path) -> None:
             {"image_dim": 1280},
             "its transformer takes an image; name the folder of a WanImage",
         ),
-        ("transformer/config.json", {"in_channels": 48}, "takes 48 channels and gives 16, its VAE has 16"),
+        (
+            "transformer/config.json",
+            {"in_channels": 48, "out_channels": 48},
+            "takes 48 channels and gives 48, its VAE has 16",
+        ),
+        ("transformer/config.json", {"in_channels": 48}, "is a Wan Fun Control, or another Wan that is shown more"),
+        ("transformer/config.json", {"_class_name": "WanVACETransformer3DModel"}, "is a Wan VACE"),
         ("transformer/config.json", {"num_layers": "many"}, "num_layers: Input should be a valid integer"),
         ("text_encoder/config.json", {"d_model": 64}, "takes text of 32 features, its text encoder gives 64"),
         ("vae/config.json", {"attn_scales": [1.0]}, "vae/config.json: attn_scales: Tuple should have at most 0"),
@@ -148,6 +155,44 @@ def test_what_is_not_supported_is_refused_by_name(
     edit(copy / file, **changes)
     with pytest.raises(ModelFolderError, match=words.replace("(", r"\(")):
         inspect(str(copy))
+
+
+RELEASES: Mapping[str, Mapping[str, object]] = {
+    "a Wan VACE (video editing)": {"_class_name": "VaceWanModel", "model_type": "vace", "in_dim": 16, "out_dim": 16},
+    "a Wan Animate": {"_class_name": "WanAnimateModel", "model_type": "i2v", "in_dim": 36, "out_dim": 16},
+    "a Wan S2V (speech to video)": {"_class_name": "WanModel_S2V", "in_dim": 16, "out_dim": 16},
+    "a Wan Fun Control, or another": {"_class_name": "WanModel", "model_type": "i2v", "in_dim": 48, "out_dim": 16},
+    "a Wan Fun Camera": {"_class_name": "WanModel", "in_dim": 32, "out_dim": 16, "add_control_adapter": True},
+}
+"""Releases of members that are not taken, by the keys of their config.json that tell."""
+
+
+@pytest.mark.parametrize("place", ["", "transformer", "high_noise_model"])
+@pytest.mark.parametrize("what", RELEASES)
+def test_a_release_of_a_member_that_is_not_taken_is_called_by_its_name(tmp_path: Path, what: str, place: str) -> None:
+    (tmp_path / place).mkdir(exist_ok=True)
+    (tmp_path / "models_t5_umt5-xxl-enc-bf16.pth").touch()
+    (tmp_path / place / "config.json").write_text(json.dumps(RELEASES[what]))
+    with pytest.raises(
+        ModelFolderError, match=f"is {re.escape(what)}.*, which is not supported. Supported are Wan 2.1"
+    ):
+        inspect(str(tmp_path))
+
+
+def test_weights_of_a_member_that_is_not_taken_are_not_put_into_another(copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "control").mkdir()
+    (tmp_path / "control" / "config.json").write_text(json.dumps(RELEASES["a Wan Fun Control, or another"]))
+    (tmp_path / "parts.json").write_text(json.dumps({"base": str(copy), "transformer": "control"}))
+    with pytest.raises(ModelFolderError, match="control is a Wan Fun Control"):
+        inspect(str(tmp_path))
+
+
+def test_a_release_of_a_member_that_is_taken_is_told_where_to_go(tmp_path: Path) -> None:
+    (tmp_path / "models_t5_umt5-xxl-enc-bf16.pth").touch()
+    for size in (16, 36):
+        (tmp_path / "config.json").write_text(json.dumps({"_class_name": "WanModel", "in_dim": size, "out_dim": 16}))
+        with pytest.raises(ModelFolderError, match="it is Wan's original release; name the one in diffusers format"):
+            inspect(str(tmp_path))
 
 
 @pytest.mark.parametrize(

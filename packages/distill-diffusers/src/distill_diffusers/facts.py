@@ -68,6 +68,7 @@ class CommonFacts(TypedDict):
     autoencoder: str
     told_guidance: float | None
     embedded_guidance: bool
+    frozen_alone: str
 
 
 class SchedulerConfig(Json):
@@ -105,6 +106,7 @@ def common_facts(
         autoencoder="vae",
         told_guidance=told_guidance if told_guidance is None or record.told_guidance is None else record.told_guidance,
         embedded_guidance=told_guidance is not None,
+        frozen_alone=folder.frozen_alone,
     )
 
 

@@ -138,6 +138,8 @@ class DiffusersModel(ABC, Generic[OptionsT, ConditionT]):
                 f"{facts.path} was trained with a padded text length of {facts.recorded_text_length}, this run conditions on "
                 f"{self.facts.text_length}; set pipeline_config.text_length to {facts.recorded_text_length} if every role was"
             )
+        if request.trainable and facts.frozen_alone:
+            raise ModelFolderError(f"{facts.frozen_alone}; name plain weights for a role that trains all of them")
         if request.weights_dtype.itemsize < self.compute_dtype.itemsize:
             message = f"weights of {request.weights_dtype} do not fit a forward pass in {self.compute_dtype}; set training.precision: bf16"
             raise ConfigError([Problem("roles", message)])
@@ -147,11 +149,6 @@ class DiffusersModel(ABC, Generic[OptionsT, ConditionT]):
         return modules
 
     def _load_expert(self, facts: DiffusersFacts, name: str, request: ModelRequest) -> nn.Module:
-        if request.trainable and name in facts.folder.denoisers and facts.folder.stored(name).gguf:
-            raise ModelFolderError(
-                f"{facts.folder.denoisers[name]} is quantized, and a role that trains all of its weights cannot start from it; name plain "
-                "weights, or train a LoRA"
-            )
         denoiser = load_part(facts, name, request.weights_dtype)
         assert isinstance(denoiser, nn.Module)
         self.prepare_denoiser(denoiser, facts, name, request)

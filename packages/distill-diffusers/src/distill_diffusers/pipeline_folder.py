@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from distill_diffusers.hub import fetch, locate
 from distill_diffusers.json_files import INDEX, SCHEDULER, Json, parse, read, read_object
 from distill_diffusers.parts_file import SINGLE_FILES, how_to_put_together, read_parts, refuse_lora
 from distill_diffusers.schedule import shift_of_tokens
-from distill_diffusers.stored_part import Called, StoredPart, look
+from distill_diffusers.stored_part import GGUF, Called, StoredPart, look
 from distill_diffusers.tensor_shapes import Shape
 from distill_diffusers.weights import STEMS, stored_vector
 
@@ -32,6 +32,13 @@ _DESCRIPTIONS = {
 }
 """The parts of a pipeline that are no networks, by how diffusers begins their names, and the file that says what such a part is."""
 
+_PLACES = ("", "transformer", "high_noise_model")
+"""Where the config.json of a denoiser lies in a folder that is no pipeline: a part alone, a pipeline's remains, a release of its makers."""
+
+
+def _no_stranger(_: Mapping[str, Any]) -> str | None:
+    return None
+
 
 @dataclass(frozen=True)
 class PipelineKind:
@@ -47,8 +54,10 @@ class PipelineKind:
         experts: the parts that denoise; of several, the first those timesteps that are noisier.
         text_parts: the parts that encode captions.
         also: further pipeline classes whose folders it takes.
-        others: of other pipeline classes, what they are.
+        others: of other classes, of pipelines and of denoisers, what they are.
         kin: of other pipeline classes, the family of ours that takes them.
+        stranger: what a denoiser's config.json says that it is, where its class does not: a member that the family does not take; None
+            for one that it may take.
         originals: files by which another format of the same weights is known, and what that is.
         shapes: of a part, every tensor that its config.json calls for.
         key_shapes: of a part, those tensors by which its weights and its config.json would disagree, where nobody has written down all. A
@@ -68,11 +77,21 @@ class PipelineKind:
     also: tuple[str, ...] = ()
     others: Mapping[str, str] = field(default_factory=dict)
     kin: Mapping[str, str] = field(default_factory=dict)
+    stranger: Callable[[Mapping[str, Any]], str | None] = _no_stranger
     originals: Mapping[str, str] = field(default_factory=dict)
     shapes: Mapping[str, Callable[[Path], Mapping[str, Shape]]] = field(default_factory=dict)
     key_shapes: Mapping[str, Callable[[Path], Mapping[str, Shape]]] = field(default_factory=dict)
     further: tuple[str, ...] = ()
     dynamic_shift: Callable[[Mapping[str, Any], int, int | None], float] = shift_of_tokens
+
+    def unlike(self, place: Path) -> str | None:
+        """What the config.json in a folder says that is not taken, e.g. "a Wan VACE (video editing)"; None where it says none."""
+        file = place / "config.json"
+        if not file.is_file():
+            return None
+        config = read_object(file)
+        what = self.others.get(str(config.get("_class_name")))
+        return self.stranger(config) if what is None else what
 
 
 @dataclass(frozen=True)
@@ -132,6 +151,12 @@ class PipelineFolder:
     def experts(self) -> tuple[str, ...]:
         """The parts that denoise."""
         return tuple(name for name in self.kind.experts if name in self.parts)
+
+    @property
+    def frozen_alone(self) -> str:
+        """Why no role can train all of its weights; empty where one can."""
+        quantized = [str(place) for place in self.denoisers.values() if place.suffix == GGUF]
+        return f"{', '.join(quantized)} is quantized" if quantized else ""
 
     @property
     def lent(self) -> tuple[str, ...]:
@@ -251,8 +276,11 @@ def open_folder(path: str, kind: PipelineKind) -> PipelineFolder:
     put_together = read_parts(located.folder, kind.experts)
     if put_together is not None:
         located, denoisers = locate(put_together.base), dict(put_together.denoisers)
+        for place in denoisers.values():
+            refuse_others(place, kind, ("",))
     folder = located.folder
     if not (folder / INDEX).is_file():
+        refuse_others(folder, kind, _PLACES)
         raise ModelFolderError(f"{folder} is no diffusers pipeline folder: it has no {INDEX}; {_instead(folder, kind)}")
     record = read_record(folder)
     refuse_changes(folder, record, lambda name: not is_weights(name))
@@ -266,6 +294,7 @@ def open_folder(path: str, kind: PipelineKind) -> PipelineFolder:
         what = kind.others.get(class_name, f"a pipeline of class {class_name}")
         raise ModelFolderError(f"{folder} is {what}, which is not supported. {kind.supported}")
     parts = {name: part for name in kind.parts if (part := _part(name, index.get(name))) is not None}
+    refuse_others(folder, kind, kind.experts)
     missing = [name for name in kind.parts if name not in parts and name not in kind.optional]
     if missing:
         raise ModelFolderError(f"{folder} lacks {', '.join(missing)}; a {kind.name} pipeline saved whole has them")
@@ -280,6 +309,14 @@ def open_folder(path: str, kind: PipelineKind) -> PipelineFolder:
             f"{path} names weights of {', '.join(absent)}, and {folder} has no such part; name another base"
         )
     return PipelineFolder(folder, located.hub_id, kind, parts, index, record, denoisers)
+
+
+def refuse_others(folder: Path, kind: PipelineKind, places: Sequence[str]) -> None:
+    """Raise ModelFolderError where a config.json in one of a folder's places is that of a member that is not taken."""
+    for place in places:
+        what = kind.unlike(folder / place)
+        if what is not None:
+            raise ModelFolderError(f"{folder} is {what}, which is not supported. {kind.supported}")
 
 
 def _part(name: str, entry: object) -> Part | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 from distill_core.errors import ModelFolderError
 from distill_core.plugins import Column, ModelFacts
@@ -25,6 +26,9 @@ IMAGE_TO_VIDEO = "WanImageToVideoPipeline"
 LATENT, FEATURES = "picture_latent", "picture_features"
 """The columns of data for image-to-video: what :mod:`distill_model_wan.pictures` makes of the pictures."""
 
+MASK_CHANNELS = 4
+"""Of the mask of given frames: as many as a latent frame stands for frames."""
+
 TEXT_LENGTH = 512
 """The padded length that every published Wan was trained with."""
 
@@ -39,6 +43,19 @@ def _vae(part: Path) -> dict[str, Shape]:
 
 def _text_encoder(part: Path) -> dict[str, Shape]:
     return t5_shapes(read(UMT5Config, part / "config.json"))
+
+
+def _stranger(config: Mapping[str, Any]) -> str | None:
+    """The members that have Wan's class, in the names of Wan's own release or diffusers', and take more than it: by their channels."""
+    names = ("in_dim", "out_dim") if "in_dim" in config else ("in_channels", "out_channels")
+    taken, given = (config.get(name) for name in names)
+    if config.get("model_type") == "s2v":
+        return "a Wan S2V (speech to video)"
+    if config.get("add_control_adapter"):
+        return "a Wan Fun Camera, which is shown how a camera moves"
+    if not isinstance(taken, int) or not isinstance(given, int) or taken in (given, 2 * given + MASK_CHANNELS):
+        return None
+    return f"a Wan Fun Control, or another Wan that is shown more than pictures: its transformer takes {taken} channels and makes {given}"
 
 
 WAN = PipelineKind(
@@ -64,12 +81,20 @@ WAN = PipelineKind(
     also=(IMAGE_TO_VIDEO,),
     others={
         "WanVideoToVideoPipeline": "a video-to-video Wan",
-        "WanVACEPipeline": "a Wan VACE (video editing)",
-        "WanAnimatePipeline": "a Wan Animate",
-        "SkyReelsV2Pipeline": "a SkyReels V2",
-        "SkyReelsV2ImageToVideoPipeline": "a SkyReels V2",
-        "SkyReelsV2DiffusionForcingPipeline": "a SkyReels V2",
+        **dict.fromkeys(("WanVACEPipeline", "WanVACETransformer3DModel", "VaceWanModel"), "a Wan VACE (video editing)"),
+        **dict.fromkeys(("WanAnimatePipeline", "WanAnimateTransformer3DModel", "WanAnimateModel"), "a Wan Animate"),
+        "WanModel_S2V": "a Wan S2V (speech to video)",
+        **dict.fromkeys(
+            (
+                "SkyReelsV2Pipeline",
+                "SkyReelsV2ImageToVideoPipeline",
+                "SkyReelsV2DiffusionForcingPipeline",
+                "SkyReelsV2Transformer3DModel",
+            ),
+            "a SkyReels V2",
+        ),
     },
+    stranger=_stranger,
     originals={"models_t5_umt5-xxl-enc-bf16.pth": "Wan's original release"},
     shapes={"transformer": _transformer, "transformer_2": _transformer, "vae": _vae, "text_encoder": _text_encoder},
     further=(".to_gate_compress.",),
@@ -164,7 +189,7 @@ def _refuse_unsupported(
     folder, image = found.path, found.pipeline == IMAGE_TO_VIDEO
     beside = vae.z_dim + vae.scale_factor_temporal if image and not settings.expand_timesteps else 0
     for config in configs:
-        if not image and (config.image_dim is not None or config.in_channels == 2 * vae.z_dim + 4):
+        if not image and (config.image_dim is not None or config.in_channels == 2 * vae.z_dim + MASK_CHANNELS):
             raise ModelFolderError(
                 f"{folder} is called a {found.pipeline}, and its transformer takes an image; name the folder of a {IMAGE_TO_VIDEO}"
             )

@@ -23,13 +23,10 @@ from distill_core.errors import DataError
 from distill_core.transfer import to_device
 from distill_diffusers.codec import VideoCodec
 from distill_diffusers.loading import load_image_processor, load_part
-from distill_model_wan.folder import FEATURES, LATENT, WanFolder
+from distill_model_wan.folder import FEATURES, LATENT, MASK_CHANNELS, WanFolder
 
 LatentSize = tuple[int, int, int]
 """T, H and W of a sample."""
-
-MASK_CHANNELS = 4
-"""Of the mask: as many as a latent frame stands for frames."""
 
 CLIP_LAYER = -2
 """The hidden state of CLIP that Wan attends (diffusers' WanImageToVideoPipeline)."""

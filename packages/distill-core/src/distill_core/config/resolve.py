@@ -249,6 +249,7 @@ def _compare(loaded: LoadedRun, index: PluginIndex, known: Sequence[Problem], on
     problems += failed
     if method is not None:
         problems += role_checks.lacking(method, method.needs(demands), config, facts, document)
+    problems += role_checks.frozen_alone(config, facts, document)
     problems += role_checks.latent_spaces(config, facts, document)
     if method is not None and plugins.method_options is not None and set(facts) >= _with_folders(method, demands):
         problems += checks.misfits(method, plugins.method_options, facts, document)

@@ -209,6 +209,15 @@ def lacking(
             yield document.problem(("roles", source, "path"), f"{message}; choose another model, or another method")
 
 
+def frozen_alone(config: RunConfig, facts: Mapping[str, ModelFacts], document: Document) -> Iterator[Problem]:
+    """Roles that train all of the weights of a model that is there to be frozen."""
+    for name, mine in facts.items():
+        role = config.roles[name]
+        if mine.frozen_alone and role.trainable and role.lora is None:
+            message = f"{mine.frozen_alone}, and a role that trains all of its weights cannot start from it"
+            yield document.problem(("roles", name, "path"), f"{message}; name plain weights, or train a LoRA")
+
+
 def latent_spaces(config: RunConfig, facts: Mapping[str, ModelFacts], document: Document) -> Iterator[Problem]:
     """Roles whose latents mean something else than those of the first role, or, within a family, whose text does."""
     for role, mine in facts.items():

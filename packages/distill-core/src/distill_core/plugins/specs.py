@@ -51,6 +51,7 @@ class ModelFacts:
         columns: what its conditions need of a row besides the encoded caption; its adapter finds them in ``Row.tensors``.
         pictures: what must be shown to it besides a caption, by the names of :data:`distill_core.protocols.adapter.PICTURES`.
         lacks: the operations of its family that this member does not offer.
+        frozen_alone: why no role can train all of its weights, e.g. "transformer.gguf is quantized"; empty where one can.
     """
 
     path: Path
@@ -73,6 +74,7 @@ class ModelFacts:
     columns: tuple[Column, ...] = ()
     pictures: tuple[str, ...] = ()
     lacks: frozenset[str] = frozenset()
+    frozen_alone: str = ""
 
     def misfit(self, latent_CTHW: tuple[int, ...]) -> str | None:
         """Why latents of shape [C, T, H, W] do not fit this model, or None if they do."""

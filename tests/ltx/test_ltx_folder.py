@@ -95,7 +95,8 @@ def test_strides_are_those_of_the_class(config: dict[str, Any]) -> None:
             "is an LTX with conditions, which is not supported",
         ),
         ("model_index.json", {"_class_name": "LTX2Pipeline"}, "is an LTX-2, which makes sound besides"),
-        ("transformer/config.json", {"in_channels": 9}, "takes 9 channels and gives 8, its VAE's latents make 8"),
+        ("transformer/config.json", {"in_channels": 9}, "its transformer takes 9 channels a token, its VAE gives 8"),
+        ("transformer/config.json", {"out_channels": 9}, "its VAE takes 8 channels a token, its transformer gives 9"),
         ("transformer/config.json", {"num_layers": 3}, r"lacks transformer_blocks\.2\.scale_shift_table"),
         ("text_encoder/config.json", {"d_model": 16}, "text of 32 features, its text encoder gives 16"),
         (

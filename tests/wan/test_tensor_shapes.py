@@ -8,16 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKLWan, WanTransformer3DModel
+from diffusers import WanTransformer3DModel
 
 from distill_diffusers.tensor_shapes import Shape
-from distill_model_wan.pipeline_json import TransformerConfig, VaeConfig
-from distill_model_wan.tensor_shapes import transformer_shapes, vae_shapes
+from distill_model_wan.pipeline_json import TransformerConfig
+from distill_model_wan.tensor_shapes import transformer_shapes
 
-WAN_22_VAE: dict[str, Any] = {
-    "base_dim": 160, "decoder_base_dim": 256, "z_dim": 48, "in_channels": 12, "out_channels": 12, "is_residual": True,
-    "patch_size": 2, "scale_factor_spatial": 16, "latents_mean": [0.0] * 48, "latents_std": [1.0] * 48,
-}  # fmt: skip
 ODD_TRANSFORMER: dict[str, Any] = {
     "num_attention_heads": 2, "num_layers": 1, "patch_size": [2, 2, 4], "cross_attn_norm": False, "freq_dim": 6, "text_dim": 7,
 }  # fmt: skip
@@ -48,20 +44,3 @@ def test_a_transformers_tensors_are_those_of_its_class(config: dict[str, Any], b
     assert shapes == shapes_of(transformer)
     if billions is not None:
         assert sum(prod(shape) for shape in shapes.values()) / 1e9 == pytest.approx(billions, abs=1e-3)
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        {},
-        WAN_22_VAE,
-        {"dim_mult": [1, 1, 2], "num_res_blocks": 1, "temperal_downsample": [True, False], "base_dim": 4},
-        {**WAN_22_VAE, "dim_mult": [1, 2, 2], "temperal_downsample": [True, False], "decoder_base_dim": None},
-    ],
-    ids=["2.1", "2.2", "odd", "odd-residual"],
-)
-def test_a_vaes_tensors_are_those_of_its_class(config: dict[str, Any]) -> None:
-    with torch.device("meta"):
-        vae = AutoencoderKLWan(**config)
-    shapes = vae_shapes(VaeConfig.model_validate({"_class_name": "AutoencoderKLWan", **config}))
-    assert shapes == shapes_of(vae)

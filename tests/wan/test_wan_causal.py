@@ -237,7 +237,9 @@ def test_sparse_attention_does_not_go_with_them(case: Callable[..., Case], ask: 
     it = case(trainable=False, attention=("dense", "vsa"))
     given = {name: it.noisy if name == "clean" else value for name, value in ask.items()}
     t_B = float64([900.0, 300.0])
-    with pytest.raises(ConfigError, match=f"attn_kind: is 'vsa', under which there is no {names}; set attn_kind: dense"):
+    with pytest.raises(
+        ConfigError, match=f"attn_kind: is 'vsa', under which there is no {names}; set attn_kind: dense"
+    ):
         it.predict(it.noisy, t_B, attn_kind="vsa", sparsity=0.0, **given)
     assert it.predict(it.noisy, t_B, **given).velocity.isfinite().all()
     assert (

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from distill_diffusers.causal_vae import CausalVaeConfig
+from distill_diffusers.causal_vae import CausalVaeConfig, causal_vae_shapes
+from distill_diffusers.denoiser_config import DenoiserConfig, shapes_of
 from distill_diffusers.facts import DiffusersFacts, common_facts
-from distill_diffusers.json_files import Json, Repeats, read
+from distill_diffusers.json_files import Repeats
 from distill_diffusers.pipeline_folder import PipelineKind, open_folder
 from distill_diffusers.t5_encoder import T5Config
 from distill_diffusers.tensor_shapes import Shape, repeated
@@ -23,7 +22,7 @@ def middle_shift() -> float:
     return float(((NOISE_MOST ** (1 / _RHO) + NOISE_LEAST ** (1 / _RHO)) / 2.0) ** _RHO)
 
 
-class TransformerConfig(Json):
+class TransformerConfig(DenoiserConfig):
     """transformer/config.json, with diffusers' defaults."""
 
     in_channels: int = 16
@@ -35,10 +34,9 @@ class TransformerConfig(Json):
     patch_size: tuple[int, int, int] = (1, 2, 2)
 
 
-def _transformer(part: Path) -> dict[str, Shape]:
+def _key_shapes(config: TransformerConfig) -> dict[str, Shape]:
     """Those tensors by which weights and config.json may disagree."""
-    config = read(TransformerConfig, part / "config.json")
-    width, text = config.num_attention_heads * config.attention_head_dim, config.text_embed_dim
+    width, text = config.width, config.text_embed_dim
     of_a_block = {"attn1.to_q.weight": (width, width), "attn2.to_k.weight": (width, text)}
     return repeated("transformer_blocks", config.num_layers, of_a_block)
 
@@ -61,7 +59,8 @@ COSMOS2 = PipelineKind(
         "CosmosTextToWorldPipeline": "a Cosmos 1, which has another VAE",
         "CosmosVideoToWorldPipeline": "a Cosmos 1 that starts from a video",
     },
-    key_shapes={"transformer": _transformer},
+    shapes={"vae": shapes_of(CausalVaeConfig, causal_vae_shapes)},
+    key_shapes={"transformer": shapes_of(TransformerConfig, _key_shapes)},
 )
 
 
@@ -80,7 +79,7 @@ def inspect(path: str) -> DiffusersFacts:
         text_width=transformer.text_embed_dim,
         patch=transformer.patch_size,
         max_positions=(frames, rows, columns),
-        feature_width=transformer.num_attention_heads * transformer.attention_head_dim,
+        feature_width=transformer.width,
         layers=transformer.num_layers,
         max_frames=1,
     )

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from math import prod
-from pathlib import Path
-
-from distill_core.errors import ModelFolderError
 from distill_core.plugins import LatentSpace
+from distill_diffusers.denoiser_config import UNBOUNDED, DenoiserConfig, shapes_of
 from distill_diffusers.facts import DiffusersFacts, common_facts
-from distill_diffusers.json_files import Json, read
-from distill_diffusers.parameter_count import billions
-from distill_diffusers.pipeline_folder import PipelineFolder, PipelineKind, open_folder
+from distill_diffusers.json_files import Json, Repeats
+from distill_diffusers.parameter_count import counted
+from distill_diffusers.pipeline_folder import PipelineKind, open_folder
 from distill_diffusers.t5_encoder import T5Config, t5_shapes
 from distill_diffusers.tensor_shapes import Modules, Shape, flat, linear
 
 TEXT_LENGTH = 128
 """The padded length that LTX-Video is published with."""
 
-_POSITIONS = 1_000_000
-"""Positions are turned, not looked up: there are as many as anyone has memory for."""
 
-
-class TransformerConfig(Json):
+class TransformerConfig(DenoiserConfig):
     """transformer/config.json, with diffusers' defaults."""
 
     in_channels: int = 128
@@ -31,7 +25,7 @@ class TransformerConfig(Json):
     num_attention_heads: int = 32
     attention_head_dim: int = 64
     cross_attention_dim: int = 2048
-    num_layers: int = 28
+    num_layers: Repeats = 28
     caption_channels: int = 4096
 
 
@@ -60,7 +54,7 @@ class VaeConfig(Json):
 
 def transformer_shapes(config: TransformerConfig) -> dict[str, Shape]:
     """The tensors of an LTXVideoTransformer3DModel."""
-    width = config.num_attention_heads * config.attention_head_dim
+    width = config.width
 
     def attention(source: int) -> Modules:
         """The layers of attention to tokens of ``source`` features."""
@@ -91,14 +85,6 @@ def transformer_shapes(config: TransformerConfig) -> dict[str, Shape]:
     )
 
 
-def _transformer(part: Path) -> dict[str, Shape]:
-    return transformer_shapes(read(TransformerConfig, part / "config.json"))
-
-
-def _text_encoder(part: Path) -> dict[str, Shape]:
-    return t5_shapes(read(T5Config, part / "config.json"))
-
-
 LTX = PipelineKind(
     name="LTX-Video",
     pipeline="LTXPipeline",
@@ -118,7 +104,10 @@ LTX = PipelineKind(
         "LTXLatentUpsamplePipeline": "an upsampler of LTX's latents",
         "LTX2Pipeline": "an LTX-2, which makes sound besides",
     },
-    shapes={"transformer": _transformer, "text_encoder": _text_encoder},
+    shapes={
+        "transformer": shapes_of(TransformerConfig, transformer_shapes),
+        "text_encoder": shapes_of(T5Config, t5_shapes),
+    },
 )
 
 
@@ -126,43 +115,24 @@ def inspect(path: str) -> DiffusersFacts:
     """The facts of a local folder or a hub id. Raises ModelFolderError for one that is no supported LTX-Video, naming what it is."""
     folder = open_folder(path, LTX)
     transformer, vae = folder.config(TransformerConfig, "transformer"), folder.config(VaeConfig, "vae")
-    _refuse_mismatch(folder, transformer, vae)
+    text_width = folder.config(T5Config, "text_encoder").d_model
+    tokens = vae.latent_channels * transformer.patch_size_t * transformer.patch_size**2
+    folder.refuse_mismatch("transformer", transformer.in_channels, "VAE", tokens, "channels a token")
+    folder.refuse_mismatch("VAE", tokens, "transformer", transformer.out_channels, "channels a token")
+    folder.refuse_mismatch("transformer", transformer.caption_channels, "text encoder", text_width, "features of text")
     return DiffusersFacts(
         **common_facts(folder, text_length=TEXT_LENGTH),
-        summary=folder.described(
-            f"LTX-Video, {billions(sum(map(prod, transformer_shapes(transformer).values())))} parameters"
+        summary=folder.described(f"LTX-Video, {counted(transformer_shapes(transformer))} parameters"),
+        # LTX keeps the statistics of its latents among the VAE's weights.
+        latent_space=LatentSpace(
+            vae.latent_channels,
+            *vae.strides,
+            mean=folder.vector("vae", "latents_mean", vae.latent_channels),
+            std=tuple(value / vae.scaling_factor for value in folder.vector("vae", "latents_std", vae.latent_channels)),
         ),
-        latent_space=_latent_space(folder, vae),
         text_width=transformer.caption_channels,
         patch=(transformer.patch_size_t, transformer.patch_size, transformer.patch_size),
-        max_positions=(_POSITIONS,) * 3,
-        feature_width=transformer.num_attention_heads * transformer.attention_head_dim,
+        max_positions=(UNBOUNDED,) * 3,
+        feature_width=transformer.width,
         layers=transformer.num_layers,
-    )
-
-
-def _refuse_mismatch(folder: PipelineFolder, transformer: TransformerConfig, vae: VaeConfig) -> None:
-    tokens = vae.latent_channels * transformer.patch_size_t * transformer.patch_size**2
-    if (transformer.in_channels, transformer.out_channels) != (tokens, tokens):
-        raise ModelFolderError(
-            f"{folder.path}: its transformer takes {transformer.in_channels} channels and gives {transformer.out_channels}, its VAE's "
-            f"latents make {tokens}; they belong to different models"
-        )
-    width = folder.config(T5Config, "text_encoder").d_model
-    if transformer.caption_channels != width:
-        raise ModelFolderError(
-            f"{folder.path}: its transformer takes text of {transformer.caption_channels} features, its text encoder gives {width}; "
-            "they belong to different models"
-        )
-
-
-def _latent_space(folder: PipelineFolder, vae: VaeConfig) -> LatentSpace:
-    """LTX keeps the statistics of its latents among the VAE's weights."""
-    temporal, spatial = vae.strides
-    return LatentSpace(
-        channels=vae.latent_channels,
-        temporal_stride=temporal,
-        spatial_stride=spatial,
-        mean=folder.vector("vae", "latents_mean", vae.latent_channels),
-        std=tuple(value / vae.scaling_factor for value in folder.vector("vae", "latents_std", vae.latent_channels)),
     )

@@ -32,15 +32,7 @@ def distill_register_models(registry: Registry[ModelSpec]) -> None:
     """Add LTX-Video."""
     summary = "LTX-Video text to video, from diffusers pipeline folders"
     spaces = ("ltx-128ch",)
+    package, model = "distill_model_ltx", "LtxModel"
     registry.add(
-        flow_family(
-            "ltx",
-            "distill_model_ltx",
-            "LtxModel",
-            summary,
-            LtxOptions,
-            latent_spaces=spaces,
-            features=True,
-            asks="sigmas",
-        )
+        flow_family("ltx", package, model, summary, LtxOptions, latent_spaces=spaces, features=True, asks="sigmas")
     )

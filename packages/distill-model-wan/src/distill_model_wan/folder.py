@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
-from pathlib import Path
 from typing import Any
 
 from distill_core.errors import ModelFolderError
 from distill_core.plugins import Column, ModelFacts
 from distill_core.protocols.adapter import PICTURES
+from distill_diffusers.causal_vae import causal_vae_shapes
+from distill_diffusers.denoiser_config import shapes_of
 from distill_diffusers.export_record import RECORD
 from distill_diffusers.facts import DiffusersFacts, common_facts
-from distill_diffusers.json_files import INDEX, read
-from distill_diffusers.parameter_count import billions
+from distill_diffusers.json_files import INDEX
+from distill_diffusers.parameter_count import counted
 from distill_diffusers.pipeline_folder import PipelineFolder, PipelineKind, open_folder
 from distill_diffusers.sparse import CUBE
 from distill_diffusers.t5_encoder import UMT5Config, t5_shapes
-from distill_diffusers.tensor_shapes import Shape
 from distill_model_wan.pipeline_json import ImageEncoderConfig, TransformerConfig, VaeConfig, WanSettings
-from distill_model_wan.tensor_shapes import transformer_shapes, vae_shapes
+from distill_model_wan.tensor_shapes import transformer_shapes
 
 IMAGE_TO_VIDEO = "WanImageToVideoPipeline"
 LATENT, FEATURES = "picture_latent", "picture_features"
@@ -31,18 +30,6 @@ MASK_CHANNELS = 4
 
 TEXT_LENGTH = 512
 """The padded length that every published Wan was trained with."""
-
-
-def _transformer(part: Path) -> dict[str, Shape]:
-    return transformer_shapes(read(TransformerConfig, part / "config.json"))
-
-
-def _vae(part: Path) -> dict[str, Shape]:
-    return vae_shapes(read(VaeConfig, part / "config.json"))
-
-
-def _text_encoder(part: Path) -> dict[str, Shape]:
-    return t5_shapes(read(UMT5Config, part / "config.json"))
 
 
 def _stranger(config: Mapping[str, Any]) -> str | None:
@@ -96,7 +83,11 @@ WAN = PipelineKind(
     },
     stranger=_stranger,
     originals={"models_t5_umt5-xxl-enc-bf16.pth": "Wan's original release"},
-    shapes={"transformer": _transformer, "transformer_2": _transformer, "vae": _vae, "text_encoder": _text_encoder},
+    shapes={
+        **dict.fromkeys(("transformer", "transformer_2"), shapes_of(TransformerConfig, transformer_shapes)),
+        "vae": shapes_of(VaeConfig, causal_vae_shapes),
+        "text_encoder": shapes_of(UMT5Config, t5_shapes),
+    },
     further=(".to_gate_compress.",),
 )
 
@@ -139,7 +130,7 @@ def inspect(path: str) -> WanFolder:
         text_width=first.text_dim,
         patch=first.patch_size,
         max_positions=(first.rope_max_seq_len,) * 3,
-        feature_width=first.num_attention_heads * first.attention_head_dim,
+        feature_width=first.width,
         layers=first.num_layers,
         boundary=None if settings.boundary_ratio is None else 1000.0 * settings.boundary_ratio,
         expand_timesteps=settings.expand_timesteps,
@@ -225,7 +216,7 @@ def _refuse_other_cubes(folder: PipelineFolder) -> None:
 
 
 def _summary(settings: WanSettings, configs: Sequence[TransformerConfig], pictures: tuple[str, ...]) -> str:
-    size = billions(sum(prod(shape) for shape in transformer_shapes(configs[0]).values()))
+    size = counted(transformer_shapes(configs[0]))
     task = ("T2V", "I2V", "FLF2V")[len(pictures)]
     if len(configs) == 2:
         return f"Wan 2.2 {task} with two experts, 2 × {size} parameters"

@@ -5,11 +5,11 @@ Decides nothing about what is supported (``folder.py`` does). Imports no torch.
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from distill_core.plugins import LatentSpace
+from distill_diffusers.causal_vae import CausalVaeConfig
+from distill_diffusers.denoiser_config import DenoiserConfig
 from distill_diffusers.json_files import Json, Repeats
 
 
@@ -20,7 +20,7 @@ class WanSettings(Json):
     expand_timesteps: bool = False
 
 
-class TransformerConfig(Json):
+class TransformerConfig(DenoiserConfig):
     """transformer/config.json."""
 
     class_name: str = Field(alias="_class_name")
@@ -53,44 +53,14 @@ class ImageEncoderConfig(Json):
         return (self.image_size // self.patch_size) ** 2 + 1
 
 
-class VaeConfig(Json):
-    """vae/config.json. The default statistics are those of Wan 2.1's VAE, which diffusers assumes too."""
+class VaeConfig(CausalVaeConfig):
+    """vae/config.json."""
 
-    class_name: str = Field(alias="_class_name")
-    z_dim: int = 16
-    latents_mean: tuple[float, ...] = (
-        -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
-        0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921,
-    )  # fmt: skip
-    latents_std: tuple[float, ...] = (
-        2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
-        3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160,
-    )  # fmt: skip
     scale_factor_temporal: int = 4
     scale_factor_spatial: int = 8
-    base_dim: int = 96
-    decoder_base_dim: int | None = None
-    dim_mult: Annotated[tuple[int, ...], Field(min_length=1, max_length=16)] = (1, 2, 4, 4)
-    num_res_blocks: Repeats = 2
-    attn_scales: tuple[()] = ()
-    temperal_downsample: tuple[bool, ...] = (False, True, True)
-    is_residual: bool = False
-    in_channels: int = 3
-    out_channels: int = 3
-
-    @model_validator(mode="after")
-    def _levels(self) -> VaeConfig:
-        if len(self.temperal_downsample) < len(self.dim_mult) - 1:
-            raise ValueError(f"temperal_downsample has too few values for dim_mult, which has {len(self.dim_mult)}")
-        return self
 
     @property
     def latent_space(self) -> LatentSpace:
-        """The space that this VAE encodes into."""
-        return LatentSpace(
-            channels=self.z_dim,
-            temporal_stride=self.scale_factor_temporal,
-            spatial_stride=self.scale_factor_spatial,
-            mean=self.latents_mean,
-            std=self.latents_std,
-        )
+        """The space that this VAE encodes into, whose strides WanPipeline reads."""
+        strides = self.scale_factor_temporal, self.scale_factor_spatial
+        return LatentSpace(self.z_dim, *strides, self.latents_mean, self.latents_std)

@@ -181,6 +181,8 @@ def _check(stored: StoredPart, called: Called) -> None:
     )
     wanted = {} if called.shapes is None else called.shapes
     missing = _missing(wanted, stored.tensors)
+    if len(missing) == len(wanted) and not own:
+        remedy += f", or in a layout that diffusers does not convert to a {called.class_name}"
     if missing:
         raise ModelFolderError(f"{stored.place} lacks {listed(missing)}, which {says} calls for; {remedy}")
     for name, shape in wanted.items():

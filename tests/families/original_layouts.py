@@ -1,0 +1,144 @@
+"""Names of tensors as families' makers release them, of diffusers' names: what people have on disk, made of tiny folders.
+
+A rename is a pattern and what it becomes; a join is several tensors, by their ends, that a release holds as one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+QKV = ("to_q", "to_k", "to_v")
+ADDED = ("add_q_proj", "add_k_proj", "add_v_proj")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One family's release."""
+
+    renames: Sequence[tuple[str, str]]
+    joins: Sequence[tuple[str, Sequence[str], str]] = ()
+    """(the beginning of their names, their ends, the joint name)."""
+    swapped: Sequence[str] = ()
+    """Those of which the release holds the halves the other way round."""
+
+    def of(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A denoiser's tensors under the names of its release."""
+        left, found = dict(tensors), dict[str, Tensor]()
+        for name in list(left):
+            for beginning, ends, joint in self.joins:
+                match = re.fullmatch(rf"({beginning}){re.escape(ends[0])}\.(weight|bias)", name)
+                if match:
+                    parts = [left.pop(f"{match[1]}{end}.{match[2]}") for end in ends]
+                    found[f"{match[1]}{joint}.{match[2]}"] = torch.cat(parts)
+        found |= left
+        for name in self.swapped:
+            found |= {full: torch.cat([*reversed(found[full].chunk(2))]) for full in (f"{name}.weight", f"{name}.bias")}
+        return {self._renamed(name): tensor for name, tensor in found.items()}
+
+    def _renamed(self, name: str) -> str:
+        for pattern, to in self.renames:
+            name = re.sub(pattern, to, name)
+        return name
+
+
+LAYOUTS: Mapping[str, Layout] = {
+    "ltx": Layout(
+        (
+            (r"^proj_in\.", "patchify_proj."),
+            (r"^time_embed\.", "adaln_single."),
+            (r"\.norm_([qk])\.", r".\1_norm."),
+        )
+    ),
+    "cosmos2": Layout(
+        (
+            (r"^transformer_blocks\.", "net.blocks."),
+            (r"^time_embed\.t_embedder\.", "net.t_embedder.1."),
+            (r"^time_embed\.norm\.", "net.t_embedding_norm."),
+            (r"^patch_embed\.proj\.", "net.x_embedder.proj.1."),
+            (r"^norm_out\.linear_(\d)\.", r"net.final_layer.adaln_modulation.\1."),
+            (r"^proj_out\.", "net.final_layer.linear."),
+            (r"\.norm1\.linear_(\d)\.", r".adaln_modulation_self_attn.\1."),
+            (r"\.norm2\.linear_(\d)\.", r".adaln_modulation_cross_attn.\1."),
+            (r"\.norm3\.linear_(\d)\.", r".adaln_modulation_mlp.\1."),
+            (r"\.attn1\.", ".self_attn."),
+            (r"\.attn2\.", ".cross_attn."),
+            (r"\.to_([qkv])\.", r".\1_proj."),
+            (r"\.to_out\.0\.", ".output_proj."),
+            (r"\.norm_([qk])\.", r".\1_norm."),
+            (r"\.ff\.net\.0\.proj\.", ".mlp.layer1."),
+            (r"\.ff\.net\.2\.", ".mlp.layer2."),
+        )
+    ),
+    "sd3": Layout(
+        (
+            (r"^pos_embed\.pos_embed$", "pos_embed"),
+            (r"^pos_embed\.proj\.", "x_embedder.proj."),
+            (r"^time_text_embed\.timestep_embedder\.linear_1\.", "t_embedder.mlp.0."),
+            (r"^time_text_embed\.timestep_embedder\.linear_2\.", "t_embedder.mlp.2."),
+            (r"^time_text_embed\.text_embedder\.linear_1\.", "y_embedder.mlp.0."),
+            (r"^time_text_embed\.text_embedder\.linear_2\.", "y_embedder.mlp.2."),
+            (r"^proj_out\.", "final_layer.linear."),
+            (r"^norm_out\.linear\.", "final_layer.adaLN_modulation.1."),
+            (r"^transformer_blocks\.", "joint_blocks."),
+            (r"\.attn\.(x|context)_qkv\.", r".\1_block.attn.qkv."),
+            (r"\.attn2\.x_qkv\.", ".x_block.attn2.qkv."),
+            (r"\.attn\.norm_([qk])\.", r".x_block.attn.ln_\1."),
+            (r"\.attn2\.norm_([qk])\.", r".x_block.attn2.ln_\1."),
+            (r"\.attn\.norm_added_([qk])\.", r".context_block.attn.ln_\1."),
+            (r"\.attn(2?)\.to_out\.0\.", r".x_block.attn\1.proj."),
+            (r"\.attn\.to_add_out\.", ".context_block.attn.proj."),
+            (r"\.norm1\.linear\.", ".x_block.adaLN_modulation.1."),
+            (r"\.norm1_context\.linear\.", ".context_block.adaLN_modulation.1."),
+            (r"\.ff\.net\.0\.proj\.", ".x_block.mlp.fc1."),
+            (r"\.ff\.net\.2\.", ".x_block.mlp.fc2."),
+            (r"\.ff_context\.net\.0\.proj\.", ".context_block.mlp.fc1."),
+            (r"\.ff_context\.net\.2\.", ".context_block.mlp.fc2."),
+        ),
+        joins=((r".*\.attn2?\.", QKV, "x_qkv"), (r".*\.attn\.", ADDED, "context_qkv")),
+        swapped=("norm_out.linear", "transformer_blocks.1.norm1_context.linear"),
+    ),
+    "flux": Layout(
+        (
+            (r"^time_text_embed\.timestep_embedder\.", "time_in."),
+            (r"^time_text_embed\.text_embedder\.", "vector_in."),
+            (r"^time_text_embed\.guidance_embedder\.", "guidance_in."),
+            (r"^(time|vector|guidance)_in\.linear_1\.", r"\1_in.in_layer."),
+            (r"^(time|vector|guidance)_in\.linear_2\.", r"\1_in.out_layer."),
+            (r"^context_embedder\.", "txt_in."),
+            (r"^x_embedder\.", "img_in."),
+            (r"^proj_out\.", "final_layer.linear."),
+            (r"^norm_out\.linear\.", "final_layer.adaLN_modulation.1."),
+            (r"^single_transformer_blocks\.(\d+)\.attn\.joined\.", r"single_blocks.\1.linear1."),
+            (r"^single_transformer_blocks\.(\d+)\.norm\.linear\.", r"single_blocks.\1.modulation.lin."),
+            (r"^single_transformer_blocks\.(\d+)\.proj_out\.", r"single_blocks.\1.linear2."),
+            (r"^single_transformer_blocks\.(\d+)\.attn\.norm_q\.weight", r"single_blocks.\1.norm.query_norm.scale"),
+            (r"^single_transformer_blocks\.(\d+)\.attn\.norm_k\.weight", r"single_blocks.\1.norm.key_norm.scale"),
+            (r"^transformer_blocks\.", "double_blocks."),
+            (r"\.norm1\.linear\.", ".img_mod.lin."),
+            (r"\.norm1_context\.linear\.", ".txt_mod.lin."),
+            (r"\.attn\.img_qkv\.", ".img_attn.qkv."),
+            (r"\.attn\.txt_qkv\.", ".txt_attn.qkv."),
+            (r"\.attn\.norm_q\.weight", ".img_attn.norm.query_norm.scale"),
+            (r"\.attn\.norm_k\.weight", ".img_attn.norm.key_norm.scale"),
+            (r"\.attn\.norm_added_q\.weight", ".txt_attn.norm.query_norm.scale"),
+            (r"\.attn\.norm_added_k\.weight", ".txt_attn.norm.key_norm.scale"),
+            (r"\.attn\.to_out\.0\.", ".img_attn.proj."),
+            (r"\.attn\.to_add_out\.", ".txt_attn.proj."),
+            (r"\.ff\.net\.(0\.proj|2)\.", r".img_mlp.\1."),
+            (r"\.ff_context\.net\.(0\.proj|2)\.", r".txt_mlp.\1."),
+            (r"_mlp\.0\.proj\.", "_mlp.0."),
+        ),
+        joins=(
+            (r"single_transformer_blocks\.\d+\.", ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"), "attn.joined"),
+            (r"transformer_blocks\.\d+\.attn\.", QKV, "img_qkv"),
+            (r"transformer_blocks\.\d+\.attn\.", ADDED, "txt_qkv"),
+        ),
+        swapped=("norm_out.linear",),
+    ),
+}
+"""Of families whose releases diffusers converts; of HunyuanVideo's, like FLUX's, at its published width alone."""

@@ -1,0 +1,113 @@
+"""Denoisers in one file, in the layout that a family's makers release: read by diffusers' conversion, or refused by name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import FluxTransformer2DModel
+from gguf import GGUFWriter
+from safetensors.torch import load_file, save_file
+from tests.commands.conftest import Command, distill  # noqa: F401  the fixture
+from tests.families.conftest import Family
+from tests.families.original_layouts import LAYOUTS
+from torch import Tensor
+
+from distill_core.config.document import write_yaml
+from distill_core.errors import ModelFolderError
+from distill_diffusers.loading import load_part
+
+MakeFamily = Callable[[str], Family]
+WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
+
+
+def put(folder: Path, base: Path, file: str) -> Path:
+    """A folder whose transformer is in that file of its own."""
+    (folder / "parts.json").write_text(json.dumps({"base": str(base), "transformer": file}))
+    return folder
+
+
+@pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
+@pytest.mark.parametrize("name", ["ltx", "cosmos2", "sd3"])
+def test_a_single_file_is_what_diffusers_loads_of_the_folder(
+    make_family: MakeFamily, tmp_path: Path, name: str, prefix: str
+) -> None:
+    family = make_family(name)
+    tensors = load_file(family.folder / WEIGHTS)
+    theirs = LAYOUTS[name].of(tensors)
+    assert not theirs.keys() & {each for each in tensors if "blocks" in each and "norm" in each}
+    save_file(
+        {prefix + each: tensor.contiguous() for each, tensor in theirs.items()}, tmp_path / "released.safetensors"
+    )
+    facts = family.look(put(tmp_path, family.folder, "released.safetensors"))
+    assert "released.safetensors (the original layout" in facts.summary
+    loaded: dict[str, Tensor] = load_part(facts, "transformer", torch.float32).state_dict()
+    assert loaded.keys() == tensors.keys()
+    assert all(tensor.equal(tensors[each]) for each, tensor in loaded.items())
+
+
+def test_fluxs_file_is_read_at_its_published_width(make_family: MakeFamily, tmp_path: Path) -> None:
+    """diffusers' conversion of it has the width written in: a tiny one is refused, one of full width is told by its headers."""
+    family = make_family("flux")
+    tiny = LAYOUTS["flux"].of(load_file(family.folder / WEIGHTS))
+    save_file({name: tensor.contiguous() for name, tensor in tiny.items()}, tmp_path / "flux.safetensors")
+    with pytest.raises(
+        ModelFolderError, match=r"lacks .*it is of another model than .*, or in a layout that diffusers"
+    ):
+        family.look(put(tmp_path, family.folder, "flux.safetensors"))
+    base = Path(shutil.copytree(family.folder, tmp_path / "base"))
+    config = base / "transformer" / "config.json"
+    wide = {**json.loads(config.read_text()), "num_attention_heads": 24, "attention_head_dim": 128}
+    wide |= {"num_layers": 1, "num_single_layers": 1}
+    config.write_text(json.dumps(wide))
+    with torch.device("meta"):
+        whole = FluxTransformer2DModel.from_config(wide).state_dict()
+    hollow(tmp_path / "wide.safetensors", LAYOUTS["flux"].of(whole))
+    assert "(the original layout)" in family.look(put(tmp_path, base, "wide.safetensors")).summary
+
+
+def hollow(file: Path, tensors: dict[str, Tensor]) -> None:
+    """A file of zeros that takes no place on the disk."""
+    header, end = dict[str, object](), 0
+    for name, tensor in tensors.items():
+        begin, end = end, end + 2 * tensor.numel()
+        header[name] = {"dtype": "BF16", "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    content = json.dumps(header).encode()
+    with file.open("wb") as opened:
+        opened.write(len(content).to_bytes(8, "little") + content)
+        opened.truncate(8 + len(content) + end)
+
+
+def test_a_layout_that_diffusers_does_not_convert_is_refused_by_name(make_family: MakeFamily, tmp_path: Path) -> None:
+    family = make_family("cogvideox")
+    tensors = load_file(family.folder / WEIGHTS)
+    save_file({f"of_their_own.{name}": tensor for name, tensor in tensors.items()}, tmp_path / "x.safetensors")
+    with pytest.raises(ModelFolderError, match="or in a layout that diffusers does not convert to a CogVideoXTransfor"):
+        family.look(put(tmp_path, family.folder, "x.safetensors"))
+
+
+def test_quantized_weights_of_a_role_that_trains_them_are_refused_before_anything_is_loaded(
+    distill: Command,  # noqa: F811
+    make_family: MakeFamily,
+    tmp_path: Path,
+) -> None:
+    family = make_family("sd3")
+    writer = GGUFWriter(tmp_path / "sd3.gguf", "sd3")
+    for name, tensor in load_file(family.folder / WEIGHTS).items():
+        writer.add_tensor(name, tensor.float().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    path = {"path": str(put(tmp_path, family.folder, "sd3.gguf"))}
+    run = {"recipe": {"family": "sd3", "method": "finetune"}, "roles": {"student": path}, "data": {"path": "data"}}
+    (tmp_path / "run.yaml").write_text(write_yaml(run))
+    said = distill("config", "check", tmp_path / "run.yaml").err
+    assert "roles.student.path" in said
+    assert "sd3.gguf is quantized, and a role that trains all of its weights cannot start from it" in said
+    (tmp_path / "run.yaml").write_text(write_yaml({**run, "roles": {"student": {**path, "lora": {"rank": 2}}}}))
+    assert "is quantized" not in distill("config", "check", tmp_path / "run.yaml").err

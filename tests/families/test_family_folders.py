@@ -54,7 +54,8 @@ def test_half_a_download_is_refused(family: Family, copy: Path) -> None:
 
 
 def test_weights_of_another_shape_are_refused(family: Family, copy: Path) -> None:
-    for name, shape in family.facts.folder.kind.key_shapes["transformer"](copy / "transformer").items():
+    kind = family.facts.folder.kind
+    for name, shape in {**kind.shapes, **kind.key_shapes}["transformer"](copy / "transformer").items():
         stored = load_file(copy / "transformer" / "diffusion_pytorch_model.safetensors")
         assert tuple(stored[name].shape) == shape
     file = copy / "transformer" / "diffusion_pytorch_model.safetensors"

@@ -174,13 +174,8 @@ class ModelSpec:
     @property
     def targets(self) -> Mapping[str, str]:
         """What it names to be imported, by field."""
-        named = {
-            "inspect": self.inspect,
-            "build": self.build,
-            "notes": self.notes,
-            "lora": self.lora.files,
-            "kernels": self.kernels,
-        }
+        named = {"inspect": self.inspect, "build": self.build, "notes": self.notes}
+        named |= {"lora": self.lora.files, "kernels": self.kernels}
         return {field: target for field, target in named.items() if target}
 
 

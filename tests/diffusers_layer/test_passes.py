@@ -43,13 +43,14 @@ class CosmosPasses(Passes):
     ) -> Tensor:
         assert isinstance(condition, NamedTensors)
         time = timestep.float() / 1000.0
-        velocity_BCTHW: Tensor = denoiser(
-            hidden_states=noisy_BTCHW.transpose(1, 2),
-            timestep=time if time.ndim == 1 else time[:, None, :, None, None],
-            encoder_hidden_states=condition[TOKENS],
-            padding_mask=noisy_BTCHW.new_zeros(1, 1, 8, 8),
-            return_dict=False,
-        )[0]
+        with self.precision():
+            velocity_BCTHW: Tensor = denoiser(
+                hidden_states=noisy_BTCHW.transpose(1, 2),
+                timestep=time if time.ndim == 1 else time[:, None, :, None, None],
+                encoder_hidden_states=condition[TOKENS],
+                padding_mask=noisy_BTCHW.new_zeros(1, 1, 8, 8),
+                return_dict=False,
+            )[0]
         return velocity_BCTHW.transpose(1, 2)
 
     def rotary(self, denoiser: Any, video_BCTHW: Tensor) -> tuple[Tensor, ...]:

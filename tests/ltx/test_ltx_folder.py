@@ -98,7 +98,11 @@ def test_strides_are_those_of_the_class(config: dict[str, Any]) -> None:
         ("transformer/config.json", {"in_channels": 9}, "its transformer takes 9 channels a token, its VAE gives 8"),
         ("transformer/config.json", {"out_channels": 9}, "its VAE takes 8 channels a token, its transformer gives 9"),
         ("transformer/config.json", {"num_layers": 3}, r"lacks transformer_blocks\.2\.scale_shift_table"),
-        ("text_encoder/config.json", {"d_model": 16}, "its transformer takes 32 features of text, its text encoder gives 16"),
+        (
+            "text_encoder/config.json",
+            {"d_model": 16},
+            "its transformer takes 32 features of text, its text encoder gives 16",
+        ),
         (
             "scheduler/scheduler_config.json",
             {"_class_name": "DDIMScheduler"},

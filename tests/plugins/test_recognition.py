@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from distill_core.cli.family import chosen_family
-from distill_core.errors import ModelFolderError, PluginError
+from distill_core.errors import ModelFolderError, PluginError, UnsupportedMemberError
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.recognition import recognised
 from distill_core.plugins.specs import ModelFacts
@@ -20,6 +20,10 @@ FAILS = replace(TOY, name="fails", inspect="test_recognition:fail")
 
 def refuse(path: str) -> ModelFacts:
     raise ModelFolderError(f"{path} is none of mine")
+
+
+def know(path: str) -> ModelFacts:
+    raise UnsupportedMemberError(f"{path} is a toy car")
 
 
 def fail(path: str) -> ModelFacts:
@@ -51,6 +55,12 @@ def test_of_a_folder_that_none_takes_each_familys_word_is_given(tmp_path: Path) 
     assert "fails: test_recognition:fail of " in said
     assert "raised KeyError: 'config'" in said
     assert "toy: " in said
+
+
+def test_of_a_folder_that_one_family_knows_by_name_that_word_alone_is_given(tmp_path: Path) -> None:
+    index = PluginIndex.of(models=[REFUSES, replace(REFUSES, name="knows", inspect="test_recognition:know"), FAILS])
+    with pytest.raises(ModelFolderError, match=rf"installed family \(knows: {tmp_path} is a toy car\)$"):
+        chosen_family(index, None, str(tmp_path))
 
 
 def test_a_folder_that_two_take_leaves_the_choice_open(toy: str) -> None:

@@ -61,6 +61,19 @@ def pixels_of(variant: Variant) -> int:
     return 64 if variant.startswith("ti2v") else 32
 
 
+def test_pictures_are_encoded_in_float32_though_a_run_computes_in_bf16(shown: dict[Variant, Path]) -> None:
+    """They are encoded at the first prediction that is shown them, and must not be within its precision."""
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        model = WanModel(inspect(str(shown["i2v"])), WanOptions(), CPU, dtype)
+        text = model.adapter.encode_condition([Prompt("a cat", first_frame=picture(40, 56, 1))])
+        noisy = torch.zeros(1, 3, 16, 4, 4)
+        role_of(model).predict_velocity(noisy, torch.tensor([500.0], dtype=torch.float64), text)
+        assert text.pictures is not None
+        found.append(text.pictures.latents((3, 4, 4)))
+    assert found[1].equal(found[0])
+
+
 @pytest.mark.parametrize("padding", ["fold", "full"])
 @pytest.mark.parametrize("variant", OF_PICTURES)
 def test_a_sample_is_that_of_diffusers_own_pipeline(

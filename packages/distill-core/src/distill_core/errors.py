@@ -74,6 +74,10 @@ class ModelFolderError(DistillError):
     exit_code = 2
 
 
+class UnsupportedMemberError(ModelFolderError):
+    """A model that the family knows by name and does not take: what others say of its folder is of no use then."""
+
+
 class DataError(DistillError):
     """Training data that is missing, malformed, or does not fit the model."""
 

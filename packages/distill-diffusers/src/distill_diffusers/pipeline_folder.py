@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from distill_core.errors import ModelFolderError
+from distill_core.errors import ModelFolderError, UnsupportedMemberError
 from distill_core.plugins.weightless import is_weightless
 from distill_diffusers.export_record import STREAMED, ExportRecord, is_weights, read_record, refuse_changes
 from distill_diffusers.foreign_code import refuse_code
@@ -286,13 +286,7 @@ def open_folder(path: str, kind: PipelineKind) -> PipelineFolder:
     refuse_changes(folder, record, lambda name: not is_weights(name))
     index = read_object(folder / INDEX)
     class_name = str(index.get("_class_name"))
-    if class_name in kind.kin:
-        raise ModelFolderError(
-            f"{folder} is a {class_name}, which is of the family {kind.kin[class_name]}; name that one"
-        )
-    if class_name not in (kind.pipeline, *kind.also):
-        what = kind.others.get(class_name, f"a pipeline of class {class_name}")
-        raise ModelFolderError(f"{folder} is {what}, which is not supported. {kind.supported}")
+    _refuse_class(folder, class_name, kind)
     parts = {name: part for name in kind.parts if (part := _part(name, index.get(name))) is not None}
     refuse_others(folder, kind, kind.experts)
     missing = [name for name in kind.parts if name not in parts and name not in kind.optional]
@@ -311,12 +305,26 @@ def open_folder(path: str, kind: PipelineKind) -> PipelineFolder:
     return PipelineFolder(folder, located.hub_id, kind, parts, index, record, denoisers)
 
 
+def _refuse_class(folder: Path, class_name: str, kind: PipelineKind) -> None:
+    """Raise ModelFolderError for a pipeline of a class that the family does not take, by what that is."""
+    if class_name in kind.kin:
+        raise ModelFolderError(
+            f"{folder} is a {class_name}, which is of the family {kind.kin[class_name]}; name that one"
+        )
+    if class_name in kind.others:
+        raise UnsupportedMemberError(f"{folder} is {kind.others[class_name]}, which is not supported. {kind.supported}")
+    if class_name not in (kind.pipeline, *kind.also):
+        raise ModelFolderError(
+            f"{folder} is a pipeline of class {class_name}, which is not supported. {kind.supported}"
+        )
+
+
 def refuse_others(folder: Path, kind: PipelineKind, places: Sequence[str]) -> None:
-    """Raise ModelFolderError where a config.json in one of a folder's places is that of a member that is not taken."""
+    """Raise UnsupportedMemberError where a config.json in one of a folder's places is that of a member that is not taken."""
     for place in places:
         what = kind.unlike(folder / place)
         if what is not None:
-            raise ModelFolderError(f"{folder} is {what}, which is not supported. {kind.supported}")
+            raise UnsupportedMemberError(f"{folder} is {what}, which is not supported. {kind.supported}")
 
 
 def _part(name: str, entry: object) -> Part | None:

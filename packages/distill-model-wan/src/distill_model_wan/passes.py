@@ -40,6 +40,7 @@ class WanPasses(Passes):
         _, rows, columns = self.grid(noisy_BTCHW.shape)
         time = onto_device(timestep.to(torch.promote_types(noisy_BTCHW.dtype, torch.float32)), noisy_BTCHW.device)
         with (
+            self.precision(),
             text_call(TextCall(text.pad_bias_L, text.embeds_BLD.shape[1])),
             self.times.second(denoiser, timestep, until, time.device),
             of_frames(denoiser, time, rows * columns),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distill_core.errors import ModelFolderError
+from distill_core.errors import ModelFolderError, UnsupportedMemberError
 from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.loading import load_target
@@ -13,19 +13,21 @@ def recognised(path: str, index: PluginIndex, what: str) -> list[tuple[ModelSpec
     """The families that take a folder (or hub id) for theirs, with what they know of it; one at least.
 
     ``what`` is said of a folder that none takes, e.g. "is no pipeline of an installed family"; it raises ModelFolderError with what each
-    family says. A family whose look at it fails is one that does not take it.
+    family says; of a model that one knows by name, with that alone. A family whose look at it fails is one that does not take it.
     """
     takers: list[tuple[ModelSpec, ModelFacts]] = []
     refusals: dict[str, list[str]] = {}
+    known: dict[str, list[str]] = {}
     for spec in index.models.values():
         try:
             with plugin_border(f"{spec.inspect} of {path}"):
                 takers.append((spec, _facts(spec, path)))
         except RefusedError as refusal:
             refused = refusal.__cause__ if isinstance(refusal.__cause__, ModelFolderError) else refusal
-            refusals.setdefault(str(refused), []).append(spec.name)
+            said_by = known if isinstance(refused, UnsupportedMemberError) else refusals
+            said_by.setdefault(str(refused), []).append(spec.name)
     if not takers:
-        said = "; ".join(f"{', '.join(names)}: {refusal}" for refusal, names in refusals.items())
+        said = "; ".join(f"{', '.join(names)}: {refusal}" for refusal, names in (known if known else refusals).items())
         raise ModelFolderError(f"{path} {what} ({said or 'none is installed'})")
     return takers
 

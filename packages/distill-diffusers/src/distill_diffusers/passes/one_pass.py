@@ -71,7 +71,7 @@ class Passes(ABC):
     def velocity(
         self, denoiser: nn.Module, noisy_BTCHW: Tensor, timestep: Tensor, until: Tensor | None, condition: Condition
     ) -> Tensor:
-        """v ≈ ε - x0, [B, T, C, H, W], by the denoiser's call; of [B] or [B, T] timesteps, in the run's precision."""
+        """v ≈ ε - x0, [B, T, C, H, W], by the denoiser's call within :meth:`precision`; of [B] or [B, T] timesteps."""
         ...
 
     @abstractmethod
@@ -80,6 +80,10 @@ class Passes(ABC):
         ...
 
     # What every family does
+
+    def precision(self) -> torch.autocast:
+        """Inside, a denoiser computes in the run's dtype; what it is given is made outside."""
+        return forward_precision(self.device, self.compute_dtype)
 
     def grid(self, shape_BTCHW: Sequence[int]) -> tuple[int, int, int]:
         """Tokens along time, height and width."""
@@ -127,7 +131,6 @@ class Passes(ABC):
         recorder = Recorder() if ask.store else None
         causal = self._causal(denoiser, noisy_BTCHW, frames, ask, past, recorder)
         with (
-            forward_precision(self.device, self.compute_dtype),
             self_call(SelfCall(self._sparse(denoiser, own_grid, ask), causal)),
             self.layers.seen(denoiser, ask.features) as seen,
         ):

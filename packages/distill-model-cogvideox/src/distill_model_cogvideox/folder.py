@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from distill_core.errors import ModelFolderError
+from distill_diffusers.denoiser_config import UNBOUNDED, DenoiserConfig, shapes_of
 from distill_diffusers.diffusion_noise import noise_of_folder
 from distill_diffusers.facts import DiffusersFacts, common_facts, evenly_scaled
-from distill_diffusers.json_files import Json, Repeats, read
+from distill_diffusers.json_files import Json, Repeats
 from distill_diffusers.pipeline_folder import PipelineFolder, PipelineKind, open_folder
 from distill_diffusers.t5_encoder import T5Config
 from distill_diffusers.tensor_shapes import Shape, repeated
 
-_POSITIONS = 1_000_000
-"""Positions are computed, not looked up: there are as many as anyone has memory for."""
 
-
-class TransformerConfig(Json):
+class TransformerConfig(DenoiserConfig):
     """transformer/config.json, with diffusers' defaults."""
 
     in_channels: int = 16
@@ -41,10 +38,9 @@ class VaeConfig(Json):
     scaling_factor: float = 1.15258426
 
 
-def _transformer(part: Path) -> dict[str, Shape]:
+def _key_shapes(config: TransformerConfig) -> dict[str, Shape]:
     """Those tensors by which weights and config.json may disagree."""
-    config = read(TransformerConfig, part / "config.json")
-    width, patch = config.num_attention_heads * config.attention_head_dim, config.patch_size
+    width, patch = config.width, config.patch_size
     return {
         "patch_embed.proj.weight": (width, config.in_channels, patch, patch),
         "patch_embed.text_proj.weight": (width, config.text_embed_dim),
@@ -72,7 +68,7 @@ COGVIDEOX = PipelineKind(
         "CogView3PlusPipeline": "a CogView3, which makes pictures",
         "CogView4Pipeline": "a CogView4, which makes pictures",
     },
-    key_shapes={"transformer": _transformer},
+    key_shapes={"transformer": shapes_of(TransformerConfig, _key_shapes)},
 )
 
 
@@ -103,8 +99,8 @@ def inspect(path: str) -> DiffusersFacts:
         latent_space=evenly_scaled(vae.latent_channels, *strides, scaling_factor=vae.scaling_factor),
         text_width=transformer.text_embed_dim,
         patch=(1, transformer.patch_size, transformer.patch_size),
-        max_positions=(_POSITIONS,) * 3,
-        feature_width=transformer.num_attention_heads * transformer.attention_head_dim,
+        max_positions=(UNBOUNDED,) * 3,
+        feature_width=transformer.width,
         layers=transformer.num_layers,
     )
 

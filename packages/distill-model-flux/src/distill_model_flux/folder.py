@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from distill_diffusers.clip_text import ClipConfig, pooled_column
+from distill_diffusers.denoiser_config import UNBOUNDED, shapes_of
 from distill_diffusers.facts import DiffusersFacts, common_facts
-from distill_diffusers.json_files import Json, Repeats, read
+from distill_diffusers.json_files import Repeats
 from distill_diffusers.picture_vae import PictureVaeConfig
 from distill_diffusers.pipeline_folder import PipelineKind, open_folder
 from distill_diffusers.t5_encoder import T5Config
-from distill_diffusers.tensor_shapes import Shape, repeated
+from distill_diffusers.tensor_shapes import Shape
+from distill_diffusers.two_streams import ToldConfig
 
 TEXT_LENGTH = 512
 """The padded length that FLUX.1-dev is published with; FLUX.1-schnell has 256 (``pipeline_config.text_length``)."""
@@ -18,11 +18,9 @@ PUBLISHED_GUIDANCE = 3.5
 """The guidance scale that FLUX.1-dev is told where a call of the pipeline says none."""
 PATCH = 2
 """Latent rows and columns that the pipeline packs to one token."""
-_POSITIONS = 1_000_000
-"""Positions are turned, not looked up: there are as many as anyone has memory for."""
 
 
-class TransformerConfig(Json):
+class TransformerConfig(ToldConfig):
     """transformer/config.json, with diffusers' defaults."""
 
     in_channels: int = 64
@@ -35,18 +33,13 @@ class TransformerConfig(Json):
     guidance_embeds: bool = False
 
 
-def _transformer(part: Path) -> dict[str, Shape]:
+def _key_shapes(config: TransformerConfig) -> dict[str, Shape]:
     """Those tensors by which weights and config.json may disagree."""
-    config = read(TransformerConfig, part / "config.json")
-    width = config.num_attention_heads * config.attention_head_dim
-    guidance = {"time_text_embed.guidance_embedder.linear_1.weight": (width, 256)} if config.guidance_embeds else {}
+    width = config.width
     return {
         "x_embedder.weight": (width, config.in_channels),
         "context_embedder.weight": (width, config.joint_attention_dim),
-        "time_text_embed.text_embedder.linear_1.weight": (width, config.pooled_projection_dim),
-        **guidance,
-        **repeated("transformer_blocks", config.num_layers, {"attn.to_q.weight": (width, width)}),
-        **repeated("single_transformer_blocks", config.num_single_layers, {"attn.to_q.weight": (width, width)}),
+        **config.key_shapes,
     }
 
 
@@ -75,7 +68,7 @@ FLUX = PipelineKind(
         "Flux2Pipeline": "a FLUX.2 dev, whose text encoder and tokenizer are a Mistral's for pictures",
     },
     kin={"Flux2KleinPipeline": "flux2"},
-    key_shapes={"transformer": _transformer},
+    key_shapes={"transformer": shapes_of(TransformerConfig, _key_shapes)},
 )
 
 
@@ -91,19 +84,15 @@ def inspect(path: str) -> DiffusersFacts:
     folder.refuse_mismatch(
         "transformer", transformer.pooled_projection_dim, "CLIP", clip.hidden_size, "pooled features"
     )
-    told = PUBLISHED_GUIDANCE if transformer.guidance_embeds else None
     return DiffusersFacts(
-        **common_facts(folder, text_length=TEXT_LENGTH, told_guidance=told),
-        summary=folder.described(
-            f"FLUX.1, {transformer.num_layers} + {transformer.num_single_layers} layers"
-            + (", told a guidance scale" if transformer.guidance_embeds else "")
-        ),
+        **common_facts(folder, text_length=TEXT_LENGTH, told_guidance=transformer.told(PUBLISHED_GUIDANCE)),
+        summary=folder.described(f"FLUX.1, {transformer.described}"),
         latent_space=vae.latent_space,
         text_width=transformer.joint_attention_dim,
         patch=(1, PATCH, PATCH),
-        max_positions=(1, _POSITIONS, _POSITIONS),
-        feature_width=transformer.num_attention_heads * transformer.attention_head_dim,
-        layers=transformer.num_layers + transformer.num_single_layers,
+        max_positions=(1, UNBOUNDED, UNBOUNDED),
+        feature_width=transformer.width,
+        layers=transformer.all_layers,
         max_frames=1,
         columns=(pooled_column(clip.hidden_size),),
     )

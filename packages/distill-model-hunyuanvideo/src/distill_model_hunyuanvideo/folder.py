@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from distill_core.errors import ModelFolderError
 from distill_diffusers.clip_text import pooled_column
+from distill_diffusers.denoiser_config import UNBOUNDED, shapes_of
 from distill_diffusers.facts import DiffusersFacts, common_facts, evenly_scaled
-from distill_diffusers.json_files import Json, Repeats, read
+from distill_diffusers.json_files import Json, Repeats
 from distill_diffusers.pipeline_folder import PipelineFolder, PipelineKind, open_folder
-from distill_diffusers.tensor_shapes import Shape, repeated
+from distill_diffusers.tensor_shapes import Shape
+from distill_diffusers.two_streams import ToldConfig
 
 TEXT_LENGTH = 256
 """The longest caption that HunyuanVideo is published with, in tokens."""
 PUBLISHED_GUIDANCE = 6.0
 """The guidance scale that it is told where a call of the pipeline says none."""
-_POSITIONS = 1_000_000
-"""Positions are turned, not looked up: there are as many as anyone has memory for."""
 
 
-class TransformerConfig(Json):
+class TransformerConfig(ToldConfig):
     """transformer/config.json, with diffusers' defaults."""
 
     in_channels: int = 16
@@ -50,18 +48,13 @@ class TextConfig(Json):
     hidden_size: int
 
 
-def _transformer(part: Path) -> dict[str, Shape]:
+def _key_shapes(config: TransformerConfig) -> dict[str, Shape]:
     """Those tensors by which weights and config.json may disagree."""
-    config = read(TransformerConfig, part / "config.json")
-    width, patch = config.num_attention_heads * config.attention_head_dim, config.patch_size
-    guidance = {"time_text_embed.guidance_embedder.linear_1.weight": (width, 256)} if config.guidance_embeds else {}
+    width, patch = config.width, config.patch_size
     return {
         "x_embedder.proj.weight": (width, config.in_channels, config.patch_size_t, patch, patch),
         "context_embedder.proj_in.weight": (width, config.text_embed_dim),
-        "time_text_embed.text_embedder.linear_1.weight": (width, config.pooled_projection_dim),
-        **guidance,
-        **repeated("transformer_blocks", config.num_layers, {"attn.to_q.weight": (width, width)}),
-        **repeated("single_transformer_blocks", config.num_single_layers, {"attn.to_q.weight": (width, width)}),
+        **config.key_shapes,
     }
 
 
@@ -88,7 +81,7 @@ HUNYUAN = PipelineKind(
         "HunyuanDiTPipeline": "a Hunyuan-DiT, which is no flow",
     },
     kin={"HunyuanVideo15Pipeline": "hunyuanvideo15"},
-    key_shapes={"transformer": _transformer},
+    key_shapes={"transformer": shapes_of(TransformerConfig, _key_shapes)},
 )
 
 
@@ -97,20 +90,16 @@ def inspect(path: str) -> DiffusersFacts:
     folder = open_folder(path, HUNYUAN)
     transformer, vae = folder.config(TransformerConfig, "transformer"), folder.config(VaeConfig, "vae")
     _refuse_misfits(folder, transformer, vae)
-    told = PUBLISHED_GUIDANCE if transformer.guidance_embeds else None
     strides = vae.temporal_compression_ratio, vae.spatial_compression_ratio
     return DiffusersFacts(
-        **common_facts(folder, text_length=TEXT_LENGTH, told_guidance=told),
-        summary=folder.described(
-            f"HunyuanVideo, {transformer.num_layers} + {transformer.num_single_layers} layers"
-            + (", told a guidance scale" if transformer.guidance_embeds else "")
-        ),
+        **common_facts(folder, text_length=TEXT_LENGTH, told_guidance=transformer.told(PUBLISHED_GUIDANCE)),
+        summary=folder.described(f"HunyuanVideo, {transformer.described}"),
         latent_space=evenly_scaled(vae.latent_channels, *strides, scaling_factor=vae.scaling_factor),
         text_width=transformer.text_embed_dim,
         patch=(transformer.patch_size_t, transformer.patch_size, transformer.patch_size),
-        max_positions=(_POSITIONS,) * 3,
-        feature_width=transformer.num_attention_heads * transformer.attention_head_dim,
-        layers=transformer.num_layers + transformer.num_single_layers,
+        max_positions=(UNBOUNDED,) * 3,
+        feature_width=transformer.width,
+        layers=transformer.all_layers,
         columns=(pooled_column(transformer.pooled_projection_dim),),
     )
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from distill_core.plugins import ModelSpec, hookimpl
 from distill_core.plugins.registry import Registry
-from distill_diffusers.lora_layers import MLP, lora_support
+from distill_diffusers.lora_layers import lora_support
 from distill_diffusers.options import FlowOptions, GuidedOptions
 from distill_diffusers.spec import flow_family
+from distill_diffusers.two_streams import JOINT_MLP
 
 PLUGIN_API = 2
 
@@ -23,7 +24,7 @@ def distill_register_models(registry: Registry[ModelSpec]) -> None:
             GuidedOptions,
             latent_spaces=("hunyuanvideo-16ch",),
             features=True,
-            lora=lora_support(mlp=(*MLP, "*.proj_mlp", "*single_transformer_blocks.*.proj_out")),
+            lora=lora_support(mlp=JOINT_MLP),
             asks="sigmas",
         )
     )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from distill_core.errors import ModelFolderError
 from distill_diffusers.causal_vae import CausalVaeConfig
+from distill_diffusers.denoiser_config import DenoiserConfig, shapes_of
 from distill_diffusers.facts import DiffusersFacts, common_facts
-from distill_diffusers.json_files import Json, Repeats, read
+from distill_diffusers.json_files import Json, Repeats
 from distill_diffusers.pipeline_folder import PipelineFolder, PipelineKind, open_folder
 from distill_diffusers.tensor_shapes import Shape, repeated
 
@@ -19,7 +18,7 @@ _POSITIONS = 4096
 """The positions that QwenEmbedRope has."""
 
 
-class TransformerConfig(Json):
+class TransformerConfig(DenoiserConfig):
     """transformer/config.json, with diffusers' defaults."""
 
     in_channels: int = 64
@@ -46,10 +45,9 @@ class TextEncoderConfig(Json):
     hidden_size: int | None = None
 
 
-def _transformer(part: Path) -> dict[str, Shape]:
+def _key_shapes(config: TransformerConfig) -> dict[str, Shape]:
     """Those tensors by which weights and config.json may disagree."""
-    config = read(TransformerConfig, part / "config.json")
-    width = config.num_attention_heads * config.attention_head_dim
+    width = config.width
     return {
         "img_in.weight": (width, config.in_channels),
         "txt_in.weight": (width, config.joint_attention_dim),
@@ -77,7 +75,7 @@ QWEN_IMAGE = PipelineKind(
         "QwenImageControlNetPipeline": "a Qwen-Image with a ControlNet",
         "QwenImage21Pipeline": "a Qwen-Image 2.1, which has another VAE and another transformer",
     },
-    key_shapes={"transformer": _transformer},
+    key_shapes={"transformer": shapes_of(TransformerConfig, _key_shapes)},
 )
 
 
@@ -93,7 +91,7 @@ def inspect(path: str) -> DiffusersFacts:
         text_width=transformer.joint_attention_dim,
         patch=(1, PATCH, PATCH),
         max_positions=(1, _POSITIONS, _POSITIONS),
-        feature_width=transformer.num_attention_heads * transformer.attention_head_dim,
+        feature_width=transformer.width,
         layers=transformer.num_layers,
         max_frames=1,
     )

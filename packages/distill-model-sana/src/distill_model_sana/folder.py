@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from distill_core.errors import ModelFolderError
+from distill_diffusers.denoiser_config import UNBOUNDED, DenoiserConfig, shapes_of
 from distill_diffusers.facts import DiffusersFacts, common_facts, evenly_scaled
-from distill_diffusers.json_files import Json, Repeats, read
+from distill_diffusers.json_files import Json, Repeats
 from distill_diffusers.pipeline_folder import PipelineKind, open_folder
 from distill_diffusers.tensor_shapes import Shape, repeated
 
 TEXT_LENGTH = 300
 """The longest caption that the pipeline takes, in tokens."""
-_POSITIONS = 1_000_000
-"""Sana has none to look up."""
 
 
-class TransformerConfig(Json):
+class TransformerConfig(DenoiserConfig):
     """transformer/config.json, with diffusers' defaults."""
 
     in_channels: int = 32
@@ -43,10 +40,9 @@ class GemmaConfig(Json):
     hidden_size: int = 2304
 
 
-def _transformer(part: Path) -> dict[str, Shape]:
+def _key_shapes(config: TransformerConfig) -> dict[str, Shape]:
     """Those tensors by which weights and config.json may disagree."""
-    config = read(TransformerConfig, part / "config.json")
-    width, patch = config.num_attention_heads * config.attention_head_dim, config.patch_size
+    width, patch = config.width, config.patch_size
     return {
         "patch_embed.proj.weight": (width, config.in_channels, patch, patch),
         "caption_projection.linear_1.weight": (width, config.caption_channels),
@@ -72,7 +68,7 @@ SANA = PipelineKind(
         "SanaPAGPipeline": "a Sana with perturbed attention",
         "SanaVideoPipeline": "a Sana-Video, which has another transformer and another VAE",
     },
-    key_shapes={"transformer": _transformer},
+    key_shapes={"transformer": shapes_of(TransformerConfig, _key_shapes)},
 )
 
 
@@ -96,8 +92,8 @@ def inspect(path: str) -> DiffusersFacts:
         latent_space=evenly_scaled(vae.latent_channels, 1, stride, scaling_factor=vae.scaling_factor),
         text_width=transformer.caption_channels,
         patch=(1, transformer.patch_size, transformer.patch_size),
-        max_positions=(1, _POSITIONS, _POSITIONS),
-        feature_width=transformer.num_attention_heads * transformer.attention_head_dim,
+        max_positions=(1, UNBOUNDED, UNBOUNDED),
+        feature_width=transformer.width,
         layers=transformer.num_layers,
         max_frames=1,
     )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from distill_core.errors import ModelFolderError
 from distill_diffusers.clip_text import ClipConfig, pooled_column
+from distill_diffusers.denoiser_config import DenoiserConfig, shapes_of
 from distill_diffusers.facts import DiffusersFacts, common_facts
-from distill_diffusers.json_files import Json, Repeats, read
+from distill_diffusers.json_files import Repeats
 from distill_diffusers.picture_vae import PictureVaeConfig
 from distill_diffusers.pipeline_folder import PipelineFolder, PipelineKind, open_folder
 from distill_diffusers.t5_encoder import T5Config
@@ -19,7 +18,7 @@ T5_LENGTH = 256
 """T5's padded length that Stable Diffusion 3 is published with."""
 
 
-class TransformerConfig(Json):
+class TransformerConfig(DenoiserConfig):
     """transformer/config.json, with diffusers' defaults."""
 
     in_channels: int = 16
@@ -33,10 +32,9 @@ class TransformerConfig(Json):
     pos_embed_max_size: int = 96
 
 
-def _transformer(part: Path) -> dict[str, Shape]:
+def _key_shapes(config: TransformerConfig) -> dict[str, Shape]:
     """Those tensors by which weights and config.json may disagree."""
-    config = read(TransformerConfig, part / "config.json")
-    width, patch = config.num_attention_heads * config.attention_head_dim, config.patch_size
+    width, patch = config.width, config.patch_size
     return {
         "pos_embed.proj.weight": (width, config.in_channels, patch, patch),
         "context_embedder.weight": (config.caption_projection_dim, config.joint_attention_dim),
@@ -70,7 +68,7 @@ SD3 = PipelineKind(
         "StableDiffusionXLPipeline": "a Stable Diffusion XL, which is no flow",
         "StableDiffusionPipeline": "a Stable Diffusion of before 3, which is no flow",
     },
-    key_shapes={"transformer": _transformer},
+    key_shapes={"transformer": shapes_of(TransformerConfig, _key_shapes)},
 )
 
 
@@ -87,7 +85,7 @@ def inspect(path: str) -> DiffusersFacts:
         text_width=transformer.joint_attention_dim,
         patch=(1, transformer.patch_size, transformer.patch_size),
         max_positions=(1, positions, positions),
-        feature_width=transformer.num_attention_heads * transformer.attention_head_dim,
+        feature_width=transformer.width,
         layers=transformer.num_layers,
         max_frames=1,
         columns=(pooled_column(transformer.pooled_projection_dim, "both CLIPs"),),

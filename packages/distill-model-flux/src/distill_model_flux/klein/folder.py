@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from distill_core.plugins import LatentSpace
+from distill_diffusers.denoiser_config import UNBOUNDED, shapes_of
 from distill_diffusers.facts import DiffusersFacts, common_facts
-from distill_diffusers.json_files import Json, Repeats, read
+from distill_diffusers.json_files import Json, Repeats
 from distill_diffusers.pipeline_folder import PipelineKind, open_folder
 from distill_diffusers.tensor_shapes import Shape, repeated
+from distill_diffusers.two_streams import TwoStreamConfig
 
 TEXT_LENGTH = 512
 """The padded length that the pipeline takes where a call says none."""
@@ -21,11 +22,9 @@ LAYERS = 3
 """The layers of the text encoder whose outputs are a token's features, side by side."""
 USUAL_STEPS = 50
 """The steps that a call of the pipeline makes where it says none: what the flow shift of training is that of."""
-_POSITIONS = 1_000_000
-"""Positions are turned, not looked up: there are as many as anyone has memory for."""
 
 
-class TransformerConfig(Json):
+class TransformerConfig(TwoStreamConfig):
     """transformer/config.json, with diffusers' defaults."""
 
     in_channels: int = 128
@@ -67,10 +66,9 @@ def dynamic_shift(config: Mapping[str, Any], tokens: int, steps: int | None) -> 
     return math.exp(many + slope * ((USUAL_STEPS if steps is None else steps) - 200.0))
 
 
-def _transformer(part: Path) -> dict[str, Shape]:
+def _key_shapes(config: TransformerConfig) -> dict[str, Shape]:
     """Those tensors by which weights and config.json may disagree."""
-    config = read(TransformerConfig, part / "config.json")
-    width = config.num_attention_heads * config.attention_head_dim
+    width = config.width
     joined = {"attn.norm_q.weight": (config.attention_head_dim,)}
     return {
         "x_embedder.weight": (width, config.in_channels),
@@ -99,7 +97,7 @@ KLEIN = PipelineKind(
         "Flux2KleinKVPipeline": "a FLUX.2 klein that keeps what it attends of given pictures",
     },
     kin={"FluxPipeline": "flux"},
-    key_shapes={"transformer": _transformer},
+    key_shapes={"transformer": shapes_of(TransformerConfig, _key_shapes)},
     dynamic_shift=dynamic_shift,
 )
 
@@ -117,15 +115,16 @@ def inspect(path: str) -> DiffusersFacts:
     common = common_facts(folder, text_length=TEXT_LENGTH)
     mean, variance = (folder.vector("vae", f"bn.running_{name}", channels) for name in ("mean", "var"))
     std = tuple(math.sqrt(each + vae.batch_norm_eps) for each in variance)
-    layers = f"{transformer.num_layers} + {transformer.num_single_layers} layers"
     return DiffusersFacts(
         **common,
-        summary=folder.described(f"FLUX.2 klein, {layers}{', distilled to few steps' if distilled else ''}"),
+        summary=folder.described(
+            f"FLUX.2 klein, {transformer.described}{', distilled to few steps' if distilled else ''}"
+        ),
         latent_space=LatentSpace(channels, 1, PATCH * 2 ** (len(vae.block_out_channels) - 1), mean, std),
         text_width=transformer.joint_attention_dim,
         patch=(1, 1, 1),
-        max_positions=(1, _POSITIONS, _POSITIONS),
-        feature_width=transformer.num_attention_heads * transformer.attention_head_dim,
-        layers=transformer.num_layers + transformer.num_single_layers,
+        max_positions=(1, UNBOUNDED, UNBOUNDED),
+        feature_width=transformer.width,
+        layers=transformer.all_layers,
         max_frames=1,
     )

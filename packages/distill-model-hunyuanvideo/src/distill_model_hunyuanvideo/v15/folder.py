@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from distill_core.errors import ModelFolderError
 from distill_core.plugins import Column
+from distill_diffusers.denoiser_config import UNBOUNDED, DenoiserConfig, shapes_of
 from distill_diffusers.facts import DiffusersFacts, common_facts, evenly_scaled
-from distill_diffusers.json_files import Json, Repeats, read
+from distill_diffusers.json_files import Json, Repeats
 from distill_diffusers.pipeline_folder import PipelineFolder, PipelineKind, open_folder
 from distill_diffusers.t5_encoder import T5Config
 from distill_diffusers.tensor_shapes import Shape, repeated
@@ -16,11 +15,9 @@ TEXT_LENGTH = 1000
 """The longest caption that the pipeline takes, in tokens of Qwen2.5-VL; no call of it says another."""
 GLYPHS = "glyphs"
 """The column of what a caption has between quotation marks, letter by letter, and its name among the tensors of a condition."""
-_POSITIONS = 1_000_000
-"""Positions are turned, not looked up: there are as many as anyone has memory for."""
 
 
-class TransformerConfig(Json):
+class TransformerConfig(DenoiserConfig):
     """transformer/config.json, with diffusers' defaults."""
 
     in_channels: int = 65
@@ -51,10 +48,9 @@ class TextConfig(Json):
     hidden_size: int
 
 
-def _transformer(part: Path) -> dict[str, Shape]:
+def _key_shapes(config: TransformerConfig) -> dict[str, Shape]:
     """Those tensors by which weights and config.json may disagree."""
-    config = read(TransformerConfig, part / "config.json")
-    width, patch = config.num_attention_heads * config.attention_head_dim, config.patch_size
+    width, patch = config.width, config.patch_size
     return {
         "x_embedder.proj.weight": (width, config.in_channels, config.patch_size_t, patch, patch),
         "context_embedder.proj_in.weight": (width, config.text_embed_dim),
@@ -84,7 +80,7 @@ HUNYUAN_15 = PipelineKind(
         "HunyuanVideo15ImageToVideoPipeline": "an image-to-video HunyuanVideo 1.5",
     },
     kin={"HunyuanVideoPipeline": "hunyuanvideo"},
-    key_shapes={"transformer": _transformer},
+    key_shapes={"transformer": shapes_of(TransformerConfig, _key_shapes)},
 )
 
 
@@ -100,8 +96,8 @@ def inspect(path: str) -> DiffusersFacts:
         latent_space=evenly_scaled(vae.latent_channels, *strides, scaling_factor=vae.scaling_factor),
         text_width=transformer.text_embed_dim,
         patch=(transformer.patch_size_t, transformer.patch_size, transformer.patch_size),
-        max_positions=(_POSITIONS,) * 3,
-        feature_width=transformer.num_attention_heads * transformer.attention_head_dim,
+        max_positions=(UNBOUNDED,) * 3,
+        feature_width=transformer.width,
         layers=transformer.num_layers,
         columns=(
             Column(

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import FluxTransformer2DModel
 from gguf import GGUFWriter
 from safetensors.torch import load_file, save_file
 from tests.commands.conftest import Command, distill  # noqa: F401  the fixture
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from distill_core.config.document import write_yaml
 from distill_core.errors import ModelFolderError
-from distill_diffusers.loading import load_part
+from distill_diffusers.loading import load_part, part_class
 
 MakeFamily = Callable[[str], Family]
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
@@ -50,24 +49,27 @@ def test_a_single_file_is_what_diffusers_loads_of_the_folder(
     assert all(tensor.equal(tensors[each]) for each, tensor in loaded.items())
 
 
-def test_fluxs_file_is_read_at_its_published_width(make_family: MakeFamily, tmp_path: Path) -> None:
-    """diffusers' conversion of it has the width written in: a tiny one is refused, one of full width is told by its headers."""
-    family = make_family("flux")
-    tiny = LAYOUTS["flux"].of(load_file(family.folder / WEIGHTS))
-    save_file({name: tensor.contiguous() for name, tensor in tiny.items()}, tmp_path / "flux.safetensors")
+@pytest.mark.parametrize("name", ["flux", "hunyuanvideo"])
+def test_a_file_is_read_at_its_published_width(make_family: MakeFamily, tmp_path: Path, name: str) -> None:
+    """diffusers' conversion has the width written in: a tiny one is refused, one of full width is told by its headers."""
+    family = make_family(name)
+    tiny = LAYOUTS[name].of(load_file(family.folder / WEIGHTS))
+    save_file({each: tensor.contiguous() for each, tensor in tiny.items()}, tmp_path / "tiny.safetensors")
     with pytest.raises(
         ModelFolderError, match=r"lacks .*it is of another model than .*, or in a layout that diffusers"
     ):
-        family.look(put(tmp_path, family.folder, "flux.safetensors"))
+        family.look(put(tmp_path, family.folder, "tiny.safetensors"))
     base = Path(shutil.copytree(family.folder, tmp_path / "base"))
     config = base / "transformer" / "config.json"
     wide = {**json.loads(config.read_text()), "num_attention_heads": 24, "attention_head_dim": 128}
     wide |= {"num_layers": 1, "num_single_layers": 1}
     config.write_text(json.dumps(wide))
     with torch.device("meta"):
-        whole = FluxTransformer2DModel.from_config(wide).state_dict()
-    hollow(tmp_path / "wide.safetensors", LAYOUTS["flux"].of(whole))
-    assert "(the original layout)" in family.look(put(tmp_path, base, "wide.safetensors")).summary
+        whole = part_class(family.facts, "transformer").from_config(wide).state_dict()
+    hollow(tmp_path / "wide.safetensors", LAYOUTS[name].of(whole))
+    facts = family.look(put(tmp_path, base, "wide.safetensors"))
+    assert "wide.safetensors (the original layout)" in facts.summary
+    assert facts.folder.stored("transformer").tensors.keys() == whole.keys()
 
 
 def hollow(file: Path, tensors: dict[str, Tensor]) -> None:

@@ -212,7 +212,9 @@ def test_a_folder_that_is_no_model_is_a_problem_at_its_role(write: Write) -> Non
 
 def test_an_inspection_that_raises_is_a_problem_not_a_crash(write: Write) -> None:
     message = the_problem_of(write(RUN.replace("{path: small}", "{path: explosive}"))).message
-    assert message == "looking at the folder with model 'picture' raised ZeroDivisionError: the plugin's own fault"
+    assert message == (
+        "model 'picture': looking at explosive raised ZeroDivisionError: the plugin's own fault; DISTILL_TRACEBACK=1 shows where"
+    )
 
 
 def test_a_family_whose_code_is_not_there_is_a_problem(write: Write) -> None:

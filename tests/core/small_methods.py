@@ -81,6 +81,11 @@ class Faulty(Small):
 
     fault = ""
 
+    def __init__(self, roles: Mapping[str, Role], options: SmallOptions) -> None:
+        super().__init__(roles, options)
+        if self.fault == "cannot be made":
+            self.critic = roles["critic"]
+
     def losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
         """The losses, one of them wrong."""
         if self.fault == "yields nothing":
@@ -114,6 +119,11 @@ class Faulty(Small):
         """Names, but for one fault."""
         due = super().roles_to_step(step)
         return "student" if self.fault == "steps a string" else due  # type: ignore[return-value]
+
+    def validation(self, step: int) -> ValidationRequest | None:
+        """A request, but for one fault."""
+        sampler: Any = "euler" if self.fault == "samples by no sampler" else "sde"
+        return ValidationRequest("student", sampler, timesteps=(1000.0,), guidance_scale=1.0)
 
     def keeps(self, step: int) -> Mapping[str, float]:
         """Shares, but for one fault."""

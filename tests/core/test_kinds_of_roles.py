@@ -157,11 +157,20 @@ def test_a_role_that_the_options_rule_out_is_no_role(run: Run) -> None:
         ("wants an average", "role 'student', which keeps no average; set roles.student.ema"),
         ("steps a string", r"roles_to_step gives 'student', not a tuple of names; a single one is \('student',\)"),
         ("keeps too much", "keeps gives 'target' a share of 1.5"),
+        ("samples by no sampler", r"its validation cannot be sampled: ValidationRequest\.sampler cannot be 'euler'"),
     ],
 )
 def test_a_method_that_breaks_its_contract_is_refused_by_name(run: Run, fault: str, words: str) -> None:
     with pytest.raises(MethodError, match=rf"method 'small'.*{words}"):
         run("run", spec=faulty(fault))
+
+
+def test_a_method_that_cannot_be_made_is_a_fault_of_the_run_yaml_that_names_it(run: Run) -> None:
+    with pytest.raises(ConfigError) as caught:
+        run("run", spec=faulty("cannot be made"))
+    (problem,) = caught.value.problems
+    assert problem.key == "recipe.method"
+    assert problem.message.startswith("method 'small': making FaultyCannotBeMade raised KeyError: 'critic'; DISTILL_")
 
 
 def test_a_role_starts_from_a_checkpoint_of_another_run(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_of_a_folder_that_none_takes_each_familys_word_is_given(tmp_path: Path) 
         chosen_family(index, None, str(tmp_path))
     said = str(refusal.value)
     assert f"{tmp_path} is no pipeline of an installed family (refuses, alike: {tmp_path} is none of mine; " in said
-    assert "fails: test_recognition:fail of " in said
+    assert "fails: model 'fails': looking at " in said
     assert "raised KeyError: 'config'" in said
     assert "toy: " in said
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from plugin_sites import PluginSite
 
-from distill_core.errors import PluginError
-from distill_core.plugins.loading import load_target
+from distill_core.errors import DataError, MethodError, PluginError
+from distill_core.plugins.loading import code_of, load_target, make_target
 
 
 def test_a_target_is_the_object_that_it_names() -> None:
@@ -40,3 +40,21 @@ def test_whatever_an_import_raises_is_a_plugin_error(plugin_site: PluginSite, so
     (plugin_site.root / "breaks.py").write_text(source)
     with pytest.raises(PluginError, match="repair or reinstall the package of breaks"):
         load_target("breaks:Thing")
+
+
+def test_a_target_is_made_with_what_it_is_given() -> None:
+    assert make_target("builtins:complex", "method 'turbo'", 1.0, 2.0) == 1 + 2j
+
+
+def test_what_is_raised_while_a_target_is_made_names_its_owner_and_keeps_its_cause() -> None:
+    with pytest.raises(MethodError) as caught:
+        make_target("builtins:int", "method 'turbo'", "two", error=MethodError)
+    assert str(caught.value) == (
+        "method 'turbo': making int raised ValueError: invalid literal for int() with base 10: 'two'; DISTILL_TRACEBACK=1 shows where"
+    )
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+def test_a_refusal_of_ours_inside_a_plugins_code_stays_what_it_is() -> None:
+    with pytest.raises(DataError, match="nothing to read"), code_of("model 'toy'", "loading its modules"):
+        raise DataError("nothing to read")

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from distill_core.data.encoding.encoder import unmade
 from distill_core.errors import PluginError
+from distill_core.plugins.answers import facts_of, settled_facts
 from distill_core.plugins.index import PluginIndex
-from distill_core.plugins.loading import load_target
+from distill_core.plugins.loading import make_target
 from distill_core.plugins.recognition import recognised
-from distill_core.plugins.specs import Inspect, ModelFacts, ModelSpec, Options
+from distill_core.plugins.specs import ModelFacts, ModelSpec, Options
 from distill_core.protocols.model import EncodesColumns, EncodesPictures, ModelPlugin
 
 TEXT_LENGTH = "text_length"
@@ -71,21 +72,21 @@ class ChosenModel:
         Raises ModelFolderError for a folder that is no model of the family, or records another length, PluginError for a family
         whose models have one length only.
         """
-        inspect: Inspect = load_target(spec.inspect)
-        facts = inspect(path)
+        facts = facts_of(spec, path)
         if text_length in (None, facts.text_length):
-            return cls(spec, spec.options(), spec.settle(facts, spec.options()))
+            return cls(spec, spec.options(), settled_facts(spec, facts, spec.options()))
         if TEXT_LENGTH not in spec.options.model_fields:
             raise PluginError(
                 f"models of the family {spec.name!r} attend {facts.text_length} text tokens, not {text_length}; leave out --text-length"
             )
         options = spec.options.model_validate({TEXT_LENGTH: text_length})
-        return cls(spec, options, spec.settle(facts, options))
+        return cls(spec, options, settled_facts(spec, facts, options))
 
     def load(self) -> ModelPlugin:
         """The model, in float32, on the device of this process."""
-        plugin: ModelPlugin = load_target(self.spec.build)(
-            self.facts, self.options, device_of_process(os.environ), torch.float32
+        device = device_of_process(os.environ)
+        plugin: ModelPlugin = make_target(
+            self.spec.build, f"model {self.spec.name!r}", self.facts, self.options, device, torch.float32
         )
         return plugin
 

@@ -137,7 +137,7 @@ def misfits(
     """Options of the method that the models contradict, as the method says."""
     try:
         with plugin_border(f"what method {method.name!r} says of the models"):
-            found = tuple(method.misfits(options, facts))
+            found = [(key, message) for key, message in method.misfits(options, facts)]
     except RefusedError as refusal:
         yield replace(document.problem(("method_config",), refusal.reason), cause=refusal.__cause__)
     else:

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TypeGuard
 
+from distill_core.config.blame import problems_of_error
 from distill_core.config.checks import family_of
 from distill_core.config.chosen import ChosenPlugins
 from distill_core.config.data_sets import hub_data
 from distill_core.config.document import Document
 from distill_core.config.schema import RoleConfig, RunConfig
-from distill_core.errors import ModelFolderError, PluginError, Problem
-from distill_core.plugins.border import RefusedError, plugin_border
-from distill_core.plugins.loading import load_target
+from distill_core.errors import DistillError, Problem
+from distill_core.plugins.answers import completed_options, facts_of, settled_facts
 from distill_core.plugins.specs import ModelFacts, ModelSpec, Options
 
 
@@ -86,23 +86,16 @@ def complete_options(
         if family not in plugins.model_options:
             continue
         try:
-            with plugin_border(f"completing the options of model {family!r}"):
-                options[family] = plugins.models[family].complete(fact, plugins.model_options[family])
-        except RefusedError as refusal:
-            problems.append(replace(document.problem(("roles", role, "path"), refusal.reason), cause=refusal.__cause__))
+            options[family] = completed_options(plugins.models[family], fact, plugins.model_options[family])
+        except DistillError as error:
+            problems += problems_of_error(error, document, ("roles", role, "path"))
     return options, problems
 
 
 def _facts_or_fault(model: ModelSpec, options: Options | None, path: str) -> ModelFacts | Problem:
     """What a folder says, or what is wrong with it, to be placed by the caller. ``options``: None if they are wrong themselves."""
     try:
-        inspect = load_target(model.inspect, f"model {model.name!r}")
-        with plugin_border(f"looking at the folder with model {model.name!r}"):
-            facts: ModelFacts = inspect(path)
-            return facts if options is None else model.settle(facts, options)
-    except PluginError as error:
-        return Problem("", str(error), cause=error)
-    except RefusedError as refusal:
-        if isinstance(refusal.__cause__, ModelFolderError):
-            return Problem("", str(refusal.__cause__).replace("\n", " "), cause=refusal.__cause__)
-        return Problem("", refusal.reason, cause=refusal.__cause__)
+        facts = facts_of(model, path)
+        return facts if options is None else settled_facts(model, facts, options)
+    except DistillError as error:
+        return Problem("", str(error).replace("\n", " "), cause=error)

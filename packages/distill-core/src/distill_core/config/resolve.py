@@ -21,6 +21,7 @@ from distill_core.config.notes import notes_of
 from distill_core.config.schema import RoleConfig, RunConfig
 from distill_core.config.sparsity import SparsityRamp
 from distill_core.errors import Problem
+from distill_core.plugins.answers import demands_of
 from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.plugins.columns import Column
 from distill_core.plugins.reward_spec import RewardOptions, RewardSpec
@@ -317,11 +318,11 @@ def _demands(
         return None
     try:
         with plugin_border(f"the demands of method {method.name!r}"):
-            demands = method.demands(options)
-            faults = [fault for column in demands.columns if (fault := column.fault()) is not None]
+            demands = demands_of(method, options)
     except RefusedError as refused:
         problem = document.problem(("method_config",), refused.reason)
         problems.append(replace(problem, cause=refused.__cause__))
         return None
+    faults = [fault for column in demands.columns if (fault := column.fault()) is not None]
     problems += [document.problem(("recipe", "method"), f"method {method.name!r}: {fault}") for fault in faults]
     return None if faults else demands

@@ -8,7 +8,7 @@ import torch
 
 from distill_core.errors import ConfigError, Problem
 from distill_core.finished.restore import RestoredRole
-from distill_core.plugins.loading import load_target
+from distill_core.plugins.loading import make_target
 from distill_core.protocols.lora import LoraFiles
 from distill_core.protocols.validator import ValidationRequest
 from distill_core.running.loras import updates_of
@@ -26,7 +26,7 @@ def write_lora(restored: RestoredRole, sampling: ValidationRequest, output: Path
     if not restored.lora_files:
         message = f"model {role.family!r} writes no LoRA files; leave this out, and a pipeline is written"
         raise ConfigError([Problem("--lora", message)], "distill export")
-    files: LoraFiles = load_target(restored.lora_files)()
+    files: LoraFiles = make_target(restored.lora_files, f"model {role.family!r}")
     files.write(updates_of(role.lora), restored.facts, sampling, restored.latent_shape, output, dtype)
     if len(role.worn) > 1:
         remark("note: it was trained over the role's fixed_loras, which are not in the file")

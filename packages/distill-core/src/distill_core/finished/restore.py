@@ -18,7 +18,7 @@ from distill_core.durable import read_signed
 from distill_core.errors import CheckpointError, ConfigError, Problem, RunDirectoryError
 from distill_core.finished.relocation import compare, path_override, refuse_absent, relocated
 from distill_core.plugins.index import PluginIndex
-from distill_core.plugins.loading import load_target
+from distill_core.plugins.loading import make_target
 from distill_core.plugins.specs import ModelFacts, ModelSpec
 from distill_core.protocols.model import ModelPlugin, ModelRequest
 from distill_core.protocols.validator import ValidationRequest
@@ -168,8 +168,9 @@ def _brought(
         raise CheckpointError(f"{directory.root} trains no role {name!r}; it trains {', '.join(trained)}")
     facts, family = run.facts[name], family_of(run.config, name)
     fits(facts)
-    model: ModelPlugin = load_target(run.models[family].build)(
-        facts, run.model_options[family], placement.device, placement.compute
+    owner, options = f"model {family!r}", run.model_options[family]
+    model: ModelPlugin = make_target(
+        run.models[family].build, owner, facts, options, placement.device, placement.compute
     )
     own = request if request is not None and request.role == name else ValidationRequest(role=name)
     fault = misfit(own, run.models[family], run.needs[name].operations, facts.lacks)

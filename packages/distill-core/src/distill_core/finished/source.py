@@ -10,8 +10,9 @@ import torch
 
 from distill_core.errors import ConfigError, ModelFolderError, Problem
 from distill_core.finished.restore import Asked, anything, as_told, refuse_asked, restore_role
+from distill_core.plugins.answers import completed_options
 from distill_core.plugins.index import PluginIndex
-from distill_core.plugins.loading import load_target
+from distill_core.plugins.loading import make_target
 from distill_core.plugins.recognition import recognised
 from distill_core.plugins.specs import LatentSpace, ModelFacts
 from distill_core.protocols.model import ModelPlugin, ModelRequest
@@ -79,8 +80,9 @@ def open_source(
     spec, facts = recognised(source, index, "is neither a run directory nor a pipeline of an installed family")[0]
     refuse_of_a_folder(source, {"--role": role, "--step": step, "--base": base})
     fits(facts)
-    options = spec.complete(facts, spec.options())
-    model: ModelPlugin = load_target(spec.build)(facts, options, placement.device, placement.compute)
+    options = completed_options(spec, facts, spec.options())
+    owner = f"model {spec.name!r}"
+    model: ModelPlugin = make_target(spec.build, owner, facts, options, placement.device, placement.compute)
     request = ValidationRequest(role=DENOISER) if facts.sampling is None else replace(facts.sampling, role=DENOISER)
     fault = misfit(request, spec, request.parts, facts.lacks)
     if fault is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from distill_core.plugins.answers import demands_of
 from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.plugins.specs import MethodSpec, ModelSpec, RoleNeed
 
@@ -59,7 +60,7 @@ def fit(method: MethodSpec, model: ModelSpec) -> Fit:
     note, demands = "", None
     try:
         with plugin_border("its demands"):
-            demands = method.demands(method.options())
+            demands = demands_of(method, method.options())
             misfits.append(missing_attention(demands.kinds, model))
     except RefusedError as refusal:
         if not isinstance(refusal.__cause__, ValidationError):

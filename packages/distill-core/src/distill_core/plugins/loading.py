@@ -1,13 +1,15 @@
-"""Importing what a spec names as ``"module:Name"``, once a run needs it."""
+"""Importing, and making, what a spec names as ``"module:Name"``, once a run needs it."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
-from distill_core.errors import PluginError
+from distill_core.errors import DistillError, PluginError
 from distill_core.plugins.border import RefusedError, plugin_border
 
 
@@ -25,6 +27,29 @@ def load_target(target: str, needed_by: str = "") -> Any:
         owner = f"{needed_by}: " if needed_by else ""
         remedy = _remedy(module_name, name, refusal.__cause__)
         raise PluginError(f"{owner}cannot load {target!r}: {refusal.reason}; {remedy}") from refusal.__cause__
+
+
+def make_target(target: str, owner: str, *arguments: Any, error: type[PluginError] = PluginError) -> Any:
+    """Import ``"module:Name"`` and call it: what an ``owner``, e.g. ``"method 'turbo'"``, has to be made of before it can work.
+
+    Raises what :func:`load_target` raises, and an ``error`` that names the owner for whatever else the call raises.
+    """
+    made = load_target(target, owner)
+    with code_of(owner, f"making {target.rpartition(':')[2]}", error=error):
+        return made(*arguments)
+
+
+@contextmanager
+def code_of(owner: str, doing: str, *, error: type[PluginError] = PluginError) -> Iterator[None]:
+    """What a plugin's code raises inside is an ``error`` that names its owner and what it was doing; a DistillError stays what it is."""
+    try:
+        with plugin_border(f"{owner}: {doing}"):
+            yield
+    except RefusedError as refusal:
+        cause = refusal.__cause__
+        if cause is None or isinstance(cause, DistillError):
+            raise (refusal if cause is None else cause) from None
+        raise error(f"{refusal.reason}; DISTILL_TRACEBACK=1 shows where") from cause
 
 
 def _remedy(module_name: str, name: str, error: BaseException | None) -> str:

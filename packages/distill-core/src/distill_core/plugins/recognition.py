@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from distill_core.errors import ModelFolderError, UnsupportedMemberError
-from distill_core.plugins.border import RefusedError, plugin_border
+from distill_core.errors import DistillError, ModelFolderError, UnsupportedMemberError
+from distill_core.plugins.answers import facts_of
 from distill_core.plugins.index import PluginIndex
-from distill_core.plugins.loading import load_target
 from distill_core.plugins.specs import ModelFacts, ModelSpec
 
 
@@ -20,18 +19,11 @@ def recognised(path: str, index: PluginIndex, what: str) -> list[tuple[ModelSpec
     known: dict[str, list[str]] = {}
     for spec in index.models.values():
         try:
-            with plugin_border(f"{spec.inspect} of {path}"):
-                takers.append((spec, _facts(spec, path)))
-        except RefusedError as refusal:
-            refused = refusal.__cause__ if isinstance(refusal.__cause__, ModelFolderError) else refusal
-            said_by = known if isinstance(refused, UnsupportedMemberError) else refusals
-            said_by.setdefault(str(refused), []).append(spec.name)
+            takers.append((spec, facts_of(spec, path)))
+        except DistillError as refusal:
+            said_by = known if isinstance(refusal, UnsupportedMemberError) else refusals
+            said_by.setdefault(str(refusal), []).append(spec.name)
     if not takers:
         said = "; ".join(f"{', '.join(names)}: {refusal}" for refusal, names in (known if known else refusals).items())
         raise ModelFolderError(f"{path} {what} ({said or 'none is installed'})")
     return takers
-
-
-def _facts(spec: ModelSpec, path: str) -> ModelFacts:
-    facts: ModelFacts = load_target(spec.inspect)(path)
-    return facts

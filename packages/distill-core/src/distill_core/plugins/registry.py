@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Generic, TypeVar
 
@@ -56,20 +56,10 @@ def _check(spec: PluginSpec) -> None:
     for field, target in spec.targets.items():
         if not _TARGET.fullmatch(target):
             raise ValueError(f"{spec.name!r}: {field} must be 'module:Name', not {target!r}")
-    _check_operations(spec.name, _operations(spec))
+    if isinstance(spec, ModelSpec):
+        _check_operations(spec.name, spec.operations)
     if isinstance(spec, MethodSpec):
-        _check_roles(spec)
-
-
-def _operations(spec: PluginSpec) -> set[str]:
-    """The adapter operations that a spec offers or needs."""
-    match spec:
-        case ModelSpec():
-            return set(spec.operations)
-        case MethodSpec():
-            return {name for need in spec.roles.values() for name in need.operations}
-        case MetricSpec() | RewardSpec() | ImporterSpec():
-            return set()
+        refuse_roles(spec.name, spec.roles)
 
 
 def _check_operations(owner: str, operations: Iterable[str]) -> None:
@@ -80,26 +70,28 @@ def _check_operations(owner: str, operations: Iterable[str]) -> None:
         raise ValueError(f"{owner!r}: there is no operation {name!r}; {remedy}")
 
 
-def _check_roles(spec: MethodSpec) -> None:
-    for name, need in spec.roles.items():
-        fault = _role_fault(spec, need)
+def refuse_roles(method: str, needs: Mapping[str, RoleNeed]) -> None:
+    """Raise ValueError for an operation that there is not, and for a role that contradicts itself or the others of a method."""
+    _check_operations(method, {name for need in needs.values() for name in need.operations})
+    for name, need in needs.items():
+        fault = _role_fault(needs, need)
         if fault is not None:
-            raise ValueError(f"{spec.name!r}: role {name!r} {fault}")
+            raise ValueError(f"{method!r}: role {name!r} {fault}")
 
 
-def _role_fault(spec: MethodSpec, need: RoleNeed) -> str | None:
+def _role_fault(needs: Mapping[str, RoleNeed], need: RoleNeed) -> str | None:
     """What is wrong with what a method needs of a role, or None."""
     if need.rewards and (need.trainable or need.module is not None or need.follows is not None or need.operations):
         return "is the run's rewards: it is frozen, no module of the method's own, follows nobody and has no operations of a family"
     if need.module is not None and (need.follows is not None or need.operations):
         return "is a module of the method's own: it follows nobody and has no operations of a family"
     if need.drawn_to is not None:
-        return _drawn_fault(spec, need)
+        return _drawn_fault(needs, need)
     if need.follows is None:
         return None
     if need.trainable:
         return f"follows {need.follows!r} and is trained by nothing else: say trainable=False"
-    leader = spec.roles.get(need.follows)
+    leader = needs.get(need.follows)
     if leader is None:
         return f"follows {need.follows!r}, which is no role of the method"
     if not leader.trainable:
@@ -109,11 +101,11 @@ def _role_fault(spec: MethodSpec, need: RoleNeed) -> str | None:
     return None
 
 
-def _drawn_fault(spec: MethodSpec, need: RoleNeed) -> str | None:
+def _drawn_fault(needs: Mapping[str, RoleNeed], need: RoleNeed) -> str | None:
     """What is wrong with a role that is drawn to another, or None."""
     if not (need.trainable and need.is_model) or need.follows is not None:
         return f"is drawn to {need.drawn_to!r} beside its own training: say trainable=True, and neither module, follows nor rewards"
-    leader = None if need.drawn_to is None else spec.roles.get(need.drawn_to)
+    leader = None if need.drawn_to is None else needs.get(need.drawn_to)
     if leader is None or not (leader.trainable and leader.is_model):
         return f"is drawn to {need.drawn_to!r}, which is no trained model of the method"
     return None

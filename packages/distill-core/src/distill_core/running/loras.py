@@ -13,7 +13,7 @@ from distill_core.config.document import dotted
 from distill_core.config.lora import FixedLora
 from distill_core.config.resolve import Findings, ResolvedRun
 from distill_core.errors import ConfigError, ModelFolderError, Problem
-from distill_core.plugins.loading import load_target
+from distill_core.plugins.loading import make_target
 from distill_core.plugins.lora import chosen_layers
 from distill_core.protocols.lora import LoraFiles, LoraUpdates, LowRankUpdate
 from distill_core.training.lora import LoraWeights, Rank, Worn, linear_layers
@@ -67,7 +67,8 @@ def _unfit(path: str, layer: str) -> ModelFolderError:
 
 def read_lora(run: ResolvedRun | Findings, source: str, fixed: FixedLora) -> LoraUpdates:
     """What a file of a role holds. Raises ModelFolderError for one that is no LoRA of the family's."""
-    files: LoraFiles = load_target(run.models[family_of(run.config, source)].lora.files)()
+    family = family_of(run.config, source)
+    files: LoraFiles = make_target(run.models[family].lora.files, f"model {family!r}")
     return files.read(Path(fixed.path), run.facts[source], fixed.part)
 
 

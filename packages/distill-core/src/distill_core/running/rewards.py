@@ -6,7 +6,7 @@ from distill_core.config.blame import Faults
 from distill_core.config.resolve import Findings, ResolvedRun
 from distill_core.data.reading.mixture import Mixture
 from distill_core.data.reading.plan import DataPlan
-from distill_core.plugins.loading import load_target
+from distill_core.plugins.loading import make_target
 from distill_core.protocols.reward import Reward
 from distill_core.training.rewards import WeightedRewards
 
@@ -29,5 +29,5 @@ def weighted_rewards(run: ResolvedRun) -> WeightedRewards:
 
 
 def _built(run: ResolvedRun | Findings, name: str) -> Reward:
-    reward: Reward = load_target(run.rewards[name].build, f"reward {name!r}")(run.reward_options[name])
+    reward: Reward = make_target(run.rewards[name].build, f"reward {name!r}", run.reward_options[name])
     return reward

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 import torch
@@ -16,9 +15,8 @@ from distill_core.config.document import dotted
 from distill_core.config.recomputation import recomputation_of
 from distill_core.config.resolve import ResolvedRun
 from distill_core.config.schema import FirstStage, RunConfig
-from distill_core.errors import ConfigError, DistillError, MethodError, Problem
-from distill_core.plugins.border import RefusedError, plugin_border
-from distill_core.plugins.loading import load_target
+from distill_core.errors import ConfigError, MethodError, Problem
+from distill_core.plugins.loading import code_of, load_target, make_target
 from distill_core.plugins.specs import RoleNeed, RunSize
 from distill_core.plugins.weightless import is_weightless
 from distill_core.protocols.kernels import AttentionKernels
@@ -49,8 +47,14 @@ def build_models(run: ResolvedRun, placement: Placement) -> dict[str, ModelPlugi
         family = family_of(run.config, role)
         if family not in models:
             with about("roles", role, "path"):
-                build = load_target(run.models[family].build, f"model {family!r}")
-                models[family] = build(facts, run.model_options[family], placement.device, placement.compute)
+                models[family] = make_target(
+                    run.models[family].build,
+                    f"model {family!r}",
+                    facts,
+                    run.model_options[family],
+                    placement.device,
+                    placement.compute,
+                )
     return models
 
 
@@ -142,8 +146,12 @@ class RoleBuilder:
             with torch.random.fork_rng(devices=[]):
                 return nn.ModuleDict({OWN_MODULE: weighted_rewards(self.run).to(self.placement.device)})
         size = (RunSize(self.latent_shape, self.run.config.training.train_batch_size),) if need.sized else ()
-        make = load_target(need.module, f"role {name!r} of method {self.run.method.name!r}")
-        with torch.random.fork_rng(devices=[]), own_module_border(self.run.method.name, name):
+        owner = f"method {self.run.method.name!r}"
+        make = load_target(need.module, f"role {name!r} of {owner}")
+        with (
+            torch.random.fork_rng(devices=[]),
+            code_of(owner, f"making the module of role {name!r}", error=MethodError),
+        ):
             torch.manual_seed(key_bits(self.run.config.training.seed, "role", name))
             module: nn.Module = make(self.run.facts, self.run.method_options, *size)
             return nn.ModuleDict({OWN_MODULE: module.to(self.placement.device)})
@@ -154,7 +162,7 @@ def kernel_of(run: ResolvedRun, name: str) -> Kernel | None:
     chosen, family = run.config.roles[name].attention, family_of(run.config, name)
     if chosen is None or is_weightless():
         return None
-    kernels: AttentionKernels = load_target(run.models[family].kernels, f"model {family!r}")()
+    kernels: AttentionKernels = make_target(run.models[family].kernels, f"model {family!r}")
     return partial(kernels.attending, chosen)
 
 
@@ -169,23 +177,11 @@ def refuse_unlike(role: RoleHandle, leader: RoleHandle) -> None:
         raise ConfigError([Problem(f"roles.{role.name}", message)])
 
 
-@contextmanager
-def own_module_border(method: str, role: str) -> Iterator[None]:
-    """What a factory of a method's own module raises is a MethodError that names both."""
-    try:
-        with plugin_border(f"method {method!r}: making the module of role {role!r}"):
-            yield
-    except RefusedError as refusal:
-        if isinstance(refusal.__cause__, DistillError):
-            raise refusal.__cause__ from None
-        raise MethodError(refusal.reason) from refusal
-
-
 def build_method(run: ResolvedRun, roles: Mapping[str, RoleHandle]) -> AskedMethod:
     """The algorithm, on roles that answer what it declared."""
+    owner, options = f"method {run.method.name!r}", run.method_options
     with about("recipe", "method"):
-        make = load_target(run.method.build, f"method {run.method.name!r}")
-        method: Method = make(declared(roles, run.needs), run.method_options)
+        method: Method = make_target(run.method.build, owner, declared(roles, run.needs), options, error=MethodError)
     return AskedMethod(method, run.method.name, roles)
 
 

@@ -18,6 +18,7 @@ from distill_core.config.recomputation import recomputation_of
 from distill_core.config.resolve import ResolvedRun
 from distill_core.config.schema import LIBRARIES, FirstStage
 from distill_core.errors import ConfigError, Problem
+from distill_core.plugins.loading import code_of
 from distill_core.plugins.specs import RoleNeed
 from distill_core.plugins.weightless import is_weightless
 from distill_core.protocols.model import ModelPlugin, ModelRequest
@@ -166,7 +167,9 @@ class Weights:
             on_host=on_host,
         )
         with about("roles", first, "path"):
-            return self.models[family_of(self.run.config, first)].load_modules(request)
+            family = family_of(self.run.config, first)
+            with code_of(f"model {family!r}", "loading its modules"):
+                return self.models[family].load_modules(request)
 
     def _compile(self, modules: nn.ModuleDict, users: tuple[str, ...]) -> None:
         """Let the blocks be compiled where a role asks for it, and say so."""

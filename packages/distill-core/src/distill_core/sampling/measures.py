@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from distill_core.errors import DistillError
 from distill_core.plugins.border import RefusedError, plugin_border
-from distill_core.plugins.loading import load_target
+from distill_core.plugins.loading import make_target
 from distill_core.plugins.specs import MetricSpec, Options
 from distill_core.protocols.metric import Metric
 from distill_core.protocols.validator import SampledVideo
@@ -31,7 +31,7 @@ class Measures:
         """Import and build the metrics. Raises PluginError for one that cannot be."""
         built: dict[str, Metric] = {}
         for name, spec in specs.items():
-            built[name] = load_target(spec.build, f"metric {name!r}")(options[name])
+            built[name] = make_target(spec.build, f"metric {name!r}", options[name])
         return cls(built, tuple(f"{name}/{figure}" for name, spec in specs.items() for figure in spec.headline))
 
     def check(self, prompts: Sequence[str], shape_FHW: tuple[int, int, int]) -> None:

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor, nn
 
+from distill_core.plugins.answers import demands_of
 from distill_core.plugins.loading import load_target
 from distill_core.plugins.specs import MethodSpec, Options, RunSize
 from distill_core.protocols.batch import Batch, RowKey
@@ -29,7 +30,7 @@ CPU = torch.device("cpu")
 def toy_roles(spec: MethodSpec, options: Options | None = None) -> dict[str, RoleHandle]:
     """A toy role for each of the method's under these options, or its defaults, each with other weights."""
     options = spec.options() if options is None else options
-    needs = spec.needs(spec.demands(options))
+    needs = spec.needs(demands_of(spec, options))
     roles: dict[str, RoleHandle] = {}
     with TemporaryDirectory() as folder:
         facts = {

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from types import TracebackType
+from typing import NoReturn
 
 from torch import Tensor
 
 from distill_core.config.cadence import updates_of
 from distill_core.errors import DistillError, MethodError, PluginError
+from distill_core.plugins.answers import ill_typed
 from distill_core.plugins.border import describe
 from distill_core.protocols.batch import Batch
 from distill_core.protocols.draw import Draw
@@ -131,6 +133,11 @@ class AskedMethod(Method):
         if idle:
             raise self._fault(step, f"it steps {', '.join(idle)}, and no loss of this step trains it")
 
+    def refuse_written(self, step: int, role: str, name: str) -> NoReturn:
+        """Raise MethodError for frozen weights that are no longer what was loaded."""
+        remedy = "what moves is a role with RoleNeed(trainable=False, follows=...), or a buffer of one with RoleNeed(module=...)"
+        raise self._fault(step, f"it changed {name} of role {role!r}, which is frozen and in no checkpoint; {remedy}")
+
     def keeps(self, step: int) -> Mapping[str, float]:
         """The share of its own weights that each follower keeps after ``step``; only followers whose leader stepped."""
         due = self.roles_to_step(step)
@@ -165,4 +172,7 @@ class AskedMethod(Method):
             raise self._fault(step, f"validation gives a {given}; return a ValidationRequest, or None")
         if request.role not in self.roles:
             raise self._fault(step, f"it validates {request.role!r}, which is no role; roles: {', '.join(self.roles)}")
+        fault = ill_typed(request, ValidationRequest)
+        if fault is not None:
+            raise self._fault(step, f"its validation cannot be sampled: {fault}")
         return request

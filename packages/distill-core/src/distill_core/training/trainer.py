@@ -27,6 +27,7 @@ from distill_core.tracking.progress import Progress
 from distill_core.training.asking import AskedMethod
 from distill_core.training.batches import Batches
 from distill_core.training.draws import KeyedDraw, seed_global
+from distill_core.training.frozen import FrozenWatch
 from distill_core.training.grace import Grace
 from distill_core.training.gradients import untouched
 from distill_core.training.guard import FiniteGuard, of_all
@@ -123,6 +124,7 @@ class DistillTrainer:
         self.ranks = ranks
         self.reduction = Reduction(ranks)
         self.saving = Saving(checkpoints, ranks, schedule.save_interval, schedule.save_every)
+        self._frozen: FrozenWatch | None = None
         self._said: Sequence[int] = (0, 0)
         self.grace = Grace(stopping, ranks)
         self._agreed: signal.Signals | None = None
@@ -139,6 +141,7 @@ class DistillTrainer:
         that is due then is made when the run goes on.
         """
         started = time.monotonic()
+        self._frozen = FrozenWatch(self.state.roles)
         first, last = self.start + 1, self.schedule.last
         if self._owes_validation():
             self.validate(self.start)
@@ -158,6 +161,8 @@ class DistillTrainer:
     def _advance(self, step: int) -> None:
         """Train a step, and do what is due after it."""
         self.train_step(step)
+        if step == self.start + 1:
+            self._refuse_written(step)
         self.saving.hear(self.saving.say() if self.ranks.alone else self._said)
         self.progress.advance(step)
         if self._due(step, self.schedule.log_interval):
@@ -316,6 +321,7 @@ class DistillTrainer:
     def save(self, step: int) -> None:
         """Publish a checkpoint, of finite figures only, or begin to."""
         self.log(step)
+        self._refuse_written(step)
         with self.stopping.held("finishing a checkpoint first"):
             self.saving.save(self.state, step, self.method.validation(step))
             self.tracker.saved(step)
@@ -326,6 +332,12 @@ class DistillTrainer:
             self._settle_saves()
         if self._asked is None or self.grace.suffices(self.checkpoints.took):
             self.save(step)
+
+    def _refuse_written(self, step: int) -> None:
+        """Raise MethodError where the method has written into weights that are frozen."""
+        changed = None if self._frozen is None else self._frozen.changed()
+        if changed is not None:
+            self.method.refuse_written(step, *changed)
 
     def _settle_saves(self) -> None:
         """Wait for a save that goes on behind training."""

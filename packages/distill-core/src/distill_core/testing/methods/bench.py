@@ -20,6 +20,7 @@ from distill_core.config.schema import Optimization
 from distill_core.data.reading.order import Bucket
 from distill_core.data.reading.stream import RowStream
 from distill_core.errors import PluginError
+from distill_core.plugins.answers import demands_of
 from distill_core.plugins.loading import load_target
 from distill_core.plugins.specs import Demands, MethodSpec, ModelFacts, Options, RoleNeed, RunSize
 from distill_core.protocols.batch import Batch
@@ -169,7 +170,7 @@ class Bench:
         self.extensions = extensions
         self.options = options
         self.findings = findings
-        self.demands: Demands = spec.demands(options)
+        self.demands: Demands = demands_of(spec, options)
         self.needs = needs
         self.steps = steps
         self.rows = KitRows(latents=self.demands.latents, columns=self.demands.columns)

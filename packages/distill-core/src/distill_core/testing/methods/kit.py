@@ -10,7 +10,8 @@ from types import MappingProxyType
 
 import torch
 
-from distill_core.plugins.specs import MethodSpec, Options
+from distill_core.plugins.answers import demands_of
+from distill_core.plugins.specs import MethodSpec, Options, RoleNeed
 from distill_core.testing.findings import Findings
 from distill_core.testing.methods.bench import Bench
 from distill_core.testing.methods.cadence import check_cadence, check_keeps, check_validation
@@ -56,7 +57,10 @@ def check_method(
     operations of a family's own (a name with a dot) that the method asks for. The global random state is left alone.
     """
     findings = Findings(f"method {spec.name!r}")
-    needs = spec.needs(spec.demands(options))
+    needs: Mapping[str, RoleNeed] = {}
+    with findings.border("demands"):
+        needs = spec.needs(demands_of(spec, options))
+    findings.raise_faults()
     required = {name: need for name, need in needs.items() if not need.optional}
     due: Mapping[int, tuple[str, ...]] = {}
     with torch.random.fork_rng(devices=[]), TemporaryDirectory() as folder:

@@ -1,0 +1,75 @@
+"""What a spec's functions answer, checked where they are asked: one of another type would fail far from its plugin, unnamed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cache
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from distill_core.plugins.loading import code_of, load_target
+from distill_core.plugins.registry import refuse_roles
+from distill_core.plugins.specs import Demands, MethodSpec, ModelFacts, ModelSpec
+
+
+def ill_typed(answer: object, kind: type) -> str | None:
+    """Why ``answer`` is none of the dataclass ``kind``, or holds what that does not declare; None for a good one."""
+    if not isinstance(answer, kind):
+        return f"a {kind.__name__} is wanted, not {answer!r}"
+    for name, adapter in _declared(kind).items():
+        value = getattr(answer, name)
+        try:
+            adapter.validate_python(value, strict=True)
+        except ValidationError as error:
+            return f"{kind.__name__}.{name} cannot be {value!r}: {error.errors()[0]['msg']}"
+    return None
+
+
+@cache
+def _declared(kind: type[Any]) -> Mapping[str, TypeAdapter[Any]]:
+    """What tells whether a value is of the type of each field."""
+    hints = get_type_hints(kind)
+    return {field.name: TypeAdapter(hints[field.name]) for field in fields(kind)}
+
+
+def _refuse(answer: object, kind: type) -> None:
+    fault = ill_typed(answer, kind)
+    if fault is not None:
+        raise TypeError(fault)
+
+
+def demands_of(method: MethodSpec, options: Any) -> Demands:
+    """What a method asks for under an instance of its options. Raises what it raises, TypeError or ValueError for what are no demands."""
+    demands = method.demands(options)
+    _refuse(demands, Demands)
+    refuse_roles(method.name, method.needs(demands))
+    return demands
+
+
+def facts_of(family: ModelSpec, path: str) -> ModelFacts:
+    """What a folder says, as the family finds it. Raises ModelFolderError as it does, PluginError for anything else that it does."""
+    owner = f"model {family.name!r}"
+    inspect = load_target(family.inspect, owner)
+    with code_of(owner, f"looking at {path}"):
+        facts: ModelFacts = inspect(path)
+        _refuse(facts, ModelFacts)
+        return facts
+
+
+def settled_facts(family: ModelSpec, facts: ModelFacts, options: Any) -> ModelFacts:
+    """Facts under an instance of the family's options. Raises ModelFolderError where they contradict each other, PluginError as above."""
+    with code_of(f"model {family.name!r}", "settling what a folder says under its options"):
+        settled = family.settle(facts, options)
+        _refuse(settled, ModelFacts)
+        return settled
+
+
+def completed_options(family: ModelSpec, facts: ModelFacts, options: Any) -> Any:
+    """The options with what they leave open as the folder records it. Raises PluginError for what the family raises, or gives instead."""
+    with code_of(f"model {family.name!r}", "completing its options"):
+        completed = family.complete(facts, options)
+        if not isinstance(completed, family.options):
+            raise TypeError(f"{family.options.__name__} are wanted, not {completed!r}")
+        return completed

@@ -147,6 +147,14 @@ def _modules(run: ResolvedRun, name: str, model: ModelPlugin, request: ModelRequ
     return modules
 
 
+def _model(run: ResolvedRun, family: str, facts: ModelFacts, placement: Placement) -> ModelPlugin:
+    owner, options = f"model {family!r}", run.model_options[family]
+    model: ModelPlugin = make_target(
+        run.models[family].build, owner, facts, options, placement.device, placement.compute
+    )
+    return model
+
+
 def _brought(
     checkpoint: Checkpoint,
     root: Path,
@@ -168,10 +176,7 @@ def _brought(
         raise CheckpointError(f"{directory.root} trains no role {name!r}; it trains {', '.join(trained)}")
     facts, family = run.facts[name], family_of(run.config, name)
     fits(facts)
-    owner, options = f"model {family!r}", run.model_options[family]
-    model: ModelPlugin = make_target(
-        run.models[family].build, owner, facts, options, placement.device, placement.compute
-    )
+    model = _model(run, family, facts, placement)
     own = request if request is not None and request.role == name else ValidationRequest(role=name)
     fault = misfit(own, run.models[family], run.needs[name].operations, facts.lacks)
     if fault is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.families.conftest import FRAMES, Family
+from tests.families.conftest import Family
 
 from distill_core.plugins.lora import chosen_layers
 from distill_core.protocols import Prompt
@@ -12,7 +12,6 @@ from distill_core.testing.contracts import check_model
 from distill_core.training.lora import linear_layers
 
 
-@pytest.mark.parametrize("family", FRAMES, indirect=True)
 def test_a_family_keeps_the_contract(family: Family) -> None:
     check_model(family.spec, str(family.folder), frames=family.frames)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from distill_core.plugins import Demands, MethodSpec, ModelSpec, Options, RoleNeed
-from distill_core.plugins.fit import fit, matrix, shared_spaces
+from distill_core.plugins.fit import fit, matrix, meanings, shared_spaces
 
 
 class TurboOptions(Options):
@@ -64,6 +64,18 @@ def test_demands_that_raise_are_a_reason_and_no_crash() -> None:
 def test_the_matrix_has_every_pair_by_name() -> None:
     pairs = matrix([method()], [model("b", set()), model("a", set())])
     assert [(pair.method, pair.model) for pair in pairs] == [("turbo", "a"), ("turbo", "b")]
+
+
+def test_what_is_lacking_is_said_in_words() -> None:
+    lacking = [
+        fit(method(pupil={"until"}, judge={"flow_shift"}), model("a", set())),
+        fit(method(judge={"until", "stream"}), model("b", {"until"})),
+    ]
+    assert meanings(lacking) == {
+        "until": "a second time: mean velocity, flow maps",
+        "stream": "a memory of the frames before",
+    }
+    assert not meanings([fit(method(pupil={"until"}), model("a", {"until"}))])
 
 
 def test_families_of_one_latent_space_are_listed_together() -> None:

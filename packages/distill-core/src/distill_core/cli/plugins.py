@@ -118,13 +118,13 @@ def check(as_json: AsJson = False) -> None:
 def matrix(as_json: AsJson = False) -> None:
     """Show which method works with which model.
 
-    Where one does not, why not; and which models share a latent space, so that one run can use both.
+    Where one does not, why not, and what that means; and which models share a latent space, so that one run can use both.
     """
     from dataclasses import asdict
 
     from distill_core.cli.table import print_table
     from distill_core.plugins.fit import matrix as fits_of
-    from distill_core.plugins.fit import shared_spaces
+    from distill_core.plugins.fit import meanings, shared_spaces
 
     index = _index()
     fits = fits_of(index.methods.values(), index.models.values())
@@ -137,6 +137,10 @@ def matrix(as_json: AsJson = False) -> None:
     else:
         missing = [kind for kind, specs in (("model", index.models), ("method", index.methods)) if not specs]
         _note(f"nothing to match: no {' and no '.join(missing)} can be used; see `distill plugins list`")
+    lacking = meanings(fits)
+    if lacking:
+        document("\n")
+        print_table(("WHAT IS LACKING", "IN WORDS"), lacking.items())
     if spaces:
         document("\n" if fits else "")
         print_table(("LATENT SPACE", "MODELS"), ((space, ", ".join(names)) for space, names in spaces.items()))

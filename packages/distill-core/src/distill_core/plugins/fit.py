@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -10,6 +11,14 @@ from pydantic import ValidationError
 from distill_core.plugins.answers import demands_of
 from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.plugins.specs import MethodSpec, ModelSpec, RoleNeed
+from distill_core.protocols.adapter import PARTS
+
+MEANINGS: Mapping[str, str] = {
+    **PARTS,
+    "decode_pixels": "pixels of latents, with the graph",
+    "encode_pixels": "latents of pixels, with the graph",
+}
+"""What a family may lack, in words."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,12 @@ def matrix(methods: Iterable[MethodSpec], models: Iterable[ModelSpec]) -> tuple[
     """Every method with every model, by name."""
     families = sorted(models, key=lambda spec: spec.name)
     return tuple(fit(method, model) for method in sorted(methods, key=lambda spec: spec.name) for model in families)
+
+
+def meanings(fits: Iterable[Fit]) -> Mapping[str, str]:
+    """What is lacking in any of them, in words, by its name."""
+    words = {word for each in fits for misfit in each.misfits for word in re.findall(r"\w+", misfit)}
+    return {name: meaning for name, meaning in MEANINGS.items() if name in words}
 
 
 def shared_spaces(models: Iterable[ModelSpec]) -> Mapping[str, tuple[str, ...]]:

@@ -9,11 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.commands.conftest import REPOSITORY
+from tests.commands.conftest import REPOSITORY, clips, encoded, tiny  # noqa: F401  fixtures
 
 from distill_core.config.document import write_yaml
-
-TEACHER = REPOSITORY / "examples" / "shapes" / "teacher"
 
 
 def package_files() -> dict[str, str]:
@@ -70,25 +68,12 @@ def test_it_is_listed_and_works_with_the_family(site: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.xdist_group("turbo")
-def test_it_trains(site: Path, tmp_path: Path) -> None:
-    draw = [
-        sys.executable,
-        str(REPOSITORY / "examples/shapes/draw.py"),
-        "--output",
-        "clips",
-        "--clips",
-        "4",
-        "--seed",
-        "0",
-    ]
-    subprocess.run(draw, check=True, cwd=tmp_path, timeout=300)
-    encoded = run(site, "data", "encode", "clips", "--model", str(TEACHER), "--output", "data", cwd=tmp_path)
-    assert encoded.returncode == 0, encoded
-    roles = {"student": {"path": str(TEACHER)}, "teacher": {"path": str(TEACHER), "trainable": False}}
+def test_it_trains(site: Path, tiny: Path, encoded: Path, tmp_path: Path) -> None:  # noqa: F811
+    roles = {"student": {"path": str(tiny)}, "teacher": {"path": str(tiny), "trainable": False}}
     turbo = {
         "recipe": {"family": "wan", "method": "turbo"},
         "roles": roles,
-        "data": {"path": "data"},
+        "data": {"path": str(encoded)},
         "training": {"max_train_steps": 3, "train_batch_size": 2},
         "tracking": {"log_interval": 1},
         "output_dir": "run",

@@ -68,7 +68,7 @@ def student_sample(
     else:
         exit_index = first_exit + draw.shared_index("exit", len(steps) - first_exit)
         noisy_BTCHW = simulate(student, batch, draw, steps[: exit_index + 1], move=move, attn_kind=attn_kind)
-        step_B, next_B = (_constant(timesteps[exit_index], batch) for timesteps in (steps, following))
+        step_B, next_B = _constants((steps[exit_index], following[exit_index]), batch)
     x_BTCHW = student.predict_x0(noisy_BTCHW, step_B, batch.condition_of(student), Ask(attn_kind))
     return StudentSample(x_BTCHW, next_B, ceiling_B=step_B if up_to_step else None)
 
@@ -77,8 +77,7 @@ def student_sample(
 def simulate(student: Role, batch: Batch, draw: Draw, steps: Sequence[float], *, move: Move, attn_kind: str) -> Tensor:
     """The student's state on arriving at the last of ``steps``: len(steps) - 1 forwards, from pure noise."""
     x_BTCHW, condition = draw.normal("start", batch.latent_shape), batch.condition_of(student)
-    for index, (step, next_step) in enumerate(pairwise(steps)):
-        step_B, next_B = _constant(step, batch), _constant(next_step, batch)
+    for index, (step_B, next_B) in enumerate(pairwise(_constants(steps, batch))):
         x0_BTCHW = student.predict_x0(x_BTCHW, step_B, condition, Ask(attn_kind))
         if move == "sde":
             x_BTCHW = student.add_noise(x0_BTCHW, draw.normal(f"renoise/{index}", batch.latent_shape), next_B)
@@ -87,5 +86,6 @@ def simulate(student: Role, batch: Batch, draw: Draw, steps: Sequence[float], *,
     return x_BTCHW
 
 
-def _constant(timestep: float, batch: Batch) -> Tensor:
-    return torch.full((batch.size,), timestep, dtype=torch.float64)
+def _constants(timesteps: Sequence[float], batch: Batch) -> tuple[Tensor, ...]:
+    """Each timestep for all samples of the batch, [B], in host memory; made at once."""
+    return torch.tensor(timesteps, dtype=torch.float64)[:, None].expand(-1, batch.size).unbind()

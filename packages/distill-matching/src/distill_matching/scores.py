@@ -73,15 +73,17 @@ class Scores:
         """
         x_BTCHW, t_B = sample.x_BTCHW, self.timestep(sample, batch, draw)
         wanted = through or bool(layers)
+        sigma = flow.sigma_of(t_B, x_BTCHW)
         with torch.set_grad_enabled(wanted or through_critic):
-            noisy_BTCHW = self.student.add_noise(x_BTCHW, draw.normal_like("score", x_BTCHW), t_B)
+            noisy_BTCHW = flow.noised(x_BTCHW, draw.normal_like("score", x_BTCHW), sigma)
         with torch.set_grad_enabled(wanted):
             condition = batch.condition_of(self.teacher)
             teachers = self.teacher.predict(noisy_BTCHW, t_B, condition, Ask(features=layers), input_gradients=wanted)
         with torch.set_grad_enabled(through or through_critic):
-            fake_BTCHW = self.critic.predict_x0(noisy_BTCHW, t_B, batch.condition_of(self.critic))
+            velocity_BTCHW = self.critic.predict_velocity(noisy_BTCHW, t_B, batch.condition_of(self.critic))
+            fake_BTCHW = flow.denoised(noisy_BTCHW, velocity_BTCHW, sigma)
         with torch.set_grad_enabled(through):
-            cond_BTCHW = flow.x0_of(noisy_BTCHW, teachers.velocity, t_B)
+            cond_BTCHW = flow.denoised(noisy_BTCHW, teachers.velocity, sigma)
             real_BTCHW = self.guidance.guided(cond_BTCHW, noisy_BTCHW, t_B, condition, through=through)
         return Scored(x_BTCHW, t_B, fake_BTCHW, real_BTCHW, teachers.features)
 

@@ -96,7 +96,6 @@ def _run(path: Path, overrides: Sequence[str], dry_run: bool, resume: str | None
     from distill_core.plugins.discovery import discover
 
     index = discover()
-    console = terminal.console()
     for warning in index.warnings:
         remark(f"warning: {warning}")
     process = Place.of(os.environ)
@@ -113,6 +112,7 @@ def _run(path: Path, overrides: Sequence[str], dry_run: bool, resume: str | None
     from distill_core.running.run_directory import RunDirectory
     from distill_core.running.session import train
 
+    console = terminal.console()
     directory = RunDirectory(Path(prepared.run.config.output_dir))
     spread = prepared.run.config.distributed
     layout = Layout.of(spread.replicate, spread.shard, process.size)

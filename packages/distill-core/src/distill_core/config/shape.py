@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -174,6 +175,7 @@ def _choices(option: JsonSchema) -> tuple[object, ...]:
     return (option["const"],) if "const" in option else tuple(option.get("enum", ()))
 
 
+@cache
 def shape_of(model: type[BaseModel]) -> Shape:
     """The shape of a model. A model with a field that JSON cannot express has a shape that says nothing."""
     try:

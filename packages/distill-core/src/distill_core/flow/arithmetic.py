@@ -27,13 +27,22 @@ def sigma_of(timestep: Tensor, like: Tensor) -> Tensor:
 
 def add_noise(clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
     """x_t = (1 - σ) x0 + σ ε. Keeps the graph of ``clean``."""
-    sigma = sigma_of(timestep, clean)
+    return noised(clean, noise, sigma_of(timestep, clean))
+
+
+def noised(clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+    """The same for a σ that :func:`sigma_of` gave, where one serves several formulas."""
     return (1.0 - sigma) * clean + sigma * noise
 
 
 def x0_of(noisy: Tensor, velocity: Tensor, timestep: Tensor) -> Tensor:
     """x̂0 = x_t - σ v."""
-    return noisy - sigma_of(timestep, noisy) * velocity
+    return denoised(noisy, velocity, sigma_of(timestep, noisy))
+
+
+def denoised(noisy: Tensor, velocity: Tensor, sigma: Tensor) -> Tensor:
+    """The same for a σ that :func:`sigma_of` gave, where one serves several formulas."""
+    return noisy - sigma * velocity
 
 
 def noise_of(noisy: Tensor, velocity: Tensor, timestep: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ class Verdict:
     """What a step came to.
 
     Attributes:
-        names: of the losses and norms that were judged.
+        names: of the losses and norms that were judged, and of the figures that came along.
         values: theirs, [len(names)], on the device.
         broken: 1 if the step must not be applied, 0 if it may: a float32 scalar on the device.
     """
@@ -63,19 +63,22 @@ class FiniteGuard:
     """Sees each loss and each gradient norm of a step. Costs no transfer until :meth:`broken_steps` is asked for.
 
     ``freeze``: after a broken step no step is applied any more, until :meth:`thaw`.
+
+    Attributes:
+        device: where losses and norms are.
     """
 
     def __init__(self, device: torch.device, *, freeze: bool) -> None:
         self._freeze = freeze
-        self._device = device
+        self.device = device
         self._open: list[tuple[_Seen, Tensor]] = []
         self._seen: list[_Seen] = []
         self._values: list[Tensor] = []
-        self._zeros = torch.zeros(0)
+        self._zeros: dict[tuple[int, torch.dtype], Tensor] = {}
         self._poison = self._none()
 
     def _none(self) -> Tensor:
-        return torch.zeros((), dtype=torch.float32, device=self._device)
+        return torch.zeros((), dtype=torch.float32, device=self.device)
 
     def see(self, step: int, name: str, value: Tensor, rows: Sequence[str]) -> None:
         """A loss, or a norm, of a step that has not been judged yet. It must keep its number until then."""
@@ -86,24 +89,39 @@ class FiniteGuard:
         values = row_of(tuple(value for _, value in self._open))
         return torch.dot(values, torch.zeros_like(values))
 
-    def judge(self, step: int, norms: Mapping[str, Tensor], elsewhere: Tensor | None = None) -> Verdict:
-        """Whether the step may be applied. ``norms``: of all gradients, by name. ``elsewhere``: the poison of all ranks."""
+    def judge(
+        self,
+        step: int,
+        norms: Mapping[str, Tensor],
+        elsewhere: Tensor | None = None,
+        figures: Sequence[tuple[str, Tensor]] = (),
+    ) -> Verdict:
+        """Whether the step may be applied. ``norms``: of all gradients, by name. ``elsewhere``: the poison of all ranks.
+
+        ``figures``: scalars that are no reason to refuse a step, and are copied with those that are.
+        """
         rows = dict.fromkeys(row for seen, _ in self._open for row in seen.rows)
         for name, norm in norms.items():
             self.see(step, name, norm, tuple(rows))
         seen, values = zip(*self._open, strict=True)
-        judged = row_of((*values, self._poison) if self._freeze else values)
-        row = judged[: len(values)]
+        before = (self._poison,) if self._freeze else ()
+        row = row_of((*before, *values, *(value for _, value in figures)))
+        told, judged = row[len(before) :], row[: len(before) + len(values)]
         self._open = []
         self._seen += seen
-        self._values.append(row)
-        if self._zeros.shape != judged.shape or self._zeros.dtype != judged.dtype:
-            self._zeros = torch.zeros_like(judged)
-        self._poison = torch.dot(judged, self._zeros)  # 0, but NaN if any of them is infinite or NaN
+        self._values.append(told[: len(values)])
+        self._poison = torch.dot(judged, self._zeros_like(judged))  # 0, but NaN if any of them is infinite or NaN
         if elsewhere is not None:
             self._poison = self._poison + elsewhere.to(self._poison.dtype)
-        broken = torch.ne(self._poison, self._poison, out=torch.empty((), dtype=torch.float32, device=self._device))
-        return Verdict(tuple(each.name for each in seen), row, broken)
+        broken = torch.ne(self._poison, self._poison, out=torch.empty((), dtype=torch.float32, device=self.device))
+        return Verdict((*(each.name for each in seen), *(name for name, _ in figures)), told, broken)
+
+    def _zeros_like(self, judged: Tensor) -> Tensor:
+        """Zeros to multiply what is judged with, made once for each number of losses that a step may have."""
+        key = (len(judged), judged.dtype)
+        if key not in self._zeros:
+            self._zeros[key] = torch.zeros_like(judged)
+        return self._zeros[key]
 
     def broken_steps(self) -> list[BrokenStep]:
         """The steps since the last call that were not applied for what they saw, with one transfer."""

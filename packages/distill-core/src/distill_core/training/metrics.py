@@ -45,6 +45,12 @@ class MetricWindow:
             raise ValueError(f"metric {name!r} is no scalar: its shape is {tuple(value.shape)}")
         self._open.append((name, value))
 
+    def open_on(self, device: torch.device) -> list[tuple[str, Tensor]]:
+        """What was added and lies on such a device, for who copies it with what else there is; the window forgets it."""
+        there = [(name, value) for name, value in self._open if value.device.type == device.type]
+        self._open = [(name, value) for name, value in self._open if value.device.type != device.type]
+        return there
+
     def seal(self) -> None:
         """Copy what was added: from here on, its tensors may change."""
         if self._open:

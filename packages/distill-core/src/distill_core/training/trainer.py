@@ -237,7 +237,10 @@ class DistillTrainer:
             norms, elsewhere = {name: self._optimizer(name).norm() for name in due}, None
         else:
             norms, elsewhere = self._reduce(due)
-        verdict = self.guard.judge(step, {f"grad_norm/{name}": norm for name, norm in norms.items()}, elsewhere)
+        figures = self.window.open_on(self.guard.device)
+        verdict = self.guard.judge(
+            step, {f"grad_norm/{name}": norm for name, norm in norms.items()}, elsewhere, figures
+        )
         for name, norm in norms.items():
             self._optimizer(name).clip(norm)
         self.window.take(verdict.names, verdict.values)

@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 NO_WORK = {
-    "alias", "detach", "empty", "empty_like", "expand", "permute", "promote_types", "select", "slice", "split", "squeeze", "t", "transpose",
-    "unbind", "unsqueeze", "view", "_unsafe_view", "as_strided",
+    "alias", "detach", "empty", "empty_like", "expand", "lift_fresh", "permute", "promote_types", "select", "slice", "split", "squeeze",
+    "t", "transpose", "unbind", "unsqueeze", "view", "_unsafe_view", "as_strided",
 }  # fmt: skip
 """Operations that make a view, or room, and run nothing."""
 

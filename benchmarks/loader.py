@@ -6,7 +6,8 @@ Writes the same rows with 1, 8 and 64 rows to a row group, and with 1 to one ove
 then the memory of the process epoch by epoch, then how long a million small rows take to open without their index and with it. A row
 is that of a 480p clip of 81 frames: a float16 latent [16, 21, 60, 104] and a bfloat16 text [100, 4096], 5 MB. Everything is read from the
 page cache, by one thread, or ahead by two (the default of `data.num_workers`), which need a second core that is free; "CPU" is the first
-epoch by the CPU time of both, which other programs have no part in. The bar and the loader take turns, so that a machine that is busy is
+epoch by the CPU time of both, which other programs have no part in: against the bar, and against the bar with each page's checksum
+verified by Arrow, which the first epoch does too. The bar and the loader take turns, so that a machine that is busy is
 busy for both; a ratio is the median of those of the turns, a throughput the best.
 """
 
@@ -18,6 +19,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -79,10 +81,10 @@ def files_of(path: Path) -> list[Path]:
     return sorted(path.glob("*.parquet")) if path.is_dir() else [path]
 
 
-def sequential(path: Path) -> None:
-    """The bar: row group after row group, tensors in Arrow's memory, nothing checked."""
+def sequential(path: Path, *, verify: bool = False) -> None:
+    """The bar: row group after row group, tensors in Arrow's memory, nothing checked; or, with ``verify``, the checksum of each page."""
     for each in files_of(path):
-        with pq.ParquetFile(each, memory_map=True) as file:
+        with pq.ParquetFile(each, memory_map=True, page_checksum_verification=verify) as file:
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group, COLUMNS, use_threads=False)
                 for name in ("vae_latent_bytes", "text_embedding_bytes"):
@@ -138,17 +140,23 @@ def throughput(path: Path, name: str, rows: int, repeats: int) -> None:
     later, ahead = Draws(path, rows, rows, 0), Draws(path, rows, rows, 2)
     later()  # every row has been verified once after this
     ahead()
-    turns, cpu = [], []
+    turns, cpu, checked = [], [], []
     for _ in range(repeats):
         first, first_ahead = Draws(path, rows, rows, 0), Draws(path, rows, rows, 2)
         works = (lambda: sequential(path), first, first_ahead, later, ahead)
         turns.append([size / seconds(work) for work in works])
-        cpu.append(cpu_seconds(lambda: sequential(path)) / cpu_seconds(Draws(path, rows, rows, 0)))
+        plainly, verified = (cpu_seconds(partial(sequential, path, verify=verify)) for verify in (False, True))
+        own = cpu_seconds(Draws(path, rows, rows, 0))
+        cpu.append(plainly / own)
+        checked.append(verified / own)
     best = [max(column) / 1e9 for column in zip(*turns, strict=True)]
     ratios = [statistics.median(turn[number] / turn[0] for turn in turns) for number in (1, 2, 3, 4)]
     figures = " ".join(f"{each:11.2f}" for each in best)
     shares = " / ".join(f"{ratio:.2f}" for ratio in ratios)
-    print(f"{name:>9} {plain / 1e9:6.3f} {figures}   {shares}   {statistics.median(cpu):.2f}", flush=True)
+    print(
+        f"{name:>9} {plain / 1e9:6.3f} {figures}   {shares}   {statistics.median(cpu):.2f} / {statistics.median(checked):.2f}",
+        flush=True,
+    )
 
 
 class Rows(Dataset[Row]):

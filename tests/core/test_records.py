@@ -182,7 +182,8 @@ def test_a_run_that_saved_nothing_starts_over_says_so_and_keeps_its_figures(
     directory.metrics.write_text('{"step": 1, "loss": 1.0}\n')
     world.train(mapping)
     assert "nothing was saved, and the run starts over" in capsys.readouterr().err
-    assert len(moved(directory.metrics)) == 1
+    (kept,) = directory.root.glob("metrics.jsonl.earlier-*")
+    assert kept.read_text() == '{"step": 1, "loss": 1.0}\n', "it is not damaged, and does not say that it is"
 
 
 def test_a_flipped_bit_in_what_waits_for_wandb_costs_that_line_alone_and_its_id_is_made_anew(

@@ -111,9 +111,9 @@ def appending(path: Path) -> Iterator[IO[str]]:
         yield file
 
 
-def aside(path: Path) -> Path:
-    """Move a file out of the way, whatever it is. Returns its new name."""
-    moved = path.with_name(f"{path.name}.damaged-{uuid.uuid4().hex[:8]}")
+def aside(path: Path, what: str = "damaged") -> Path:
+    """Move a file out of the way, whatever it is. Returns its new name, which says ``what`` it is."""
+    moved = path.with_name(f"{path.name}.{what}-{uuid.uuid4().hex[:8]}")
     os.rename(path, moved)
     return moved
 

@@ -43,7 +43,8 @@ class JsonlTracker:
             )
         elif lines and not first_step:
             events.warn(
-                "starts_over", f"nothing was saved, and the run starts over; its figures so far are now {aside(path)}"
+                "starts_over",
+                f"nothing was saved, and the run starts over; its figures so far are now {aside(path, 'earlier')}",
             )
         self._keep(kept)
 

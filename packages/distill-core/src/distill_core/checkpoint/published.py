@@ -19,7 +19,7 @@ from torch import Tensor
 from distill_core.checkpoint.manifest import MANIFEST, STATE, Manifest
 from distill_core.checkpoint.tensors import INDEX, load_tensors, places
 from distill_core.errors import CheckpointError, DamagedError
-from distill_core.plugins.border import describe
+from distill_core.plugins.border import reason
 from distill_core.protocols.validator import ValidationRequest
 
 DCP = "dcp"
@@ -63,14 +63,14 @@ class Checkpoint:
         except CheckpointError as error:
             return [str(error)]
         except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-            return [f"{MANIFEST}: {describe(error)}"]
+            return [f"{MANIFEST}: {reason(error)}"]
 
     def manifest(self) -> Manifest:
         """Which checkpoint it is. Raises CheckpointError for one that is damaged."""
         try:
             return Manifest.read(self.path)
         except (OSError, ValueError, RecursionError) as error:
-            raise CheckpointError(f"{self.path / MANIFEST} is damaged: {describe(error)}") from error
+            raise CheckpointError(f"{self.path / MANIFEST} is damaged: {reason(error)}") from error
 
     def state(self) -> dict[str, Any]:
         """The JSON part: step, numbers, how to sample, the tensors' names and shapes."""

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from distill_core.durable import aside, sealed, unsealed, write_text
-from distill_core.plugins.border import describe
+from distill_core.plugins.border import reason
 from distill_core.redaction import redact_mapping
 from distill_core.tracking.events import Events
 
@@ -110,7 +110,7 @@ class ComparisonTable:
             of = found["step"], found["settings"]
         except (ValueError, LookupError) as error:
             events.warn(
-                "record_damaged", f"{path} is damaged ({describe(error)}), and made anew; the file is now {aside(path)}"
+                "record_damaged", f"{path} is damaged ({reason(error)}), and made anew; the file is now {aside(path)}"
             )
             return None
         return cls(step, settings, headline, lines) if of == (step, _hash(settings)) else None

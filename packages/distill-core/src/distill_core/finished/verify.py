@@ -20,7 +20,7 @@ from distill_core.data.reading.origin import Origin
 from distill_core.durable import read_signed, unsealed
 from distill_core.errors import DataError, DistillError
 from distill_core.finished.restore import open_finished
-from distill_core.plugins.border import describe
+from distill_core.plugins.border import reason
 from distill_core.plugins.index import PluginIndex
 from distill_core.running.content import ContentHashes
 from distill_core.running.identity import Known, frozen_hash, identity_of
@@ -79,7 +79,7 @@ def verify_data(path: str, say: Say) -> Iterator[Verified]:
                 for group in range(opened.num_row_groups):
                     opened.read_row_group(group, use_threads=False)
         except (DataError, OSError, ValueError) as error:
-            yield Verified(str(file), describe(error))
+            yield Verified(str(file), reason(error))
         else:
             yield Verified(
                 str(file), remark="" if recorded else "not made by distill: readable, but it may have no checksums"
@@ -135,7 +135,7 @@ def _checked(path: Path, check: Callable[[Path], object]) -> Verified:
     try:
         check(path)
     except (OSError, ValueError) as error:
-        return Verified(path.name, describe(error))
+        return Verified(path.name, reason(error))
     return Verified(path.name)
 
 

@@ -25,6 +25,12 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
+def reason(error: BaseException) -> str:
+    """Why something is not what was written, in one line: whoever checks that raises ValueError, and says it; any other error is named."""
+    message = " ".join(str(error).split())
+    return message if isinstance(error, ValueError) and message else describe(error)
+
+
 @contextmanager
 def plugin_border(doing: str = "") -> Iterator[None]:
     """Turn whatever a plugin raises inside into a RefusedError; ``doing`` says what it was asked for.

@@ -178,9 +178,10 @@ def inspect(
     """Show what a data set holds: schema, rows, shapes, captions, how it was made. Reads no latent without --preview."""
     import json
 
+    from distill_core.cli.mistaken import no_model
     from distill_core.cli.waiting import waiting
 
-    with waiting(f"reading {path}"):
+    with waiting(f"reading {path}"), no_model(path):
         from distill_core.data.examining.overview import overview
         from distill_core.data.reading.hub_data import fetched
 
@@ -215,9 +216,10 @@ def validate(
     import json
     from dataclasses import asdict
 
+    from distill_core.cli.mistaken import no_model
     from distill_core.cli.waiting import waiting
 
-    with waiting(f"reading {path}") as say:
+    with waiting(f"reading {path}") as say, no_model(path):
         from distill_core.cli.examining import examine_for
         from distill_core.data.reading.hub_data import fetched
 

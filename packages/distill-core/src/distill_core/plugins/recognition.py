@@ -25,5 +25,6 @@ def recognised(path: str, index: PluginIndex, what: str) -> list[tuple[ModelSpec
             said_by.setdefault(str(refusal), []).append(spec.name)
     if not takers:
         said = "; ".join(f"{', '.join(names)}: {refusal}" for refusal, names in (known if known else refusals).items())
-        raise ModelFolderError(f"{path} {what} ({said or 'none is installed'})")
+        error = UnsupportedMemberError if known else ModelFolderError
+        raise error(f"{path} {what} ({said or 'none is installed'})")
     return takers

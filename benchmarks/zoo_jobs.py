@@ -88,12 +88,18 @@ STAGES, TANGENT = "method_config.stage_steps", "method_config.tangent_warmup_ste
 
 EXACT = ("method_config.derivative=jvp",)
 MIDDLE = ("method_config.logit_std=1.0", "method_config.interval_share=0.5")
+AFTER_CAUSAL = (Start("student", "teacher-forcing"),)
+FASTER = (
+    "roles.student.learning_rate=5.0e-4",
+    "method_config.guidance_scale=2.0",
+    "training.max_train_steps=330",
+)
+"""Self-forcing as its recipe first was: right, and little varied."""
 
 JOBS: tuple[Job, ...] = (
     Job("teacher-forcing", "teacher-forcing", "train", scaled=(WARM,)),
     Job("consistency", "consistency", "train", scaled=(WARM, STAGES)),
     Job("anyflow", "anyflow", "train", scaled=(WARM,), teacher=True),
-    Job("self-forcing", "self-forcing"),
     Job("scm", "scm", "train", scaled=(WARM, TANGENT)),
     Job("rcm", "rcm", "train", scaled=("method_config.consistency_steps",)),
     Job("sid", "sid"),
@@ -125,11 +131,14 @@ JOBS: tuple[Job, ...] = (
         (Start("student", "teacher-forcing"), Start("teacher", "teacher-forcing")),
     ),
     Job("causvid after teacher-forcing", "causvid", "train", (Start("student", "teacher-forcing"),)),
-    Job("self-forcing after teacher-forcing", "self-forcing", starts=(Start("student", "teacher-forcing"),)),
+    Job("self-forcing after teacher-forcing", "self-forcing", starts=AFTER_CAUSAL),
     Job(
         "streaming-long-tuning after self-forcing",
         "streaming-long-tuning",
-        starts=(Start("student", "self-forcing"), Start("critic", "self-forcing", "critic")),
+        starts=(
+            Start("student", "self-forcing after teacher-forcing"),
+            Start("critic", "self-forcing after teacher-forcing", "critic"),
+        ),
     ),
     Job("dmd2, 2 steps", "dmd2-2step"),
     Job("dmd2, 1 step", "dmd2"),
@@ -141,8 +150,15 @@ JOBS: tuple[Job, ...] = (
     Job("scm, exact derivative", "scm", "train", scaled=(WARM, TANGENT), overrides=EXACT),
     Job("sgmd, no correction", "sgmd", overrides=("method_config.correction_weight=0",)),
     Job("sgmd, times as in dmd2", "sgmd", overrides=("method_config.score_timesteps={}",)),
-    Job("self-forcing, GAN", "self-forcing", "train", overrides=("method_config.gan_weight=0.01",)),
-    Job("self-forcing, slower student", "self-forcing", overrides=("roles.student.learning_rate=2.0e-4",)),
+    Job("self-forcing, faster student", "self-forcing", overrides=(*FASTER, "roles.student.checkpoint=null")),
+    Job("self-forcing after teacher-forcing, faster student", "self-forcing", starts=AFTER_CAUSAL, overrides=FASTER),
+    Job(
+        "self-forcing after teacher-forcing, GAN",
+        "self-forcing",
+        "train",
+        AFTER_CAUSAL,
+        overrides=("method_config.gan_weight=0.01",),
+    ),
     Job("self-forcing after causal-kd", "self-forcing", starts=(Start("student", "causal-kd"),)),
     Job("rcm, exact derivative", "rcm", "train", scaled=("method_config.consistency_steps",), overrides=EXACT),
     Job("dmd2, LoRA", "dmd2-lora"),
@@ -184,11 +200,11 @@ SHOWN = tuple(
             "causal-kd",
             "causal-consistency after teacher-forcing",
             "causvid after teacher-forcing",
-            "self-forcing",
-            "self-forcing, GAN",
-            "self-forcing, slower student",
-            "self-forcing after causal-kd",
             "self-forcing after teacher-forcing",
+            "self-forcing after teacher-forcing, GAN",
+            "self-forcing after causal-kd",
+            "self-forcing after teacher-forcing, faster student",
+            "self-forcing, faster student",
             "streaming-long-tuning after self-forcing",
         ).index,
     )
@@ -203,7 +219,7 @@ CENTRAL = (
     "meanflow",
     "fdistill",
     "ladd",
-    "self-forcing",
+    "self-forcing after teacher-forcing",
     "dmd2, 1 step after kd",
 )
 """Those that further seeds begin with."""

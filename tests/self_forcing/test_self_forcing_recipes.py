@@ -11,6 +11,10 @@ from tests.shapes.recipes import run_recipe, write_clips
 from distill_core.running.run_directory import RunDirectory
 
 
+ALONE = "roles.student.checkpoint=null"
+"""Not from the checkpoint of teacher-forcing's run."""
+
+
 def evaluations(directory: RunDirectory) -> dict[str, float]:
     table = json.loads((directory.comparison / "table.json").read_text())
     return {line["name"]: line["evaluations"] for line in table["lines"]}
@@ -18,7 +22,7 @@ def evaluations(directory: RunDirectory) -> dict[str, float]:
 
 @pytest.mark.slow
 def test_self_forcing_streams_from_captions_alone_and_is_compared_by_blocks(tmp_path: Path) -> None:
-    found = evaluations(run_recipe("self-forcing", tmp_path / "run"))
+    found = evaluations(run_recipe("self-forcing", tmp_path / "run", ALONE))
     assert found["student, 2 steps a frame"] == 3 * 2 + 2
     assert found["teacher, 20 steps"] == 40
 
@@ -33,7 +37,7 @@ def test_causvid_starts_from_teacher_forcing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_streaming_long_tuning_goes_on_from_self_forcing_and_is_compared_over_longer_clips(tmp_path: Path) -> None:
-    first = run_recipe("self-forcing", tmp_path / "first", "comparison=null")
+    first = run_recipe("self-forcing", tmp_path / "first", ALONE, "comparison=null")
     stages = [f"roles.{role}.checkpoint.run={first.root}" for role in ("student", "critic")]
     run = run_recipe("streaming-long-tuning", tmp_path / "run", *stages, steps=4)
     found = evaluations(run)

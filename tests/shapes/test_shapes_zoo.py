@@ -39,7 +39,8 @@ def test_a_student_comes_after_those_that_it_begins_at_in_every_seed() -> None:
 
 def test_a_chosen_student_brings_its_origins() -> None:
     chosen = [task.job.name for task in tasks([0], ["streaming-long-tuning after self-forcing"])]
-    assert chosen == ["self-forcing", "streaming-long-tuning after self-forcing"]
+    second = "self-forcing after teacher-forcing"
+    assert chosen == ["teacher-forcing", second, "streaming-long-tuning after self-forcing"]
 
 
 @pytest.mark.parametrize("job", [job for job in JOBS if job.scaled], ids=lambda job: job.name)

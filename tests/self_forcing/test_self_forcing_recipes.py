@@ -10,7 +10,6 @@ from tests.shapes.recipes import run_recipe, write_clips
 
 from distill_core.running.run_directory import RunDirectory
 
-
 ALONE = "roles.student.checkpoint=null"
 """Not from the checkpoint of teacher-forcing's run."""
 

@@ -79,6 +79,7 @@ def test_a_folder_is_what_its_index_says(acme: Path) -> None:
         "autoencoder": "vae",
         "told_guidance": None,
         "embedded_guidance": False,
+        "frozen_alone": "",
     }
 
 

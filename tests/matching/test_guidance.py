@@ -57,6 +57,29 @@ def test_samples_outside_the_range_are_conditional_and_cost_no_pass() -> None:
     assert teacher.asked == [[200.0, 700.0], [300.0, 400.0]]
 
 
+class Wavy(Teacher):
+    """One whose unconditional answer depends on the sample."""
+
+    def predict_x0(self, noisy: Tensor, timestep_B: Tensor, condition: Condition, *, input_gradients: bool) -> Tensor:
+        return (noisy * timestep_B.view(-1, 1, 1, 1, 1)).sin()
+
+
+@pytest.mark.parametrize(("range_", "within"), [((200.0, 700.0), 1e-14), ((0.0, 1000.0), 0.0)])
+def test_guidance_is_that_of_every_sample_with_an_s_of_its_own(range_: tuple[float, float], within: float) -> None:
+    """uncond + s · (cond - uncond) with s = 1 outside the range: the same number where no pass is made, the same bits where all are."""
+    guidance = Guidance(Wavy(), ScoringOptions(guidance_scale=4.5, guidance_range=range_))
+    cond, noisy = (
+        torch.randn(5, 2, 2, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(k)) for k in (0, 1)
+    )
+    times = torch.tensor([900.0, 200.0, 199.9, 700.0, 700.1], dtype=torch.float64)
+    text = ToyText(torch.ones(5, 4))
+    uncond = Wavy().predict_x0(noisy, times, text, input_gradients=False)
+    s = torch.where((times >= range_[0]) & (times <= range_[1]), 4.5, 1.0).view(-1, 1, 1, 1, 1)
+    torch.testing.assert_close(
+        guidance.guided(cond, noisy, times, text), uncond + s * (cond - uncond), rtol=within, atol=within
+    )
+
+
 def test_without_guidance_there_is_one_pass() -> None:
     teacher = Teacher()
     assert guided(teacher, [500.0], guidance_scale=1.0) == [COND]

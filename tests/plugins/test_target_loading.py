@@ -6,7 +6,7 @@ import pytest
 from plugin_sites import PluginSite
 
 from distill_core.errors import DataError, MethodError, PluginError
-from distill_core.plugins.loading import code_of, load_target, make_target
+from distill_core.plugins.loading import CodeOf, load_target, make_target
 
 
 def test_a_target_is_the_object_that_it_names() -> None:
@@ -56,5 +56,5 @@ def test_what_is_raised_while_a_target_is_made_names_its_owner_and_keeps_its_cau
 
 
 def test_a_refusal_of_ours_inside_a_plugins_code_stays_what_it_is() -> None:
-    with pytest.raises(DataError, match="nothing to read"), code_of("model 'toy'", "loading its modules"):
+    with pytest.raises(DataError, match="nothing to read"), CodeOf("model 'toy'", "loading its modules"):
         raise DataError("nothing to read")

@@ -1,4 +1,7 @@
-"""Training gives the numbers that it gave before plugin API 2: the net under every move of the contract and of the house."""
+"""Training gives the numbers that it gave before plugin API 2, as far as another machine can tell: the net under every move of the house.
+
+On one machine :mod:`tests.wan.replay` compares bits; it says which differ, and why.
+"""
 
 from __future__ import annotations
 

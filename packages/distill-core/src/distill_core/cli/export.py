@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from distill_core.cli.timesteps import listed_timesteps
+from distill_core.plugins.loading import CodeOf
 from distill_core.terminal import answer, remark
 
 BASE_HELP = "The folder or hub id that the role started from, if the run was moved and it is not where it was."
@@ -85,9 +86,10 @@ def export(
             write_lora(restored, sampling, output, stored)
         else:
             restored.role.merge()
-            restored.model.export(
-                restored.role.modules, restored.facts, sampling, restored.latent_shape, output, stored
-            )
+            with CodeOf(f"model {restored.role.family!r}", "exporting its role", passing=(OSError,)):
+                restored.model.export(
+                    restored.role.modules, restored.facts, sampling, restored.latent_shape, output, stored
+                )
     if as_json:
         exported = {"output": str(output), "run": str(run), "role": restored.role.name, "step": restored.step}
         answer(json.dumps({**exported, "attn_kind": sampling.attn_kind}, ensure_ascii=False))

@@ -31,6 +31,7 @@ from distill_core.running.preparation import LatentShape, Placement
 from distill_core.running.run_directory import RunDirectory
 from distill_core.sampling.requests import misfit
 from distill_core.sampling.validator import completed
+from distill_core.training.answered import loaded_modules
 from distill_core.training.roles import RoleHandle
 from distill_core.training.state import finished_tensors
 
@@ -140,7 +141,7 @@ def restore_role(
 
 def _modules(run: ResolvedRun, name: str, model: ModelPlugin, request: ModelRequest) -> nn.ModuleDict:
     """What a role computes with before its checkpoint: its folder's weights, or under a LoRA those of the whole role that it began on."""
-    modules = nn.ModuleDict(model.load_modules(request))
+    modules = nn.ModuleDict(loaded_modules(family_of(run.config, name), model, request))
     stage = run.config.roles[name].checkpoint
     if run.config.roles[name].lora is not None and stage is not None and not find_stage(stage).lora:
         take_base(modules, model.adapter, find_stage(stage))

@@ -19,6 +19,7 @@ from distill_core.protocols.validator import ValidationRequest
 from distill_core.sampling.requests import check_pictures
 from distill_core.sampling.stream_speed import StreamSpeed, Timed
 from distill_core.sampling.validator import completed, slug
+from distill_core.training.answered import sampled
 from distill_core.video.reading import read_picture
 from distill_core.video.samples import write_sample
 
@@ -176,7 +177,7 @@ class Sampling:
     def write_videos(self) -> Iterator[Path]:
         """Sample, and yield every file once it is written; captions.jsonl grows beside them."""
         self.order.output.mkdir(parents=True, exist_ok=True)
-        videos = self.source.model.sampler.sample(self.source.role, self.request, self.source.latent_shape)
+        videos = sampled(self.source.model.sampler, self.source.role, self.request, self.source.latent_shape)
         for index, video in enumerate(videos):
             self.timed.append((len(video.frames), video.times))
             place = self.order.output / f"{index:04d}-{slug(video.prompt)}-seed{video.seed}"

@@ -20,6 +20,7 @@ from distill_core.protocols.validator import ValidationRequest
 from distill_core.running.preparation import LatentShape, Placement
 from distill_core.running.run_directory import RunDirectory
 from distill_core.sampling.requests import misfit
+from distill_core.training.answered import loaded_modules
 from distill_core.training.roles import RoleHandle
 
 DENOISER = "denoiser"
@@ -89,14 +90,16 @@ def open_source(
         raise ModelFolderError(f"{source} records how it is to be sampled, and cannot be: {fault}")
     operations = asked(request).parts
     refuse_asked(asked(request), spec, operations, facts.lacks)
-    modules = model.load_modules(
+    modules = loaded_modules(
+        spec.name,
+        model,
         ModelRequest(
             facts,
             trainable=False,
             weights_dtype=placement.compute,
             attention=(request.attn_kind,),
             operations=operations,
-        )
+        ),
     )
     shape = sized(facts.latent_shape, size, facts)
     handle = RoleHandle(DENOISER, modules, model.adapter, trainable=False, family=spec.name, latent_shape=shape)

@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from distill_core.plugins.loading import code_of, load_target
+from distill_core.plugins.loading import CodeOf, load_target
 from distill_core.plugins.registry import refuse_roles
 from distill_core.plugins.specs import Demands, MethodSpec, ModelFacts, ModelSpec
 
@@ -52,7 +52,7 @@ def facts_of(family: ModelSpec, path: str) -> ModelFacts:
     """What a folder says, as the family finds it. Raises ModelFolderError as it does, PluginError for anything else that it does."""
     owner = f"model {family.name!r}"
     inspect = load_target(family.inspect, owner)
-    with code_of(owner, f"looking at {path}"):
+    with CodeOf(owner, f"looking at {path}"):
         facts: ModelFacts = inspect(path)
         _refuse(facts, ModelFacts)
         return facts
@@ -60,7 +60,7 @@ def facts_of(family: ModelSpec, path: str) -> ModelFacts:
 
 def settled_facts(family: ModelSpec, facts: ModelFacts, options: Any) -> ModelFacts:
     """Facts under an instance of the family's options. Raises ModelFolderError where they contradict each other, PluginError as above."""
-    with code_of(f"model {family.name!r}", "settling what a folder says under its options"):
+    with CodeOf(f"model {family.name!r}", "settling what a folder says under its options"):
         settled = family.settle(facts, options)
         _refuse(settled, ModelFacts)
         return settled
@@ -68,7 +68,7 @@ def settled_facts(family: ModelSpec, facts: ModelFacts, options: Any) -> ModelFa
 
 def completed_options(family: ModelSpec, facts: ModelFacts, options: Any) -> Any:
     """The options with what they leave open as the folder records it. Raises PluginError for what the family raises, or gives instead."""
-    with code_of(f"model {family.name!r}", "completing its options"):
+    with CodeOf(f"model {family.name!r}", "completing its options"):
         completed = family.complete(facts, options)
         if not isinstance(completed, family.options):
             raise TypeError(f"{family.options.__name__} are wanted, not {completed!r}")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
+from types import TracebackType
 from typing import Any
 
 from distill_core.errors import DistillError, PluginError
-from distill_core.plugins.border import RefusedError, plugin_border
+from distill_core.plugins.border import RefusedError, describe, plugin_border
 
 
 def load_target(target: str, needed_by: str = "") -> Any:
@@ -35,21 +34,38 @@ def make_target(target: str, owner: str, *arguments: Any, error: type[PluginErro
     Raises what :func:`load_target` raises, and an ``error`` that names the owner for whatever else the call raises.
     """
     made = load_target(target, owner)
-    with code_of(owner, f"making {target.rpartition(':')[2]}", error=error):
+    with CodeOf(owner, f"making {target.rpartition(':')[2]}", error=error, passing=(OSError,)):
         return made(*arguments)
 
 
-@contextmanager
-def code_of(owner: str, doing: str, *, error: type[PluginError] = PluginError) -> Iterator[None]:
-    """What a plugin's code raises inside is an ``error`` that names its owner and what it was doing; a DistillError stays what it is."""
-    try:
-        with plugin_border(f"{owner}: {doing}"):
-            yield
-    except RefusedError as refusal:
-        cause = refusal.__cause__
-        if cause is None or isinstance(cause, DistillError):
-            raise (refusal if cause is None else cause) from None
-        raise error(f"{refusal.reason}; DISTILL_TRACEBACK=1 shows where") from cause
+class CodeOf:
+    """What a plugin's code raises inside is an ``error`` that names its owner and what it was doing; a DistillError stays what it is.
+
+    So do those that are ``passing``: OSError where files are read or written, for a full disk is no fault of a plugin. No generator, which
+    costs five times as much where it stands in a step.
+    """
+
+    def __init__(
+        self,
+        owner: str,
+        doing: str,
+        *,
+        error: type[PluginError] = PluginError,
+        passing: tuple[type[Exception], ...] = (),
+    ) -> None:
+        self._said = f"{owner}: {doing}"
+        self._error = error
+        self._passing: tuple[type[Exception], ...] = (DistillError, *passing)
+
+    def __enter__(self) -> None:
+        """Nothing is needed before."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Raise in its place what is to be said of an error of the plugin's."""
+        if isinstance(error, Exception | SystemExit) and not isinstance(error, self._passing):
+            raise self._error(f"{self._said} raised {describe(error)}; DISTILL_TRACEBACK=1 shows where") from error
 
 
 def _remedy(module_name: str, name: str, error: BaseException | None) -> str:

@@ -16,7 +16,7 @@ from distill_core.config.recomputation import recomputation_of
 from distill_core.config.resolve import ResolvedRun
 from distill_core.config.schema import FirstStage, RunConfig
 from distill_core.errors import ConfigError, MethodError, Problem
-from distill_core.plugins.loading import code_of, load_target, make_target
+from distill_core.plugins.loading import CodeOf, load_target, make_target
 from distill_core.plugins.specs import RoleNeed, RunSize
 from distill_core.plugins.weightless import is_weightless
 from distill_core.protocols.kernels import AttentionKernels
@@ -150,7 +150,7 @@ class RoleBuilder:
         make = load_target(need.module, f"role {name!r} of {owner}")
         with (
             torch.random.fork_rng(devices=[]),
-            code_of(owner, f"making the module of role {name!r}", error=MethodError),
+            CodeOf(owner, f"making the module of role {name!r}", error=MethodError),
         ):
             torch.manual_seed(key_bits(self.run.config.training.seed, "role", name))
             module: nn.Module = make(self.run.facts, self.run.method_options, *size)

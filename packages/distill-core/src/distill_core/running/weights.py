@@ -18,12 +18,12 @@ from distill_core.config.recomputation import recomputation_of
 from distill_core.config.resolve import ResolvedRun
 from distill_core.config.schema import LIBRARIES, FirstStage
 from distill_core.errors import ConfigError, Problem
-from distill_core.plugins.loading import code_of
 from distill_core.plugins.specs import RoleNeed
 from distill_core.plugins.weightless import is_weightless
 from distill_core.protocols.model import ModelPlugin, ModelRequest
 from distill_core.running.first_stage import find_stage, take_base
 from distill_core.running.preparation import Placement
+from distill_core.training.answered import loaded_modules
 from distill_core.training.compiled import compile_blocks
 from distill_core.training.offload import Offload, Transfers
 from distill_core.training.quantized import held_tensors, quantize
@@ -168,8 +168,7 @@ class Weights:
         )
         with about("roles", first, "path"):
             family = family_of(self.run.config, first)
-            with code_of(f"model {family!r}", "loading its modules"):
-                return self.models[family].load_modules(request)
+            return loaded_modules(family, self.models[family], request)
 
     def _compile(self, modules: nn.ModuleDict, users: tuple[str, ...]) -> None:
         """Let the blocks be compiled where a role asks for it, and say so."""

@@ -9,6 +9,7 @@ from distill_core.protocols.model import Sampler
 from distill_core.protocols.validator import SampledVideo, ValidationRequest
 from distill_core.ranks.ranks import Ranks
 from distill_core.stopping import Stopping
+from distill_core.training.answered import sampled
 from distill_core.training.roles import RoleHandle
 
 LatentShape = tuple[int, int, int, int]
@@ -35,7 +36,7 @@ class SideBySide:
         """
         self.broken_off = False
         if self.ranks.alone:
-            for video in self.sampler.sample(role, request, shape):
+            for video in sampled(self.sampler, role, request, shape):
                 if self._stops():
                     return
                 yield video
@@ -45,7 +46,7 @@ class SideBySide:
             number = begin + self.ranks.rank
             made: list[SampledVideo] = []
             if number < len(clips) or self.ranks.mesh is not None:
-                made = list(self.sampler.sample(role, clips[min(number, len(clips) - 1)], shape))
+                made = list(sampled(self.sampler, role, clips[min(number, len(clips) - 1)], shape))
             if self._stops():
                 return
             gathered = self.ranks.to_first(made)

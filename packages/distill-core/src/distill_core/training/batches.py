@@ -10,6 +10,7 @@ from torch import Tensor
 from distill_core.data.reading.latents import LatentShape, Normalizer
 from distill_core.errors import DataError, PluginError
 from distill_core.plugins.columns import Column
+from distill_core.plugins.loading import CodeOf
 from distill_core.plugins.specs import LatentSpace
 from distill_core.protocols.adapter import Adapter, EncodesCondition
 from distill_core.protocols.batch import Batch, RowKey
@@ -67,7 +68,9 @@ class Batches:
     def _condition(self, family: str, rows: Sequence[Row]) -> Condition:
         adapter = self._adapters[family]
         if family == self._lead:
-            return adapter.prepare_condition(rows)
+            with CodeOf(f"model {family!r}", "preparing conditions"):
+                return adapter.prepare_condition(rows)
         if not isinstance(adapter, EncodesCondition):
             raise PluginError(f"model {family!r} declares 'encode_condition', and its adapter has no such operation")
-        return adapter.encode_condition([Prompt(row.caption) for row in rows])
+        with CodeOf(f"model {family!r}", "encoding captions"):
+            return adapter.encode_condition([Prompt(row.caption) for row in rows])

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from distill_core import flow
 from distill_core.config.recomputation import Recomputation
 from distill_core.errors import PluginError
+from distill_core.plugins.loading import CodeOf
 from distill_core.protocols.adapter import (
     Adapter,
     DecodesLatents,
@@ -33,6 +34,7 @@ from distill_core.protocols.adapter import (
 from distill_core.protocols.condition import Condition, Prompt
 from distill_core.protocols.prediction import Ask, Prediction
 from distill_core.protocols.role import PLAIN
+from distill_core.training.answered import answered
 from distill_core.training.averages import WeightAverage
 from distill_core.training.kernels import Kernel, attending
 from distill_core.training.lora import LoraWeights, Worn, wearing
@@ -101,6 +103,7 @@ class RoleHandle:
         self.optimizer: RoleOptimizer | None = None
         self.average: WeightAverage | None = None
         self.sparsity = 0.0
+        self._border = CodeOf(f"model {family!r}", f"a prediction of role {name!r}")
         self.settle()
 
     def settle(self) -> None:
@@ -225,8 +228,9 @@ class RoleHandle:
         """v and whatever else is asked for; without a graph for a frozen role, unless ``input_gradients`` asks for one."""
         if ask.sparsity is None:
             ask = replace(ask, sparsity=self.sparsity)
-        with self._graph(input_gradients):
-            return self.adapter.predict(self.modules, noisy_BTCHW, timestep, condition, ask)
+        with self._border, self._graph(input_gradients):
+            prediction = self.adapter.predict(self.modules, noisy_BTCHW, timestep, condition, ask)
+        return answered(self.family, noisy_BTCHW, ask, prediction)
 
     def predict_velocity(
         self,

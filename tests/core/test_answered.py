@@ -48,7 +48,7 @@ def raises(*_: object) -> Any:
             Ask(),
             "its velocity has the shape [3, 1, 2, 4, 4]",
         ),
-        (lambda made: replace(made, features=()), Ask(features=(0,)), "features of 0 layers, not of the 1 that were"),
+        (lambda made: replace(made, features=()), Ask(features=(0,)), "features of 0 layers, not of the 1 asked for"),
         (lambda made: replace(made, stream=None), Ask(store=True), "gave no stream to go on from"),
     ],
 )

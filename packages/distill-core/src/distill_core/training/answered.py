@@ -49,7 +49,7 @@ def _fault(noisy_BTCHW: Tensor, ask: Ask, prediction: object) -> str | None:
             f"its velocity has the shape {list(prediction.velocity.shape)}, the noisy latents {list(noisy_BTCHW.shape)}"
         )
     if len(prediction.features) != len(ask.features):
-        return f"gave features of {len(prediction.features)} layers, not of the {len(ask.features)} that were asked for; fill Prediction.features"
+        return f"gave features of {len(prediction.features)} layers, not of the {len(ask.features)} asked for; fill Prediction.features"
     if ask.along is not None and prediction.derivative is None:
         return "gave no derivative along the tangents; fill Prediction.derivative"
     if ask.store and prediction.stream is None:

@@ -12,8 +12,9 @@ from torch import Tensor
 from distill_core.errors import ConfigError
 from distill_core.protocols import ModelRequest
 from distill_core.training.roles import RoleHandle
+from distill_diffusers.passes.time_embedding import Float32TimeEmbedding
 from distill_model_wan.folder import WanFolder
-from distill_model_wan.model import Float32TimeEmbedding, WanModel
+from distill_model_wan.model import WanModel
 from distill_model_wan.testing import Variant
 
 MakeModel = Callable[..., WanModel]

@@ -22,8 +22,13 @@ from distill_core.plugins.specs import MethodSpec, RoleNeed
 
 STEPS_OF_A_STUDENT = ("dmd_denoising_steps", "denoising_steps")
 """What methods call the timesteps that their student is sampled at."""
-SMALL: Mapping[str, object] = {"generator_update_interval": 2, "rollout_move": "ode"}
-"""Options, of the methods that have them, under which two steps train every role and diffusers can follow the result."""
+SMALL: Mapping[str, object] = {
+    "generator_update_interval": 2,
+    "critic_rests": False,
+    "rollout_move": "ode",
+    "block": 1,
+}
+"""Options, of the methods that have them, under which two steps of short clips train every role and diffusers can follow the result."""
 
 
 def roles_of(method: MethodSpec, settings: Mapping[str, object]) -> Mapping[str, RoleNeed]:

@@ -24,9 +24,10 @@ STEPS_OF_A_STUDENT = ("dmd_denoising_steps", "denoising_steps")
 """What methods call the timesteps that their student is sampled at."""
 SMALL: Mapping[str, object] = {
     "generator_update_interval": 2,
-    "critic_rests": False,
+    "consistency_steps": 0,
     "rollout_move": "ode",
     "block": 1,
+    "overlap": 1,
 }
 """Options, of the methods that have them, under which two steps of short clips train every role and diffusers can follow the result."""
 

@@ -2,7 +2,8 @@
 
 Two processes of this machine train a small Wan by gloo. Weights in parts: for a model of L blocks, L + 1 gathers a forward pass and L + 1
 more where it has a graph, L + 1 scatters where it is trained; one reduction for the norms and the verdict, one of a few integers of the
-host. Whole weights: one reduction of gradients, and that of the host. Passes are counted as they are made. One line of JSON each.
+host. Whole weights, and LoRAs on weights in parts or whole: one reduction of gradients, and that of the host; what is frozen under a LoRA
+is gathered alone. Passes are counted as they are made. One line of JSON each.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import multiprocessing
 import os
 import tempfile
 from collections import Counter
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +32,17 @@ from distill_core.stopping import Stopping
 LAYERS, STEPS, SIZE = 3, 5, 2
 
 
-def counted(world: World, method: str, shard: int) -> dict[str, float]:
+def counted(world: World, method: str, shard: int, *, lora: bool) -> dict[str, float]:
     """The collectives of five steps over those of theory, by kind, in one of the two processes."""
     passes: Counter[str] = Counter()
 
-    def see(role: str) -> Any:
+    def see(trained: bool) -> Any:
         """What is told of each forward pass of a model."""
 
         def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
             passes["forward"] += 1
             passes["graph"] += torch.is_grad_enabled()
-            passes["trained"] += torch.is_grad_enabled() and role != "teacher"
+            passes["trained"] += torch.is_grad_enabled() and trained
 
         return hook
 
@@ -49,10 +51,14 @@ def counted(world: World, method: str, shard: int) -> dict[str, float]:
         Stopping() as stopping,
         joined(Place.of(os.environ), os.environ, stopping, layout, timeout=120, gpu=False) as ranks,
     ):
-        runtime = world.run(method, f"{method}-{shard}", ranks, shard)
-        for name, role in runtime.roles.items():
-            for module in role.modules.values():
-                module.register_forward_pre_hook(see(name))
+        runtime = world.run(method, f"{method}-{shard}-{lora}", ranks, shard, lora=lora)
+        trained = {
+            module: role.own is role.container and role.trainable
+            for role in runtime.roles.values()
+            for module in role.modules.values()
+        }
+        for module, own in trained.items():
+            module.register_forward_pre_hook(see(own))
         trainer = trainer_of(runtime)
         trainer.train_step(1)  # FSDP2 sets itself up in its first passes
         passes.clear()
@@ -77,14 +83,14 @@ def _kind(operation: str) -> str:
     return next(name for part, name in kinds.items() if part in operation)
 
 
-def rank_of(rank: int, port: int, world: World, method: str, shard: int) -> None:
+def rank_of(rank: int, port: int, world: World, method: str, shard: int, lora: bool) -> None:
     """One of the two processes."""
     torch.set_num_threads(1)
     named = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": SIZE, "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in named.items()}, MASTER_ADDR="127.0.0.1")
-    line = counted(world, method, shard)
+    line = counted(world, method, shard, lora=lora)
     if rank == 0:
-        print(json.dumps({"method": method, "ranks": SIZE, "shard": shard, **line}), flush=True)
+        print(json.dumps({"method": method, "lora": lora, "ranks": SIZE, "shard": shard, **line}), flush=True)
 
 
 def main() -> None:
@@ -93,11 +99,12 @@ def main() -> None:
     parser.add_argument("methods", nargs="*", default=["finetune", "dmd2"])
     context = multiprocessing.get_context("spawn")
     for method in parser.parse_args().methods:
-        for shard in (SIZE, 1):
+        for shard, lora in product((SIZE, 1), (False, True)):
             with tempfile.TemporaryDirectory() as root:
                 port, world = free_port(), World(Path(root), LAYERS, 2)
                 processes = [
-                    context.Process(target=rank_of, args=(rank, port, world, method, shard)) for rank in range(SIZE)
+                    context.Process(target=rank_of, args=(rank, port, world, method, shard, lora))
+                    for rank in range(SIZE)
                 ]
                 for process in processes:
                     process.start()

@@ -87,8 +87,8 @@ class World:
                     ClipRecord(f"clip{number}", f"a cat {number}", text_LD, latent, f"{number}", 64, 64, 17, 16.0)
                 )
 
-    def run(self, method: str, name: str, ranks: Ranks = ALONE, shard: int = 1) -> Runtime:
-        """A run of distill, built and not yet begun."""
+    def run(self, method: str, name: str, ranks: Ranks = ALONE, shard: int = 1, *, lora: bool = False) -> Runtime:
+        """A run of distill, built and not yet begun; with LoRAs, all on the student's weights."""
         roles = ROLES if method == "dmd2" else ROLES[:1]
         mapping: dict[str, Any] = {
             "recipe": {"family": "wan", "method": method},
@@ -104,6 +104,9 @@ class World:
             "distributed": {"shard": shard},
             "output_dir": str(self.root / name),
         }  # fmt: skip
+        if lora:
+            mapping["roles"] = {role: {"path": str(self.root / "student"), "lora": {}} for role in roles}
+            mapping["roles"] |= {"teacher": {"path": str(self.root / "student")}} if method == "dmd2" else {}
         options = {"dmd2": {"generator_update_interval": INTERVAL}, "finetune": {"caption_dropout": 0.0}}
         mapping["method_config"] = options[method]
         path = self.root / f"{name}-{ranks.rank}.yaml"

@@ -8,11 +8,13 @@ Not collected by itself: the libraries are extras, and print when diffusers find
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from tests.core.conftest import ToyWorld
 from tests.core.test_lora_runs import shared, tensors_of
+from tests.wan.test_wan_unread import compare, write_larger
 from torch import nn
 
 from distill_core.config.schema import Optimization
@@ -103,6 +105,10 @@ def test_plan_counts_moments_in_eight_bits_to_the_byte() -> None:
         tensors = [tensor for state in optimizer.state.values() for tensor in state.values()]
         held.append(sum(part.numel() * part.element_size() for tensor in tensors for part in held_tensors(tensor)))
     assert held[0] == held[1]
+
+
+def test_a_wan_in_int8_is_read_block_by_block_and_never_there_whole(tmp_path: Path) -> None:
+    compare(write_larger(tmp_path))
 
 
 def test_a_model_whose_layers_do_not_fit_is_refused(world: ToyWorld) -> None:

@@ -11,11 +11,13 @@ from transformers import AutoTokenizer, CLIPImageProcessorPil, PreTrainedTokeniz
 from distill_core.errors import ModelFolderError
 from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.plugins.weightless import is_weightless
+from distill_core.protocols.model import Later
 from distill_diffusers.empty_parts import AnyTokenizer, empty_part
 from distill_diffusers.facts import DiffusersFacts
 from distill_diffusers.foreign_code import refuse_code
 from distill_diffusers.foreign_loading import load_foreign
 from distill_diffusers.quiet import quietly
+from distill_diffusers.unread_part import readable, unread_part
 
 # ``Any`` below: the classes of diffusers and transformers have no common type.
 
@@ -53,10 +55,12 @@ def load_image_processor(facts: DiffusersFacts, part: str = "image_processor") -
         ) from refusal
 
 
-def load_part(facts: DiffusersFacts, part: str, dtype: torch.dtype, kind: Any = None) -> Any:
+def load_part(
+    facts: DiffusersFacts, part: str, dtype: torch.dtype, kind: Any = None, later: Later | None = None
+) -> Any:
     """A network with the weights of ``part``, fetched first where it is a hub's; ``kind`` is its class, by default the folder's own.
 
-    Where all is weightless, an empty one.
+    Where all is weightless, an empty one. ``later`` is given the blocks of one that can be read block by block.
 
     Raises ModelFolderError for weights that are not those of config.json.
     """
@@ -70,6 +74,8 @@ def load_part(facts: DiffusersFacts, part: str, dtype: torch.dtype, kind: Any = 
     stored = facts.folder.stored(part)
     if not stored.plain:
         return load_foreign(stored, facts.folder.called(part), kind, dtype)
+    if later is not None and readable(stored):
+        return unread_part(stored, facts.folder.called(part), kind, dtype, later)
     # from_pretrained draws initial values before it reads the real ones: the global random state is put back.
     with quietly(), torch.random.fork_rng(devices=[]):
         try:

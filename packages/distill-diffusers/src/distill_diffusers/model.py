@@ -149,12 +149,12 @@ class DiffusersModel(ABC, Generic[OptionsT, ConditionT]):
         return modules
 
     def _load_expert(self, facts: DiffusersFacts, name: str, request: ModelRequest) -> nn.Module:
-        denoiser = load_part(facts, name, request.weights_dtype)
+        denoiser = load_part(facts, name, request.weights_dtype, later=request.later)
         assert isinstance(denoiser, nn.Module)
         self.prepare_denoiser(denoiser, facts, name, request)
-        denoiser.to("cpu" if request.on_host else self.device).train(request.trainable).requires_grad_(
-            request.trainable
-        )
+        if not any(parameter.is_meta for parameter in denoiser.parameters()):
+            denoiser.to("cpu" if request.on_host else self.device)
+        denoiser.train(request.trainable).requires_grad_(request.trainable)
         if request.gradient_checkpointing:
             self.checkpoint_blocks(denoiser)
         return denoiser

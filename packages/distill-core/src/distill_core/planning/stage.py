@@ -85,7 +85,7 @@ class Stage:
 
     Attributes:
         captions: the phase before any role was made, in which the run's captions were encoded.
-        loading: the phase in which the roles were made.
+        loading: the moment with the most memory before a role that was just loaded was spread.
     """
 
     def __init__(
@@ -101,7 +101,8 @@ class Stage:
         self.models = build_models(self.run, subject.placement)
         self.captions = ledger.turn("captions")
         encode_texts(self.run, self.models, self._prompts(), self._nowhere, writes=False)
-        self.loading = ledger.turn(LOADING)
+        self.loading = Phase(LOADING)
+        ledger.turn(LOADING)
         self.transfers = PlayedTransfers(ledger)
         builder = RoleBuilder(
             self.run,
@@ -149,7 +150,9 @@ class Stage:
         self._lent.remove()
 
     def _settle(self, role: RoleHandle) -> None:
-        """A role is loaded, and its weights are spread."""
+        """A role is loaded, and its weights are spread. What its library made before they had their dtype lay in host memory."""
+        if self.ledger.total > self.loading.peak:
+            self.loading = Phase(LOADING, peak=self.ledger.total, owned=self.ledger.owned)
         if self._in_parts(role):
             for module in role.modules.values():
                 self.parts.settle(module)

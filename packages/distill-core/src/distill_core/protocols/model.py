@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from distill_core.protocols.validator import SampledVideo, ValidationRequest
 
 
+Later = Callable[["nn.Module", Callable[[], None]], None]
+"""Is given a block whose weights are unread, of the meta device, and what reads them into host memory."""
+
+
 def _unheard(_: str) -> None:
     """Where there is no log."""
 
@@ -31,6 +35,8 @@ class ModelRequest:
         weights_dtype: the dtype to hold weights in; float32 for trained roles (master weights).
         gradient_checkpointing: recompute activations in backward instead of keeping them.
         on_host: leave the modules in host memory, whatever the run's device: the core has their weights come and go.
+        later: where it is given, a family may leave blocks unread and hand each over with what reads it; a model of which it did so stays
+            in host memory. The core has the blocks read one after another.
         attention: the kinds of attention that its predictions will be asked for.
         operations: what its predictions will be asked for beyond the velocity, by the names of operations: what only some of them need
             (a layer for the second time, processors for block-causal attention) is made for those alone.
@@ -45,6 +51,7 @@ class ModelRequest:
     operations: frozenset[str] = frozenset()
     tell: Callable[[str], None] = _unheard
     on_host: bool = False
+    later: Later | None = None
 
 
 class Sampler(Protocol):

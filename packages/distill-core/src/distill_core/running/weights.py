@@ -20,13 +20,14 @@ from distill_core.config.schema import LIBRARIES, FirstStage
 from distill_core.errors import ConfigError, Problem
 from distill_core.plugins.specs import RoleNeed
 from distill_core.plugins.weightless import is_weightless
-from distill_core.protocols.model import ModelPlugin, ModelRequest
+from distill_core.protocols.model import Later, ModelPlugin, ModelRequest
 from distill_core.running.first_stage import find_stage, take_base
 from distill_core.running.preparation import Placement
 from distill_core.training.answered import loaded_modules
 from distill_core.training.compiled import compile_blocks
 from distill_core.training.offload import Offload, Transfers
-from distill_core.training.quantized import held_tensors, quantize
+from distill_core.training.quantized import held_tensors, hold, layers_of
+from distill_core.training.unread import Unread
 
 Probe = Callable[[str, nn.ModuleDict], Tensor]
 """A family's prediction of a few rows by modules, always the same ones."""
@@ -92,11 +93,13 @@ class Weights:
         if key not in self.shared:
             users = tuple(other for other, theirs in self._keys.items() if theirs == key)
             hosted = key.placement != "device"
-            container = nn.ModuleDict(self._loaded(users, key.held, exact=False, on_host=hosted))
+            unread = Unread()
+            later = unread.add if key.fewer is not None and key.stage is None else None
+            container = nn.ModuleDict(self._loaded(users, key.held, exact=False, on_host=hosted, later=later))
             if key.stage is not None:
                 take_base(container, self.models[key.family].adapter, find_stage(key.stage))
             if key.fewer is not None:
-                self._shrink(container, key, key.fewer, users)
+                self._shrink(container, key, key.fewer, users, unread)
             self._compile(container, users)
             if hosted:
                 self._offloads[key] = self._offload(container, key, users)
@@ -124,12 +127,18 @@ class Weights:
         container.to(self.placement.device)
         return offload
 
-    def _shrink(self, container: nn.ModuleDict, key: SharedWeights, kind: str, users: tuple[str, ...]) -> None:
+    def _shrink(
+        self, container: nn.ModuleDict, key: SharedWeights, kind: str, users: tuple[str, ...], unread: Unread
+    ) -> None:
         """Hold the layers in fewer bits, and say what that costs a prediction."""
         probe, held = self.probe, byte_count(container)
-        before = None if probe is None else probe(key.family, container)
         kept = self.run.models[key.family].lora.fresh
-        count = sum(quantize(module, kind, kept) for module in container.values())
+        layers = {module: layers_of(module, kind, kept) for module in container.values()}
+        count = sum(len(names) for names in layers.values())
+        with unread.read_in_turn(layers, kind, self.placement.device):
+            before = None if probe is None else probe(key.family, container)
+        for module, names in layers.items():
+            hold(module, kind, (name for name in names if name not in unread.held[module]))
         if not count:
             fault = f"no layer of this model's blocks can be held in {kind}; leave this out"
             raise ConfigError([Problem(f"roles.{users[0]}.weights", fault)])
@@ -147,7 +156,13 @@ class Weights:
         )
 
     def _loaded(
-        self, users: tuple[str, ...], held: torch.dtype, *, exact: bool, on_host: bool = False
+        self,
+        users: tuple[str, ...],
+        held: torch.dtype,
+        *,
+        exact: bool,
+        on_host: bool = False,
+        later: Later | None = None,
     ) -> Mapping[str, nn.Module]:
         """Modules that can be asked for whatever one of the roles will be asked for."""
         sources = [source_of(self.run, name) for name in users]
@@ -165,6 +180,7 @@ class Weights:
             operations=frozenset().union(*(needs[name].operations for name in (*users, *sources))),
             tell=self.tell,
             on_host=on_host,
+            later=later,
         )
         with about("roles", first, "path"):
             family = family_of(self.run.config, first)

@@ -29,16 +29,28 @@ def quantize(root: nn.Module, kind: str, keep: Iterable[str] = ()) -> int:
 
     ``keep``: patterns of layers that stay as they are. Returns how many there are now. What a library of others raises, it raises.
     """
+    chosen = layers_of(root, kind, keep)
+    hold(root, kind, chosen)
+    return len(chosen)
+
+
+def layers_of(root: nn.Module, kind: str, keep: Iterable[str] = ()) -> list[str]:
+    """The names of the layers that :func:`quantize` holds in a kind of weights; those may be unread yet."""
     named = {name: module for name, module in root.named_modules() if isinstance(module, nn.Linear)}
     lists = tuple(f"{name}." for name, module in root.named_modules() if isinstance(module, nn.ModuleList))
     chosen = [name for name in named if name.startswith(lists)] if lists else list(named)
     kept = {*matching(chosen, tuple(keep)), *(name for name in chosen if not _fits(kind, named[name]))}
+    return [name for name in chosen if name not in kept]
+
+
+def hold(root: nn.Module, kind: str, names: Iterable[str]) -> None:
+    """Hold layers in a kind of weights, one after another."""
     convert = _converter(kind)
-    for name in chosen:
-        if name not in kept:
-            parent, _, last = name.rpartition(".")
-            convert(root.get_submodule(parent), last, named[name])
-    return len(chosen) - len(kept)
+    for name in names:
+        parent, _, last = name.rpartition(".")
+        layer = root.get_submodule(name)
+        assert isinstance(layer, nn.Linear)
+        convert(root.get_submodule(parent), last, layer)
 
 
 def why_not(kind: str, device: torch.device, compute: torch.dtype) -> str | None:

@@ -296,6 +296,8 @@ class Distributed(Section):
     `replicate` leaves."""
     replicate: Positive | None = None
     """Groups of such processes, each with all weights between them. null: as many as `shard` leaves; one, if that is null too."""
+    context: Positive = 1
+    """Processes that share the tokens of one clip (context parallelism). Not supported yet: above 1 it is refused, with the way on."""
     timeout: Annotated[float, Field(gt=0)] = 600.0
     """Seconds that a process waits for the others before the run ends and names the one that did not come."""
 

@@ -108,9 +108,18 @@ def refuse_uneven(config: RunConfig, processes: int) -> None:
     raise ConfigError([Problem("training.train_batch_size", f"{message}; {remedy}")])
 
 
+_NO_CONTEXT = (
+    "the tokens of one clip cannot be shared among processes yet (why: docs/scale.md); set distributed.context=1, and for long clips "
+    "training.enable_gradient_checkpointing_type=full, weights in parts (distributed.shard), or a causal method, which sees blocks"
+)
+
+
 def refuse_sharding(run: ResolvedRun | Findings, layout: Layout) -> None:
-    """Raise ConfigError for what weights in parts cannot serve: models whose passes differ from process to process, and derivatives."""
+    """Raise ConfigError for what weights in parts cannot serve: models whose passes differ from process to process, and derivatives;
+    and for clips in parts."""
     problems = []
+    if run.config.distributed.context > 1:
+        problems.append(Problem("distributed.context", _NO_CONTEXT))
     for name, facts in run.facts.items() if layout.shard > 1 else ():
         if facts.boundary is not None:
             message = f"role {name!r} has two experts, and which one computes depends on a process's own rows, so it cannot be sharded yet"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from distill_core.cli import encode_options as given
+from distill_core.cli.encode_options import HighDynamicRange, StoredDtype
 from distill_core.errors import RunDirectoryError
 from distill_core.terminal import answer, remark
 
@@ -26,69 +27,25 @@ TextLength = Annotated[
 Pixels = Annotated[int | None, typer.Option(min=1, help="Pixel rows or columns of each clip.")]
 
 
-class StoredDtype(StrEnum):
-    """The dtypes that data can be stored in."""
-
-    FLOAT32 = "float32"
-    FLOAT16 = "float16"
-    BFLOAT16 = "bfloat16"
-
-
-class HighDynamicRange(StrEnum):
-    """What can be done to videos of high dynamic range."""
-
-    TONE_MAP = "tone-map"
-    REFUSE = "refuse"
-
-
 @app.command()
 def encode(
-    source: Annotated[
-        Path, typer.Argument(help="A folder of videos and pictures; with --captions-only a captions file.")
-    ],
-    model: Annotated[str, typer.Option(help="Pipeline folder, or hub id, whose encoders are to be used.")],
-    output: Annotated[Path, typer.Option(help="The data set to make, or to add what is new to.")],
+    source: given.Source,
+    model: given.Model,
+    output: given.Output,
     family: Family = None,
-    num_frames: Annotated[
-        int | None, typer.Option(min=1, help="Frames of each clip; shorter ones are skipped.")
-    ] = None,
+    num_frames: given.NumFrames = None,
     height: Pixels = None,
     width: Pixels = None,
-    bucket: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FxHxW",
-            help="Frames, height and width that a clip may be made into; HxW of pictures. Repeatable.",
-        ),
-    ] = None,
-    clips_per_video: Annotated[
-        int, typer.Option(min=1, help="Cut so many clips at most from one video, one after another.")
-    ] = 1,
-    fps: Annotated[float | None, typer.Option(min=0.01, help="Frames per second of each clip.")] = None,
-    hdr: Annotated[
-        HighDynamicRange, typer.Option(help="Videos of high dynamic range (PQ, HLG): made SDR, or left out.")
-    ] = HighDynamicRange.TONE_MAP,
-    captions: Annotated[
-        Path | None,
-        typer.Option(help="A .jsonl, .json, .csv, .tsv or .parquet that names each video with its caption."),
-    ] = None,
-    captions_only: Annotated[
-        bool,
-        typer.Option(
-            "--captions-only", help="SOURCE is captions alone: a .txt, .jsonl, .json, .csv, .tsv or .parquet."
-        ),
-    ] = False,
-    dtype: Annotated[StoredDtype, typer.Option(help="What tensors are stored in.")] = StoredDtype.FLOAT32,
+    bucket: given.Bucket = None,
+    clips_per_video: given.ClipsPerVideo = 1,
+    fps: given.Fps = None,
+    hdr: given.Hdr = HighDynamicRange.TONE_MAP,
+    captions: given.Captions = None,
+    captions_only: given.CaptionsOnly = False,
+    dtype: given.Dtype = StoredDtype.FLOAT32,
     text_length: TextLength = None,
-    shard: Annotated[
-        str | None,
-        typer.Option(
-            metavar="I/N", help="Encode the I-th of N parts, beside other processes; torchrun says it itself."
-        ),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the data set at --output, once the new one is whole.")
-    ] = False,
+    shard: given.Shard = None,
+    overwrite: given.Overwrite = False,
 ) -> None:
     """Encode videos with captions, or captions alone, into parquet files to train on.
 

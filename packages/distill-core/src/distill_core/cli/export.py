@@ -4,51 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
 
-import typer
-
+from distill_core.cli import export_options as given
 from distill_core.cli.timesteps import listed_timesteps
 from distill_core.plugins.loading import CodeOf
 from distill_core.terminal import answer, remark
 
-BASE_HELP = "The folder or hub id that the role started from, if the run was moved and it is not where it was."
-
 
 def export(
-    run: Annotated[
-        Path, typer.Argument(metavar="RUN", exists=True, file_okay=False, help="A run directory.", show_default=False)
-    ],
-    output: Annotated[
-        Path, typer.Option("--output", metavar="DIR", help="The folder to make; must not exist, or be empty.")
-    ],
-    role: Annotated[
-        str | None, typer.Option("--role", metavar="NAME", help="Default: the role that the method samples.")
-    ] = None,
-    step: Annotated[
-        int | None, typer.Option("--step", metavar="N", min=0, help="Which checkpoint. Default: the newest good one.")
-    ] = None,
-    averaged: Annotated[
-        bool,
-        typer.Option("--averaged/--trained", help="The role's EMA weights, if it kept an EMA, or those last trained."),
-    ] = True,
-    dtype: Annotated[
-        Literal["float32", "bfloat16", "float16"], typer.Option("--dtype", help="What the weights are stored in.")
-    ] = "float32",
-    timesteps: Annotated[
-        str | None,
-        typer.Option(
-            "--timesteps", metavar="T,T,…", help="Sample at these instead of the method's own, e.g. 1000,750,500,250."
-        ),
-    ] = None,
-    base: Annotated[str | None, typer.Option("--base", metavar="DIR", help=BASE_HELP)] = None,
-    lora: Annotated[
-        bool,
-        typer.Option(
-            "--lora", help="Write the LoRA that the role trained by itself, instead of a pipeline with it merged."
-        ),
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was exported as JSON.")] = False,
+    run: given.Run,
+    output: given.Output,
+    role: given.Role = None,
+    step: given.Step = None,
+    averaged: given.Averaged = True,
+    dtype: given.Dtype = "float32",
+    timesteps: given.Timesteps = None,
+    base: given.Base = None,
+    lora: given.Lora = False,
+    as_json: given.AsJson = False,
 ) -> None:
     """Write a trained role as a pipeline folder, a LoRA merged into its weights; or that LoRA by itself.
 
@@ -95,16 +68,16 @@ def export(
         answer(json.dumps({**exported, "attn_kind": sampling.attn_kind}, ensure_ascii=False))
         return
     answer(f"{output}: {restored.role.name} of {run}, step {restored.step}")
-    _warn_of_attention(sampling.attn_kind, output)
-    if sampling.blocks is not None:
+    _warn_of(sampling.attn_kind, sampling.blocks is not None, output)
+
+
+def _warn_of(attn_kind: str, by_blocks: bool, output: Path) -> None:
+    """Say that a plain pipeline will not attend, or not sample, as the role was trained to."""
+    if by_blocks:
         remark(
             f"warning: it makes clips block by block, which no pipeline of diffusers does: diffusers refuses the folder by the library "
             f"that model_index.json names; `distill sample {output}` samples it"
         )
-
-
-def _warn_of_attention(attn_kind: str, output: Path) -> None:
-    """Say that a plain pipeline will not attend as the role was trained to."""
     if attn_kind != "dense":
         remark(
             f"warning: it was trained with {attn_kind} attention, which diffusers does not have: a diffusers pipeline leaves "

@@ -113,7 +113,7 @@ class World:
         path.write_text(write_yaml(mapping), encoding="utf-8")
         resolved = open_run(path, (), discover())
         directory = RunDirectory(Path(resolved.config.output_dir))
-        directory.root.mkdir(exist_ok=not ranks.first)
+        directory.root.mkdir(exist_ok=not ranks.alone)
         ranks.meet()
         prepared, quiet = prepare(resolved, Place(ranks.rank, ranks.size)), Progress(Console(quiet=True))
         return build(prepared, directory, [], Events(None), quiet, Stopping(), ranks)

@@ -100,6 +100,12 @@ class DamagedError(CheckpointError):
     """A checkpoint that is not, to the bit, what was written."""
 
 
+class MemoryFullError(DistillError):
+    """A device, or the host, has less memory than was asked for."""
+
+    exit_code = 71
+
+
 class DiskFullError(DistillError):
     """No room for what is to be written; what was there is as it was."""
 

@@ -19,7 +19,7 @@ from distill_core.terminal import answer
 
 EXIT_STATUSES = (
     "Exit status: 0 done, 1 a check failed or a bug, 2 a mistake in the command, the run.yaml, a plugin or a model folder, 65 the data, "
-    "66 the checkpoint, 70 a method's code, 73 the output folder, "
+    "66 the checkpoint, 70 a method's code, 71 memory, 73 the output folder, "
     "74 the disk, 76 a loss that is not finite, 79 another process of the run, 130 Ctrl-C, 128 + N a cluster's signal N."
 )
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from distill_core.cli.failure import report, system_fault
 from distill_core.errors import DistillError, PeerError
+from distill_core.memory_full import memory_told
 
 IO_ERROR = 74
 """Exit status of a file that could not be read or written (EX_IOERR)."""
@@ -20,7 +21,8 @@ def leaving() -> Iterator[None]:
     """What is raised inside is told, and becomes a SystemExit; ``DISTILL_TRACEBACK=1`` shows the traceback too."""
     _print_anything()
     try:
-        yield
+        with memory_told("ask for less at once: a smaller batch, fewer or smaller clips"):
+            yield
     except DistillError as error:
         if not (isinstance(error, PeerError) and error.told):
             report(error, str(error))

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+from distill_core.memory_full import ran_out
+
 
 class RefusedError(Exception):
     """Why a plugin cannot be used. ``__cause__`` is what the plugin raised, if it raised."""
@@ -35,11 +37,13 @@ def reason(error: BaseException) -> str:
 def plugin_border(doing: str = "") -> Iterator[None]:
     """Turn whatever a plugin raises inside into a RefusedError; ``doing`` says what it was asked for.
 
-    A plugin that calls ``sys.exit`` ends itself, not us; Ctrl-C still ends us.
+    A plugin that calls ``sys.exit`` ends itself, not us; Ctrl-C still ends us, and memory that ran out is nobody's fault.
     """
     try:
         yield
     except RefusedError:
         raise
     except (Exception, SystemExit) as error:
+        if ran_out(error) is not None:
+            raise
         raise RefusedError("failed", f"{doing} raised {describe(error)}" if doing else describe(error)) from error

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from distill_core.errors import DistillError, PluginError
+from distill_core.memory_full import ran_out
 from distill_core.plugins.border import RefusedError, describe, plugin_border
 
 
@@ -41,8 +42,8 @@ def make_target(target: str, owner: str, *arguments: Any, error: type[PluginErro
 class CodeOf:
     """What a plugin's code raises inside is an ``error`` that names its owner and what it was doing; a DistillError stays what it is.
 
-    So do those that are ``passing``: OSError where files are read or written, for a full disk is no fault of a plugin. No generator, which
-    costs five times as much where it stands in a step.
+    So does memory that ran out, and what is ``passing``: OSError where files are read or written, for a full disk is no fault of a plugin.
+    No generator, which costs five times as much where it stands in a step.
     """
 
     def __init__(
@@ -64,7 +65,11 @@ class CodeOf:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Raise in its place what is to be said of an error of the plugin's."""
-        if isinstance(error, Exception | SystemExit) and not isinstance(error, self._passing):
+        if (
+            isinstance(error, Exception | SystemExit)
+            and not isinstance(error, self._passing)
+            and ran_out(error) is None
+        ):
             raise self._error(f"{self._said} raised {describe(error)}; DISTILL_TRACEBACK=1 shows where") from error
 
 

@@ -14,6 +14,7 @@ from distill_core.comparison import ComparisonTable
 from distill_core.config.document import write_yaml
 from distill_core.durable import write_text
 from distill_core.errors import DistillError, StoppedError
+from distill_core.memory_full import memory_told
 from distill_core.plugins.border import describe
 from distill_core.protocols.trainer import TrainingSummary
 from distill_core.ranks.ranks import ALONE, Ranks
@@ -26,6 +27,9 @@ from distill_core.stopping import Stopping, StopSignal
 from distill_core.terminal import line, quiet, remark
 from distill_core.tracking.events import Events
 from distill_core.tracking.progress import Progress
+
+TOO_LARGE = "`distill plan RUN.yaml` says what the run needs, and the cheapest changes that make it fit"
+"""The remedy where a run's memory ran out."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ def train(
         Stopping() if stopping is None else nullcontext(stopping) as owner,
         owner.held("leaving after this step"),
         ranks.guarded(),
+        memory_told(TOO_LARGE),
     ):
         owner.grace = prepared.run.config.checkpoint.grace
         if not ranks.first:
@@ -107,7 +112,7 @@ def _locked(
         events.note("note", note)
     reason, details = "error", dict[str, Any]()
     try:
-        with ranks.guarded():
+        with ranks.guarded(), memory_told(TOO_LARGE):
             ranks.from_first(directory.mark)
             with stopping.at_once(), console.status("loading") if console.is_terminal else progress.aside("loading"):
                 runtime = build(prepared, directory, plugins, events, progress, stopping, ranks)

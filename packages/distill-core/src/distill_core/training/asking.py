@@ -15,6 +15,7 @@ from torch import Tensor
 
 from distill_core.config.cadence import updates_of
 from distill_core.errors import DistillError, MethodError, PluginError
+from distill_core.memory_full import ran_out
 from distill_core.plugins.answers import ill_typed
 from distill_core.plugins.border import describe
 from distill_core.protocols.batch import Batch
@@ -40,7 +41,7 @@ class _Border:
         """Raise in its place what is to be said of an error of the method's."""
         if isinstance(error, PluginError):
             raise MethodError(f"method {self._name!r}, {self._doing}: {error}") from error
-        if isinstance(error, Exception | SystemExit) and not isinstance(error, DistillError):
+        if isinstance(error, Exception | SystemExit) and not isinstance(error, DistillError) and ran_out(error) is None:
             raise MethodError(
                 f"method {self._name!r}, {self._doing}, raised {describe(error)}; DISTILL_TRACEBACK=1 shows where"
             ) from error

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from distill_core.errors import DataError
+from distill_core.memory_full import ran_out
 
 
 class Wall:
@@ -45,7 +46,7 @@ def _reason(error: Exception) -> str:
     """An error in words; what no one foresaw with its kind."""
     if isinstance(error, DataError):
         return str(error)
-    if isinstance(error, MemoryError):
+    if ran_out(error) is not None:
         return "it needs more memory than there is; ask for fewer frames with --num-frames, or for a smaller size"
     if isinstance(error, OSError) and error.strerror:
         return f"it cannot be read: {error.strerror}"

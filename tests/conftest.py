@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -24,6 +25,12 @@ from hypothesis import settings
 
 settings.register_profile("distill", deadline=None)  # two busy cores: a slow example is no failure
 settings.load_profile("distill")
+
+
+# A shell that starts the tests in the background, or nohup, has them ignore signals, and ``distill`` leaves what is ignored ignored.
+for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 
 @pytest.fixture(autouse=True, scope="session")

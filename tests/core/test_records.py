@@ -156,7 +156,7 @@ def test_checkpoints_that_are_gone_are_said_and_ask_for_a_flag(world: ToyWorld) 
         world.train(mapping)
     assert directory.metrics.read_bytes() == figures
     world.train(mapping, "checkpoint.accept=[checkpoints]")
-    (earlier,) = moved(directory.metrics)
+    (earlier,) = directory.root.glob("metrics.jsonl.earlier-*")
     assert earlier.read_bytes() == figures, "the history is kept"
     assert "starts_over" in directory.events.read_text()
 

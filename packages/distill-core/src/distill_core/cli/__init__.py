@@ -10,10 +10,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and leave by SystemExit; see :func:`distill_core.cli.app.main`. Ctrl-C while it starts is no traceback."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        if list(given) == [
-            "plugins",
-            "list",
-        ]:  # what is kept is told before the command line is built, which takes four times as long
+        # What is kept is told before the command line is built, which takes four times as long.
+        if list(given) == ["plugins", "list"]:
             from distill_core.cli.listing import tell_kept
 
             tell_kept()

@@ -1,20 +1,12 @@
 #!/usr/bin/env bash
 # The teacher of the medium world, from the shipped one of the small. Every stage is one command and is skipped when its result is there.
-# PYTHON: what runs python (default: uv run python). PARTS: processes that draw and encode (default: 2). CLIPS: of each. RUN: overrides of medium.yaml.
+# PARTS: processes that draw and encode (default: 2). CLIPS: of each. PYTHON, OVERRIDES: recipe.sh.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-here=examples/shapes
+source examples/shapes/recipe.sh
 work=${WORK:-$here/work}
-python=${PYTHON:-uv run python}
 parts=${PARTS:-2} clips=${CLIPS:-1200}
 mkdir -p "$work"
-export OMP_NUM_THREADS=1
-
-stage() { # RESULT COMMAND…: run the command unless its result exists
-    local result=$1
-    shift
-    if [ -e "$result" ]; then echo "have $result"; else echo "make $result" && "$@"; fi
-}
 
 every_part() { # COMMAND…: at once, with the number of each part as last argument; an error of one is an error
     local pids=() failed=0
@@ -36,11 +28,10 @@ draw_clips() {
 }
 
 encode_part() {
-    $python -m distill_core data encode "$work/medium-clips" --model "$here/teacher" --output "$work/medium" --dtype float16 --shard "$1/$parts"
+    distill data encode "$work/medium-clips" --model "$here/teacher" --output "$work/medium" --dtype float16 --shard "$1/$parts"
 }
 
 stage "$work/medium-clips/captions.jsonl" draw_clips
 stage "$work/medium" every_part encode_part
-# shellcheck disable=SC2086 # several words
-stage "$work/medium-run/exit_reason.json" $python -m distill_core run "$here/medium.yaml" "data.path=$work/medium" "output_dir=$work/medium-run" ${RUN:-}
-stage "$work/medium-teacher" $python -m distill_core export "$work/medium-run" --role student --output "$work/medium-teacher" --dtype float16
+stage "$work/medium-run/exit_reason.json" train "$here/medium.yaml" "data.path=$work/medium" "output_dir=$work/medium-run"
+stage "$work/medium-teacher" distill export "$work/medium-run" --role student --output "$work/medium-teacher" --dtype float16

@@ -1,23 +1,13 @@
 #!/usr/bin/env bash
 # The shapes world's pictures: data, teacher, 2-step student, and how good they are.
 # Every stage is one command and is skipped when its result is there, so a stopped recipe goes on where it was.
-# PYTHON and OVERRIDES may say another Python, and settings of the runs, e.g. OVERRIDES="training.device=cuda training.precision=fp32".
+# PYTHON, OVERRIDES: recipe.sh.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-export OMP_NUM_THREADS=1
-python=${PYTHON:-uv run python}
-here=examples/shapes
+source examples/shapes/recipe.sh
 work=$here/work/pictures
 mkdir -p "$work"
 
-stage() { # RESULT COMMAND…: run the command unless its result exists
-    local result=$1
-    shift
-    if [ -e "$result" ]; then echo "have $result"; else echo "make $result" && "$@"; fi
-}
-
-distill() { $python -m distill_core "$@"; }
-train() { distill run "$1" ${OVERRIDES:-}; }
 encode_pictures() { # what was drawn in part is drawn anew
     rm -rf "$work/drawn"
     $python "$here/draw.py" --setting pictures --output "$work/drawn" --clips 2400 --seed 30

@@ -3,24 +3,17 @@
 # Under an hour on two cores. Every stage is one command and is skipped when its result is there, so a stopped recipe goes on where it was.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-export OMP_NUM_THREADS=1
-here=examples/shapes
+source examples/shapes/recipe.sh
 work=$here/work
 mkdir -p "$work"
 
-stage() { # RESULT COMMAND…: run the command unless its result exists
-    local result=$1
-    shift
-    if [ -e "$result" ]; then echo "have $result"; else echo "make $result" && "$@"; fi
-}
+draw_clips() { rm -rf "$work/clips" && $python "$here/draw.py" --output "$work/clips" --clips 4800 --seed 0; } # what was drawn in part is drawn anew
+list_captions() { $python "$here/captions.py" --held-out exclude >"$work/captions.txt.part" && mv "$work/captions.txt.part" "$work/captions.txt"; }
 
-draw_clips() { rm -rf "$work/clips" && uv run python "$here/draw.py" --output "$work/clips" --clips 4800 --seed 0; } # what was drawn in part is drawn anew
-list_captions() { uv run python "$here/captions.py" --held-out exclude >"$work/captions.txt.part" && mv "$work/captions.txt.part" "$work/captions.txt"; }
-
-stage "$work/pipeline" uv run python "$here/make_pipeline.py" --output "$work/pipeline"
+stage "$work/pipeline" $python "$here/make_pipeline.py" --output "$work/pipeline"
 stage "$work/clips/captions.jsonl" draw_clips
-stage "$work/train" uv run distill data encode "$work/clips" --model "$work/pipeline" --output "$work/train"
-stage "runs/shapes-teacher/checkpoints/step-00005000" uv run distill run "$here/finetune.yaml"
-stage "$here/teacher" uv run distill export runs/shapes-teacher --role student --output "$here/teacher" --dtype float16
+stage "$work/train" distill data encode "$work/clips" --model "$work/pipeline" --output "$work/train"
+stage "runs/shapes-teacher/checkpoints/step-00005000" train "$here/finetune.yaml"
+stage "$here/teacher" distill export runs/shapes-teacher --role student --output "$here/teacher" --dtype float16
 stage "$work/captions.txt" list_captions
-stage "$here/prompts" uv run distill data encode "$work/captions.txt" --captions-only --model "$here/teacher" --dtype float16 --output "$here/prompts"
+stage "$here/prompts" distill data encode "$work/captions.txt" --captions-only --model "$here/teacher" --dtype float16 --output "$here/prompts"

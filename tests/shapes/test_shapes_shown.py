@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -96,9 +98,28 @@ def test_pictures_say_colour_shape_and_the_quarter_where_a_thing_is() -> None:
         metric.check(["a red square moves left"], (1, 32, 32))
 
 
-def test_the_recipes_scripts_are_whole() -> None:
-    for script in ("make-i2v.sh", "make-pictures.sh"):
-        assert subprocess.run(["bash", "-n", SHAPES / script], check=False).returncode == 0
+@pytest.mark.parametrize("script", ["make.sh", "make-i2v.sh", "make-pictures.sh"])
+def test_a_recipes_script_goes_through_all_of_its_stages_by_files_that_there_are(tmp_path: Path, script: str) -> None:
+    """With echo for python: what each stage would run."""
+    here = tmp_path / "examples" / "shapes"
+    here.mkdir(parents=True)
+    for name in (script, "recipe.sh"):
+        shutil.copy(SHAPES / name, here)
+    environment = {"PATH": os.environ["PATH"], "PYTHON": "echo", "OVERRIDES": "training.seed=7 training.device=cpu"}
+    ran = subprocess.run(["bash", here / script], env=environment, capture_output=True, text=True, check=True)
+    stages = [line for line in (SHAPES / script).read_text().splitlines() if line.startswith("stage ")]
+    assert len([line for line in ran.stdout.splitlines() if line.startswith("make ")]) == len(stages)
+    named = set(re.findall(r"examples/shapes/([\w-]+\.(?:py|yaml))", ran.stdout))
+    assert named
+    assert all((SHAPES / name).is_file() for name in named)
+    trained = [line for line in ran.stdout.splitlines() if line.startswith("-m distill_core run")]
+    assert trained
+    assert all(line.endswith(".yaml training.seed=7 training.device=cpu") for line in trained)
+
+
+def test_every_recipes_script_is_one_of_bash() -> None:
+    for script in SHAPES.glob("*.sh"):
+        assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
 
 
 DISTILL = ("-m", "distill_core")

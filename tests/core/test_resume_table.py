@@ -13,6 +13,7 @@ from rich.console import Console
 from tests.core.conftest import ToyWorld
 from tests.core.kills import state_of
 from tests.core.small_methods import SMALL
+from tests.core.test_rewards import GLOW
 
 from distill_core.config.document import write_yaml
 from distill_core.config.resolve import open_run
@@ -82,7 +83,8 @@ def mapping_of(world: ToyWorld, method: MethodSpec, kind: Kind) -> dict[str, Any
         except ValidationError:
             continue
         chosen[name] = OPTIONS[name]
-    needs = method.needs(method.demands(method.options.model_validate(chosen)))
+    demands = method.demands(method.options.model_validate(chosen))
+    needs = method.needs(demands)
     roles: dict[str, Any] = {}
     for name, need in needs.items():
         if need.sourceless or need.optional:
@@ -96,6 +98,8 @@ def mapping_of(world: ToyWorld, method: MethodSpec, kind: Kind) -> dict[str, Any
     run = world.mapping("finetune", training={"max_train_steps": STEPS}, validation={"interval": None})
     run |= {"recipe": {"family": "toy", "method": method.name}, "roles": roles, "method_config": chosen}
     run["checkpoint"] = {"interval": 1, "keep_last": 99}
+    if demands.rewards is not None:
+        run["rewards"] = {GLOW.name: {}}
     for name, section in kind.sections.items():
         run[name] = {**run.get(name, {}), **section}
     return run
@@ -113,7 +117,7 @@ def go(world: ToyWorld, run: Mapping[str, Any], index: PluginIndex, until: int |
 
 def verdict(folder: Path, method: MethodSpec, kind: Kind) -> str:
     """ "exact", the first step that differs, or why the toy family is refused."""
-    index = PluginIndex.of(models=[TOY], methods=[method])
+    index = PluginIndex.of(models=[TOY], methods=[method], rewards=[GLOW])
     whole, cut = ToyWorld(folder / "whole"), ToyWorld(folder / "cut")
     try:
         right = go(whole, mapping_of(whole, method, kind), index, None)

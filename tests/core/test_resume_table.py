@@ -98,7 +98,7 @@ def mapping_of(world: ToyWorld, method: MethodSpec, kind: Kind) -> dict[str, Any
     run = world.mapping("finetune", training={"max_train_steps": STEPS}, validation={"interval": None})
     run |= {"recipe": {"family": "toy", "method": method.name}, "roles": roles, "method_config": chosen}
     run["checkpoint"] = {"interval": 1, "keep_last": 99}
-    if demands.rewards is not None:
+    if demands.rewards != "none":
         run["rewards"] = {GLOW.name: {}}
     for name, section in kind.sections.items():
         run[name] = {**run.get(name, {}), **section}

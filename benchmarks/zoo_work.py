@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import chdir
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -116,6 +116,9 @@ def _steps(
         return max(1, min(most, int(budget.tflop / step_tflop)))
     if budget.seconds is None:
         return most
+    before = steps_before(task, str(budget), results(folder))
+    if before is not None:
+        return before
     home = folder / "warm" / run_folder(folder, task.job.name, task.seed).name
     short = shortened(own, task.job.scaled, WARM_STEPS)
     _run(task.job.path, [*overrides, *short, "comparison=null", "tracking.log_interval=1"], home, index)
@@ -123,6 +126,11 @@ def _steps(
     rates = [line["steps_per_second"] for line in logged if "steps_per_second" in line][COLD_STEPS:]
     shutil.rmtree(home)
     return max(1, min(most, int(budget.seconds / (sum(1.0 / rate for rate in rates) / len(rates)))))
+
+
+def steps_before(task: Task, budget: str, every: Sequence[Result]) -> int | None:
+    """How long another seed of a job was trained under the same budget: speed is measured once, seeds differ in nothing else."""
+    return next((one.steps for one in every if (one.job, one.budget) == (task.job.name, budget)), None)
 
 
 def shortened(own: ResolvedRun, scaled: tuple[str, ...], steps: int) -> list[str]:

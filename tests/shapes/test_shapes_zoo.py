@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from benchmarks.zoo import make_experts
-from benchmarks.zoo_jobs import JOBS, SHOWN, Job, tasks
+from benchmarks.zoo_jobs import JOBS, SHOWN, Job, Task, tasks
 from benchmarks.zoo_table import FIGURES, cost, table
-from benchmarks.zoo_work import Budget, Result, results_file, shortened
+from benchmarks.zoo_work import Budget, Result, results_file, shortened, steps_before
 from tests.shapes.recipes import write_clips
 
 from distill_core.config.resolve import open_run
@@ -137,3 +137,10 @@ def test_the_command_makes_a_chain_of_two_students_prints_the_table_and_does_not
     again = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
     assert "0 of 2 students to make" in again
     assert f"| {last} | student, 4 steps |" in again
+
+
+def test_a_further_seed_trains_for_as_many_steps_as_the_first_did_under_its_budget() -> None:
+    (kd,) = [job for job in JOBS if job.name == "kd"]
+    every = [result("kd", 0, 0.8, steps=600, budget="140 s"), result("kd", 0, 0.7, steps=266, budget="125 s")]
+    assert steps_before(Task(kd, 1), "125 s", every) == 266
+    assert steps_before(Task(kd, 1), "60 s", every) is None

@@ -20,9 +20,13 @@ COND, UNCOND = 2.0, 0.5
 class Teacher:
     """A role that answers :data:`UNCOND`, and remembers how many samples it was asked for, and which."""
 
-    def __init__(self, boundary: float | None = None) -> None:
+    def __init__(self, boundary: float | None = None, *, elsewhere: bool = False) -> None:
         self.boundary = boundary
+        self.elsewhere = elsewhere
         self.asked: list[list[float]] = []
+
+    def anywhere(self, wanted: bool) -> bool:
+        return wanted or self.elsewhere
 
     def unconditional(self, condition: Condition) -> Condition:
         return ToyText(torch.zeros(len(condition), 4))
@@ -122,3 +126,16 @@ def test_the_gradient_reaches_guided_and_unguided_samples() -> None:
     ).sum().backward()  # type: ignore[arg-type]  likewise
     assert noisy.grad is not None
     assert noisy.grad.flatten().tolist() == [2.0, 6.0]
+
+
+def test_where_other_processes_guide_a_sample_this_one_makes_the_pass_too_and_nothing_comes_of_it() -> None:
+    teacher: Any = Teacher(elsewhere=True)
+    options = ScoringOptions.model_validate({"guidance_scale": 3.0, "guidance_range": (0.0, 700.0)})
+    noisy = torch.rand(2, 1, 1, 1, 1, requires_grad=True)
+    times = torch.tensor([900.0, 800.0], dtype=torch.float64)
+    cond = noisy * 2.0
+    found = Guidance(teacher, options).guided(cond, noisy, times, ToyText(torch.ones(2, 4)), through=True)
+    assert teacher.asked == [[900.0]]
+    assert found.equal(cond)
+    (gradient,) = torch.autograd.grad(found.sum(), noisy)
+    assert gradient.flatten().tolist() == [2.0, 2.0]

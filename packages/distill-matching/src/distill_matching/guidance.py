@@ -46,16 +46,22 @@ class Guidance:
         """
         scales = [self.scale] * len(timestep_B) if self.scale is not None else self._scales(timestep_B)
         rows = [row for row, scale in enumerate(scales) if scale != 1.0]
-        if not rows:
+        wanted = bool(rows) if self.scale is not None else self.teacher.anywhere(bool(rows))
+        if not wanted:
             return cond_BTCHW
         negative = self.teacher.unconditional(condition)
         if len(rows) == len(scales):
             uncond_BTCHW = self.teacher.predict_x0(noisy_BTCHW, timestep_B, negative, input_gradients=through)
             return guided(cond_BTCHW, uncond_BTCHW, _factor(scales, cond_BTCHW.device))
+        unseen = not rows  # another process has one, and the teacher's weights lie on both in parts
+        rows = rows or [0]
         own = to_device(torch.tensor(rows), cond_BTCHW.device)
         uncond_BTCHW = self.teacher.predict_x0(
             noisy_BTCHW[own], timestep_B[rows], negative.select(own), input_gradients=through
         )
+        if unseen:
+            nowhere = torch.zeros_like(uncond_BTCHW, dtype=torch.bool)
+            return cond_BTCHW.index_copy(0, own, torch.where(nowhere, uncond_BTCHW, cond_BTCHW[own]))
         factor = _factor([scales[row] for row in rows], cond_BTCHW.device)
         return cond_BTCHW.index_copy(0, own, guided(cond_BTCHW[own], uncond_BTCHW, factor))
 

@@ -154,6 +154,7 @@ class Stage:
         if self.ledger.total > self.loading.peak:
             self.loading = Phase(LOADING, peak=self.ledger.total, owned=self.ledger.owned)
         if self._in_parts(role):
+            role.among = self.ranks
             for module in role.modules.values():
                 self.parts.settle(module)
 

@@ -56,6 +56,15 @@ class Role(Protocol):
         """The module of a role that is the method's own (``RoleNeed.module``)."""
         ...
 
+    def anywhere(self, wanted: bool) -> bool:
+        """Whether a prediction is wanted by any process, where it depends on a process's own rows whether it is made.
+
+        Where the weights lie on several processes in parts, all of them make a prediction or none does: then every process has to ask, and
+        one that has no row for a prediction that others make has to make it of any row, with no weight in what follows. ``wanted`` itself
+        where the weights are whole.
+        """
+        ...
+
     def predict(
         self,
         noisy_BTCHW: Tensor,

@@ -84,6 +84,10 @@ class JoinedRanks(Ranks):
         dist.all_reduce(most, op=dist.ReduceOp.MAX, group=self._group)
         return [int(number) for number in most.tolist()]
 
+    def anywhere(self, flags: Sequence[bool]) -> list[bool]:
+        """Whether each of the flags is true on any rank."""
+        return [bool(most) for most in self.most([int(flag) for flag in flags])]
+
     def sum_(self, tensor: Tensor, *, replicas: bool = False) -> None:
         """Add up a tensor over all ranks, or the replicas of this one."""
         dist.all_reduce(tensor, group=self._meshes.get_group("replicate") if replicas and self._meshes else None)

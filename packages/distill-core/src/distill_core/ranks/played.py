@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from distill_core.ranks.layout import Layout
 from distill_core.ranks.ranks import Ranks
 
@@ -12,3 +14,7 @@ class PlayedRanks(Ranks):
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.size = layout.replicate * layout.shard
+
+    def anywhere(self, flags: Sequence[bool]) -> list[bool]:
+        """All of them: the others may have rows of every kind, and what is played is the most that this one does for them."""
+        return [True] * len(flags)

@@ -56,6 +56,10 @@ class Ranks:
         """The largest of each of the numbers over all ranks, on every rank; by way of the host."""
         return list(numbers)
 
+    def anywhere(self, flags: Sequence[bool]) -> list[bool]:
+        """Whether each of the flags is true on any rank, on every rank; by way of the host."""
+        return list(flags)
+
     def sum_(self, tensor: Tensor, *, replicas: bool = False) -> None:
         """Add up a tensor over all ranks, or over the replicas of what this rank holds, in place, where it lies."""
 

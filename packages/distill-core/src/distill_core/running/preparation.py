@@ -120,14 +120,14 @@ def refuse_sharding(run: ResolvedRun | Findings, layout: Layout) -> None:
     problems = []
     if run.config.distributed.context > 1:
         problems.append(Problem("distributed.context", _NO_CONTEXT))
-    for name, facts in run.facts.items() if layout.shard > 1 else ():
-        if facts.boundary is not None:
-            message = f"role {name!r} has two experts, and which one computes depends on a process's own rows, so it cannot be sharded yet"
-            problems.append(Problem("distributed.shard", f"{message}; set distributed.shard=1"))
     needs = {} if run.method is None else run.method.needs(run.demands)
     for name, need in needs.items() if layout.shard > 1 else ():
         if "along" in need.operations:
             message = f"role {name!r} is asked for derivatives in forward mode, which weights in parts do not have"
+            problems.append(Problem("distributed.shard", f"{message}; set distributed.shard=1"))
+        facts = run.facts.get(name)
+        if "stream" in need.operations and facts is not None and facts.boundary is not None:
+            message = f"role {name!r} has two experts and goes on from frames that it remembers, which weights in parts do not serve yet"
             problems.append(Problem("distributed.shard", f"{message}; set distributed.shard=1"))
     config = run.config
     for name, role in config.roles.items() if layout.shard > 1 else ():

@@ -49,7 +49,10 @@ class Settling:
         own = {} if role.lora is None else hashes_of(role.lora.state_dict())
         lines = [f"{name} {each}\n" for some in (modules, own) for name, each in sorted(some.items())]
         self._first[f"weights of {role.name}"] = hashlib.sha256("".join(lines).encode()).hexdigest()
-        if new and self.ranks.mesh is not None and OWN_MODULE not in role.container:
+        if self.ranks.mesh is None or OWN_MODULE in role.container:
+            return
+        role.among = self.ranks
+        if new:
             from distill_core.training.sharding import shard
 
             for module in role.modules.values():

@@ -56,6 +56,10 @@ class DeclaredRole:
         """The module of a role that is the method's own."""
         return self._role.module
 
+    def anywhere(self, wanted: bool) -> bool:
+        """Whether a prediction is wanted by any process."""
+        return self._role.anywhere(wanted)
+
     def _declared(self, *operations: str) -> RoleHandle:
         """The role itself. Raises PluginError for an operation that the method's spec does not name for it."""
         missing = sorted(set(operations) - self._need.operations)

@@ -34,8 +34,10 @@ from distill_core.protocols.adapter import (
 from distill_core.protocols.condition import Condition, Prompt
 from distill_core.protocols.prediction import Ask, Prediction
 from distill_core.protocols.role import PLAIN
+from distill_core.ranks.ranks import ALONE, Ranks
 from distill_core.training.answered import answered
 from distill_core.training.averages import WeightAverage
+from distill_core.training.both_experts import Asked, joined_by, without_sample
 from distill_core.training.kernels import Kernel, attending
 from distill_core.training.lora import LoraWeights, Worn, wearing
 from distill_core.training.offload import Offload
@@ -66,6 +68,7 @@ class RoleHandle:
         whole: whether all of its weights are state of the run, although nothing trains them by gradient: a follower's.
         optimizer: what trains the role; None for a frozen one. Set once, when the run is built.
         average: the role's EMA, if it keeps one.
+        among: the ranks that its weights lie on in parts; alone where they are whole. Set once, when they are spread.
         sparsity: of its sparse attention, where a prediction is not told another; the trainer sets it, once per step.
     """
 
@@ -102,6 +105,7 @@ class RoleHandle:
         self.whole = follows is not None or OWN_MODULE in modules
         self.optimizer: RoleOptimizer | None = None
         self.average: WeightAverage | None = None
+        self.among: Ranks = ALONE
         self.sparsity = 0.0
         self._border = CodeOf(f"model {family!r}", f"a prediction of role {name!r}")
         self.settle()
@@ -229,8 +233,20 @@ class RoleHandle:
         if ask.sparsity is None:
             ask = replace(ask, sparsity=self.sparsity)
         with self._border, self._graph(input_gradients):
-            prediction = self.adapter.predict(self.modules, noisy_BTCHW, timestep, condition, ask)
+            prediction = self._asked(Asked(noisy_BTCHW, timestep, condition, ask))
         return answered(self.family, noisy_BTCHW, ask, prediction)
+
+    def _asked(self, asked: Asked) -> Prediction:
+        """The family's answer; of two experts in parts, by those that any rank needs."""
+        boundary, count = self.boundary, len(asked.noisy)
+        if boundary is not None and not self.among.alone:
+            asked = joined_by(asked, boundary, self.among)
+        made = self.adapter.predict(self.modules, asked.noisy, asked.timestep, asked.condition, asked.ask)
+        return made if len(asked.noisy) == count else without_sample(made, count)
+
+    def anywhere(self, wanted: bool) -> bool:
+        """Whether a prediction is wanted on any rank, where the weights are in parts."""
+        return self.among.anywhere([wanted])[0]
 
     def predict_velocity(
         self,

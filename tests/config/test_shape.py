@@ -34,6 +34,7 @@ def _allowed(annotation: Any) -> str:
         (None | int | Literal["all"], "a whole number, or `all`, or null"),
         (list[Any], "a list"),
         (tuple[int, ...], "a list, each a whole number"),
+        (Annotated[dict[str, int], Field(min_length=1)], "a mapping, with 1 or more keys"),
         (Annotated[list[str], Field(min_length=1, max_length=4)], "a list of at least 1 and at most 4, each text"),
         (tuple[int, int], "a list of 2, each a whole number"),
         (tuple[int, str], "a list of 2, a whole number; text"),

@@ -23,6 +23,8 @@ _BOUNDS = {
     "maximum": "at most {}",
     "exclusiveMaximum": "below {}",
     "multipleOf": "a multiple of {}",
+    "minProperties": "with {} or more keys",
+    "maxProperties": "with {} or fewer keys",
 }
 _KINDS = {
     "integer": "a whole number",

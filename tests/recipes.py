@@ -1,4 +1,4 @@
-"""The shipped recipes at reduced size: from a run.yaml of the examples to a trained student, in this process."""
+"""The shipped recipes of the shapes world at reduced size: a few clips of numbers, a few steps, everything else as the YAML says."""
 
 from __future__ import annotations
 
@@ -19,22 +19,27 @@ from distill_core.running.run_directory import RunDirectory
 from distill_core.running.session import train
 
 ROOT = Path(__file__).resolve().parents[1]
+SHAPES = ROOT / "examples" / "shapes"
 SMALL = (
-    "training.max_train_steps=2",
     "training.train_batch_size=2",
     "training.lr_warmup_steps=0",
     "validation.interval=null",
     "validation.at_start=false",
-    "comparison=null",
     "tracking.log_interval=1",
 )
 """What makes a recipe small."""
 
 
-def run_recipe(name: str, output: Path, *overrides: str, small: tuple[str, ...] = SMALL) -> RunDirectory:
-    """Train a run.yaml of ``examples/`` for two steps. Its paths are from the repository's root, which must be the working directory."""
-    resolved = open_run(ROOT / "examples" / name, (*small, f"output_dir={output}", *overrides), discover())
+def run_recipe(name: str, output: Path, *overrides: str, steps: int = 2, compare: bool = True) -> RunDirectory:
+    """Train a recipe for so many steps in this process, and compare as it says, if it is to.
+
+    Its paths are from the repository's root, which must be the working directory.
+    """
+    compared = ("comparison.max_prompts=2", "comparison.clips_per_prompt=1") if compare else ("comparison=null",)
+    changes = (*SMALL, *compared, f"training.max_train_steps={steps}", f"output_dir={output}", *overrides)
+    resolved = open_run(SHAPES / f"{name}.yaml", changes, discover())
     directory = RunDirectory(output)
+    directory.claim(resolved.to_mapping())
     train(prepare(resolved), directory, [], Console(quiet=True))
     return directory
 
@@ -44,9 +49,9 @@ def figures(directory: RunDirectory) -> list[dict[str, Any]]:
     return [json.loads(line) for line in directory.metrics.read_text(encoding="utf-8").splitlines()]
 
 
-def shapes_latents(folder: Path, clips: int = 4) -> Path:
+def write_clips(folder: Path, clips: int = 6) -> Path:
     """Rows that stand for encoded clips of the shapes world: its own captions, and noise for latents."""
-    prompts = open_dataset(ROOT / "examples" / "shapes" / "prompts", latents=False)
+    prompts = open_dataset(SHAPES / "prompts", latents=False)
     generator = torch.Generator().manual_seed(0)
     with ParquetWriter(folder, T2V_SCHEMA) as writer:
         for place in range(clips):

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.shapes.recipes import run_recipe, write_clips
+from tests.recipes import run_recipe, write_clips
 
 from distill_core.errors import DataError
 from distill_core.running.run_directory import RunDirectory

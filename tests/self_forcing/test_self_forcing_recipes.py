@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.shapes.recipes import run_recipe, write_clips
+from tests.recipes import run_recipe, write_clips
 
 from distill_core.running.run_directory import RunDirectory
 
@@ -29,14 +29,14 @@ def test_self_forcing_streams_from_captions_alone_and_is_compared_by_blocks(tmp_
 @pytest.mark.slow
 def test_causvid_starts_from_teacher_forcing(tmp_path: Path) -> None:
     data = f"data.path={write_clips(tmp_path / 'data')}"
-    first = run_recipe("teacher-forcing", tmp_path / "first", data, "comparison=null")
+    first = run_recipe("teacher-forcing", tmp_path / "first", data, compare=False)
     found = evaluations(run_recipe("causvid", tmp_path / "run", data, f"roles.student.checkpoint.run={first.root}"))
     assert found["student, 2 steps a frame"] == 3 * 2 + 2
 
 
 @pytest.mark.slow
 def test_streaming_long_tuning_goes_on_from_self_forcing_and_is_compared_over_longer_clips(tmp_path: Path) -> None:
-    first = run_recipe("self-forcing", tmp_path / "first", ALONE, "comparison=null")
+    first = run_recipe("self-forcing", tmp_path / "first", ALONE, compare=False)
     stages = [f"roles.{role}.checkpoint.run={first.root}" for role in ("student", "critic")]
     run = run_recipe("streaming-long-tuning", tmp_path / "run", *stages, steps=4)
     found = evaluations(run)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
 import pytest
-from tests.shapes.recipes import run_recipe, write_clips
+from tests.recipes import figures, run_recipe, write_clips
 
 SAYS = {
     "dmd2": ("student_loss", "critic_loss"),
@@ -33,11 +32,10 @@ def test_a_recipe_trains_at_reduced_size(name: str, tmp_path: Path, monkeypatch:
         name,
         tmp_path / "run",
         f"data.path={data}",
-        "comparison=null",
-        "tracking.log_interval=1",
         "checkpoint.interval=2",
+        compare=False,
     )
-    logged = [json.loads(line) for line in run.metrics.read_text(encoding="utf-8").splitlines()]
+    logged = figures(run)
     for wanted in SAYS[name]:
         values = [value for line in logged for key, value in line.items() if key.endswith(wanted)]
         assert values, f"{name} logs no {wanted}: {sorted(logged[-1])}"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.shapes.recipes import run_recipe
+from tests.recipes import run_recipe
 from tests.shapes.test_shapes_recipe import SHAPES, command
 
 

@@ -14,7 +14,7 @@ from benchmarks.zoo import make_experts
 from benchmarks.zoo_jobs import JOBS, SHOWN, Job, Task, tasks
 from benchmarks.zoo_table import FIGURES, cost, table
 from benchmarks.zoo_work import Budget, Result, results_file, shortened, steps_before
-from tests.shapes.recipes import write_clips
+from tests.recipes import write_clips
 
 from distill_core.config.resolve import open_run
 from distill_core.plugins.discovery import discover

@@ -12,6 +12,7 @@ from distill_core.errors import ModelFolderError
 from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.plugins.weightless import is_weightless
 from distill_core.protocols.model import Later
+from distill_core.training.sharding import blocks_of
 from distill_diffusers.empty_parts import AnyTokenizer, empty_part
 from distill_diffusers.facts import DiffusersFacts
 from distill_diffusers.foreign_code import refuse_code
@@ -60,7 +61,7 @@ def load_part(
 ) -> Any:
     """A network with the weights of ``part``, fetched first where it is a hub's; ``kind`` is its class, by default the folder's own.
 
-    Where all is weightless, an empty one. ``later`` is given the blocks of one that can be read block by block.
+    Where all is weightless, an empty one. ``later`` is given the blocks of one that can be, or could be, read block by block.
 
     Raises ModelFolderError for weights that are not those of config.json.
     """
@@ -69,7 +70,11 @@ def load_part(
     facts.folder.fetch(part)
     facts.folder.check_part(part)
     if is_weightless():
-        return empty_part(place, kind, dtype)
+        empty = empty_part(place, kind, dtype)
+        if later is not None and part not in facts.folder.denoisers:
+            for block in blocks_of(empty):
+                later(block, lambda: None)
+        return empty
     facts.folder.check_bytes(part)
     stored = facts.folder.stored(part)
     if not stored.plain:

@@ -58,6 +58,11 @@ class PlayedParts:
         for _, parameters in units_of(module):
             self._shrink({parameter: parameter for parameter in parameters})
 
+    def coming(self, module: nn.Module) -> int:
+        """The most that a unit of a model has beside this rank's part while it is whole."""
+        units = units_of(module)
+        return max(sum((self.shares - 1) * part_size(each, self.shares) for each in held) for _, held in units)
+
     def watch(self, module: nn.Module) -> None:
         """From now on a model's weights are in parts, but while a unit computes."""
         units = []

@@ -43,15 +43,17 @@ from distill_core.training.batches import Batches
 from distill_core.training.by_rule import HeldByRule
 from distill_core.training.parts import parts
 from distill_core.training.roles import OWN_MODULE, RoleHandle
+from distill_core.training.sharding import blocks_of
 from distill_core.training.state import TrainingState
 from distill_core.training.trainer import DistillTrainer
+from distill_core.training.unread import Unread
 
 FEW = 2
 """Micro-steps of a step, and steps of a schedule's sampling, that are played: the first, and one that follows another."""
 LENT: Owner = ("encoders", "weights")
 """Owner of the weights of what encodes and decodes."""
 LOADING = "loading"
-"""The phase in which the roles are made, each whole at first."""
+"""The phase in which the roles are made, each whole at first, or a block of it at a time."""
 UPDATE = "update"
 """The phase after the last loss."""
 
@@ -112,6 +114,7 @@ class Stage:
             _unheard,
             settle=self._settle if ranks is None else Settling(ranks),
             transfers=self.transfers,
+            spread=self._spread if ranks is None and self.parts.shares > 1 else None,
         )
         self.roles = builder.build()
         if hollow:
@@ -149,10 +152,24 @@ class Stage:
         """Modules that are made from now on are none of its own."""
         self._lent.remove()
 
+    def _spread(self, container: nn.ModuleDict, users: tuple[str, ...], unread: Unread) -> None:
+        """Modules that a run would read block by block, each spread before the next; others are spread when all of a role is there."""
+        modules, roles = list(container.values()), self.subject.run.config.roles
+        whole = any(roles[name].checkpoint is not None for name in users if name in roles)
+        if whole or not all(block in unread for module in modules for block in blocks_of(module)):
+            return
+        for module in modules:
+            self.parts.settle(module)
+        self._note_loading(max(self.parts.coming(module) for module in modules))
+
+    def _note_loading(self, coming: int = 0) -> None:
+        """``coming``: bytes that are there besides."""
+        if self.ledger.total + coming > self.loading.peak:
+            self.loading = Phase(LOADING, peak=self.ledger.total + coming, owned=self.ledger.owned)
+
     def _settle(self, role: RoleHandle) -> None:
         """A role is loaded, and its weights are spread. What its library made before they had their dtype lay in host memory."""
-        if self.ledger.total > self.loading.peak:
-            self.loading = Phase(LOADING, peak=self.ledger.total, owned=self.ledger.owned)
+        self._note_loading()
         if self._in_parts(role):
             role.among = self.ranks
             for module in role.modules.values():

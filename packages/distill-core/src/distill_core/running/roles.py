@@ -27,7 +27,7 @@ from distill_core.running.first_stage import find_stage, take_weights
 from distill_core.running.loras import fixed_loras, trained_lora
 from distill_core.running.preparation import LatentShape, Placement
 from distill_core.running.rewards import weighted_rewards
-from distill_core.running.settling import Settle, left_alone
+from distill_core.running.settling import Settle, Spread, left_alone
 from distill_core.running.weights import Probe, Weights, source_of
 from distill_core.training.asking import AskedMethod
 from distill_core.training.averages import WeightAverage
@@ -62,7 +62,8 @@ class RoleBuilder:
     """Makes every role of a run with its first weights; optimizers come with :func:`attach_optimizers`.
 
     ``tell`` is given what a family has to say of the modules that it loaded; ``probe`` shows what fewer bits cost; ``settle`` is given each
-    role once its weights are there; ``transfers`` moves weights that come and go.
+    role once its weights are there, ``spread`` modules of which each rank has a part before they are read; ``transfers`` moves weights that
+    come and go.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class RoleBuilder:
         probe: Probe | None = None,
         settle: Settle = left_alone,
         transfers: Transfers | None = None,
+        spread: Spread | None = None,
     ) -> None:
         self.settle = settle
         self.run = run
@@ -83,7 +85,7 @@ class RoleBuilder:
         self.latent_shape = latent_shape
         self.tell = tell
         moving = transfers_to(placement.device) if transfers is None else transfers
-        self.weights = Weights(run, models, placement, tell, moving, probe)
+        self.weights = Weights(run, models, placement, tell, moving, probe, spread)
 
     def build(self, only: Collection[str] | None = None) -> dict[str, RoleHandle]:
         """The roles, or ``only`` some, in the method's order. Raises a DistillError for weights or a module that cannot be had."""

@@ -6,14 +6,18 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from distill_core.errors import PeerError
 from distill_core.ranks.ranks import Ranks
 from distill_core.running.identity import Known, frozen_hash, hashes_of, learn
 from distill_core.training.roles import OWN_MODULE, RoleHandle
+from distill_core.training.unread import Unread
 
 Settle = Callable[[RoleHandle], None]
+Spread = Callable[[nn.ModuleDict, tuple[str, ...], Unread], None]
+"""Takes modules some of whose blocks are unread, and the roles that they are of, before any role is made of them."""
 
 
 def left_alone(role: RoleHandle) -> None:
@@ -23,18 +27,42 @@ def left_alone(role: RoleHandle) -> None:
 class Settling:
     """Takes each role of a run in turn: the next one is loaded only after the whole weights of this one have left the device.
 
+    ``device``: where weights are spread.
+
     Weights that several roles share are hashed once, and spread once.
 
     Attributes:
         frozen: by role, the hash of the weights that no checkpoint holds.
     """
 
-    def __init__(self, ranks: Ranks) -> None:
+    def __init__(self, ranks: Ranks, device: torch.device = torch.device("cpu")) -> None:
         self.ranks = ranks
+        self.device = device
         self.frozen: dict[str, str | None] = {}
         self._first: dict[str, str] = {}
         self._known: Known = {}
         self._seen: list[nn.Module] = []
+        self._spread: list[nn.Module] = []
+
+    @property
+    def spread(self) -> Spread | None:
+        """Reads, hashes and spreads block after block, so that no rank ever holds a model whole; None where models stay whole."""
+        return None if self.ranks.mesh is None else self._in_turn
+
+    def _in_turn(self, container: nn.ModuleDict, _: tuple[str, ...], unread: Unread) -> None:
+        from distill_core.training.sharding import shard
+
+        assert self.ranks.mesh is not None
+        self._spread.append(container)
+        places = {module: f"{name}." for name, module in container.named_modules()}
+
+        def ready(unit: nn.Module) -> None:
+            """Read it, and take the hashes of what is new."""
+            unread.arrive(unit, self.device)
+            learn(container, {f"{places[unit]}{name}": each for name, each in unit.state_dict().items()}, self._known)
+
+        for module in container.values():
+            shard(module, self.ranks.mesh, ready)
 
     def __call__(self, role: RoleHandle) -> None:
         """Hash and spread. A LoRA, and a module of the method's own, stay whole."""
@@ -52,7 +80,7 @@ class Settling:
         if self.ranks.mesh is None or OWN_MODULE in role.container:
             return
         role.among = self.ranks
-        if new:
+        if new and role.container not in self._spread:
             from distill_core.training.sharding import shard
 
             for module in role.modules.values():

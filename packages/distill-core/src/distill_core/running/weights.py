@@ -23,6 +23,7 @@ from distill_core.plugins.weightless import is_weightless
 from distill_core.protocols.model import Later, ModelPlugin, ModelRequest
 from distill_core.running.first_stage import find_stage, take_base
 from distill_core.running.preparation import Placement
+from distill_core.running.settling import Spread
 from distill_core.training.answered import loaded_modules
 from distill_core.training.compiled import compile_blocks
 from distill_core.training.offload import Offload, Transfers
@@ -72,6 +73,7 @@ class Weights:
         tell: Callable[[str], None],
         transfers: Transfers,
         probe: Probe | None = None,
+        spread: Spread | None = None,
     ) -> None:
         self.run = run
         self.models = models
@@ -79,6 +81,7 @@ class Weights:
         self.tell = tell
         self.transfers = transfers
         self.probe = probe
+        self.spread = spread
         self.shared: dict[SharedWeights, nn.ModuleDict] = {}
         self._offloads: dict[SharedWeights, Offload] = {}
         self._keys = {name: shared_weights(run, name, placement.compute) for name in run.needs}
@@ -87,19 +90,26 @@ class Weights:
         """The modules of a role that is a model, or follows one. Raises a DistillError for weights that cannot be had."""
         key = self._keys[name]
         if key is None:
-            own = nn.ModuleDict(self._loaded((name,), torch.float32, exact=True))
+            unread, in_turn = Unread(), self.spread is not None and self.run.config.roles[name].checkpoint is None
+            later = unread.add if in_turn else None
+            own = nn.ModuleDict(self._loaded((name,), torch.float32, exact=True, later=later))
+            if self.spread is not None and in_turn:
+                self.spread(own, (name,), unread)
             self._compile(own, (name,))
             return own
         if key not in self.shared:
             users = tuple(other for other, theirs in self._keys.items() if theirs == key)
             hosted = key.placement != "device"
             unread = Unread()
-            later = unread.add if key.fewer is not None and key.stage is None else None
+            in_turn = self.spread is not None and key.fewer is None and not hosted
+            later = unread.add if key.stage is None and (in_turn or key.fewer is not None) else None
             container = nn.ModuleDict(self._loaded(users, key.held, exact=False, on_host=hosted, later=later))
             if key.stage is not None:
                 take_base(container, self.models[key.family].adapter, find_stage(key.stage))
             if key.fewer is not None:
                 self._shrink(container, key, key.fewer, users, unread)
+            elif self.spread is not None and in_turn and key.stage is None:
+                self.spread(container, users, unread)
             self._compile(container, users)
             if hosted:
                 self._offloads[key] = self._offload(container, key, users)

@@ -8,7 +8,7 @@ whole on every rank: scalars, tensors of a special class (quantised ones), and w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import nn
@@ -19,21 +19,22 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from distill_core.training.by_rule import HeldByRule
 
 
-def shard(module: nn.Module, mesh: DeviceMesh) -> None:
-    """Leave on this rank its part of a module's weights."""
-    units = units_of(module)
-    spread = {parameter for _, parameters in units for parameter in parameters}
-    whole = {parameter for parameter in module.parameters() if parameter not in spread}
-    for unit, _ in units:
+def shard(module: nn.Module, mesh: DeviceMesh, ready: Callable[[nn.Module], None] = lambda _: None) -> None:
+    """Leave on this rank its part of a module's weights, unit by unit. ``ready`` is told of each unit before: its weights may not be there
+    until then, and those of a unit that is still to come never are when one is spread."""
+    special = _held_by_rule(module)
+    blocks = list(blocks_of(module))
+    for unit in (*blocks, module):
+        ready(unit)
+        held = list(unit.parameters()) if unit is not module else _in_no_block(module, blocks)
+        whole = set(held) - set(_fitting(held, special))
         fully_shard(unit, mesh=mesh, reshard_after_forward=True, ignored_params=whole)
 
 
 def units_of(module: nn.Module) -> list[tuple[nn.Module, list[nn.Parameter]]]:
     """What comes together at a time, and the weights of it that are spread: the blocks, and last the module, with all that is in none."""
     blocks = list(blocks_of(module))
-    inside = {parameter for block in blocks for parameter in block.parameters()}
-    held = [(block, list(block.parameters())) for block in blocks]
-    held.append((module, [parameter for parameter in module.parameters() if parameter not in inside]))
+    held = [*((block, list(block.parameters())) for block in blocks), (module, _in_no_block(module, blocks))]
     by_rule = _held_by_rule(module)
     return [(unit, _fitting(parameters, by_rule)) for unit, parameters in held]
 
@@ -45,6 +46,12 @@ def blocks_of(module: nn.Module) -> Iterator[nn.Module]:
             yield from (member for member in child if next(member.parameters(), None) is not None)
         else:
             yield from blocks_of(child)
+
+
+def _in_no_block(module: nn.Module, blocks: Iterable[nn.Module]) -> list[nn.Parameter]:
+    """The weights of a module that are in none of its blocks."""
+    inside = {parameter for block in blocks for parameter in block.parameters()}
+    return [parameter for parameter in module.parameters() if parameter not in inside]
 
 
 def _fitting(held: Iterable[nn.Parameter], special: set[nn.Parameter]) -> list[nn.Parameter]:

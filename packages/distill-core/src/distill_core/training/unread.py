@@ -1,4 +1,4 @@
-"""Blocks whose weights are read one after another, each into fewer bits before the next: no device, and no host, ever holds a model whole.
+"""Blocks whose weights are read one after another, each into fewer bits, or its part, before the next: nobody ever holds a model whole.
 
 A block is read where it is first called, computes with its weights as they are stored, and is held in fewer bits then. So one pass says
 what the whole model predicts, though most of it is in fewer bits by its end.
@@ -35,6 +35,14 @@ class Unread:
     def add(self, block: nn.Module, read: Callable[[], None]) -> None:
         """A block, and what reads its weights into host memory."""
         self._readers[block] = read
+
+    def __contains__(self, block: nn.Module) -> bool:
+        return block in self._readers
+
+    def arrive(self, unit: nn.Module, device: torch.device) -> None:
+        """Have the weights of a block, or of a model all of whose blocks were read, on the device."""
+        self._read(device, unit)
+        _to(unit, device)
 
     @contextmanager
     def read_in_turn(self, layers: Layers, kind: str, device: torch.device) -> Iterator[None]:

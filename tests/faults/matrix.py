@@ -28,7 +28,7 @@ FAMILIES: Mapping[str, Sequence[str]] = {
     "short of time: grace, Slurm": ("tests/core/test_grace.py", "tests/core/test_slurm_script.py"),
     "ranks that die, hang, raise, disagree, are started again": (
         "tests/core/test_ranks.py", "tests/core/test_ranks_resuming.py", "tests/core/test_ranks_leaving.py",
-        "tests/core/test_launcher.py", "tests/commands/test_torchrun_restart.py",
+        "tests/core/test_ranks_meeting.py", "tests/core/test_launcher.py", "tests/commands/test_torchrun_restart.py",
     ),
     "what a run rests on; a moved or copied run": (
         "tests/core/test_identity.py", "tests/core/test_moved_run.py", "tests/data/test_data_changes.py",

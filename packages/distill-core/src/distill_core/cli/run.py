@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -94,13 +95,16 @@ def _launch(
 def _run(path: Path, overrides: Sequence[str], dry_run: bool, resume: str | None, stopping: Stopping) -> None:
     """The same, with the signals heard that ask the process to leave."""
     from distill_core.plugins.discovery import discover
+    from distill_core.ranks.meeting import Meeting
 
-    index = discover()
-    for warning in index.warnings:
-        remark(f"warning: {warning}")
     process = Place.of(os.environ)
-    prepared = checked(path, overrides, index, process, resume)
-    stopping.check()
+    waited_for = process.size > 1 and not dry_run
+    with Meeting(process, os.environ).awaited() if waited_for else nullcontext():
+        index = discover()
+        for warning in index.warnings:
+            remark(f"warning: {warning}")
+        prepared = checked(path, overrides, index, process, resume)
+        stopping.check()
     if process.rank == 0:
         for note in prepared.notes:
             remark(f"note: {note}")

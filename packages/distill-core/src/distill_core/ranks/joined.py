@@ -5,7 +5,6 @@ Collectives of host values go through gloo, those of tensors through the backend
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import os
 import time
@@ -18,20 +17,18 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.distributed_c10d import PrefixStore, Store
-from torch.distributed.rendezvous import rendezvous
+from torch.distributed.distributed_c10d import Store
 
 from distill_core.errors import DistillError, PeerError, StoppedError
 from distill_core.plugins.border import describe
 from distill_core.ranks.layout import Layout
+from distill_core.ranks.meeting import Meeting, reason_of
 from distill_core.ranks.place import Place
 from distill_core.ranks.ranks import ALONE, Ranks, ValueT
-from distill_core.ranks.watch import GONE, SILENT, STORE_GONE, Failure, Watch
+from distill_core.ranks.watch import GONE, SILENT, STORE_GONE, Failure, Watch, tell
 from distill_core.stopping import Stopping
 
 _POLL = 0.02
-_FAREWELL = 10.0
-"""Seconds that the first rank waits for the others before it takes the store with it."""
 
 
 class JoinedRanks(Ranks):
@@ -153,7 +150,7 @@ class JoinedRanks(Ranks):
             own = isinstance(error, DistillError | KeyboardInterrupt) and not _in_torch(error)
             failure = None if own else self._watch.culprit(min(elapsed, self._timeout))
             if failure is None:
-                failure = Failure(self.rank, _reason(error))
+                failure = Failure(self.rank, reason_of(error))
             self._watch.tell(failure)
         except RuntimeError:  # the store is gone too
             failure = Failure(0, STORE_GONE, gone=True)
@@ -169,8 +166,17 @@ def _in_torch(error: BaseException | None) -> bool:
     return False
 
 
-def _reason(error: BaseException) -> str:
-    return str(error) if isinstance(error, DistillError) else describe(error)
+@contextmanager
+def _connecting(store: Store, rank: int) -> Iterator[None]:
+    """What torch raises where processes cannot be connected is the failure of this one, which the others hear of, or of an earlier one."""
+    try:
+        yield
+    except RuntimeError as error:
+        try:
+            failure = tell(store, Failure(rank, f"it could not be connected with the others: {describe(error)}"))
+        except RuntimeError:  # the store is gone too
+            failure = Failure(0, STORE_GONE, gone=True)
+        raise failure.error(rank) from error
 
 
 @contextmanager
@@ -185,38 +191,25 @@ def joined(
     if place.size == 1:
         yield ALONE
         return
-    host, port = environment["MASTER_ADDR"], environment["MASTER_PORT"]
-    hosts = place.rank == 0 and environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
-    wait = timedelta(seconds=timeout)
-    attempt = environment.get(
-        "TORCHELASTIC_RESTART_COUNT", "0"
-    )  # torchrun's store outlives the processes that it starts again
-
-    def connected() -> Store:
-        """A connection to the store that all processes share."""
-        url = f"tcp://{host}:{port}?rank={place.rank}&world_size={place.size}"
-        store, _, _ = next(iter(rendezvous(url, timeout=wait)))
-        return PrefixStore(f"distill/{attempt}", store)
+    meeting = Meeting(place, environment)
 
     def ask(number: int) -> None:
         """Let this process be asked to leave as another one was."""
         os.kill(os.getpid(), number)
 
-    try:
-        store = connected()
-        backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
-        dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.size, timeout=wait)
-    except RuntimeError as error:
-        raise PeerError(
-            f"rank {place.rank} of {place.size} waited {timeout:.0f} s for the others at {host}:{port}; start all of them, and let them "
-            "reach that address",
-            told=False,
-        ) from error
-    watch = Watch(
-        connected(), place.rank, place.size, lambda: 0 if stopping.asked is None else int(stopping.asked), ask
-    )
+    def asked() -> int:
+        """The signal that this process was asked to leave by, or 0."""
+        return 0 if stopping.asked is None else int(stopping.asked)
+
+    with meeting.awaited(), stopping.at_once():
+        store = meeting.reached(timeout)
+        watch = Watch(meeting.connected(timeout), place.rank, place.size, asked, ask)
     watch.start()
     try:
+        with meeting.awaited(), stopping.at_once(), _connecting(store, place.rank):
+            meeting.all_come(store, timeout)
+            backend, wait = "cpu:gloo,cuda:nccl" if gpu else "gloo", timedelta(seconds=timeout)
+            dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.size, timeout=wait)
         names = ("replicate", "shard")
         meshes = None
         if layout.shard > 1:
@@ -227,14 +220,6 @@ def joined(
             ranks.from_first(lambda: None)
     finally:
         watch.finish()
-        _part(store, place, hosts)
-
-
-def _part(store: Store, place: Place, hosts: bool) -> None:
-    """Leave the group; the process that holds the store goes last."""
-    with contextlib.suppress(RuntimeError):
-        store.add("left", 1)
-        until = time.monotonic() + _FAREWELL
-        while hosts and store.add("left", 0) < place.size and time.monotonic() < until:
-            time.sleep(_POLL)
-    dist.destroy_process_group()
+        meeting.part(store)
+        if dist.is_initialized():
+            dist.destroy_process_group()

@@ -37,9 +37,9 @@ class Place:
                 f"`distill run RUN.yaml --nproc-per-node N` or torchrun, or unset {SIZE}"
             )
         try:
-            rank, size, local_rank = (int(environment[name]) for name in ("RANK", SIZE, "LOCAL_RANK"))
+            rank, size, local_rank, _ = (int(environment[name]) for name in ("RANK", SIZE, "LOCAL_RANK", "MASTER_PORT"))
         except ValueError as error:
-            raise _unclear(f"RANK, {SIZE} and LOCAL_RANK are whole numbers; {error}") from error
+            raise _unclear(f"RANK, {SIZE}, LOCAL_RANK and MASTER_PORT are whole numbers; {error}") from error
         if not 0 <= rank < size:
             raise _unclear(f"RANK is {rank}, which is none of {size} processes")
         return cls(rank, size, local_rank)

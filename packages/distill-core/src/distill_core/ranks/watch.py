@@ -91,8 +91,7 @@ class Watch(threading.Thread):
 
     def tell(self, failure: Failure) -> Failure:
         """Make a failure known, unless another is known already. Returns the one that is."""
-        text = json.dumps(asdict(failure))
-        return _read(self._store.compare_set(_FAILED, "", text))
+        return tell(self._store, failure)
 
     def culprit(self, waited: float) -> Failure | None:
         """Which process is to blame for a collective that failed after ``waited`` seconds here; None if it is no other one's fault."""
@@ -133,18 +132,33 @@ class Watch(threading.Thread):
 
     def failure(self) -> Failure | None:
         """What ended another process, or this one, if anything did."""
-        return _read(self._store.get(_FAILED)) if self._store.check([_FAILED]) else None
+        return failure_in(self._store)
 
     def _signal(self) -> bool:
         """Pass on a signal that one process got to the others. Returns whether there was one."""
         number = self._asked()
         if number:
-            self._store.set(_ASKED, str(number))
+            ask_all(self._store, number)
         elif self._store.check([_ASKED]):
             self._ask(int(self._store.get(_ASKED)))
         else:
             return False
         return True
+
+
+def tell(store: Store, failure: Failure) -> Failure:
+    """Make a failure known to all who look at the store, unless another is known already. Returns the one that is."""
+    return _read(store.compare_set(_FAILED, "", json.dumps(asdict(failure))))
+
+
+def failure_in(store: Store) -> Failure | None:
+    """The failure that is known there."""
+    return _read(store.get(_FAILED)) if store.check([_FAILED]) else None
+
+
+def ask_all(store: Store, number: int) -> None:
+    """Let every process be asked to leave by a signal, as one was."""
+    store.set(_ASKED, str(number))
 
 
 def _beat_of(rank: int) -> str:

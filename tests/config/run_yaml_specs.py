@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -42,6 +43,14 @@ class Tiling(Options):
     """Rows of a tile."""
     overlap: float = 0.25
     """Share of a tile."""
+
+    def contradictions(self) -> Iterator[str]:
+        """Overlaps that leave a tile nothing, or have nothing to overlap."""
+        yield from super().contradictions()
+        if self.overlap >= 1:
+            yield "overlap leaves a tile nothing; set it below 1"
+        if self.overlap and self.rows == 1:
+            yield "one row overlaps nothing; set overlap: 0"
 
 
 class PictureOptions(Options):

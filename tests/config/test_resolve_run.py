@@ -160,6 +160,14 @@ def test_the_message_of_a_plugins_own_error_is_shown(write: Write) -> None:
     assert problem == Problem("method_config.tiles", "too many rows of tiles; got a mapping (rows)", 11)
 
 
+def test_all_that_does_not_go_together_is_told_at_once_a_problem_each(write: Write) -> None:
+    problems = problems_of(write(RUN + "pipeline_config:\n  tiling: {rows: 1, overlap: 2}\n"))
+    assert problems == (
+        Problem("pipeline_config.tiling", "overlap leaves a tile nothing; set it below 1", 11),
+        Problem("pipeline_config.tiling", "one row overlaps nothing; set overlap: 0", 11),
+    )
+
+
 def test_a_value_that_is_none_of_several_mappings_is_one_problem(write: Write) -> None:
     problem = the_problem_of(write(RUN + "method_config:\n  cut: {row: 3, columns: x}\n"))
     assert problem == Problem("method_config.cut", "must be a mapping, or null; got a mapping (row, columns)", 11)

@@ -161,6 +161,22 @@ def test_what_does_not_go_together_is_refused_with_the_remedy(kind: Any, options
         kind.model_validate(options)
 
 
+def test_all_that_does_not_go_together_is_told_at_once_what_is_inherited_first() -> None:
+    options = {
+        "guidance_range": (500.0, 100.0),
+        "sink": 1,
+        "student_loss": "gan",
+        "gan_weight": 0.1,
+        "score_floor": 0.5,
+    }
+    with pytest.raises(ValidationError) as caught:
+        CausvidOptions.model_validate(options)
+    (fault,) = caught.value.errors()
+    remedies = ("exchange its two timesteps", "set window, or sink: 0", "leave gan_weight out", "leave it out")
+    told = fault["ctx"]["error"].each
+    assert [remedy in one for remedy, one in zip(remedies, told, strict=True)] == [True] * 4
+
+
 def test_the_student_is_sampled_with_the_window_that_it_trains_with() -> None:
     request = SelfForcingOptions(block=2, window=4, sink=1).sampling(lambda timestep: timestep)
     assert (request.blocks, request.window, request.sink, request.sampler) == (2, 4, 1, "sde")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from distill_core.plugins import ModelFacts, Options
 from distill_core.plugins.timesteps import TRAIN_TIMESTEPS, in_thousand
@@ -77,14 +77,14 @@ class FewStepOptions(StepsOptions):
     rollout_move: Literal["sde", "ode"] = "sde"
     """From one denoising step to the next, also in sampling. sde: fresh noise on the predicted x0. ode: along the predicted flow."""
 
-    @model_validator(mode="after")
-    def _starts_from_noise(self) -> FewStepOptions:
+    def contradictions(self) -> Iterator[str]:
+        """A simulated rollout that does not begin in pure noise."""
+        yield from super().contradictions()
         if self.rollout == "simulate" and self.steps[0] < NOISY_START:
-            raise ValueError(
+            yield (
                 f"rollout: simulate starts from pure noise, and dmd_denoising_steps starts at {self.steps[0]:g}: the student would be told "
                 f"a wrong noise level; start it at {TRAIN_TIMESTEPS:g}, or set rollout: data_latent"
             )
-        return self
 
     def sampling(self, shift: Callable[[float], float]) -> ValidationRequest:
         """The student as it will be used: its own steps, one evaluation each."""
@@ -101,14 +101,14 @@ class TurnsOptions(Options):
     critic_reuses_student_sample: bool = True
     """On a step that updates the student, train the critic on that same sample instead of a rollout of its own (saves a rollout)."""
 
-    @model_validator(mode="after")
-    def _leaves_turns(self) -> TurnsOptions:
+    def contradictions(self) -> Iterator[str]:
+        """Turns that leave the critic none."""
+        yield from super().contradictions()
         if self.critic_rests and self.generator_update_interval == 1:
-            raise ValueError(
+            yield (
                 "critic_rests leaves the critic the steps between the student's, and generator_update_interval: 1 leaves none; "
                 "set it to 2 or more, or critic_rests: false"
             )
-        return self
 
     def turn(self, step: int, learners: tuple[str, ...]) -> tuple[str, ...]:
         """The learners on every step, the student too on every ``generator_update_interval``-th, or there in their stead."""
@@ -134,15 +134,15 @@ class GuidanceOptions(Options):
     def _of_a_thousand(cls, within: tuple[float, float]) -> tuple[float, float]:
         return in_thousand(within)
 
-    @model_validator(mode="after")
-    def _one_convention(self) -> GuidanceOptions:
+    def contradictions(self) -> Iterator[str]:
+        """Guidance said twice, and a range that ends before it begins."""
+        yield from super().contradictions()
         if self.guidance_scale is not None and self.real_score_guidance_scale is not None:
-            raise ValueError(
+            yield (
                 "guidance_scale and real_score_guidance_scale say the same in two conventions (s = w + 1); keep one of them"
             )
         if self.guidance_range[0] > self.guidance_range[1]:
-            raise ValueError("guidance_range ends before it begins; exchange its two timesteps")
-        return self
+            yield "guidance_range ends before it begins; exchange its two timesteps"
 
     @property
     def scale(self) -> float:
@@ -198,11 +198,11 @@ class ScoreTimestepOptions(Options):
     score_floor: Annotated[float, Field(ge=0, le=1)] = 0.0
     """A step's samples are compared from this share of the next step's timestep up. Above 0 keeps variety (arXiv 2510.27684: 1)."""
 
-    @model_validator(mode="after")
-    def _in_order(self) -> ScoreTimestepOptions:
+    def contradictions(self) -> Iterator[str]:
+        """Ratios out of order."""
+        yield from super().contradictions()
         if self.min_timestep_ratio > self.max_timestep_ratio:
-            raise ValueError("min_timestep_ratio is above max_timestep_ratio; exchange them")
-        return self
+            yield "min_timestep_ratio is above max_timestep_ratio; exchange them"
 
     @property
     def scored_within(self) -> tuple[float, float]:

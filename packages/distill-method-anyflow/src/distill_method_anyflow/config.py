@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field
 
 from distill_core.plugins import Options
 from distill_core.protocols.validator import ValidationRequest
@@ -46,22 +46,20 @@ class AnyFlowOptions(Options):
     sampling_steps: Annotated[int, Field(ge=1)] = 4
     """Jumps that the student is validated and exported with; it can be sampled in any number."""
 
-    @model_validator(mode="after")
-    def _shares(self) -> AnyFlowOptions:
+    def contradictions(self) -> Iterator[str]:
+        """Shares above the whole, and data or guidance that nothing teaches."""
+        yield from super().contradictions()
         if self.diffusion_share + self.consistency_share > 1.0:
-            raise ValueError(
-                "diffusion_share and consistency_share are parts of one whole; lower them to at most 1 together"
-            )
+            yield ("diffusion_share and consistency_share are parts of one whole; lower them to at most 1 together")
         if self.velocity == "data" and not self.diffusion_share:
-            raise ValueError(
+            yield (
                 "without samples at r = t nothing teaches the velocity of clips; raise diffusion_share, or set velocity: teacher"
             )
         if self.velocity == "data" and self.map_guidance_scale != 1.0 and not self.caption_dropout:
-            raise ValueError(
+            yield (
                 "guidance by the student's own prediction without a caption needs samples that have none; set caption_dropout to 0.1 or "
                 "so, or map_guidance_scale: 1"
             )
-        return self
 
     def sampling(self, shift: Callable[[float], float]) -> ValidationRequest:
         """The student as it will be used: jumps down the family's own schedule."""

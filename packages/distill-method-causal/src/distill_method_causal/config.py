@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from distill_core.plugins import Options
 from distill_core.plugins.timesteps import in_thousand
@@ -52,11 +52,11 @@ class ForcingOptions(CausalOptions):
     caption_dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Share of samples trained with the empty caption, so that guidance has something to guide away from."""
 
-    @model_validator(mode="after")
-    def _consistent(self) -> ForcingOptions:
+    def contradictions(self) -> Iterator[str]:
+        """Bounds of σ that leave nothing between them."""
+        yield from super().contradictions()
         if self.min_timestep_ratio >= self.max_timestep_ratio:
-            raise ValueError("min_timestep_ratio must be below max_timestep_ratio; between them σ is drawn")
-        return self
+            yield "min_timestep_ratio must be below max_timestep_ratio; between them σ is drawn"
 
     def sampling(self, _: object = None) -> ValidationRequest:
         """The student block by block, on the family's own schedule; steps and guidance are the run's to say."""
@@ -123,13 +123,13 @@ class CausalKdOptions(FewStepOptions):
     clean_blocks: bool = True
     """A block may also be the teacher's clean one: context that later blocks see, and no loss of its own."""
 
-    @model_validator(mode="after")
-    def _from_noise(self) -> CausalKdOptions:
+    def contradictions(self) -> Iterator[str]:
+        """Paths that would not begin in pure noise."""
+        yield from super().contradictions()
         if self.steps[0] != 1000:
-            raise ValueError(
+            yield (
                 f"paths begin in pure noise, and denoising_steps at {self.steps[0]:g}; 999 elsewhere is 1000 here: start at 1000"
             )
-        return self
 
     def made_with(self) -> dict[str, object]:
         """What stored paths follow from, besides the run's flow shift; in the words of every method that stores such paths."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from distill_core.plugins import Options
 from distill_core.plugins.timesteps import in_thousand
@@ -109,15 +109,15 @@ class TcmOptions(DiscreteOptions):
     density_scale: Annotated[float, Field(gt=0)] = 0.2
     """Its scale, around σ = 0.5."""
 
-    @model_validator(mode="after")
-    def _sampled_where_trained(self) -> TcmOptions:
+    def contradictions(self) -> Iterator[str]:
+        """Sampling where nothing is trained."""
+        yield from super().contradictions()
         below = [step for step in self.denoising_steps if step < self.transition]
         if below and not self.warp_denoising_steps:
-            raise ValueError(
+            yield (
                 f"the student learns nothing below the transition, {self.transition:g}, and would be sampled at "
                 f"{', '.join(f'{step:g}' for step in below)}; leave those out, or lower the transition"
             )
-        return self
 
 
 class ScmOptions(SharedOptions):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from distill_core.plugins import ModelFacts
 from distill_core.plugins.timesteps import TRAIN_TIMESTEPS
@@ -35,27 +35,23 @@ class Dmd2Options(DiscriminatorOptions, ScoreCeilingOptions, MatchingOptions):
     gan_weight: Annotated[float, Field(ge=0)] = 0.0
     """Weight of a GAN loss on teacher features (DMD2 section 4.3), 0.001 to 0.03 elsewhere. Needs latents; 0: none."""
 
-    @model_validator(mode="after")
-    def _regresses_from_noise(self) -> Dmd2Options:
+    def contradictions(self) -> Iterator[str]:
+        """A regression and a hold on the first step that such steps do not leave room for."""
+        yield from super().contradictions()
         if self.regression_weight and self.steps[0] != 1000:
-            raise ValueError(
+            yield (
                 f"the regression is of a student that starts from pure noise, dmd_denoising_steps starts at {self.steps[0]:g}; "
                 "start it at 1000, or set regression_weight: 0"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _has_a_first_step_to_hold(self) -> Dmd2Options:
         if not self.diversity_weight:
-            return self
+            return
         if self.steps[0] != TRAIN_TIMESTEPS or len(self.steps) == 1:
-            raise ValueError(
+            yield (
                 f"diversity_weight holds the first of several steps from pure noise to the teacher, and dmd_denoising_steps is "
                 f"{[f'{step:g}' for step in self.steps]}; start it at 1000 with a second step, or set diversity_weight: 0"
             )
         if self.diversity_anchor >= self.diversity_steps:
-            raise ValueError("diversity_anchor is where the teacher is left on its way: set it below diversity_steps")
-        return self
+            yield "diversity_anchor is where the teacher is left on its way: set it below diversity_steps"
 
     def roles_to_step(self, step: int) -> tuple[str, ...]:
         """The critic on every step, the student too on every ``generator_update_interval``-th, or there in its stead.

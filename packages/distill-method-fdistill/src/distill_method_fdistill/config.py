@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from distill_matching.options import DiscriminatorOptions, MatchingOptions
 
@@ -29,11 +30,11 @@ class FdistillOptions(DiscriminatorOptions, MatchingOptions):
     gan_weight: Annotated[float, Field(gt=0, json_schema_extra={"known_as": ["gan_loss_weight_gen"]})] = 0.001
     """Weight of the GAN loss on the student. Above 0: the density ratio is the discriminator's."""
 
-    @model_validator(mode="after")
-    def _bounds_in_order(self) -> FdistillOptions:
+    def contradictions(self) -> Iterator[str]:
+        """Bounds out of order."""
+        yield from super().contradictions()
         if self.ratio_min > self.ratio_max:
-            raise ValueError("ratio_min is above ratio_max; exchange them")
-        return self
+            yield "ratio_min is above ratio_max; exchange them"
 
     def roles_to_step(self, step: int) -> tuple[str, ...]:
         """Critic and discriminator on every step, the student too on every ``generator_update_interval``-th, or there in their stead."""

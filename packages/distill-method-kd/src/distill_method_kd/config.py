@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from distill_core.plugins import Options
 from distill_core.plugins.timesteps import TRAIN_TIMESTEPS, in_thousand
@@ -60,17 +60,17 @@ class KdOptions(Options):
     def _of_a_thousand(cls, steps: tuple[float, ...] | None) -> tuple[float, ...] | None:
         return None if steps is None else tuple(sorted(in_thousand(steps), reverse=True))
 
-    @model_validator(mode="after")
-    def _consistent(self) -> KdOptions:
+    def contradictions(self) -> Iterator[str]:
+        """Stored paths that are not asked for, or would not hold the student's steps."""
+        yield from super().contradictions()
         if self.stored_steps is not None and self.trajectories == "made":
-            raise ValueError("stored_steps is what stored paths hold; set trajectories: stored, or leave it out")
+            yield "stored_steps is what stored paths hold; set trajectories: stored, or leave it out"
         missing = [step for step in self.denoising_steps if step not in self.kept_steps]
         if missing:
-            raise ValueError(
+            yield (
                 f"stored paths would not hold the denoising steps {', '.join(f'{step:g}' for step in missing)}; "
                 f"set stored_steps: {sorted({*self.kept_steps, *missing}, reverse=True)}"
             )
-        return self
 
     @property
     def kept_steps(self) -> tuple[float, ...]:

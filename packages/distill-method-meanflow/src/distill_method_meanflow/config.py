@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from distill_core.plugins import Options
 from distill_core.plugins.timesteps import in_thousand
@@ -66,16 +66,16 @@ class MeanFlowOptions(Options):
             raise ValueError(f"the steps must descend strictly and be above 0, e.g. [1000, 500], got {list(steps)}")
         return inner
 
-    @model_validator(mode="after")
-    def _guided(self) -> MeanFlowOptions:
+    def contradictions(self) -> Iterator[str]:
+        """A mixture, or guidance, without what it needs."""
+        yield from super().contradictions()
         if self.velocity != "mixed" and self.guidance_mixture:
-            raise ValueError("guidance_mixture is κ of velocity: mixed, and has no effect on another; leave it out")
+            yield "guidance_mixture is κ of velocity: mixed, and has no effect on another; leave it out"
         if self.velocity == "mixed" and not self.caption_dropout:
-            raise ValueError(
+            yield (
                 "velocity: mixed guides by the student's own prediction without a caption, which it never learns at caption_dropout: 0; "
                 "set it to 0.1 or so"
             )
-        return self
 
     def warmup(self, step: int) -> float:
         """The weight of the derivative at a training step, counted from 1."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from distill_core.plugins import Options
 from distill_core.plugins.timesteps import TRAIN_TIMESTEPS, in_thousand
@@ -83,11 +83,11 @@ class RewardGradientOptions(WalkOptions):
     reward_scale: Annotated[float, Field(gt=0)] = 1.0
     """Factor of the reward in the loss."""
 
-    @model_validator(mode="after")
-    def _has_so_many_steps(self) -> RewardGradientOptions:
+    def contradictions(self) -> Iterator[str]:
+        """More steps with a gradient than a clip takes."""
+        yield from super().contradictions()
         if self.gradient == "last_steps" and self.through > self.count:
-            raise ValueError(f"through is {self.through}, and a clip takes {self.count} steps; set it to at most that")
-        return self
+            yield f"through is {self.through}, and a clip takes {self.count} steps; set it to at most that"
 
     def first_drawn(self) -> int:
         """The first index that drawn_step draws."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from distill_core.plugins import ModelFacts
 from distill_core.plugins.timesteps import TRAIN_TIMESTEPS, shifted
@@ -35,16 +35,19 @@ class PhasedDmdOptions(NormalizerOptions, GuidanceOptions, TurnsOptions, StepsOp
     max_timestep_ratio: Annotated[float, Field(ge=0, le=1)] = 0.98
     """Score timesteps of the high phase, before the flow shift, are at most this share of 1000."""
 
-    @model_validator(mode="after")
-    def _starts_from_noise(self) -> PhasedDmdOptions:
+    def contradictions(self) -> Iterator[str]:
+        """A beginning that is not pure noise, and a phase without a step."""
+        yield from super().contradictions()
         if self.steps[0] < NOISY_START:
-            raise ValueError(
+            yield (
                 f"samples start from pure noise, and dmd_denoising_steps starts at {self.steps[0]:g}: the student would be told a wrong "
                 f"noise level; start it at {TRAIN_TIMESTEPS:g}"
             )
         if not self.warp_denoising_steps:
-            self.indices(self.steps, "high")
-        return self
+            try:
+                self.indices(self.steps, "high")
+            except ValueError as error:
+                yield str(error)
 
     def phase(self, step: int) -> Phase:
         """Which phase a training step is of: they alternate, as many steps each as lead to one update of the student, high first."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field
 
 from distill_matching.options import MatchingOptions, Timestep
 
@@ -43,21 +44,19 @@ class RcmOptions(MatchingOptions):
     difference_step: Annotated[float, Field(gt=0, lt=0.5)] = 1e-3
     """Half the distance of those forwards, in σ along the path."""
 
-    @model_validator(mode="after")
-    def _rolls_out(self) -> RcmOptions:
+    def contradictions(self) -> Iterator[str]:
+        """A rollout that is not its own, and a derivative that such attention does not have."""
+        yield from super().contradictions()
         if self.rollout != "simulate":
-            raise ValueError(
-                "rCM matches samples that the student makes from noise; leave rollout out, or set it to simulate"
-            )
+            yield ("rCM matches samples that the student makes from noise; leave rollout out, or set it to simulate")
         if self.rollout_move != "sde":
-            raise ValueError(
+            yield (
                 "rCM's student predicts x0 and noises it anew at each step; leave rollout_move out, or set it to sde"
             )
         if self.derivative == "jvp" and self.attn_kind != "dense":
-            raise ValueError(
+            yield (
                 f"an exact derivative needs dense attention, attn_kind is {self.attn_kind}; set derivative: differences"
             )
-        return self
 
     @property
     def scale(self) -> float:

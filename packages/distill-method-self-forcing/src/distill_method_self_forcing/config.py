@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field
 
 from distill_core.protocols.validator import ValidationRequest
 from distill_matching.options import DiscriminatorOptions, MatchingOptions
@@ -36,19 +36,15 @@ class CausalMatchingOptions(DiscriminatorOptions, MatchingOptions):
     attn_kind: Literal["dense"] = "dense"
     """Attention of the student: causal attention is dense."""
 
-    @model_validator(mode="after")
-    def _one_loss(self) -> CausalMatchingOptions:
+    def contradictions(self) -> Iterator[str]:
+        """A sink without a window, and what the student's loss leaves no room for."""
+        yield from super().contradictions()
         if self.sink and self.window is None:
-            raise ValueError(
-                "without a window a block sees all frames before it, the first ones too; set window, or sink: 0"
-            )
+            yield ("without a window a block sees all frames before it, the first ones too; set window, or sink: 0")
         if self.student_loss == "gan" and self.gan_weight:
-            raise ValueError(
-                "student_loss: gan is the GAN alone, so there is nothing to weigh it against; leave gan_weight out"
-            )
+            yield ("student_loss: gan is the GAN alone, so there is nothing to weigh it against; leave gan_weight out")
         if self.student_loss == "sid" and self.normalizer != "per_sample":
-            raise ValueError("student_loss: sid is divided by mean |x - real| of each sample; leave normalizer out")
-        return self
+            yield "student_loss: sid is divided by mean |x - real| of each sample; leave normalizer out"
 
     @property
     def judged(self) -> bool:
@@ -71,17 +67,15 @@ class CausvidOptions(CausalMatchingOptions):
     rollout: Literal["data_latent"] = "data_latent"
     """The student predicts noised latents of the data, each block at one of its steps or clean."""
 
-    @model_validator(mode="after")
-    def _whole_context(self) -> CausvidOptions:
+    def contradictions(self) -> Iterator[str]:
+        """What a single pass over whole clips does not have."""
+        yield from super().contradictions()
         if self.window is not None:
-            raise ValueError(
+            yield (
                 "causvid trains in one pass, where a block sees all blocks before it; leave window out, or take self-forcing"
             )
         if self.score_floor:
-            raise ValueError(
-                "score_floor is of one step for the whole clip, and here each block has its own; leave it out"
-            )
-        return self
+            yield ("score_floor is of one step for the whole clip, and here each block has its own; leave it out")
 
 
 class StreamedOptions(CausalMatchingOptions):
@@ -94,13 +88,11 @@ class StreamedOptions(CausalMatchingOptions):
     extra_blocks: Annotated[int, Field(ge=0)] = 0
     """Up to so many blocks more than the data's clips have: rollouts are longer, and their last frames are what is judged."""
 
-    @model_validator(mode="after")
-    def _one_step(self) -> StreamedOptions:
+    def contradictions(self) -> Iterator[str]:
+        """A floor that is of one step, where each block has its own."""
+        yield from super().contradictions()
         if self.score_floor and not self.same_step_across_blocks:
-            raise ValueError(
-                "score_floor is of one step for the whole clip; set same_step_across_blocks: true, or leave it out"
-            )
-        return self
+            yield ("score_floor is of one step for the whole clip; set same_step_across_blocks: true, or leave it out")
 
 
 class SelfForcingOptions(StreamedOptions):
@@ -121,16 +113,14 @@ class LongTuningOptions(StreamedOptions):
     max_frames: Annotated[int, Field(ge=2)] = 120
     """Latent frames after which a sequence is given up for a new one, of the batch that comes then. A multiple of `block`."""
 
-    @model_validator(mode="after")
-    def _grows(self) -> LongTuningOptions:
+    def contradictions(self) -> Iterator[str]:
+        """Lengths that are no whole blocks, sequences that do not grow, and a discriminator of them."""
+        yield from super().contradictions()
         for name, frames in (("overlap", self.overlap), ("max_frames", self.max_frames)):
             if frames % self.block:
                 whole = max(1, frames // self.block) * self.block
-                raise ValueError(f"{name}: {frames} is no multiple of block: {self.block}; set it to {whole}")
+                yield f"{name}: {frames} is no multiple of block: {self.block}; set it to {whole}"
         if self.max_frames <= self.overlap:
-            raise ValueError("max_frames is no more than overlap, so that no sequence would grow; set it higher")
+            yield "max_frames is no more than overlap, so that no sequence would grow; set it higher"
         if self.gan_weight:
-            raise ValueError(
-                "a discriminator would hold sequences against clips of other captions; leave gan_weight out"
-            )
-        return self
+            yield ("a discriminator would hold sequences against clips of other captions; leave gan_weight out")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from distill_matching.options import ScoreCeilingOptions, ScoringOptions
 
@@ -30,14 +31,14 @@ class SgmdOptions(ScoreCeilingOptions, ScoringOptions):
     correction_weight: Annotated[float, Field(ge=0)] = 0.1
     """Weight of the correction that is taken away from the Fisher term."""
 
-    @model_validator(mode="after")
-    def _one_critic_update_on_a_sample_of_its_own(self) -> SgmdOptions:
+    def contradictions(self) -> Iterator[str]:
+        """A cadence that is not SGMD's."""
+        yield from super().contradictions()
         if self.generator_update_interval != 1 or self.critic_reuses_student_sample:
-            raise ValueError(
+            yield (
                 "SGMD updates the critic once after each update of the student, on a sample of its own; leave out "
                 "generator_update_interval and critic_reuses_student_sample, or take the method sid"
             )
-        return self
 
     def roles_to_step(self, step: int) -> tuple[str, ...]:
         """Both, on every step."""

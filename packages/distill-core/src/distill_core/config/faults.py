@@ -19,6 +19,7 @@ from distill_core.config.scalars import FLOAT
 from distill_core.config.shape import Shape, shape_of
 from distill_core.config.suggest import closest, unknown_key
 from distill_core.errors import Problem
+from distill_core.plugins.option_type import ContradictionsError
 from distill_core.redaction import redact_text
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -97,11 +98,11 @@ class _Translator:
             alternatives = _alternatives(place.union, places)
             if place.path in misspelt or place.alternative not in alternatives:
                 continue
-            if len(alternatives) > 1:
-                path, message = place.union, self._must_be(place.union)
-            else:
-                path, message = self._explain(error, place.path)
-            found.setdefault((path, message), self._document.problem((*self._at, *path), message))
+            several = len(alternatives) > 1
+            for path, message in (
+                [(place.union, self._must_be(place.union))] if several else self._explain(error, place.path)
+            ):
+                found.setdefault((path, message), self._document.problem((*self._at, *path), message))
         return list(found.values())
 
     def _misspelt(self, errors: Sequence[ErrorDetails], places: Sequence[_Place]) -> set[KeyPath]:
@@ -132,19 +133,22 @@ class _Translator:
                 union, alternative = path, segment
         return _Place(path, path if union is None else union, alternative)
 
-    def _explain(self, error: ErrorDetails, path: KeyPath) -> tuple[KeyPath, str]:
+    def _explain(self, error: ErrorDetails, path: KeyPath) -> list[tuple[KeyPath, str]]:
         kind = error["type"]
         if kind == "missing" and isinstance(path[-1], int):
-            return path[:-1], self._must_be(path[:-1])
+            return [(path[:-1], self._must_be(path[:-1]))]
         if kind == "missing":
-            return path, self._required(path)
+            return [(path, self._required(path))]
         if kind == "extra_forbidden":
-            return path, self._unknown(path)
+            return [(path, self._unknown(path))]
         if kind in _OWN_WORDS:
-            return path, str(error["ctx"]["error"])
+            raised = error["ctx"]["error"]
+            return [
+                (path, said) for said in (raised.each if isinstance(raised, ContradictionsError) else (str(raised),))
+            ]
         if kind in _SHAPE_SAYS_IT and self._shape.at(path) is not None:
-            return path, self._must_be(path)
-        return path, f"{error['msg'][:1].lower()}{error['msg'][1:]}; got {shown(self._value(path))}"
+            return [(path, self._must_be(path))]
+        return [(path, f"{error['msg'][:1].lower()}{error['msg'][1:]}; got {shown(self._value(path))}")]
 
     def _required(self, path: KeyPath) -> str:
         shape = self._shape.at(path)

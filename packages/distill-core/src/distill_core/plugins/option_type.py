@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel
+from collections.abc import Iterator, Sequence
+from typing import Self
+
+from pydantic import BaseModel, model_validator
+
+
+class ContradictionsError(ValueError):
+    """What of some options does not go together, all of it."""
+
+    def __init__(self, each: Sequence[str]) -> None:
+        super().__init__("; ".join(each))
+        self.each = tuple(each)
 
 
 class Options(BaseModel):
@@ -12,3 +23,17 @@ class Options(BaseModel):
     """
 
     model_config = {"frozen": True, "extra": "forbid", "allow_inf_nan": False, "use_attribute_docstrings": True}
+
+    def contradictions(self) -> Iterator[str]:
+        """What does not go together of options that are each right by themselves, a sentence each, with the remedy.
+
+        All are told at once. A class adds its own to those of ``super().contradictions()``; a validator that raises would tell the first.
+        """
+        return iter(())
+
+    @model_validator(mode="after")
+    def _tells_all_contradictions(self) -> Self:
+        found = tuple(self.contradictions())
+        if found:
+            raise ContradictionsError(found)
+        return self

@@ -131,8 +131,10 @@ def test_a_folder_of_single_files_says_how_to_put_a_model_together_of_them(tmp_p
         ("diffusion_pytorch_model.ema.safetensors", r"as the variant ema alone.*\(variant='ema'\) and save it"),
         (
             "diffusion_pytorch_model.gguf",
-            r"holds diffusion_pytorch_model\.gguf, .* name that file as the part's in parts\.json",
+            r"holds diffusion_pytorch_model\.gguf, and no .* name a denoiser's file in parts\.json",
         ),
+        ("Wan2.1_VAE.pth", r"holds Wan2\.1_VAE\.pth, and no .* any other part from a folder in diffusers format"),
+        ("pytorch_lora_weights.safetensors", r"vae is a LoRA .*, and the LoRA under fixed_loras"),
         ("diffusion_pytorch_model.bin", "are pickles"),
         ("notes.txt", r"holds no diffusion_pytorch_model\.safetensors; the folder is incomplete"),
     ],

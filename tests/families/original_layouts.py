@@ -23,6 +23,8 @@ class Layout:
     renames: Sequence[tuple[str, str]]
     joins: Sequence[tuple[str, Sequence[str], str]] = ()
     """(the beginning of their names, their ends, the joint name)."""
+    beside: Sequence[str] = ()
+    """Tensors of the release that diffusers' class has not."""
     swapped: Sequence[str] = ()
     """Those of which the release holds the halves the other way round."""
 
@@ -37,8 +39,10 @@ class Layout:
                     found[f"{match[1]}{joint}.{match[2]}"] = torch.cat(parts)
         found |= left
         for name in self.swapped:
-            found |= {full: torch.cat([*reversed(found[full].chunk(2))]) for full in (f"{name}.weight", f"{name}.bias")}
-        return {self._renamed(name): tensor for name, tensor in found.items()}
+            both = [full for full in (f"{name}.weight", f"{name}.bias") if full in found]
+            found |= {full: torch.cat([*reversed(found[full].chunk(2))]) for full in both}
+        more = {name: torch.zeros(2) for name in self.beside}
+        return {self._renamed(name): tensor for name, tensor in found.items()} | more
 
     def _renamed(self, name: str) -> str:
         for pattern, to in self.renames:
@@ -187,5 +191,63 @@ LAYOUTS: Mapping[str, Layout] = {
         ),
         swapped=("norm_out.linear",),
     ),
+    "flux2": Layout(
+        (
+            (r"^time_guidance_embed\.timestep_embedder\.linear_1\.", "time_in.in_layer."),
+            (r"^time_guidance_embed\.timestep_embedder\.linear_2\.", "time_in.out_layer."),
+            (r"^context_embedder\.", "txt_in."),
+            (r"^x_embedder\.", "img_in."),
+            (r"^proj_out\.", "final_layer.linear."),
+            (r"^norm_out\.linear\.", "final_layer.adaLN_modulation.1."),
+            (r"_stream_modulation(_img|_txt|)\.linear\.", r"_stream_modulation\1.lin."),
+            (r"^single_transformer_blocks\.(\d+)\.attn\.to_qkv_mlp_proj\.", r"single_blocks.\1.linear1."),
+            (r"^single_transformer_blocks\.(\d+)\.attn\.to_out\.", r"single_blocks.\1.linear2."),
+            (r"^single_transformer_blocks\.(\d+)\.attn\.norm_q\.weight", r"single_blocks.\1.norm.query_norm.scale"),
+            (r"^single_transformer_blocks\.(\d+)\.attn\.norm_k\.weight", r"single_blocks.\1.norm.key_norm.scale"),
+            (r"^transformer_blocks\.", "double_blocks."),
+            (r"\.attn\.(img|txt)_qkv\.", r".\1_attn.qkv."),
+            (r"\.attn\.norm_q\.weight", ".img_attn.norm.query_norm.scale"),
+            (r"\.attn\.norm_k\.weight", ".img_attn.norm.key_norm.scale"),
+            (r"\.attn\.norm_added_q\.weight", ".txt_attn.norm.query_norm.scale"),
+            (r"\.attn\.norm_added_k\.weight", ".txt_attn.norm.key_norm.scale"),
+            (r"\.attn\.to_out\.0\.", ".img_attn.proj."),
+            (r"\.attn\.to_add_out\.", ".txt_attn.proj."),
+            (r"\.ff\.linear_in\.", ".img_mlp.0."),
+            (r"\.ff\.linear_out\.", ".img_mlp.2."),
+            (r"\.ff_context\.linear_in\.", ".txt_mlp.0."),
+            (r"\.ff_context\.linear_out\.", ".txt_mlp.2."),
+        ),
+        joins=(
+            (r"transformer_blocks\.\d+\.attn\.", QKV, "img_qkv"),
+            (r"transformer_blocks\.\d+\.attn\.", ADDED, "txt_qkv"),
+        ),
+        swapped=("norm_out.linear",),
+    ),
+    "sana": Layout(
+        (
+            (r"^patch_embed\.proj\.", "x_embedder.proj."),
+            (r"^time_embed\.emb\.timestep_embedder\.linear_1\.", "t_embedder.mlp.0."),
+            (r"^time_embed\.emb\.timestep_embedder\.linear_2\.", "t_embedder.mlp.2."),
+            (r"^time_embed\.linear\.", "t_block.1."),
+            (r"^caption_projection\.linear_(\d)\.", r"y_embedder.y_proj.fc\1."),
+            (r"^caption_norm\.", "attention_y_norm."),
+            (r"^proj_out\.", "final_layer.linear."),
+            (r"^scale_shift_table$", "final_layer.scale_shift_table"),
+            (r"^transformer_blocks\.", "blocks."),
+            (r"\.attn1\.to_out\.0\.", ".attn.proj."),
+            (r"\.attn2\.to_out\.0\.", ".cross_attn.proj."),
+            (r"\.attn1\.norm_([qk])\.", r".attn.\1_norm."),
+            (r"\.attn2\.norm_([qk])\.", r".cross_attn.\1_norm."),
+            (r"\.attn1\.qkv\.", ".attn.qkv."),
+            (r"\.attn2\.to_q\.", ".cross_attn.q_linear."),
+            (r"\.attn2\.kv\.", ".cross_attn.kv_linear."),
+            (r"\.ff\.conv_inverted\.", ".mlp.inverted_conv.conv."),
+            (r"\.ff\.conv_depth\.", ".mlp.depth_conv.conv."),
+            (r"\.ff\.conv_point\.", ".mlp.point_conv.conv."),
+        ),
+        joins=((r".*\.attn1\.", QKV, "qkv"), (r".*\.attn2\.", QKV[1:], "kv")),
+        beside=("pos_embed", "y_embedder.y_embedding"),
+    ),
+    "qwenimage": Layout(()),
 }
-"""Of families whose releases diffusers converts; HunyuanVideo's and FLUX's at their published width alone."""
+"""Of families whose releases diffusers converts; HunyuanVideo's and FLUX's at their published width alone. Qwen-Image's are its names."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
+import diffusers
 import torch
+from accelerate import init_empty_weights
 from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
 from torch import Tensor
 
 from distill_core.errors import ModelFolderError
 from distill_diffusers.json_files import read_object
+from distill_diffusers.quiet import quietly
 from distill_diffusers.weights import StoredTensor
 
 
@@ -42,3 +47,15 @@ def converted_headers(class_name: str, config: Path, stored: Mapping[str, Stored
         return dict(stored)
     assert some is not None or not made
     return {} if some is None else {name: replace(some, shape=tuple(tensor.shape)) for name, tensor in made.items()}
+
+
+def names_of(class_name: str, config: Path) -> list[str]:
+    """The names of all tensors that a class of diffusers has by its config.json."""
+    return list(_names(class_name, (config / "config.json").read_text(encoding="utf-8")))
+
+
+@lru_cache
+def _names(class_name: str, config: str) -> tuple[str, ...]:
+    kind = getattr(diffusers, class_name)
+    with quietly(), torch.random.fork_rng(devices=[]), init_empty_weights(include_buffers=False):
+        return tuple(kind.from_config(json.loads(config)).state_dict())

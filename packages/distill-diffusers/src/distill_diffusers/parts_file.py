@@ -54,7 +54,9 @@ def read_parts(folder: Path, experts: Sequence[str]) -> PartsFile | None:
     unknown = [name for name in content if name not in experts]
     if unknown or not content:
         what = f"knows nothing called {', '.join(unknown)}" if unknown else "names no weights"
-        raise ModelFolderError(f"{file} {what}; beside {BASE} it names the file or folder of {' or '.join(experts)}")
+        raise ModelFolderError(
+            f"{file} {what}; beside {BASE} it names the file or folder of {' or '.join(experts)}: every other part is the {BASE}'s"
+        )
     denoisers = {name: _found(file, name, place) for name, place in content.items()}
     beside = folder / base
     return PartsFile(str(beside.resolve()) if beside.is_dir() else base, denoisers)

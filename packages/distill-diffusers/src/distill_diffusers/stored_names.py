@@ -11,8 +11,8 @@ from typing import Generic, TypeVar
 
 COMPILED = "_orig_mod."
 """What `torch.compile` puts before the names of a module's tensors."""
-PREFIXES = ("model.diffusion_model.", "diffusion_model.")
-"""What ComfyUI puts before the names of a denoiser's tensors."""
+PREFIXES = ("model.diffusion_model.", "diffusion_model.", "model.model.")
+"""What ComfyUI puts before the names of a denoiser's tensors; the last where it saves a HunyuanVideo."""
 
 _SCALES = (".scale_weight", ".weight_scale")
 """The factor of a weight that is stored in fp8, as ComfyUI's files have called it, before 2026 and since."""

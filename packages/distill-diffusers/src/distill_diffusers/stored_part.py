@@ -114,7 +114,7 @@ def look(place: Path, called: Called) -> StoredPart:
     else:
         variant, files, read = None, [place], _reader(place)
     named = plain(read(files))
-    _refuse_strange(place, named)
+    _refuse_strange(place, named, called)
     wanted = {} if called.shapes is None else called.shapes
     tensors, original = named.tensors, False
     if called.denoiser and _missing(wanted, tensors):
@@ -123,6 +123,8 @@ def look(place: Path, called: Called) -> StoredPart:
         tensors = renamed if original else tensors
     stored = StoredPart(place, tuple(files), tensors, original, named, variant)
     _check(stored, called)
+    if original:
+        _refuse_lost(stored, called)
     if not stored.plain and not called.denoiser:
         raise ModelFolderError(
             f"{place} holds its weights in a form that distill reads of denoisers alone ({stored.said}); save it anew with save_pretrained"
@@ -155,7 +157,7 @@ def _missing(wanted: Mapping[str, Shape], found: Mapping[str, object]) -> list[s
     return [name for name in wanted if name not in found and _OTHER_NAMES.get(name) not in found]
 
 
-def _refuse_strange(place: Path, named: Named[StoredTensor]) -> None:
+def _refuse_strange(place: Path, named: Named[StoredTensor], called: Called) -> None:
     """A LoRA, and weights in numbers that are no floating point ones: quantized, in a way that their file alone does not say."""
     if any(".lora_" in name or name.startswith("lora_") for name in named.tensors):
         raise ModelFolderError(
@@ -167,9 +169,13 @@ def _refuse_strange(place: Path, named: Named[StoredTensor]) -> None:
         {tensor.dtype for tensor in weights.values() if tensor.dtype not in _FLOATS and tensor.file.suffix != GGUF}
     )
     if strange:
+        remedy = (
+            "name plain weights, or such in fp8, and quantize a frozen role by `weights:` in the run.yaml"
+            if called.denoiser
+            else "take this part from a folder with plain weights"
+        )
         raise ModelFolderError(
-            f"{place} holds weights that are quantized ({', '.join(strange)}), and distill loads none; name plain weights, or such in "
-            "fp8, and quantize a frozen role by `weights:` in the run.yaml"
+            f"{place} holds weights that are quantized ({', '.join(strange)}), and distill loads none; {remedy}"
         )
 
 
@@ -199,6 +205,17 @@ def _check(stored: StoredPart, called: Called) -> None:
         raise ModelFolderError(
             f"{stored.place} has {listed(further)}, which a {called.class_name} of {called.config.parent} has not; name the base that "
             "belongs to it"
+        )
+
+
+def _refuse_lost(stored: StoredPart, called: Called) -> None:
+    """Raise ModelFolderError for a release of which diffusers' conversion leaves out what its class has, e.g. norms of a later member."""
+    names: Callable[[str, Path], list[str]] = load_target("distill_diffusers.conversion:names_of")
+    lost = [name for name in names(called.class_name, called.config) if name not in stored.tensors]
+    if lost:
+        raise ModelFolderError(
+            f"diffusers' conversion makes no {listed(lost)} of {stored.place}, which {called.config}/config.json calls for; name weights "
+            "in diffusers format, or the base that the file belongs to"
         )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from distill_core.errors import ModelFolderError
 from distill_diffusers.json_files import read_object
+from distill_diffusers.parts_file import PAGE, PARTS, SINGLE_FILES, refuse_lora
 from distill_diffusers.tensor_shapes import Shape
 
 STEMS = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
@@ -89,6 +90,7 @@ def weight_files(part: Path, library: str) -> list[Path]:
         single = part / single_name(library, variant)
         if single.is_file():
             return [single]
+        refuse_lora(part)
         raise ModelFolderError(_instead(part, single))
     shards = read_object(index).get("weight_map")
     if not isinstance(shards, dict):
@@ -133,14 +135,16 @@ def _instead(part: Path, single: Path) -> str:
             f"{part} holds its weights as the variant {', '.join(others)} alone, and distill loads {', '.join(VARIANTS)}; load the "
             f"pipeline with diffusers (variant={others[0]!r}) and save it with save_pretrained"
         )
-    quantized = sorted(part.glob("*.gguf"))
-    if quantized:
-        name = quantized[0].name
-        return f"{part} holds {name}, which a pipeline folder has not; name that file as the part's in parts.json (docs/files.md)"
     if any(part.glob("*.bin")):
         return (
             f"{part} holds .bin files, which are pickles, and distill loads none; load the pipeline with diffusers and save it "
             "with save_pretrained, which writes safetensors"
+        )
+    files = sorted(file.name for file in part.iterdir() if file.suffix in SINGLE_FILES)
+    if files:
+        return (
+            f"{part} holds {listed(files)}, and no {single.name}; name a denoiser's file in {PARTS} ({PAGE}), and take any other part from "
+            "a folder in diffusers format: it is read as save_pretrained writes it alone"
         )
     return f"{part} holds no {single.name}; the folder is incomplete, fetch it again"
 

@@ -124,3 +124,9 @@ def test_a_port_that_something_else_has_is_named() -> None:
         meeting = Meeting(Place(0, 2, 0), {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)})
         with pytest.raises(PeerError, match=f"rank 0 cannot listen at 127.0.0.1:{port}; choose another MASTER_PORT"):
             meeting.reached(2.0)
+
+
+def test_an_address_that_there_is_not_is_named_at_once() -> None:
+    meeting = Meeting(Place(0, 2, 0), {"MASTER_ADDR": "nowhere.invalid", "MASTER_PORT": "29500"})
+    with pytest.raises(PeerError, match=r"rank 0 cannot listen at nowhere\.invalid:29500; .* a MASTER_ADDR that all"):
+        meeting.reached(60.0)

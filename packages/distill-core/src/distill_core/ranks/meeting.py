@@ -26,7 +26,7 @@ _POLL = 0.02
 _SLOWEST_POLL = 0.5
 _FAREWELL = 10.0
 """Seconds that the first rank waits for the others before it takes the store with it."""
-_WORD = 30.0
+_WORD = 10.0
 """Seconds that a process which cannot come waits for the others, to tell them."""
 _SHORT_WORD = 5.0
 """The same for one that was asked to leave, and for those who are there already to hear it before a launcher ends them."""
@@ -67,12 +67,14 @@ class Meeting:
         # A world of one: the first rank would wait here for all, and hear of no failure.
         url = f"tcp://{self._host}:{self._port}?rank={int(not self._hosts)}&world_size=1"
         try:
+            socket.getaddrinfo(self._host, self._port)
             store, _, _ = next(iter(rendezvous(url, timeout=timedelta(seconds=timeout))))
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
             what = "cannot listen" if self._hosts else "is not answered"
-            remedy = "choose another MASTER_PORT, or let the others reach that address"
             raise PeerError(
-                f"rank {self._place.rank} {what} at {self._host}:{self._port}; {remedy}", told=False
+                f"rank {self._place.rank} {what} at {self._host}:{self._port}; choose another MASTER_PORT, or a MASTER_ADDR that all "
+                "of them can reach",
+                told=False,
             ) from error
         return PrefixStore(f"distill/{self._attempt}", store)
 

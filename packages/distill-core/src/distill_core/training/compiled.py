@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextvars import ContextVar
 from importlib import import_module
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -64,5 +65,8 @@ def why_not_compiled(device: torch.device, compute: torch.dtype) -> str | None:
         with plugin_border():
             probe(torch.ones(2, 64, device=device, dtype=compute)).sum().backward()
     except RefusedError as refusal:
-        return f"torch.compile does not run on this machine ({refusal.reason}); leave this out"
+        if ContextVar.__name__ in refusal.reason:
+            here = f"torch {torch.__version__} cannot compile what blocks read of a role's LoRA and of a family's call"
+            return f"{here} (a {ContextVar.__name__}); later ones do, 2.15 was seen to: take one, or leave this out"
+        return f"torch.compile does not run on this machine ({shorten(refusal.reason, 300)}); leave this out"
     return None

@@ -299,3 +299,54 @@ def test_a_file_of_the_data_that_cannot_be_read_is_told_with_what_it_would_say(t
     (remark,) = DataFile("dataset", "directory", "").remarks({"dataset": "d.toml"}, None, lambda name: text)
     assert (remark.theirs, remark.ours) == ("dataset: d.toml", "data.path")
     assert "--bucket FRAMESxHEIGHTxWIDTH" in remark.message
+
+
+MUSUBI = {"task": "t2v-14B", "dataset_config": "a.toml"}
+LORA = {**MUSUBI, "network_module": "networks.lora_wan"}
+PIPE = {"model.type": "wan", "dataset": "a.toml", "adapter.type": "lora"}
+
+
+@pytest.mark.parametrize(
+    ("trainer", "config", "place", "value"),
+    [
+        ("musubi-tuner", {**LORA, "fp8_base": True}, "roles.student.weights", "fp8"),
+        ("musubi-tuner", {**LORA, "blocks_to_swap": 20}, "roles.student.placement", "stream"),
+        ("musubi-tuner", {**LORA, "offload_inactive_dit": True}, "roles.student.placement", "cpu"),
+        ("musubi-tuner", {**LORA, "compile": True}, "training.compile", True),
+        ("musubi-tuner", {**LORA, "flash_attn": True}, "roles.student.attention", "flash"),
+        ("musubi-tuner", {**MUSUBI, "gradient_checkpointing": True}, "training.enable_gradient_checkpointing_type", "full"),
+        ("diffusion-pipe", {**PIPE, "model.transformer_dtype": "float8"}, "roles.student.weights", "fp8"),
+        ("diffusion-pipe", {**PIPE, "blocks_to_swap": 20}, "roles.student.placement", "stream"),
+        ("diffusion-pipe", {**PIPE, "compile": True}, "training.compile", True),
+        ("diffusion-pipe", {**PIPE, "activation_checkpointing": "unsloth"}, "training.enable_gradient_checkpointing_type", "full"),
+        ("fastvideo", {"pipeline.enable_torch_compile": True}, "training.compile", True),
+    ],
+)  # fmt: skip
+def test_what_saves_memory_or_time_is_carried_over(
+    trainer: str, config: dict[str, Any], place: str, value: Any
+) -> None:
+    run = translation_of(BY_NAME[trainer], config).run
+    for part in place.split("."):
+        run = run[part]
+    assert run == value
+
+
+@pytest.mark.parametrize(
+    ("trainer", "config", "key", "message"),
+    [
+        ("musubi-tuner", {**MUSUBI, "fp8_base": True}, "fp8_base", "trained weights are in fp32 here"),
+        ("musubi-tuner", {**MUSUBI, "blocks_to_swap": 20}, "blocks_to_swap", "weights that are trained stay on the GPU"),
+        ("musubi-tuner", {**LORA, "fp8_base": True, "blocks_to_swap": 20}, "blocks_to_swap", "weights in fp8 stay on the GPU"),
+        ("musubi-tuner", {**LORA, "compile": True, "blocks_to_swap": 20}, "blocks_to_swap", "compiled blocks stay on the GPU"),
+        ("musubi-tuner", {**LORA, "fp8_t5": True}, "fp8_t5", "captions are encoded before any role is loaded"),
+        ("fastvideo", {"pipeline.dit_layerwise_offload": True}, "pipeline.dit_layerwise_offload", "`placement: stream` or `cpu`"),
+        ("fastvideo", {"training.distributed.hsdp_shard_dim": 8}, "training.distributed.hsdp_shard_dim", "`distributed.replicate`"),
+        ("fastgen", {"trainer.fsdp_cpu_offload": True}, "trainer.fsdp_cpu_offload", "`placement: stream` or `cpu`"),
+        ("self-forcing", {"text_encoder_cpu_offload": True}, "text_encoder_cpu_offload", "captions are encoded before"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_had_here_is_told_by_name(trainer: str, config: dict[str, Any], key: str, message: str) -> None:
+    remarks = translation_of(BY_NAME[trainer], config).remarks
+    (said,) = [each for each in remarks if each.theirs.partition(":")[0] == key]
+    assert said.ours is None
+    assert message in said.message

@@ -27,7 +27,7 @@ SPLIT = ("training.train_batch_size=1", "training.gradient_accumulation_steps=4"
 
 def card_of(usable: int) -> Card:
     """A card that tensors can have so much of."""
-    card = Card("own", "none", int(0.6 * GIB + usable / 0.97) + 2, 1e12, 1e11)
+    card = Card("own", "none", int(0.6 * GIB + usable / 0.97) + 2, 1e12, 1e11, 1e10, "a wire")
     assert abs(card.usable - usable) <= 4
     return card
 

@@ -15,10 +15,13 @@ from tests.core.ranked import launched
 from tests.planning.test_plan_measured import BF16, FULL, LARGER, ONE_KIND, allocations, run_yaml
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from distill_core.cli.plan import _print
+from distill_core.planning.cards import CARDS
 from distill_core.planning.ledger import NOBODY, Ledger, Owner
 from distill_core.planning.made_up_rows import MadeUpRows
-from distill_core.planning.plan import Plan
+from distill_core.planning.plan import Plan, as_json
 from distill_core.planning.stage import Stage
 from distill_core.planning.subject import Subject, subject_of
 from distill_core.planning.trial import play
@@ -61,7 +64,7 @@ class Remembering(Ledger):
 
 
 Measure = Callable[[Stage, Remembering], int]
-"""What is done with a stage, and the most bytes that it took, if that is asked."""
+"""What is done with a stage, and the bytes that are measured of it."""
 
 
 def subject(folders: Path, index: PluginIndex, name: str, overrides: tuple[str, ...], ranks: int) -> Subject:
@@ -90,7 +93,10 @@ def staged(
                 ledger = Remembering()
                 stage = Stage(each, MadeUpRows(each, 2 * ranks), ledger, hollow=False, ranks=those)
                 measured = measure(stage, ledger)
-                found[name] = {"peak": measured, "most": {" ".join(owner): size for owner, size in ledger.most.items()}}
+                found[name] = {
+                    "measured": measured,
+                    "most": {" ".join(owner): size for owner, size in ledger.most.items()},
+                }
                 stage.close()
         if rank == 0:
             (folders / "found.json").write_text(json.dumps(found), encoding="utf-8")
@@ -98,10 +104,30 @@ def staged(
     return work
 
 
+class Sent(TorchDispatchMode):
+    """Counts the bytes that this rank gets from others, by the collectives that it enters; those of the host's integers are no load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0.0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Carry out an operation."""
+        match str(func).split(".")[:2]:
+            case ["c10d", "_allgather_base_" | "_reduce_scatter_base_"]:
+                self.bytes += abs(args[0].nbytes - args[1].nbytes)
+            case ["c10d", "allreduce_"]:
+                self.bytes += sum(each.nbytes for each in args[0] if each.is_floating_point()) * 2 * (RANKS - 1) / RANKS
+        return func(*args, **(kwargs or {}))
+
+
 def trained(stage: Stage, ledger: Remembering) -> int:
-    """After a step."""
-    stage.trainer.train_step(1)
-    return 0
+    """The bytes of a step that came from other ranks."""
+    with Sent() as sent:
+        stage.trainer.train_step(1)
+    return round(sent.bytes)
 
 
 def profiled(stage: Stage, ledger: Remembering) -> int:
@@ -131,7 +157,7 @@ def planned(folders: Path, index: PluginIndex, name: str, overrides: tuple[str, 
 
 
 @pytest.mark.parametrize("names", [CHEAP, pytest.param(tuple(SETTINGS), marks=pytest.mark.slow)], ids=["one", "all"])
-def test_what_a_rank_is_planned_to_hold_is_what_it_holds_to_the_byte(
+def test_what_a_rank_is_planned_to_hold_is_what_it_holds_to_the_byte_and_to_get_what_it_gets(
     tmp_path: Path, index: PluginIndex, names: tuple[str, ...]
 ) -> None:
     make_tiny_pipeline(tmp_path / "t2v", "t2v")
@@ -146,6 +172,8 @@ def test_what_a_rank_is_planned_to_hold_is_what_it_holds_to_the_byte(
         }
         real = {owner: size for owner, size in found[name]["most"].items() if size and not owner.startswith("encoders")}
         assert told == real, name
+        (step,) = [played for played in plan.trial.played if played.share]
+        assert sum(step.sent.values()) == pytest.approx(found[name]["measured"], rel=1e-3), name  # a few scalars go too
 
 
 @pytest.mark.slow
@@ -159,5 +187,24 @@ def test_what_ranks_change_of_a_peak_is_planned_to_within_5_percent_of_what_the_
         found = measured(tmp_path, index, SETTINGS, LARGER, ranks, profiled)
         for name, each in shares.items():
             steps = [played for played in planned(tmp_path, index, name, LARGER, ranks).trial.played if played.share]
-            each[ranks] = max(played.peak.peak for played in steps) / found[name]["peak"]
+            each[ranks] = max(played.peak.peak for played in steps) / found[name]["measured"]
     assert all(abs(each[RANKS] / each[1] - 1.0) <= 0.05 for each in shares.values()), shares
+
+
+def test_what_gpus_send_and_what_the_host_keeps_is_told(
+    tmp_path: Path, index: PluginIndex, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_tiny_pipeline(tmp_path / "t2v", "t2v")
+    plan = planned(tmp_path, index, "whole on each", ("checkpoint.mode=async",), 2)
+    verdicts = [plan.on(card) for card in CARDS.values()]
+    plain, (student, _) = as_json(plan, verdicts), plan.held
+    assert plain["sent_per_step"] == {"student": student.gradients}  # 2 (N - 1) / N of them, and N is 2
+    assert plain["host_snapshot"] == plan.trial.checkpoint > 3 * student.gradients
+    assert [each["seconds_sending"] for each in plain["cards"]] == [
+        pytest.approx(student.gradients / (0.75 * rate)) for rate in (32e9, 32e9, 32e9, 450e9, 450e9)
+    ]
+    _print(plan, verdicts)
+    said = capsys.readouterr().out
+    assert f"gives as much: student {student.gradients / 2**30:.2f}" in said
+    assert "by NVLink 4" in said
+    assert "checkpoint.mode is async: its copy of that in host memory, of each process" in said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from distill_importers.memory import FROZEN_ON_HOST, on
 from distill_importers.reading import BASE
 from distill_importers.tables import NOTHING, Config, Default, Key, Trainer, UnlikeError
 from distill_importers.values import PROCESSES, axis, or_none_if_zero, precision
@@ -181,6 +182,7 @@ KEYS = (
         "trainer.callbacks.grad_clip.grad_norm", ("roles.student.max_grad_norm",), "of the student alone, there and here",
         or_none_if_zero,
     ),
+    Key("trainer.fsdp_cpu_offload", (), FROZEN_ON_HOST, matters=on),
     Key("trainer.fsdp*", (), PROCESSES),
     Key("trainer.ddp*", (), PROCESSES),
     Key("trainer.**", (), _ITS_OWN),
@@ -229,7 +231,7 @@ KEYS = (
     Key("model.cond_dropout_prob", ("method_config.caption_dropout",)),
     Key("model.pretrained_model_path", (), "a role starts from a folder in diffusers format here"),
     Key("model.use_ema", (), "roles.student.ema keeps an average here, e.g. {decay: 0.99}", matters=lambda value, _: bool(value)),
-    Key("model.fsdp_meta_init", (), _ITS_OWN),
+    Key("model.fsdp_meta_init", (), "weights in parts are read block by block here", matters=on),
     Key("model.**", (), _ITS_OWN),
     Key("model_class.**", (), "", matters=lambda value, _: False),
     Key("dataloader_train.batch_size", ("training.train_batch_size",)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from distill_importers.memory import COMPILED, ENCODERS, FROZEN_ON_HOST, compiled, on
 from distill_importers.tables import NOTHING, Config, Default, Key, Trainer, UnlikeError
 from distill_importers.values import (
     PROCESSES,
@@ -236,6 +237,8 @@ KEYS = (
     Key("method.cfg_uncond.**", (), "guidance leads away from pipeline_config.negative_prompt here"),
     Key("method.**", (), _OPTIONS),
     Key("training.distributed.num_gpus", (), PROCESSES, matters=_several),
+    Key("training.distributed.hsdp_*", (), "`distributed.replicate` and `.shard` here; left out, weights are spread over all processes"),
+    Key("training.distributed.pin_cpu_memory", (), "host memory is pinned where weights live in it here", matters=on),
     Key("training.distributed.**", (), PROCESSES),
     Key("training.data.data_path", ("data.path",), "", _data_sets),
     Key("training.data.data_path.**", (), "data sets are `data.path` and `data.mix` here, with `repeats` of each"),
@@ -269,6 +272,7 @@ KEYS = (
     Key("training.vsa.sparsity", ("training.VSA_sparsity",)),
     Key("training.vsa.**", (), ITS_OWN),
     Key("training.model.enable_gradient_checkpointing_type", ("training.enable_gradient_checkpointing_type",)),
+    Key("training.model.enable_torch_compile", ("training.compile",), COMPILED, compiled, on),
     Key("training.model.weighting_scheme", ("method_config.weighting_scheme",), "", weighting),
     Key("training.model.logit_*", ("method_config.logit_*",), "", _for_finetuning),
     Key("training.model.mode_scale", ("method_config.mode_scale",), "", _for_finetuning),
@@ -297,6 +301,9 @@ KEYS = (
     Key("callbacks.*._target_", (), "", matters=lambda value, _: False),
     Key("callbacks.**", (), "there are no callbacks here"),
     Key("pipeline.flow_shift", ("pipeline_config.flow_shift",)),
+    Key("pipeline.enable_torch_compile", ("training.compile",), COMPILED, compiled, on),
+    Key("pipeline.dit_*offload", (), FROZEN_ON_HOST, matters=on),
+    Key("pipeline.*_cpu_offload", (), ENCODERS, matters=on),
     Key("pipeline.**", (), ITS_OWN),
 )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from distill_importers.memory import ENCODERS, on
 from distill_importers.tables import NOTHING, Config, Default, Key, Trainer, UnlikeError
 from distill_importers.values import (
     ORIGINAL_FORMAT,
@@ -104,6 +105,7 @@ def _shared(*, lr: str) -> tuple[Key, ...]:
         Key("wandb_project", ("tracking.project",)),
         Key("wandb_name", ("tracking.run_name",)),
         Key("wandb_*", (), "W&B knows it from `wandb login`"),
+        Key("text_encoder_cpu_offload", (), ENCODERS, matters=on),
         Key("*_fsdp_wrap_strategy", (), PROCESSES),
         Key("sharding_strategy", (), PROCESSES),
         Key("lr", (lr,)),

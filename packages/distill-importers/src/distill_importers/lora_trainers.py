@@ -6,6 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 from distill_importers.datasets import DataFile
+from distill_importers.memory import (
+    ACTIVATIONS,
+    COMPILED,
+    COMPILED_BY,
+    ENCODERS,
+    IN_FP8,
+    SWAPPED,
+    base_in_fp8,
+    compiled,
+    is_fp8,
+    on,
+    streamed,
+    whole_on_host,
+)
 from distill_importers.tables import NOTHING, Config, Default, Key, Trainer, UnlikeError
 from distill_importers.values import (
     PROCESSES,
@@ -34,7 +48,7 @@ _FAMILIES = {
 }
 """Models of diffusion-pipe."""
 _PARTS = "parts in files of their own there; here a folder in diffusers format, roles.student.path"
-_MEMORY = "is not there: memory is saved by training.enable_gradient_checkpointing_type and training.precision"
+_BASE, _PLACE, _KERNEL = "roles.student.weights", "roles.student.placement", "roles.student.attention"
 _EPOCHS = "lengths are in steps here, not in epochs of the data"
 _ITS_OWN = "is the trainer's own, and has no counterpart here"
 
@@ -91,10 +105,6 @@ def _blocks(value: Any, _: Config) -> list[str]:
 def _of_a_lora(value: Any) -> Callable[[Config], Any]:
     """Their default where a LoRA is trained."""
     return lambda config: value if "network_module" in config else NOTHING
-
-
-def _on(value: Any, _: Config) -> bool:
-    return bool(value)
 
 
 MUSUBI_KEYS = (
@@ -154,8 +164,22 @@ MUSUBI_KEYS = (
     Key("vae", (), _PARTS),
     Key("t5", (), _PARTS),
     Key("clip", (), _PARTS),
-    Key("fp8_*", (), _MEMORY, matters=_on),
-    Key("blocks_to_swap", (), _MEMORY, matters=_on),
+    Key("fp8_base", (_BASE,), IN_FP8, base_in_fp8, is_fp8),
+    Key("fp8_scaled", (_BASE,), IN_FP8, base_in_fp8, is_fp8),
+    Key("fp8_*", (), ENCODERS, matters=on),
+    Key("blocks_to_swap", (_PLACE,), SWAPPED, streamed, on),
+    Key("offload_inactive_dit", (_PLACE,), "both experts come as a whole here, each for the length of its passes", whole_on_host, on),
+    Key("gradient_checkpointing_cpu_offload", (), ACTIVATIONS, matters=on),
+    Key("compile", ("training.compile",), COMPILED, compiled, on),
+    Key("compile_*", (), COMPILED_BY),
+    Key("dynamo_backend", ("training.compile",), COMPILED, lambda value, _: NOTHING if str(value).lower() == "no" else True),
+    Key("dynamo_*", (), COMPILED_BY),
+    Key("sdpa", (), "", matters=lambda value, _: False),
+    Key("flash_attn", (_KERNEL,), "", lambda value, _: "flash" if value else NOTHING),
+    Key("flash3", (_KERNEL,), "", lambda value, _: "_flash_3" if value else NOTHING),
+    Key("xformers", (_KERNEL,), "", lambda value, _: "xformers" if value else NOTHING),
+    Key("sage_attn", (_KERNEL,), "is tried out before weights load", lambda value, _: "sage" if value else NOTHING, on),
+    Key("split_attn", (), "a batch is attended at once here", matters=on),
 )  # fmt: skip
 
 
@@ -191,7 +215,7 @@ DIFFUSION_PIPE_KEYS = (
     Key("model.ckpt_path", ("roles.student.path",), "the original release there, the one in diffusers format here", hub_folder),
     Key("model.diffusers_path", ("roles.student.path",)),
     Key("model.dtype", ("training.precision",), "of forward passes here; trained weights stay fp32", precision),
-    Key("model.transformer_dtype", (), _MEMORY),
+    Key("model.transformer_dtype", (_BASE,), IN_FP8, base_in_fp8, is_fp8),
     Key("model.transformer_path", (), _PARTS),
     Key("model.vae_path", (), _PARTS),
     Key("model.*_path", (), _PARTS),
@@ -221,13 +245,17 @@ DIFFUSION_PIPE_KEYS = (
     Key("warmup_steps", ("training.lr_warmup_steps",)),
     Key("lr_scheduler", ("training.lr_scheduler",), "", schedule),
     Key("force_constant_lr", (), "a run goes on with another rate by training.learning_rate and checkpoint.resume: changed"),
-    Key("activation_checkpointing", ("training.enable_gradient_checkpointing_type",), "", full_if_true),
-    Key("blocks_to_swap", (), _MEMORY, matters=_on),
+    Key(
+        "activation_checkpointing", ("training.enable_gradient_checkpointing_type",), ACTIVATIONS, full_if_true,
+        lambda value, _: value == "unsloth",
+    ),
+    Key("reentrant_activation_checkpointing", (), _ITS_OWN, matters=on),
+    Key("blocks_to_swap", (_PLACE,), SWAPPED, streamed, on),
     Key("pipeline_stages", (), f"no model goes through GPUs in stages here; {PROCESSES}", matters=lambda value, _: value != 1),
     Key("partition_*", (), _ITS_OWN),
     Key("caching_batch_size", (), "`distill data encode` makes the latents here"),
     Key("image_micro_batch_size_per_gpu", (), "a batch is of one size for all here, training.train_batch_size"),
-    Key("compile", (), "is not there", matters=_on),
+    Key("compile", ("training.compile",), COMPILED, compiled, on),
     Key("pseudo_huber_c", (), "the loss is the mean square here"),
     Key("save_every_n_steps", ("checkpoint.interval",), "weights alone there, all that a run goes on from here"),
     Key("checkpoint_every_n_steps", ("checkpoint.interval",)),
@@ -239,7 +267,7 @@ DIFFUSION_PIPE_KEYS = (
     Key("eval_*", (), "there is no held-out loss here; validation samples videos"),
     Key("video_clip_mode", (), "`distill data encode` says it here"),
     Key("monitoring.enable_wandb", ("tracking.trackers",), "", lambda value, _: ["wandb"] if value else []),
-    Key("monitoring.wandb_api_key", (), "W&B knows it from `wandb login`", matters=_on),
+    Key("monitoring.wandb_api_key", (), "W&B knows it from `wandb login`", matters=on),
     Key("monitoring.wandb_tracker_name", ("tracking.project",), "", lambda value, _: value or NOTHING),
     Key("monitoring.wandb_run_name", ("tracking.run_name",), "", lambda value, _: value or NOTHING),
 )  # fmt: skip

@@ -182,20 +182,40 @@ def _print(plan: Plan, verdicts: Sequence[Verdict]) -> None:
     )
     answer("")
     print_table(
-        ("GPU", "USABLE", "FITS", "SPARE", "SECONDS A STEP"),
+        ("GPU", "USABLE", "FITS", "SPARE", "SECONDS A STEP", *(("SENDING",) if plan.sent else ())),
         [
             (
                 f"{each.card.name} ({each.card.example})",
                 _size(each.card.usable),
                 "yes" if each.fits else "no",
                 _size(each.spare),
-                f"about {each.seconds:.0f}" if each.seconds >= 10 else f"about {each.seconds:.2g}",
+                _seconds(each.seconds),
+                *((f"{_seconds(each.sending)} by {each.card.by}",) if plan.sent else ()),
             )
             for each in verdicts
         ],
     )
+    if plan.sent:
+        by_role = ", ".join(f"{name} {_size(round(size))}" for name, size in plan.sent.items())
+        answer(
+            f"\neach GPU gets from others in a step, and gives as much: {by_role}; SENDING is within one machine, and goes on while"
+        )
+        answer(
+            "GPUs compute: a step takes the longer of the two at least, their sum at most; between machines, divide by their link"
+        )
     rows = "not there yet" if data.rows is None else f"{data.rows} rows, {_size(data.rows * data.row_bytes)} GiB"
     answer(f"\na step: {plan.flops / 1e12:.4g} TFLOP; a checkpoint: {_size(plan.trial.checkpoint)} GiB; data: {rows}")
+    if plan.trial.snapshot:
+        copy = (
+            "its copy of that in host memory, of each process"
+            if plan.subject.ranks > 1
+            else "a copy of it in host memory"
+        )
+        answer(f"checkpoint.mode is async: {copy}: {_size(plan.trial.snapshot)} GiB; sync keeps none")
+
+
+def _seconds(seconds: float) -> str:
+    return f"about {seconds:.0f}" if seconds >= 10 else f"about {seconds:.2g}"
 
 
 def _size(size: int) -> str:

@@ -39,6 +39,7 @@ class Phase:
         peak: the most bytes that were alive at once.
         owned: bytes of each owner at that moment.
         work: what was computed in it.
+        sent: bytes that this rank got from the others, by the role whose weights or gradients they are.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Phase:
     peak: int = 0
     owned: Mapping[Owner, int] = field(default_factory=dict)
     work: Work = field(default_factory=Work)
+    sent: Counter[str] = field(default_factory=Counter)
 
 
 class Ledger(TorchDispatchMode):
@@ -133,6 +135,16 @@ class Ledger(TorchDispatchMode):
         self._owned[NOBODY] += size
         self._total += size
         self._note_peak()
+
+    def send(self, role: str, size: float) -> None:
+        """So many bytes come from other ranks."""
+        self._current.sent[role] += round(size)
+
+    def counted(self, tensor: Tensor) -> int:
+        """What a tensor counts as; its own bytes where it lives in host memory."""
+        storage = storage_of(tensor)
+        found = self._alive.get(storage._cdata)
+        return storage.nbytes() if found is None else int(found[0])
 
     def _enter(self, storage: torch.UntypedStorage, owner: Owner) -> None:
         key, size = storage._cdata, storage.nbytes()

@@ -65,13 +65,15 @@ class Verdict:
         card: the card.
         fits: whether its peak fits.
         spare: bytes that are left; below 0, that are missing.
-        seconds: of a training step, on average; an estimate.
+        seconds: of a training step, on average; an estimate, without what GPUs send each other.
+        sending: seconds of that, if it were all that is done, within one machine; 0 for one GPU.
     """
 
     card: Card
     fits: bool
     spare: int
     seconds: float
+    sending: float
 
 
 @dataclass(frozen=True)
@@ -124,10 +126,17 @@ class Plan:
         """Bytes that a training step moves beside its products, on average."""
         return sum(played.share * played.traffic for played in self.trial.played)
 
+    @property
+    def sent(self) -> dict[str, float]:
+        """Bytes that a GPU gets from others, and as many that it gives, in a training step, on average, by role."""
+        names = dict.fromkeys(name for played in self.trial.played for name in played.sent if played.share)
+        return {name: sum(each.share * each.sent.get(name, 0.0) for each in self.trial.played) for name in names}
+
     def on(self, card: Card) -> Verdict:
         """The run on a card."""
         spare = card.usable - self.peak
-        return Verdict(card, spare >= 0, spare, card.seconds(self.flops, self.traffic))
+        sending = card.sending(sum(self.sent.values()))
+        return Verdict(card, spare >= 0, spare, card.seconds(self.flops, self.traffic), sending)
 
 
 def _held(name: str, parameters: tuple[int, int], most: Mapping[Owner, int]) -> Held:
@@ -160,6 +169,8 @@ def as_json(plan: Plan, verdicts: list[Verdict]) -> dict[str, Any]:
         "roles": [vars(held) for held in plan.held],
         "phases": [vars(stretch) for stretch in plan.stretches],
         "checkpoint": plan.trial.checkpoint,
+        "host_snapshot": plan.trial.snapshot,
+        "sent_per_step": plan.sent,
         "flops_per_step": plan.flops,
         "data": {"rows": data.rows, "row_bytes": data.row_bytes},
         "cards": [
@@ -170,6 +181,7 @@ def as_json(plan: Plan, verdicts: list[Verdict]) -> dict[str, Any]:
                 "fits": verdict.fits,
                 "spare": verdict.spare,
                 "seconds_per_step": verdict.seconds,
+                "seconds_sending": verdict.sending,
             }
             for verdict in verdicts
         ],

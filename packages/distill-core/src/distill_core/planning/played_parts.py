@@ -8,7 +8,7 @@ until the next unit's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, autograd, is_grad_enabled, nn
@@ -63,15 +63,18 @@ class PlayedParts:
         units = units_of(module)
         return max(sum((self.shares - 1) * part_size(each, self.shares) for each in held) for _, held in units)
 
-    def watch(self, module: nn.Module) -> None:
-        """From now on a model's weights are in parts, but while a unit computes."""
+    def watch(self, module: nn.Module, owner: str) -> None:
+        """From now on the weights of a model, which a role or several own, are in parts, but while a unit computes."""
         units = []
         for unit, parameters in units_of(module):
             if parameters:
                 units.append(Unit(unit, parameters, self.shares))
                 self._units |= dict.fromkeys(parameters, units[-1])
         self.settle(module)
-        self._models.append(PlayedModel(units, module, self.ledger))
+        others = (self.shares - 1) / self.shares
+        self._models.append(
+            PlayedModel(units, module, self.ledger, lambda size: self.ledger.send(owner, others * size))
+        )
 
     def shrink(self, held: Mapping[nn.Parameter, Tensor]) -> None:
         """Of tensors that are each of the shape of a parameter, this rank holds the part that it holds of that."""
@@ -103,12 +106,14 @@ class PlayedParts:
 
 
 class PlayedModel:
-    """One model's passes. What FSDP2 shares between the units of a model is shared here."""
+    """One model's passes. What FSDP2 shares between the units of a model is shared here. ``send`` is told of whole bytes of which the
+    other ranks' parts come, or go."""
 
-    def __init__(self, units: list[Unit], root: nn.Module, ledger: Ledger) -> None:
+    def __init__(self, units: list[Unit], root: nn.Module, ledger: Ledger, send: Callable[[int], None]) -> None:
         self.units = units
         self.root = root
         self.ledger = ledger
+        self.send = send
         self._gathered: dict[Unit, int] = {}
         self._coming: dict[Unit, int] = {}
         self._kept = self._scattered = 0
@@ -132,6 +137,7 @@ class PlayedModel:
         if unit not in self._coming and unit not in self._gathered:
             self._coming[unit] = unit.whole
             self.ledger.take(unit.whole)
+            self.send(unit.whole)
 
     def _reshard(self, unit: Unit) -> None:
         self.ledger.take(-self._gathered.pop(unit, 0))
@@ -197,6 +203,7 @@ class PlayedModel:
         self._scattered = unit.gradients
         self.ledger.take(unit.gradients)
         self.ledger.take(-unit.gradients)
+        self.send(unit.gradients)
         unit.gradients = 0
         unit.backward = False
 

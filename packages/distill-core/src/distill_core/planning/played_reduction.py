@@ -28,6 +28,16 @@ class PlayedReduction(Reduction):
         if held and self.ranks.layout.replicate > 1:
             for bucket in buckets(held):
                 self.parts.lies_flat(bucket)
+        self._send(optimizers, parameters)
         if whole or not held:
             poison = self._average(whole, poison)
         return {name: optimizer.norm() for name, optimizer in optimizers.items()}, poison
+
+    def _send(self, optimizers: Mapping[str, RoleOptimizer], parameters: Sequence[nn.Parameter]) -> None:
+        """A reduction over N ranks has each get and give 2 (N - 1) / N of its bytes: of a whole gradient, or of a part among replicas."""
+        reduced = set(parameters)
+        for name, optimizer in optimizers.items():
+            for parameter in reduced & set(optimizer.parameters.values()):
+                count = self.ranks.layout.replicate if parameter in self.parts else self.ranks.size
+                assert parameter.grad is not None
+                self.parts.ledger.send(name, 2.0 * (count - 1) / count * self.parts.ledger.counted(parameter.grad))

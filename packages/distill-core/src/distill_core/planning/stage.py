@@ -186,7 +186,7 @@ class Stage:
         self.ledger.own(shared, parts([*role.container.parameters(), *role.container.buffers()]))
         if users[0] == role.name and self._in_parts(role):
             for module in role.modules.values():
-                self.parts.watch(module)
+                self.parts.watch(module, shared[0])
         if role.offload is not None:
             self.transfers.claim(role.offload, shared)
         self.ledger.own((role.name, "weights"), [parameter for lora in role.worn for parameter in lora.parameters()])
@@ -281,6 +281,11 @@ class Stage:
     def checkpoint(self) -> int:
         """Bytes of a checkpoint's tensors."""
         storages = {storage._cdata: storage.nbytes() for storage in map(storage_of, self.state.tensors().values())}
+        return sum(storages.values())
+
+    def snapshot(self) -> int:
+        """Bytes of host memory that this rank's copy of it takes where a checkpoint is written while training goes on."""
+        storages = {storage_of(each)._cdata: self.ledger.counted(each) for each in self.state.tensors().values()}
         return sum(storages.values())
 
     def parameters(self) -> Mapping[str, tuple[int, int]]:

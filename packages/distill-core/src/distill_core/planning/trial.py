@@ -55,6 +55,12 @@ class Played:
         """Bytes of the whole, likewise."""
         return sum(phase.work.traffic * self._times(phase) for phase in self.phases)
 
+    @property
+    def sent(self) -> dict[str, float]:
+        """Bytes from other ranks, by role, likewise."""
+        names = dict.fromkeys(name for phase in self.phases for name in phase.sent)
+        return {name: sum(phase.sent[name] * self._times(phase) for phase in self.phases) for name in names}
+
     def _times(self, phase: Phase) -> float:
         return 1.0 if phase.name == UPDATE else self.repeats
 
@@ -67,12 +73,14 @@ class Trial:
         at_rest: bytes of each owner between two steps.
         played: the kinds of steps, and the validation if the run has one.
         checkpoint: bytes of a checkpoint's tensors.
+        snapshot: bytes of host memory for this rank's copy of it; 0 where a checkpoint is written while training waits.
         parameters: how many parameters each role has, and how many of them are trained.
     """
 
     at_rest: Mapping[Owner, int]
     played: tuple[Played, ...]
     checkpoint: int
+    snapshot: int
     parameters: Mapping[str, tuple[int, int]]
 
     @property
@@ -98,7 +106,8 @@ def play(subject: Subject, say: Say, *, hollow: bool = True) -> Trial:
         played = [_step(stage, step, share, say) for step, share in _kinds(stage)]
         at_rest = dict(ledger.owned)
         sampled = _sampling(stage, say)
-        return Trial(at_rest, (*before, *played, *sampled), stage.checkpoint(), stage.parameters())
+        snapshot = stage.snapshot() if stage.run.config.checkpoint.mode == "async" else 0
+        return Trial(at_rest, (*before, *played, *sampled), stage.checkpoint(), snapshot, stage.parameters())
 
 
 def _before(stage: Stage) -> tuple[Phase, ...]:

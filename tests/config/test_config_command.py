@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from distill_core.cli.config import app
 from distill_core.errors import ConfigError, RunDirectoryError
-from distill_core.plugins import discovery
+from distill_core.plugins import discovery, kept_index
 
 HEAVY = ("torch", "diffusers", "transformers", "wandb", "numpy", "pyarrow", "av")
 
@@ -22,6 +22,7 @@ HEAVY = ("torch", "diffusers", "transformers", "wandb", "numpy", "pyarrow", "av"
 @pytest.fixture
 def _specs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(discovery, "discover", lambda: INDEX)
+    monkeypatch.setattr(kept_index, "installed", lambda: INDEX)
 
 
 @pytest.mark.usefixtures("_specs")

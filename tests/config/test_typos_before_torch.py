@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +16,59 @@ from distill_core.testing.toy_spec import write_toy_model
 
 REPOSITORY = Path(__file__).parents[2]
 
+TOY_PLUGIN = """
+from distill_core.plugins import hookimpl
+from distill_core.testing.toy_spec import TOY
+
+PLUGIN_API = 2
+
+@hookimpl
+def distill_register_models(registry):
+    registry.add(TOY)
+"""
+
+BOTH_WAYS = """
+import contextlib, io, json, sys
+from pathlib import Path
+from distill_core.cli import main
+from distill_core.cli.training import checked
+from distill_core.errors import DistillError
+from distill_core.plugins.discovery import discover
+from distill_core.plugins.kept_index import KeptIndex, installed
+
+def said(command):
+    with contextlib.redirect_stderr(io.StringIO()) as told:
+        try:
+            command()
+        except SystemExit as leaving:
+            return told.getvalue(), leaving.code
+        except DistillError as error:
+            return f"error: {error}\\n", error.exit_code
+    return told.getvalue(), None
+
+texts = json.loads(sys.stdin.read())
+installed()
+kept, every = installed(), discover()
+assert isinstance(kept, KeptIndex)
+differing = []
+for number, text in enumerate(texts):
+    Path("run.yaml").write_text(text)
+    ways = [lambda: checked(Path("run.yaml"), [], every), lambda: checked(Path("run.yaml"), [], kept)]
+    if number % 10 == 0:
+        ways += [lambda: main(["run", "run.yaml"]), lambda: main(["config", "check", "run.yaml"])]
+        ways += [lambda: main(["run", "--", "run.yaml"]), lambda: main(["config", "check", "--", "run.yaml"])]
+    found = [said(way) for way in ways]
+    if len(set(found)) > 1:
+        differing.append(found)
+print(json.dumps(differing))
+"""
+"""Checks each run.yaml of a list with the plugins that it names and with all, by the commands as they start fastest and as typer has
+them; prints what was not the same."""
+
 PROGRAM = """
 import json, sys
 from pathlib import Path
-from distill_core.cli.run import checked
+from distill_core.cli.training import checked
 from distill_core.errors import DistillError
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.registry import Registry
@@ -124,6 +174,31 @@ def test_every_typo_is_refused_before_torch_is_imported(
     assert "nothing" not in said
     hinted = sum(f"`{key}`" in words or f"'{key}'" in words for (key, _), words in zip(wrong, said, strict=True))
     assert hinted >= 0.95 * len(wrong)
+
+
+@pytest.mark.parametrize("ways", [1, pytest.param(10, marks=pytest.mark.nightly)])
+def test_a_typo_is_told_in_the_same_words_whatever_is_left_out_to_tell_it_fast(
+    tmp_path: Path, run: dict[str, Any], ways: int
+) -> None:
+    site = tmp_path / "site"
+    info = site / "acme_toy-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "acme_toy.py").write_text(TOY_PLUGIN)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-toy\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[distill]\ntoy = acme_toy\n")
+    wrong = [each for _, each in misspelt(run, ways)]
+    elsewhere = [{**run, "recipe": recipe} for recipe in ({"family": "tox", "method": "dmd2"}, {"family": "dmd2"}, 3)]
+    result = subprocess.run(
+        [sys.executable, "-c", BOTH_WAYS],
+        input=json.dumps([write_yaml(each) for each in [*wrong, *elsewhere]]),
+        env={**os.environ, "PYTHONPATH": str(site), "XDG_CACHE_HOME": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout) == []
 
 
 def test_a_misspelt_data_section_does_not_make_the_working_directory_the_data(

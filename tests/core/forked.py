@@ -17,7 +17,7 @@ from tests.core.conftest import INDEX
 
 from distill_core.checkpoint import Checkpoints, saving
 from distill_core.cli import main, run
-from distill_core.plugins import discovery
+from distill_core.plugins import discovery, kept_index
 from distill_core.running import build, preparation
 from distill_core.running.run_directory import RunDirectory
 from distill_core.testing.toy import ToyAdapter, ToyModel
@@ -37,7 +37,7 @@ class Point:
 
 
 POINTS: Mapping[str, Point] = {
-    "starting": Point(discovery, "discover"),
+    "starting": Point(kept_index, "installed"),
     "checking": Point(preparation, "prepare_found"),
     "locking": Point(RunDirectory, "locked", after=True),
     "opening": Point(RunDirectory, "open"),
@@ -135,7 +135,7 @@ def distill_run(path: Path, at: Point | None, act: Callable[[], None]) -> Ended:
 
 def toy_run(path: Path, at: Point | None, act: Callable[[], None], *more: str) -> None:
     """``distill run``, with ``more`` arguments, and the toy plugins, in a process that is to end with it."""
-    discovery.discover = lambda: INDEX
+    discovery.discover = kept_index.installed = lambda: INDEX
     if at is not None:
         _interpose(at, act)
     main(["run", str(path), *more])

@@ -17,7 +17,7 @@ from distill_core.cli import main
 from distill_core.config.document import write_yaml
 from distill_core.data.encoding.writer import ParquetWriter
 from distill_core.data.reading.columns import T2V_SCHEMA, ClipRecord
-from distill_core.plugins import discovery
+from distill_core.plugins import discovery, kept_index
 from distill_core.testing.toy import encode_caption
 from tests.core.conftest import CAPTIONS, INDEX, ToyWorld
 from tests.core.kills import state_of
@@ -137,7 +137,7 @@ class FlippedWorld:
 
 def distill(*arguments: str) -> None:
     """A command with the toy plugins."""
-    with patch.object(discovery, "discover", lambda: INDEX):
+    with patch.object(discovery, "discover", lambda: INDEX), patch.object(kept_index, "installed", lambda: INDEX):
         main(list(arguments))
 
 

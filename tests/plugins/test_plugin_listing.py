@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from plugin_sites import PluginSite, method_plugin
 
-from distill_core.cli import listing as listings
+from distill_core import kept_plugins
 from distill_core.cli.listing import Listing, listing
 from distill_core.plugins import discovery
 from distill_core.plugins.index import PluginIndex
@@ -108,7 +108,7 @@ def test_each_block_list_and_load_list_has_a_listing_of_its_own(
 
 
 def test_tracing_asks_the_plugins(asked: list[PluginIndex], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(listings.TRACE, "1")
+    monkeypatch.setenv(kept_plugins.TRACE, "1")
     listing()
     assert len(asked) == 2
 

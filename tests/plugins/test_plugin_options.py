@@ -70,3 +70,30 @@ def test_no_options_are_no_rows() -> None:
         pass
 
     assert option_rows(Empty) == ()
+
+
+class Narrower(Outer):
+    """A field that is given again means what is said there, or nothing."""
+
+    count: int = 2
+    kind: Literal["ode"] = "ode"
+    """The only sampler."""
+    names: dict[str, int] = Field(default_factory=dict, description="By name, as above.")
+    """Not this."""
+
+
+def test_a_field_means_what_is_said_where_it_was_last_given() -> None:
+    properties = Narrower.model_json_schema()["properties"]
+    said = {key: properties[key].get("description") for key in ("kind", "count", "names")}
+    assert said == {"kind": "The only sampler.", "count": None, "names": "By name, as above."}
+    assert [row.meaning for row in option_rows(Narrower) if row.name in said] == [
+        "The only sampler.", "", "By name, as above.",
+    ]  # fmt: skip
+
+
+def test_a_class_inside_a_function_is_read_too() -> None:
+    class Local(Options):
+        rate: float = 0.5
+        """How fast."""
+
+    assert Local.model_json_schema()["properties"]["rate"]["description"] == "How fast."

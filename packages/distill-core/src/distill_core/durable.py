@@ -78,25 +78,30 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, visible(json.dumps(content, indent=2, ensure_ascii=False)) + "\n")
 
 
-def write_text(path: Path, content: str, mode: int = 0o666) -> None:
-    """Write a text file beside its name, then rename it into place. ``mode`` is subject to the umask."""
-    write_bytes(path, content.encode(), mode)
+def write_text(path: Path, content: str, mode: int = 0o666, *, lasting: bool = True) -> None:
+    """Write a text file beside its name, then rename it into place; see :func:`write_bytes`."""
+    write_bytes(path, content.encode(), mode, lasting=lasting)
 
 
-def write_bytes(path: Path, content: bytes, mode: int = 0o666) -> None:
-    """Write a file beside its name, then rename it into place. ``mode`` is subject to the umask."""
+def write_bytes(path: Path, content: bytes, mode: int = 0o666, *, lasting: bool = True) -> None:
+    """Write a file beside its name, then rename it into place. ``mode`` is subject to the umask.
+
+    ``lasting``: it is on the disk when this returns. Otherwise a machine that dies may leave any content under the name.
+    """
     new = beside(path)
     try:
         new.unlink(missing_ok=True)
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with naming(path), open(descriptor, "wb") as file:
             file.write(content)
-        sync(new)
+        if lasting:
+            sync(new)
         new.replace(path)
     except BaseException:
         new.unlink(missing_ok=True)
         raise
-    sync(path.parent)
+    if lasting:
+        sync(path.parent)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from distill_core.errors import ModelFolderError
 from distill_core.plugins import ModelFacts, Options
@@ -14,8 +14,6 @@ from distill_diffusers.facts import DiffusersFacts, diffusers_facts
 
 class FlowOptions(Options):
     """How a flow model is conditioned and sampled; a family may add to it."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     flow_shift: Annotated[float, Field(gt=0)] | None = None
     """Timestep shift of training and sampling. null: what the folder's scheduler records, or makes of the size of the latents."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from distill_core.plugins import Options
 from distill_core.protocols.validator import ValidationRequest
@@ -21,8 +21,6 @@ from distill_matching.options import (
 
 class AnyFlowOptions(Options):
     """Options of the first stage: a flow map, F(x_t, t, r)."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     velocity: Literal["data", "teacher"] = "data"
     """The velocity of the moment. data: ε - x0 of the clip, guided by the student's own prediction without a caption. teacher: the guided

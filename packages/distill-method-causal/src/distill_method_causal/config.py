@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from distill_core.plugins import Options
 from distill_core.plugins.timesteps import in_thousand
@@ -18,8 +18,6 @@ Steps = Annotated[tuple[Timestep, ...], Field(min_length=1)]
 
 class CausalOptions(Options):
     """What every causal method has."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     block: Annotated[
         int, Field(ge=1, json_schema_extra={"known_as": ["chunk_size", "num_frame_per_block", "num_frames_per_block"]})

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from distill_core.plugins import Options
 from distill_core.plugins.timesteps import in_thousand
@@ -17,8 +17,6 @@ Timestep = Annotated[float, Field(ge=0, le=1000)]
 
 class SharedOptions(Options):
     """What all three have."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     pair: Annotated[Literal["teacher", "data"], Field(json_schema_extra={"known_as": ["use_cd"]})] = "teacher"
     """Where a state moves to. teacher: along the guided teacher's flow (distillation). data: along its own data and noise (training from

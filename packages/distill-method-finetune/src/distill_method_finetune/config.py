@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from distill_core.plugins import Options
 
 
 class FinetuneOptions(Options):
     """Options of finetuning. σ = 1 is pure noise."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     loss: Literal["velocity", "x0"] = "velocity"
     """velocity: mean (v - (ε - x0))². x0: mean ((x_t - σ v) - x0)², which weights a sample by σ²."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from distill_core.plugins import Options
 from distill_core.plugins.timesteps import TRAIN_TIMESTEPS, in_thousand
@@ -17,8 +17,6 @@ Timestep = Annotated[float, Field(gt=0, le=1000)]
 
 class KdOptions(Options):
     """Options of knowledge distillation. Timesteps are in (0, 1000], 1000 is pure noise."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     denoising_steps: Annotated[
         tuple[Annotated[float, Field(ge=0, le=1000)], ...],

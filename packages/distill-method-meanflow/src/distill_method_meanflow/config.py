@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from distill_core.plugins import Options
 from distill_core.plugins.timesteps import in_thousand
@@ -17,8 +17,6 @@ Timestep = Annotated[float, Field(ge=0, le=1000)]
 
 class MeanFlowOptions(Options):
     """Options of MeanFlow."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     velocity: Annotated[Literal["teacher", "data", "mixed"], Field(json_schema_extra={"known_as": ["use_cd"]})] = (
         "teacher"

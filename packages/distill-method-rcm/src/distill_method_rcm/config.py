@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from distill_matching.options import MatchingOptions, Timestep
 
@@ -15,8 +15,6 @@ DEFAULT_GUIDANCE_SCALE = 5.0
 
 class RcmOptions(MatchingOptions):
     """Options of rCM."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     dmd_denoising_steps: Annotated[tuple[Timestep, ...], Field(min_length=1)] = (1000.0, 933.8, 852.9, 609.0)
     """The student's timesteps, strictly descending: TrigFlow's π/2, 1.5, 1.4 and 1.0. A trailing 0 only marks the end."""

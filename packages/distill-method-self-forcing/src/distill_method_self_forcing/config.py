@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from distill_core.protocols.validator import ValidationRequest
 from distill_matching.options import DiscriminatorOptions, MatchingOptions
@@ -14,8 +14,6 @@ from distill_matching.options import DiscriminatorOptions, MatchingOptions
 
 class CausalMatchingOptions(DiscriminatorOptions, MatchingOptions):
     """What both have."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     block: Annotated[
         int, Field(ge=1, json_schema_extra={"known_as": ["chunk_size", "num_frame_per_block", "num_frames_per_block"]})

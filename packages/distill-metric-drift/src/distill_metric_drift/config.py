@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from distill_core.plugins import Options
 
 
 class DriftOptions(Options):
     """What is a clip's beginning, and its end."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     window_frames: Annotated[int, Field(ge=1)] | None = None
     """Frames of the beginning, and as many of the end; null: a quarter of the clip."""

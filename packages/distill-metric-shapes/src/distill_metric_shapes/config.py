@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from distill_core.plugins import Options, RewardOptions
 
 
 class ShapesOptions(Options):
     """What the videos are compared with, and from how many on."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     setting: Literal["small", "medium", "large", "pictures"] = "small"
     """The world's size: 9 frames of 32×32 and one shape, 17 of 64×64 and one, or 17 of 64×64 and up to two, of more kinds;

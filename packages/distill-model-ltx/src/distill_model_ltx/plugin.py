@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from distill_core.plugins import ModelSpec, hookimpl
 from distill_core.plugins.registry import Registry
@@ -16,8 +16,6 @@ PLUGIN_API = 2
 
 class LtxOptions(FlowOptions):
     """How an LTX-Video model is conditioned and sampled."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     frame_rate: Annotated[float, Field(gt=0)] = 25.0
     """Frames per second that the model is told, in training and in sampling; what the data's clips have."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from distill_core.plugins import ModelFacts
 from distill_diffusers import options as flow_options
@@ -18,8 +18,6 @@ DEFAULT_FLOW_SHIFT = 3.0
 
 class WanOptions(PassOptions):
     """How a Wan model is conditioned and sampled."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     flow_shift: Annotated[float, Field(gt=0)] | None = None
     """Timestep shift of training and sampling: 3 for 480p, 5 for 720p. null: what the folder's scheduler records, else 3."""

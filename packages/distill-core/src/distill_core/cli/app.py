@@ -75,8 +75,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     A DistillError becomes its message on stderr and its own exit status; ``DISTILL_TRACEBACK=1`` shows the traceback too.
     """
-    # Threads of a CPU run that spin while they wait stall each other where the machine is busy: five times slower was seen on two cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with leaving():
         app(args=hoisted(sys.argv[1:] if arguments is None else arguments), prog_name="distill")
 

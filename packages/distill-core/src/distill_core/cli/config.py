@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from distill_core.printable import visible
-from distill_core.terminal import answer, document, remark
+from distill_core.terminal import document
 
 app = typer.Typer(help="Check a run.yaml, or print the schema that an editor checks it with.", no_args_is_help=True)
 
@@ -30,13 +30,9 @@ def check(
     What `distill run --dry-run` checks, without printing the run. Weights are not loaded: that they fit into memory, that every row of the
     data can be read (`distill data validate`) and that a tracker answers is found out by the run itself.
     """
-    from distill_core.cli.run import checked
-    from distill_core.plugins.discovery import discover
+    from distill_core.cli import training
 
-    prepared = checked(run_yaml, [] if overrides is None else overrides, discover())
-    for note in prepared.notes:
-        remark(f"note: {note}")
-    answer("ok")
+    training.check(run_yaml, [] if overrides is None else overrides)
 
 
 @app.command()

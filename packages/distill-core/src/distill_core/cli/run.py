@@ -2,30 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-from distill_core import terminal
-from distill_core.errors import ConfigError, Problem
-from distill_core.ranks.layout import Layout
-from distill_core.ranks.place import ONLY, Place
-from distill_core.terminal import answer, document, line, remark
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from distill_core.config.resolve import ResolvedRun
-    from distill_core.plugins.index import PluginIndex
-    from distill_core.plugins.specs import RoleNeed
-    from distill_core.running.preparation import Prepared
-    from distill_core.running.run_directory import RunDirectory
-    from distill_core.running.session import Outcome
-    from distill_core.stopping import Stopping
 
 
 def run(
@@ -62,133 +42,8 @@ def run(
 
     An interrupted run goes on from its last checkpoint with the same command. Figures go to metrics.jsonl in its output_dir.
     """
-    from distill_core.stopping import Stopping
+    from distill_core.cli import training
 
-    with Stopping() as stopping:
-        if processes > 1:
-            _launch(path, overrides or [], dry_run, resume, processes, stopping)
-        else:
-            _run(path, overrides or [], dry_run, resume, stopping)
-
-
-def _launch(
-    path: Path, overrides: Sequence[str], dry_run: bool, resume: str | None, processes: int, stopping: Stopping
-) -> None:
-    """Check the run for so many processes, and start them: each is the same command without the option."""
-    from distill_core.plugins.discovery import discover
-    from distill_core.ranks.launcher import launch
-
-    if Place.of(os.environ).size > 1:
-        raise ConfigError(
-            [Problem("distributed", "a launcher has started this process already; leave --nproc-per-node out")]
-        )
-    prepared = checked(path, overrides, discover(), Place(0, processes, processes - 1), resume)
-    if dry_run:
-        _print_plan(prepared)
-        return
-    named = [] if resume is None else ["--resume", resume]
-    status = launch(["run", str(path), *overrides, *named], processes, os.environ, stopping)
+    status = training.run(path, overrides or [], dry_run=dry_run, resume=resume, processes=processes)
     if status:
         raise typer.Exit(status)
-
-
-def _run(path: Path, overrides: Sequence[str], dry_run: bool, resume: str | None, stopping: Stopping) -> None:
-    """The same, with the signals heard that ask the process to leave."""
-    from distill_core.plugins.discovery import discover
-    from distill_core.ranks.meeting import Meeting
-
-    process = Place.of(os.environ)
-    waited_for = process.size > 1 and not dry_run
-    with Meeting(process, os.environ).awaited() if waited_for else nullcontext():
-        index = discover()
-        for warning in index.warnings:
-            remark(f"warning: {warning}")
-        prepared = checked(path, overrides, index, process, resume)
-        stopping.check()
-    if process.rank == 0:
-        for note in prepared.notes:
-            remark(f"note: {note}")
-    if dry_run:
-        if process.rank == 0:
-            _print_plan(prepared)
-        return
-    from distill_core.ranks.joined import joined
-    from distill_core.running.run_directory import RunDirectory
-    from distill_core.running.session import train
-
-    console = terminal.console()
-    directory = RunDirectory(Path(prepared.run.config.output_dir))
-    spread = prepared.run.config.distributed
-    layout = Layout.of(spread.replicate, spread.shard, process.size)
-    timeout, gpu = prepared.run.config.distributed.timeout, prepared.placement.device.type == "cuda"
-    with stopping.held("leaving after this step"):
-        with (
-            prepared.run.loaded.blamed(),
-            joined(process, os.environ, stopping, layout, timeout=timeout, gpu=gpu) as ranks,
-        ):
-            outcome = train(prepared, directory, [row.as_json() for row in index.rows], console, stopping, ranks)
-        if process.rank == 0:
-            _print_outcome(outcome, directory, console)
-
-
-def _print_outcome(outcome: Outcome, directory: RunDirectory, console: Console) -> None:
-    """How far it trained, and the comparison."""
-    summary = outcome.training
-    line(console, f"done: step {summary.step} in {summary.seconds:.0f} s; run directory {directory.root}")
-    if outcome.comparison is not None:
-        from distill_core.cli.table import print_table
-
-        table, page = outcome.comparison
-        print_table(table.headers, table.cells)
-        line(console, f"the clips play side by side in {page}")
-
-
-def checked(
-    path: Path, overrides: Sequence[str], index: PluginIndex, process: Place = ONLY, resume: str | None = None
-) -> Prepared:
-    """A run whose plugins, models' folders, data and output_dir have been checked. Raises a DistillError with all that is wrong.
-
-    Torch is imported, and the data are looked at, only for a run.yaml that is right in itself.
-    """
-    from distill_core.cli.waiting import waiting
-    from distill_core.config.resolve import examine
-
-    with waiting(f"checking {path}") as say:
-        found = examine(path, overrides, index)
-        found.refuse_known()
-        say("importing torch, checking the data")
-        from distill_core.running.preparation import prepare_found
-
-        return prepare_found(found, process, resume)
-
-
-def _print_plan(prepared: Prepared) -> None:
-    """The resolved run as YAML on stdout, with what was found as comments, so that the output is a run.yaml itself."""
-    from distill_core.config.document import write_yaml
-    from distill_core.redaction import redact_mapping
-
-    run = prepared.run
-    answer(f"# method {run.method.name}: {run.method.summary}")
-    for role, need in run.needs.items():
-        answer(f"# {_described(run, role, need)}")
-    answer(f"# data: {len(prepared.dataset)} rows, latents [T, C, H, W] = {list(prepared.latent_shape)}")
-    answer(f"# device: {prepared.placement.device}, forward passes in {prepared.placement.compute}")
-    document(write_yaml(redact_mapping(run.to_mapping())))
-
-
-def _described(run: ResolvedRun, role: str, need: RoleNeed) -> str:
-    """A role in a line: whether and how it is trained, and what it starts from."""
-    from distill_core.config.checks import family_of
-
-    settings = run.config.optimization(role)
-    state = f"trained, learning_rate {settings.learning_rate:g} ({settings.lr_scheduler})"
-    if need.module is not None:
-        found = "a module of the method's own"
-    elif need.rewards:
-        found = f"the rewards {', '.join(run.rewards)}"
-    elif need.follows is not None:
-        found = f"follows {need.follows}"
-    else:
-        facts = run.facts[role]
-        found = f"{family_of(run.config, role)}, {facts.summary} ({facts.path})"
-    return f"{role}: {state if need.trainable else 'frozen'}, {found}"

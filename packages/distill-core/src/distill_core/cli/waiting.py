@@ -22,6 +22,9 @@ def waiting(doing: str) -> Iterator[Say]:
     Yields a function that changes the text. Where stderr is no terminal nothing is shown at all. Whatever the block
     prints stays where it belongs: on the terminal above the spinner, and in a file or a pipe if stdout is one.
     """
+    if not sys.stderr.isatty():
+        yield _say_nothing
+        return
     from rich.live import Live
     from rich.spinner import Spinner
 

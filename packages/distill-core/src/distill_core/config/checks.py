@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distill_core.config.cadence import idleness, updates_of
 from distill_core.config.data_sets import hub_data, listed_data
@@ -16,6 +17,9 @@ from distill_core.errors import Problem
 from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.plugins.reward_spec import RewardSpec
 from distill_core.plugins.specs import Demands, LatentSpace, MethodSpec, ModelFacts, Options
+
+if TYPE_CHECKING:
+    from distill_core.plugins.index import PluginIndex
 
 
 def family_of(config: RunConfig, role: str) -> str:
@@ -148,7 +152,7 @@ def rewards(
     method: MethodSpec,
     demands: Demands,
     chosen: Mapping[str, RewardSpec],
-    known: Mapping[str, RewardSpec],
+    index: PluginIndex,
     document: Document,
 ) -> Iterator[Problem]:
     """Rewards that the method does not take, that it lacks, or whose gradient it needs and they do not give."""
@@ -156,7 +160,7 @@ def rewards(
         if document.data.get("rewards"):
             yield document.problem(("rewards",), f"method {method.name!r} raises no rewards; remove it")
         return
-    able = [name for name, spec in known.items() if spec.differentiable or demands.rewards == "any"]
+    able = [name for name, spec in index.rewards.items() if spec.differentiable or demands.rewards == "any"]
     which = f"those installed that it can: {', '.join(able)}" if able else "none that it can is installed"
     if not document.data.get("rewards"):
         example = able[0] if able else "NAME"

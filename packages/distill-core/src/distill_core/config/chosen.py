@@ -181,10 +181,20 @@ def _own_families(document: Document) -> list[KeyPath]:
 
 def option_keys(document: Document, index: PluginIndex) -> dict[str, tuple[str, ...]]:
     """The keys of the options of the model and the method that a document's recipe names, as far as they are found."""
-    model, method = _text_at(document, ("recipe", "family")), _text_at(document, ("recipe", "method"))
     return _option_keys(
-        None if model is None else index.models.get(model), None if method is None else index.methods.get(method)
+        _offered(index.model, _text_at(document, ("recipe", "family"))),
+        _offered(index.method, _text_at(document, ("recipe", "method"))),
     )
+
+
+def _offered(find: Callable[[str], SpecT], name: str | None) -> SpecT | None:
+    """What a plugin offers by a name, or None, which is told elsewhere."""
+    if name is None:
+        return None
+    try:
+        return find(name)
+    except PluginError:
+        return None
 
 
 def _option_keys(model: ModelSpec | None, method: MethodSpec | None) -> dict[str, tuple[str, ...]]:

@@ -16,7 +16,6 @@ import yaml
 from distill_core.config.compose import Node, compose
 from distill_core.config.scalars import FLOAT, OCTAL
 from distill_core.errors import ConfigError, Problem
-from distill_core.redaction import redact_text
 
 KeyPath = tuple[str | int, ...]
 """Where a value stands: keys of mappings and indices of lists, from the top."""
@@ -93,6 +92,8 @@ class Document:
 
 def shown_override(override: str) -> str:
     """An override as a message names it, without secrets."""
+    from distill_core.redaction import redact_text
+
     return f"override {redact_text(override)!r}"
 
 

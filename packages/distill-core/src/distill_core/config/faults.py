@@ -20,7 +20,6 @@ from distill_core.config.shape import Shape, shape_of
 from distill_core.config.suggest import closest, unknown_key
 from distill_core.errors import Problem
 from distill_core.plugins.option_type import ContradictionsError
-from distill_core.redaction import redact_text
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 _OWN_WORDS = frozenset({"value_error", "assertion_error"})
@@ -195,6 +194,8 @@ def shown(value: Any) -> str:
         return f"{'-' if value < 0 else ''}.inf (or a number too large)"
     if isinstance(value, Mapping):
         return f"a mapping ({', '.join(value)})" if value else "an empty mapping"
+    from distill_core.redaction import redact_text
+
     text = redact_text(json.dumps(value, ensure_ascii=False))
     kind = "the text " if isinstance(value, str) else ""
     return kind + (text if len(text) <= 60 else f"{text[:57]}...")

@@ -17,6 +17,7 @@ from distill_core.plugins.index import NOWHERE, PluginIndex, PluginRow, RowKind
 from distill_core.plugins.policy import LOAD, LoadPolicy, normal_name
 from distill_core.plugins.reading import Offer, read_plugin
 from distill_core.plugins.specs import PluginSpec
+from distill_core.unswept import unswept
 
 GROUP = "distill"
 TRACE = "DISTILL_TRACE_PLUGINS"
@@ -56,7 +57,8 @@ def discover() -> PluginIndex:
     plugins = _installed()
     names = [name for plugin in plugins for name in plugin.names]
     search = bool(policy.unlisted(names))
-    rows = [row for plugin in plugins for row in _rows(plugin, policy, trace, search)]
+    with unswept():
+        rows = [row for plugin in plugins for row in _rows(plugin, policy, trace, search)]
     return PluginIndex(
         rows=tuple(sorted(_with_conflicts(rows), key=lambda row: (_KIND_ORDER[row.kind], row.name, row.package))),
         unmatched=policy.unmatched([*names, *(row.name for row in rows)]),

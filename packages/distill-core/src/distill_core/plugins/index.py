@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import Literal, NoReturn
+from typing import Literal, NoReturn, TypeVar
 
 from distill_core.errors import PluginError
 from distill_core.plugins.policy import BLOCK, LOAD, normal_name
 from distill_core.plugins.reward_spec import RewardSpec
 from distill_core.plugins.specs import ImporterSpec, Kind, MethodSpec, MetricSpec, ModelSpec, PluginSpec
 
+SpecT = TypeVar("SpecT", ModelSpec, MethodSpec, MetricSpec, RewardSpec, ImporterSpec)
 RowKind = Kind | Literal["-"]
 Status = Literal["ok", "failed", "conflict", "incompatible", "blocked"]
 
@@ -112,52 +113,47 @@ class PluginIndex:
     @property
     def models(self) -> Mapping[str, ModelSpec]:
         """The families that can be chosen, by name."""
-        return MappingProxyType({spec.name: spec for spec in self._usable() if isinstance(spec, ModelSpec)})
+        return self._all(ModelSpec)
 
     @property
     def methods(self) -> Mapping[str, MethodSpec]:
         """The methods that can be chosen, by name."""
-        return MappingProxyType({spec.name: spec for spec in self._usable() if isinstance(spec, MethodSpec)})
+        return self._all(MethodSpec)
 
     @property
     def metrics(self) -> Mapping[str, MetricSpec]:
         """The metrics that can be chosen, by name."""
-        return MappingProxyType({spec.name: spec for spec in self._usable() if isinstance(spec, MetricSpec)})
+        return self._all(MetricSpec)
 
     @property
     def rewards(self) -> Mapping[str, RewardSpec]:
         """The rewards that can be chosen, by name."""
-        return MappingProxyType({spec.name: spec for spec in self._usable() if isinstance(spec, RewardSpec)})
+        return self._all(RewardSpec)
 
     @property
     def importers(self) -> Mapping[str, ImporterSpec]:
         """The importers that can be chosen, by name."""
-        return MappingProxyType({spec.name: spec for spec in self._usable() if isinstance(spec, ImporterSpec)})
+        return self._all(ImporterSpec)
 
     def model(self, name: str) -> ModelSpec:
         """The family of that name. Raises PluginError, from the plugin's own exception, if it cannot be chosen."""
-        spec = self.models.get(name)
-        return self._refuse("model", name) if spec is None else spec
+        return self._one(ModelSpec, name)
 
     def method(self, name: str) -> MethodSpec:
         """The method of that name. Raises PluginError, from the plugin's own exception, if it cannot be chosen."""
-        spec = self.methods.get(name)
-        return self._refuse("method", name) if spec is None else spec
+        return self._one(MethodSpec, name)
 
     def metric(self, name: str) -> MetricSpec:
         """The metric of that name. Raises PluginError, from the plugin's own exception, if it cannot be chosen."""
-        spec = self.metrics.get(name)
-        return self._refuse("metric", name) if spec is None else spec
+        return self._one(MetricSpec, name)
 
     def reward(self, name: str) -> RewardSpec:
         """The reward of that name. Raises PluginError, from the plugin's own exception, if it cannot be chosen."""
-        spec = self.rewards.get(name)
-        return self._refuse("reward", name) if spec is None else spec
+        return self._one(RewardSpec, name)
 
     def importer(self, name: str) -> ImporterSpec:
         """The importer of that name. Raises PluginError, from the plugin's own exception, if it cannot be chosen."""
-        spec = self.importers.get(name)
-        return self._refuse("importer", name) if spec is None else spec
+        return self._one(ImporterSpec, name)
 
     def named(self, name: str) -> tuple[PluginRow, ...]:
         """Every row of that name or of that package, whatever its kind and status; ``-``, ``_`` and case make no difference.
@@ -185,8 +181,15 @@ class PluginIndex:
         lists = f"{LOAD} or {BLOCK} (--no-plugin)"
         return (*broken, *(f"{lists} names {name!r}, and no plugin is known by that name" for name in self.unmatched))
 
-    def _usable(self) -> list[PluginSpec]:
-        return [row.spec for row in self.rows if row.status == "ok" and row.spec is not None]
+    def _all(self, kind: type[SpecT]) -> Mapping[str, SpecT]:
+        """Everything of a kind that can be chosen, by name."""
+        usable = (row.spec for row in self.rows if row.status == "ok")
+        return MappingProxyType({spec.name: spec for spec in usable if isinstance(spec, kind)})
+
+    def _one(self, kind: type[SpecT], name: str) -> SpecT:
+        """What can be chosen by that name. Raises PluginError if there is nothing."""
+        spec = self._all(kind).get(name)
+        return self._refuse(kind.kind, name) if spec is None else spec
 
     def _refuse(self, kind: Kind, name: str) -> NoReturn:
         """Raise the error for a name that cannot be chosen, from what its plugin raised if it raised."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Self
 
-from pydantic import BaseModel, model_validator
+from pydantic import ConfigDict, model_validator
+
+from distill_core.described import Described
 
 
 class ContradictionsError(ValueError):
@@ -16,13 +18,13 @@ class ContradictionsError(ValueError):
         self.each = tuple(each)
 
 
-class Options(BaseModel):
+class Options(Described):
     """The base of a plugin's options in run.yaml: frozen, and a key that it does not define is an error.
 
     The string under a field is its meaning, shown by ``distill plugins show`` and kept in the JSON Schema.
     """
 
-    model_config = {"frozen": True, "extra": "forbid", "allow_inf_nan": False, "use_attribute_docstrings": True}
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def contradictions(self) -> Iterator[str]:
         """What does not go together of options that are each right by themselves, a sentence each, with the remedy.

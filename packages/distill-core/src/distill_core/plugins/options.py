@@ -12,6 +12,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
+from distill_core.described import meanings
+
 
 @dataclass(frozen=True)
 class OptionRow:
@@ -33,18 +35,19 @@ class OptionRow:
 def option_rows(options: type[BaseModel], prefix: str = "") -> tuple[OptionRow, ...]:
     """The keys of a pydantic model in the order of its fields."""
     rows: list[OptionRow] = []
+    said = meanings(options)
     for key, field in options.model_fields.items():
         name = prefix + (key if field.alias is None else field.alias)
         nested = field.annotation
         if isinstance(nested, type) and issubclass(nested, BaseModel):
             rows += option_rows(nested, f"{name}.")
         else:
-            rows.append(OptionRow(name, _field_type(field), _default(field), _one_line(field.description)))
+            rows.append(OptionRow(name, _field_type(field), _default(field), _one_line(said.get(key, ""))))
     return tuple(rows)
 
 
-def _one_line(text: str | None) -> str:
-    return "" if text is None else " ".join(text.split())
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _default(field: FieldInfo) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -46,6 +45,10 @@ class ContentHashes:
 
     def of(self, files: Sequence[Path]) -> list[str]:
         """The SHA-256 of each file, in their order. Raises OSError for one that cannot be read."""
+        from concurrent.futures import (
+            ThreadPoolExecutor,  # with it comes logging, and the families' folders import this module
+        )
+
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
             found = list(threads.map(self._hashed, files))
         news = {str(file): known for file, known in zip(files, found, strict=True)}

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict
-
 from distill_core.errors import ModelFolderError
 from distill_core.plugins.lora import LoraSupport
 from distill_core.plugins.specs import LatentSpace, ModelFacts, ModelSpec, Options
@@ -23,8 +21,6 @@ TEXT_LENGTH = 8
 
 class ToyOptions(Options):
     """``pipeline_config`` of the toy family."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     flow_shift: float = 1.0
     """Timestep shift."""

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Literal, TypeVar
 
-from pydantic import ConfigDict
-
 from distill_diffusers.options import FlowOptions
 
 
 class PassOptions(FlowOptions):
     """Those of a flow model, and what computes its sparse attention."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     vsa_engine: Literal["auto", "torch", "flex", "kernel"] = "auto"
     """What computes video sparse attention. torch: anywhere. flex: compiled, on a GPU. kernel: fastvideo-kernel or vsa, where one is

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -23,6 +23,7 @@ from distill_diffusers.caption_store import CaptionStore
 from distill_diffusers.captions import CaptionEncoder
 from distill_diffusers.codec import VideoCodec
 from distill_diffusers.conditions import TOKENS, CaptionCondition, CaptionPadding, CaptionTensors, NamedTensors
+from distill_diffusers.experts import in_order, rows_of_experts
 from distill_diffusers.facts import DiffusersFacts
 from distill_diffusers.features import Layers, on_grid
 from distill_diffusers.kept_captions import KeptCaptions
@@ -192,20 +193,19 @@ class DiffusersAdapter(ABC, Generic[ConditionT]):
         Raises PluginError if anything beyond the velocity is asked for.
         """
         refuse_undeclared(ask, timestep, self.operations)
-        first, *others = modules.values()
-        if not others:
+        first = next(iter(modules.values()))
+        if len(modules) == 1:
             return self.predicted(first, noisy_BTCHW, timestep, condition, ask)
-        (second,) = others
-        high = [time >= self.boundaries[first] for time in timestep.tolist()]
-        if all(high) or not any(high):
-            return Prediction(self.velocity(first if high[0] else second, noisy_BTCHW, timestep, condition, ask))
-        order = sorted(range(len(high)), key=lambda row: not high[row])
-        velocities = []
-        for expert, rows in ((first, order[: sum(high)]), (second, order[sum(high) :])):
-            own = to_device(torch.tensor(rows), noisy_BTCHW.device)
-            velocities.append(self.velocity(expert, noisy_BTCHW[own], timestep[rows], condition.select(own), ask))
-        back = torch.tensor(order).argsort()
-        return Prediction(torch.cat(velocities)[to_device(back, noisy_BTCHW.device)])
+        rows = rows_of_experts(tuple(modules), timestep, self.boundaries[first])
+        parts = []
+        for expert, own in ((modules[name], own) for name, own in rows.items() if own):
+            if len(own) == len(noisy_BTCHW):
+                return self.predicted(expert, noisy_BTCHW, timestep, condition, ask)
+            chosen = to_device(torch.tensor(own), noisy_BTCHW.device)
+            parts.append(self.predicted(expert, noisy_BTCHW[chosen], timestep[own], condition.select(chosen), ask))
+        ordered = partial(in_order, rows=tuple(rows.values()))
+        features = zip(*(part.features for part in parts), strict=True)
+        return Prediction(ordered([part.velocity for part in parts]), tuple(map(ordered, features)))
 
     def precision(self) -> torch.autocast:
         """Inside, a forward pass computes in the run's dtype."""

@@ -14,8 +14,9 @@ from distill_diffusers.adapter import ConditionT, DiffusersAdapter
 from distill_diffusers.captions import CaptionEncoder
 from distill_diffusers.causal.streams import Past, gone_on, own_stream, past_of
 from distill_diffusers.codec import VideoCodec
+from distill_diffusers.experts import rows_of_experts
 from distill_diffusers.passes.asks import PASS_OPERATIONS
-from distill_diffusers.passes.experts import by_experts, rows_of_experts
+from distill_diffusers.passes.experts import by_experts
 from distill_diffusers.passes.one_pass import Passes
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Two experts, of which each sample is predicted by the one that its timestep belongs to: who predicts what, and the answers together.
+"""Passes of two experts, each over its own rows: what is asked of some rows, and the answers together.
 
 B batch, T latent frames.
 """
@@ -13,39 +13,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from distill_core.errors import PluginError
 from distill_core.protocols import Ask, Condition
 from distill_core.protocols.prediction import Tangents
 from distill_core.transfer import to_device
 from distill_diffusers.causal.streams import FrameStream, Past, Segment, past_of
+from distill_diffusers.experts import in_order, taken
 from distill_diffusers.passes.one_pass import Outcome, Passes
 
 if TYPE_CHECKING:
     from distill_core.protocols.adapter import Modules
-
-
-def rows_of_experts(experts: Sequence[str], timestep: Tensor, boundary: float) -> dict[str, list[int]]:
-    """The rows of each of two experts, of [B] or [B, T] timesteps; those of the first are at ``boundary`` and above.
-
-    Raises PluginError for a sample whose frames belong to both.
-    """
-    first, second = experts
-    times_BT = timestep.view(len(timestep), -1).tolist()
-    rows: dict[str, list[int]] = {first: [], second: []}
-    for row, times in enumerate(times_BT):
-        high = [time >= boundary for time in times]
-        if any(high) and not all(high):
-            raise PluginError(
-                f"sample {row} has frames at the timesteps {min(times):g} to {max(times):g}, on both sides of the boundary {boundary:g} of "
-                "the model's two experts; draw the timesteps of a sample's frames on one side of it"
-            )
-        rows[first if high[0] else second].append(row)
-    return rows
-
-
-def taken(tensor: Tensor, rows: Sequence[int]) -> Tensor:
-    """The rows of a tensor."""
-    return tensor[to_device(torch.tensor(rows), tensor.device)]
 
 
 def asked_of(ask: Ask, rows: Sequence[int]) -> Ask:
@@ -66,19 +42,12 @@ def rows_of_outcome(outcome: Outcome, rows: Sequence[int]) -> Outcome:
 
 def together(outcomes: Mapping[str, Outcome], rows: Mapping[str, Sequence[int]]) -> Outcome:
     """The outcomes of the experts' rows in the order of the batch."""
-    parts = list(outcomes.values())
-    order = [row for name in outcomes for row in rows[name]]
-    back = sorted(range(len(order)), key=order.__getitem__)
-
-    def joined(each: Sequence[Tensor]) -> Tensor:
-        """One tensor of the whole batch."""
-        return taken(torch.cat(list(each)), back)
-
+    parts, own = list(outcomes.values()), [rows[name] for name in outcomes]
     derivatives = [part.derivative for part in parts if part.derivative is not None]
     return Outcome(
-        joined([part.velocity for part in parts]),
-        tuple(joined(layer) for layer in zip(*(part.features for part in parts), strict=True)),
-        joined(derivatives) if derivatives else None,
+        in_order([part.velocity for part in parts], own),
+        tuple(in_order(layer, own) for layer in zip(*(part.features for part in parts), strict=True)),
+        in_order(derivatives, own) if derivatives else None,
     )
 
 

@@ -109,6 +109,8 @@ class Faulty(Small):
                     self.target.predict(
                         batch.latents, draw.uniform("t"), batch.condition_of(self.target), Ask(blocks=1)
                     )
+                case "gives its head latents":
+                    self.roles["head"].module(batch.latents)
                 case "wants an average":
                     with self.student.averaged():
                         yield loss

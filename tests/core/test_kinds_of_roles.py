@@ -154,6 +154,10 @@ def test_a_role_that_the_options_rule_out_is_no_role(run: Run) -> None:
         ("is no scalar", r"'regression' is no scalar: its shape is \[2\]"),
         ("raises", "raised KeyError: 'student'"),
         ("asks the undeclared", "it asks blocks of role 'target', which its spec does not declare"),
+        (
+            "gives its head latents",
+            r"module of role 'head' does not take what the method gives it \(\[2, 3, 2, 4, 4\]\): RuntimeError",
+        ),
         ("wants an average", "role 'student', which keeps no average; set roles.student.ema"),
         ("steps a string", r"roles_to_step gives 'student', not a tuple of names; a single one is \('student',\)"),
         ("keeps too much", "keeps gives 'target' a share of 1.5"),

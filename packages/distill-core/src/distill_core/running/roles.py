@@ -36,6 +36,7 @@ from distill_core.training.kernels import Kernel
 from distill_core.training.lora import LoraWeights
 from distill_core.training.offload import Transfers
 from distill_core.training.optimization import RoleOptimizer
+from distill_core.training.own_module import named
 from distill_core.training.roles import OWN_MODULE, RoleHandle
 from distill_core.training.transfers import transfers_to
 
@@ -156,7 +157,7 @@ class RoleBuilder:
         ):
             torch.manual_seed(key_bits(self.run.config.training.seed, "role", name))
             module: nn.Module = make(self.run.facts, self.run.method_options, *size)
-            return nn.ModuleDict({OWN_MODULE: module.to(self.placement.device)})
+            return nn.ModuleDict({OWN_MODULE: named(name, module.to(self.placement.device))})
 
 
 def kernel_of(run: ResolvedRun, name: str) -> Kernel | None:

@@ -181,7 +181,7 @@ def test_a_run_that_rolls_back_does_so_from_a_save_behind_training(
 ) -> None:
     broken_after(monkeypatch, step, 1)
     directory = world.train(in_async(world, interval=2, on_nonfinite="rollback"))
-    newest = Checkpoints(directory.checkpoints, Events(None), keep_last=9).newest_good()
+    newest = Checkpoints(directory.checkpoints, Events(None), keep_last=9).first_good(Checkpoint.verified)
     assert newest is not None
     assert newest.step == 8
     assert "rolled_back" in directory.events.read_text()

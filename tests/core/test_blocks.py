@@ -123,6 +123,32 @@ def test_a_run_goes_on_by_reading_its_checkpoint_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("blocks_of_16k")
+def test_a_run_goes_back_by_reading_its_checkpoint_once(tmp_path: Path) -> None:
+    state, right = Large(), Large()
+    store = Checkpoints(tmp_path, Events(None), keep_last=9)
+    good = Checkpoint(store.save(state, 1, None), 1)
+    state.blank()
+    before = bytes_read()
+    assert store.go_back(state) == good
+    assert bytes_read() - before < 1.06 * sum(tensor.nbytes for tensor in state.named.values())
+    assert all(torch.equal(state.named[name], right.named[name]) for name in right.named)
+
+
+@pytest.mark.usefixtures("blocks_of_16k")
+def test_what_a_run_went_on_from_is_not_read_again_to_be_counted(tmp_path: Path) -> None:
+    state = Large()
+    store = Checkpoints(tmp_path, Events(None), keep_last=9)
+    for step in (1, 2, 3):
+        store.save(state, step, None)
+    again = Checkpoints(tmp_path, Events(None), keep_last=2)
+    again.resume(state)
+    before = bytes_read()
+    again.save(state, 4, None)
+    assert bytes_read() - before < 0.1 * sum(tensor.nbytes for tensor in state.named.values())
+    assert [checkpoint.step for checkpoint in again.published()] == [4, 3]
+
+
+@pytest.mark.usefixtures("blocks_of_16k")
 def test_a_bit_that_is_found_flipped_as_a_run_is_loaded_leaves_nothing_of_that_checkpoint(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

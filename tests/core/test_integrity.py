@@ -125,13 +125,13 @@ def test_a_checkpoint_of_another_version_is_refused_by_its_number(copy: Checkpoi
     with pytest.raises(
         CheckpointError, match=r"another version of distill \(schema 1, this one reads 2\); go on with that"
     ):
-        Checkpoints(copy.path.parent, Events(None), keep_last=9).newest_good()
+        Checkpoints(copy.path.parent, Events(None), keep_last=9).first_good(Checkpoint.verified)
 
 
 @pytest.mark.parametrize("name", ["step-²", "step-0000000²", "step-7", "step-", "step-00000007.bak", "step-٠٠٠٠٠٠٠٩"])
 def test_a_folder_that_is_not_named_as_a_checkpoint_is_none(copy: Checkpoint, name: str) -> None:
     (copy.path.parent / name).mkdir()
-    newest = Checkpoints(copy.path.parent, Events(None), keep_last=9).newest_good()
+    newest = Checkpoints(copy.path.parent, Events(None), keep_last=9).first_good(Checkpoint.verified)
     assert newest == copy
 
 
@@ -145,7 +145,7 @@ def test_any_fault_while_verifying_means_damaged_and_the_next_one_is_taken(
     for step, name in ((3, "manifest.json"), (2, "state.json")):
         (tmp_path / f"step-0000000{step}" / name).unlink()
         os.mkfifo(tmp_path / f"step-0000000{step}" / name)  # that nobody writes to: reading it would never end
-    newest = store.newest_good()
+    newest = store.first_good(Checkpoint.verified)
     assert newest is not None
     assert newest.step == 1
     assert capsys.readouterr().err.count("is damaged and passed over") == 3

@@ -240,7 +240,7 @@ def test_a_damaged_checkpoint_is_passed_over_loudly(world: ToyWorld, capsys: pyt
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
     store = Checkpoints(directory.checkpoints, Events(None), keep_last=3)
-    good = store.newest_good()
+    good = store.first_good(Checkpoint.verified)
     assert good is not None
     assert good.step == 8
     assert "damaged" in capsys.readouterr().err
@@ -271,7 +271,7 @@ def test_retention_does_not_count_a_damaged_checkpoint(world: ToyWorld) -> None:
     directory = world.train(world.mapping("finetune", checkpoint={"interval": 4, "keep_last": 3}))
     (directory.checkpoints / "step-00000012" / "manifest.json").unlink()
     store = Checkpoints(directory.checkpoints, Events(None), keep_last=1)
-    good = store.newest_good()
+    good = store.first_good(Checkpoint.verified)
     assert good is not None
     store.retain()
     assert [path.name for path in sorted(directory.checkpoints.glob("step-*"))] == ["step-00000008", "step-00000012"]
@@ -325,7 +325,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_is_never_saved(world: ToyWor
 
 def test_checkpoint_keeps_how_the_method_samples(world: ToyWorld) -> None:
     directory = world.train(world.mapping("dmd2", method_config={"dmd_denoising_steps": [999, 500, 0]}))
-    good = Checkpoints(directory.checkpoints, Events(None), keep_last=3).newest_good()
+    good = Checkpoints(directory.checkpoints, Events(None), keep_last=3).first_good(Checkpoint.verified)
     assert good is not None
     sampling = good.sampling()
     assert sampling is not None

@@ -68,16 +68,11 @@ class Checkpoints:
         """The newest published checkpoint's directory."""
         return next((checkpoint.path for checkpoint in self.published()), None)
 
-    def newest_good(self) -> Checkpoint | None:
-        """The newest checkpoint whose files are what was written; None if there is none at all.
-
-        Of several processes the first one looks. Falling back to an older one is a loud event. Raises CheckpointError if there are
-        checkpoints and none is good.
-        """
-        return self.ranks.from_first(lambda: self.first_good(lambda checkpoint: checkpoint.verified()))
-
     def first_good(self, use: Callable[[Checkpoint], UsedT]) -> UsedT | None:
-        """What ``use`` makes of the newest checkpoint that it raises no DamagedError for; None, or CheckpointError, likewise."""
+        """What ``use`` makes of the newest checkpoint that it raises no DamagedError for; None if there is none at all.
+
+        Falling back to an older one is a loud event. Raises CheckpointError if there are checkpoints and none is good.
+        """
         reasons = []
         for checkpoint in self.published():
             try:
@@ -98,31 +93,64 @@ class Checkpoints:
             raise CheckpointError(
                 f"{self.root} has checkpoints and checkpoint.resume is never; choose another output_dir"
             )
+        loaded = self._newest_loaded(found, lambda checkpoint: self._load(checkpoint, state), named=named is not None)
+        return 0 if loaded is None else loaded.step
+
+    def go_back(self, state: State) -> Checkpoint | None:
+        """Fill the tensors of ``state`` from the newest good checkpoint of this very run, read once likewise; its numbers stay as they are.
+
+        Returns the checkpoint; None if there is none.
+        """
+
+        def load(checkpoint: Checkpoint) -> str | None:
+            """What of it is damaged."""
+            damaged = self._damaged_records(checkpoint)
+            return self._filled(checkpoint, state) if damaged is None else damaged
+
+        return self._newest_loaded(self.ranks.from_first(self.published), load)
+
+    def _newest_loaded(
+        self, found: Sequence[Checkpoint], load: Callable[[Checkpoint], str | None], *, named: bool = False
+    ) -> Checkpoint | None:
+        """The first checkpoint that ``load`` has no fault of; None if none is found. Raises CheckpointError if all have."""
         reasons = []
         for checkpoint in found:
-            fault = self._load(checkpoint, state)
+            fault = load(checkpoint)
             if fault is None:
-                return checkpoint.step
-            reasons.append(
-                self.ranks.from_first(partial(self._passed_over, checkpoint, fault, named=named is not None))
-            )
+                return checkpoint
+            reasons.append(self.ranks.from_first(partial(self._passed_over, checkpoint, fault, named=named)))
         self.ranks.from_first(lambda: self._refuse_all(reasons))
-        return 0
+        return None
 
     def _load(self, checkpoint: Checkpoint, state: State) -> str | None:
         """Load a checkpoint. Returns what of it is damaged, on every process; ``state`` is then half filled."""
-        faults = self.ranks.from_first(lambda: checkpoint.faults(records_alone))
-        if not faults:
-            found = self.ranks.from_first(lambda: self._compared(checkpoint))
-            faults = [fault for fault in self.ranks.gather(_fault(checkpoint, state)) if fault is not None]
-        if faults:
-            return "; ".join(dict.fromkeys(faults))
+        damaged = self._damaged_records(checkpoint)
+        if damaged is not None:
+            return damaged
+        found = self.ranks.from_first(lambda: self._compared(checkpoint))
+        fault = self._filled(checkpoint, state)
+        if fault is not None:
+            return fault
         for difference in found.rests_on.values():
             self.events.warn("accepted", f"the run goes on with other foundations: {difference}")
         for name in found.incomparable:
             self.events.warn("not_compared", f"whether {name} is what it was cannot be told")
         state.load_numbers(checkpoint.state())
         self.events.note("resumed", f"resumed from {checkpoint.path}", step=checkpoint.step)
+        return None
+
+    def _damaged_records(self, checkpoint: Checkpoint) -> str | None:
+        """What of a checkpoint's records is damaged, on every process."""
+        faults = self.ranks.from_first(lambda: checkpoint.faults(records_alone))
+        return "; ".join(faults) if faults else None
+
+    def _filled(self, checkpoint: Checkpoint, state: State) -> str | None:
+        """Fill the tensors. Returns what of them is damaged, on every process. A checkpoint that was read as a whole is good."""
+        faults = [fault for fault in self.ranks.gather(_fault(checkpoint, state)) if fault is not None]
+        if faults:
+            return "; ".join(dict.fromkeys(faults))
+        if checkpoint.state()["tensors"].keys() == state.tensors().keys():
+            self._good[checkpoint.path] = True
         return None
 
     def _passed_over(self, checkpoint: Checkpoint, fault: str, *, named: bool = False) -> str:

@@ -82,7 +82,10 @@ def verify_data(path: str, say: Say) -> Iterator[Verified]:
             yield Verified(str(file), reason(error))
         else:
             yield Verified(
-                str(file), remark="" if recorded else "not made by distill: readable, but it may have no checksums"
+                str(file),
+                remark=""
+                if recorded
+                else "not made by distill, or by an early version of it: readable, but it may have no checksums",
             )
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distill_core.checkpoint import Checkpoint
 from distill_core.data.reading.stream import RowStream
 from distill_core.errors import CheckpointError
 from distill_core.training.optimization import RoleOptimizer, Span
@@ -95,12 +94,12 @@ class TrainingState:
         data = self.stream.state_dict()
         return {"updates": updates, "schedules": schedules, "data": data, "latent_shape": list(self.latent_shape)}
 
-    def go_back(self, checkpoint: Checkpoint) -> None:
-        """Become what a checkpoint of this run holds, but for the position in the data: the same rows would lead here again."""
+    def go_back(self, numbers: Mapping[str, Any]) -> None:
+        """Put back what :meth:`numbers` gave at a checkpoint, whose tensors are loaded, but for the position in the data: the same rows
+        would lead here again."""
         position = self.stream.state_dict()
         spans = {name: optimizer.span for name, (_, optimizer) in self.trained.items()}
-        checkpoint.load(self.tensors())
-        self.load_numbers(checkpoint.state())
+        self.load_numbers(numbers)
         self.stream.load_state_dict(position)
         for name, (_, optimizer) in self.trained.items():
             optimizer.span = spans[name]

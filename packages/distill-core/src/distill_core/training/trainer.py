@@ -371,12 +371,12 @@ class DistillTrainer:
         """
         with contextlib.suppress(NonFiniteError):  # a save behind training may have found the same
             self._settle_saves()
-        good = self.checkpoints.newest_good() if self.schedule.on_nonfinite == "rollback" else None
+        good = self.checkpoints.go_back(self.state) if self.schedule.on_nonfinite == "rollback" else None
         if good is None or self._rollbacks.count(good.step) == MOST_ROLLBACKS:
             again = "" if good is None else f", after {MOST_ROLLBACKS} times back to {good.path}"
             raise NonFiniteError(f"{error}{again}. {self._remedy()}") from error
         self._rollbacks.append(good.step)
-        self.state.go_back(good)
+        self.state.go_back(good.state())
         self.window.clear()
         self.guard.thaw()
         self.tracker.go_back(good.step)

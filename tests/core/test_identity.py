@@ -98,6 +98,15 @@ def test_settings_are_compared_with_the_checkpoint_where_the_directorys_own_reco
     run(world, 4, "training.seed=4", "checkpoint.resume=changed")
 
 
+def test_weights_that_a_change_asks_for_and_the_checkpoint_lacks_are_told_with_the_change(world: ToyWorld) -> None:
+    run(world, 2)
+    with pytest.raises(
+        CheckpointError, match=r"has no .*What was changed since \(roles\.student\.ema.*\) makes weights"
+    ) as told:
+        run(world, 4, "roles.student.ema={decay: 0.5}", "checkpoint.resume=changed")
+    assert "put that back, or choose another output_dir" in str(told.value)
+
+
 def test_a_change_that_was_let_through_and_saved_nothing_is_asked_about_again(
     world: ToyWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from distill_core.config.schema import NULL_IS_SAID
-from distill_core.errors import CheckpointError
+from distill_core.errors import CheckpointError, DamagedError
 
 _SHOWN = 12
 
@@ -76,6 +77,21 @@ class Differences:
             if shown(there.settings, key) != shown(here.settings, key)
         )
         return cls(rests_on, settings, tuple(incomparable))
+
+    @contextmanager
+    def told_of_what_is_missing(self) -> Iterator[None]:
+        """A CheckpointError for weights that a checkpoint does not have says which settings differ: they have made the run another."""
+        try:
+            yield
+        except DamagedError:
+            raise
+        except CheckpointError as error:
+            if not self.settings:
+                raise
+            raise CheckpointError(
+                f"{error}. What was changed since ({'; '.join(self.settings)}) makes weights that it does not have: put that back, or "
+                "choose another output_dir"
+            ) from error
 
     def refuse(self, consent: Consent, where: str) -> None:
         """Raise CheckpointError, with the remedy, for what there is no consent to."""

@@ -128,7 +128,8 @@ class Checkpoints:
         if damaged is not None:
             return damaged
         found = self.ranks.from_first(lambda: self._compared(checkpoint))
-        fault = self._filled(checkpoint, state)
+        with found.told_of_what_is_missing():
+            fault = self._filled(checkpoint, state)
         if fault is not None:
             return fault
         for difference in found.rests_on.values():

@@ -117,11 +117,11 @@ def table(folder: Path) -> str:
             )
         )
     if longer:
-        head = ("student", "sampled", *(f"drift of {name}" for name in DRIFT), "seeds")
+        head = ("student", "sampled", *(f"drift of {name}" for name in DRIFT), "budget", "seeds")
         lines += ["", _line(head), _line(["---"] * len(head))]
         for group in longer:
             values = (_mean([one.figures[key] for one in group], 3) for key in DRIFT.values())
-            lines.append(_line([group[0].job, group[0].row, *values, f"{len(group)}"]))
+            lines.append(_line([group[0].job, group[0].row, *values, group[0].budget, f"{len(group)}"]))
     return "\n".join(lines)
 
 

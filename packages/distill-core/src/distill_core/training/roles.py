@@ -238,8 +238,8 @@ class RoleHandle:
 
     def _asked(self, asked: Asked) -> Prediction:
         """The family's answer; of two experts in parts, by those that any rank needs."""
-        boundary, count = self.boundary, len(asked.noisy)
-        if boundary is not None and not self.among.alone:
+        count = len(asked.noisy)
+        if not self.among.alone and (boundary := self.boundary) is not None:
             asked = joined_by(asked, boundary, self.among)
         made = self.adapter.predict(self.modules, asked.noisy, asked.timestep, asked.condition, asked.ask)
         return made if len(asked.noisy) == count else without_sample(made, count)

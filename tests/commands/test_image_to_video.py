@@ -41,7 +41,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, variant: Variant) -> Path:
 def pictures(tmp_path: Path, variant: Variant) -> list[str]:
     """What a sample is shown, by options of ``distill sample``; of another size than the sample."""
     arguments: list[str] = []
-    for option, shade in (("--image", 200), ("--last-image", 60))[: 2 if variant == "flf2v" else 1]:
+    for option, shade in (("--image", 200), ("--last", 60))[: 2 if variant == "flf2v" else 1]:
         file = tmp_path / f"{option.strip('-')}.png"
         Image.new("RGB", (80, 40), (shade, 100, 30)).save(file)
         arguments += [option, str(file)]

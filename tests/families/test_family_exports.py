@@ -15,6 +15,7 @@ from torch import Tensor
 
 from distill_core.errors import ModelFolderError
 from distill_core.protocols import ValidationRequest
+from distill_diffusers.loading import part_class
 
 FEW = ValidationRequest(
     "student", "ode", timesteps=(1000.0, 750.0, 500.0), guidance_scale=1.0, seeds=(7,), prompts=("a cat",)
@@ -44,15 +45,29 @@ def vanilla(family: Family, folder: Path) -> Tensor:
     return (pixels_FCHW * 255.0).round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
+def latents_decoded(family: Family, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """What any VAE of the family is given to decode from now on, as it comes."""
+    given: list[Tensor] = []
+    vae = part_class(family.facts, "vae")
+    decode = vae.decode
+
+    def watched(self: object, latents: Tensor, *more: object, **named: object) -> object:
+        given.append(latents.detach().clone())
+        return decode(self, latents, *more, **named)
+
+    monkeypatch.setattr(vae, "decode", watched)
+    return given
+
+
 @pytest.mark.parametrize(
     "request_",
     [FEW, replace(FEW, sampler="sde"), replace(FEW, timesteps=(1000.0,)), MANY, replace(MANY, guidance_scale=3.0)],
     ids=["euler", "sde", "one-step", "scheduler", "guided"],
 )
 def test_an_export_is_sampled_by_diffusers_within_one_level(
-    family: Family, tmp_path: Path, request_: ValidationRequest
+    family: Family, tmp_path: Path, request_: ValidationRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = family.model()
+    model, decoded = family.model(), latents_decoded(family, monkeypatch)
     role = family.role(model)
     if model.own_steps is not None and request_.timesteps is not None:
         steps = max(model.own_steps.fewest, len(request_.timesteps))
@@ -60,6 +75,10 @@ def test_an_export_is_sampled_by_diffusers_within_one_level(
     model.export(role.modules, family.facts, request_, family.shape, tmp_path / "out", torch.float32)
     (video,) = model.sampler.sample(role, request_, family.shape)
     theirs = vanilla(family, tmp_path / "out")
+    ours_at_last, theirs_at_last = decoded
+    assert (ours_at_last - theirs_at_last).abs().max() <= 1e-4 * ours_at_last.std(), (
+        "a decoder hides what levels do not show"
+    )
     assert video.frames.shape == theirs.shape
     assert (video.frames.int() - theirs.int()).abs().max() <= 1
     assert video.frames.float().std() > 1.0, "a grey picture would agree with any other"

@@ -61,7 +61,7 @@ Image = Annotated[
 ]
 LastImage = Annotated[
     list[Path] | None,
-    typer.Option("--last-image", metavar="FILE", help="The same, what they end with."),
+    typer.Option("--last-image", "--last", metavar="FILE", help="The same, what they end with."),
 ]
 Seed = Annotated[
     list[int] | None,

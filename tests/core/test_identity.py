@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
 from rich.console import Console
@@ -69,6 +71,18 @@ def test_a_data_set_of_equal_names_sizes_and_dates_is_refused_by_name_and_taken_
     with pytest.raises(CheckpointError, match=r"\(data: sha256 \w{12} there, sha256 \w{12} here\)"):
         run(world, 4)
     run(world, 4, "checkpoint.accept=[data]")
+
+
+def test_data_of_more_rows_are_refused_by_name_and_taken_by_name(world: ToyWorld) -> None:
+    run(world, 2)
+    (file,) = (world.root / "data").glob("*.parquet")
+    rows = pyarrow.parquet.read_table(file)
+    pyarrow.parquet.write_table(pyarrow.concat_tables([rows, rows]), file, write_page_checksum=True)
+    with pytest.raises(CheckpointError, match=r"checkpoint\.accept=\[data\]"):
+        run(world, 4)
+    directory = run(world, 4, "checkpoint.accept=[data]")
+    assert json.loads(directory.metrics.read_text().splitlines()[-1])["step"] == 4
+    run(world, 6)  # from now on it rests on these
 
 
 def test_a_method_and_a_torch_of_another_version_are_refused_by_name(

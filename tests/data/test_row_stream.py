@@ -159,6 +159,15 @@ def test_a_position_in_other_data_is_refused() -> None:
         numbers(5, batch_size=2).load_state_dict(state)
 
 
+def test_a_position_in_other_data_is_taken_where_that_is_accepted() -> None:
+    stream = numbers(4, batch_size=2)
+    next(stream)
+    other, same = numbers(5, batch_size=2, any_data=True), numbers(5, batch_size=2)
+    other.load_state_dict(stream.state_dict())
+    next(same)
+    assert next(other) == next(same)
+
+
 # Buckets
 
 counts = st.lists(sizes, min_size=1, max_size=4)

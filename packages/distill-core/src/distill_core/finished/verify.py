@@ -130,7 +130,10 @@ def _foundations(root: Path, checkpoint: Checkpoint, index: PluginIndex, say: Sa
     found = Differences.between(there, here, there.settings.keys() | here.settings.keys())
     for name in sorted(there.rests_on.keys() | here.rests_on.keys()):
         remark = next((line for line in found.incomparable if line.startswith(f"{name} (")), "")
-        yield Verified(name, found.rests_on.get(name), f"cannot be compared: {remark}" if remark else "")
+        fault = (
+            found.rests_on[name].removeprefix(f"{name}: ") if name in found.rests_on else None
+        )  # which says its name itself
+        yield Verified(name, fault, f"cannot be compared: {remark}" if remark else "")
 
 
 def _checked(path: Path, check: Callable[[Path], object]) -> Verified:

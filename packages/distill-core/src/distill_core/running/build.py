@@ -25,7 +25,7 @@ from distill_core.ranks.ranks import ALONE, Ranks
 from distill_core.redaction import redact_mapping
 from distill_core.running.content import ContentHashes
 from distill_core.running.continuation import flatten, without_paths
-from distill_core.running.identity import consent_of, identity_of
+from distill_core.running.identity import DATA, consent_of, identity_of
 from distill_core.running.preparation import Placement, Prepared, comparison_prompts, validation_prompts
 from distill_core.running.requests import refuse_misfits
 from distill_core.running.resuming import named_checkpoint, set_aside_later
@@ -315,6 +315,7 @@ def open_stream(prepared: Prepared, directory: RunDirectory, events: Events, ran
         num_workers=config.data.num_workers,
         pin_memory=prepared.placement.device.type == "cuda",
         quarantine=quarantine,
+        any_data=DATA in config.checkpoint.accept,
     )
 
 

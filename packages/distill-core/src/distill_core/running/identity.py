@@ -27,6 +27,8 @@ from distill_core.running.run_directory import LOSSES
 from distill_core.training.quantized import held_tensors
 from distill_core.training.roles import RoleHandle
 
+DATA = "data"
+"""The name of the data's content, among what a run rests on."""
 _SNAPSHOT = re.compile(r"[0-9a-f]{40}")
 _THREADS = 8
 
@@ -39,7 +41,7 @@ def identity_of(
 ) -> Identity:
     """What the run rests on. ``frozen``: by role, the :func:`frozen_hash` of its weights; ``plugins``: the rows of the installed ones."""
     run = prepared.run
-    rests_on = {"data": f"sha256:{data_hash(prepared, content)}", "torch": torch.__version__.partition("+")[0]}
+    rests_on = {DATA: f"sha256:{data_hash(prepared, content)}", "torch": torch.__version__.partition("+")[0]}
     for name, facts in run.facts.items():
         rests_on |= role_identity(name, facts, content, frozen[name])
         family = f"encoders.{family_of(run.config, name)}"

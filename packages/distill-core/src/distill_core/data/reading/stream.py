@@ -71,7 +71,8 @@ class RowStream(Iterator[RowBatch]):
 
     Drawing raises BadRowError for a malformed row. With a ``quarantine`` such a row is put there instead, and a row of the same
     bucket takes its place, of the same stratum if it has a good one, picked by a key of the sample: neither a resume nor another
-    number of ranks picks another one.
+    number of ranks picks another one. ``any_data``: whether it goes on from a position in other data too, as many samples on in its own
+    order.
     """
 
     def __init__(
@@ -86,8 +87,10 @@ class RowStream(Iterator[RowBatch]):
         num_workers: int = 0,
         pin_memory: bool = False,
         quarantine: Quarantine | None = None,
+        any_data: bool = False,
     ) -> None:
         self._source = source
+        self._any_data = any_data
         self._fingerprint = source.fingerprint()
         self._order = BatchOrder(buckets, seed, batch_size)
         self._seed = seed
@@ -119,11 +122,12 @@ class RowStream(Iterator[RowBatch]):
         return {"samples": self._samples, "rows": len(self._source), "fingerprint": self._fingerprint}
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
-        """Go on from a position. Raises CheckpointError if it belongs to other data."""
-        if state["fingerprint"] != self._fingerprint:
+        """Go on from a position. Raises CheckpointError if it belongs to other data, unless that is accepted."""
+        if state["fingerprint"] != self._fingerprint and not self._any_data:
             raise CheckpointError(
                 f"the data have changed since the checkpoint was written ({state['rows']} rows then, "
-                f"{len(self._source)} now); put the same data set back, or start a new run in another output_dir"
+                f"{len(self._source)} now); put the same data set back, start a new run in another output_dir, or go on with these by "
+                "checkpoint.accept=[data]"
             )
         samples = state["samples"]
         assert isinstance(samples, int)

@@ -7,13 +7,13 @@ says None, and Arrow reads it, or says what is the matter with it.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from zlib_ng.zlib_ng import crc32
 
 HEADER_BYTES = 256
 """What a page's header takes at most, statistics of long values left out."""
@@ -123,7 +123,7 @@ def read_only_value(file: pa.NativeFile, chunk: Chunk) -> pa.Buffer | None:
     first = -lead % ALIGNMENT
     body = np.frombuffer(pa.allocate_buffer(first + header.size), np.uint8)[first:]
     file.seek(chunk.start + header.bytes)
-    whole = file.readinto(body) == header.size and (header.crc is None or zlib.crc32(body.data) == header.crc)
+    whole = file.readinto(body) == header.size and (header.crc is None or crc32(body.data) == header.crc)
     length = max(header.size - lead, 0).to_bytes(LENGTH_BYTES, "little")
     if not whole or body[:lead].tobytes() not in [level + length for level in leads]:
         return None
@@ -143,7 +143,7 @@ def _checksum(file: pa.NativeFile, start: int, size: int) -> int:
     file.seek(start)
     for left in range(size, 0, -PIECE):
         part = piece[:left]
-        found = zlib.crc32(part[: file.readinto(part)], found)
+        found = crc32(part[: file.readinto(part)], found)
     return found
 
 

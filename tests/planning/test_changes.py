@@ -78,7 +78,11 @@ def test_what_several_gpus_cannot_share_is_refused_by_name(folders: Path, index:
         make = planner(run_yaml(folders, "finetune", "t2v"), (), index, print)
         for gpus, more, said in (
             (2, ["training.train_batch_size=3"], "2 processes cannot share a batch of 3 equally"),
-            (2, ["training.train_batch_size=2", "distributed.shard=4"], "is not the number of processes, 2"),
+            (
+                2,
+                ["training.train_batch_size=2", "distributed.shard=4"],
+                "distributed.shard 4 does not divide the number of processes, 2",
+            ),
             (
                 2,
                 ["training.train_batch_size=2", "distributed.context=2"],

@@ -23,13 +23,19 @@ class Layout:
     def of(cls, replicate: int | None, shard: int | None, ranks: int) -> Layout:
         """The layout of so many ranks; what is None follows from the rest, and of two such all ranks shard. Raises ConfigError if the
         numbers do not come to that."""
+        told = {"replicate": replicate, "shard": shard}
         if shard is None:
             shard = ranks // (1 if replicate is None else replicate)
         if replicate is None:
             replicate = ranks // shard
         if replicate * shard == ranks and shard:
             return cls(replicate, shard)
-        said = f"distributed.replicate {replicate} × distributed.shard {shard or 1} is not the number of processes, {ranks}"
-        raise ConfigError(
-            [Problem("distributed", f"{said}; leave one of the two out, or set it to a divisor of {ranks}")]
-        )
+        given = {f"distributed.{name}": number for name, number in told.items() if number is not None}
+        product = " × ".join(f"{name} {number}" for name, number in given.items())
+        if len(given) == 1:
+            remedy = f"start a multiple of {next(iter(given.values()))}, or set it to a divisor of {ranks}"
+            fault = f"{product} does not divide the number of processes, {ranks}; {remedy}"
+        else:
+            remedy = f"leave one of the two out, or set it to a divisor of {ranks}"
+            fault = f"{product} is not the number of processes, {ranks}; {remedy}"
+        raise ConfigError([Problem("distributed", fault)])

@@ -83,11 +83,6 @@ def test_what_several_gpus_cannot_share_is_refused_by_name(folders: Path, index:
                 ["training.train_batch_size=2", "distributed.shard=4"],
                 "distributed.shard 4 does not divide the number of processes, 2",
             ),
-            (
-                2,
-                ["training.train_batch_size=2", "distributed.context=2"],
-                r"distributed\.context: .*the tokens of one clip",
-            ),
             (2, ["training.train_batch_size=2", "roles.student.ema={placement: cpu}"], "weights in parts stay"),
         ):
             with pytest.raises(ConfigError, match=said):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import gcd
 from typing import Any
 
 from distill_core.errors import ModelFolderError
@@ -132,6 +133,7 @@ def inspect(path: str) -> WanFolder:
         max_positions=(first.rope_max_seq_len,) * 3,
         feature_width=first.width,
         layers=first.num_layers,
+        heads=gcd(*(config.num_attention_heads for config in configs)),
         boundary=None if settings.boundary_ratio is None else 1000.0 * settings.boundary_ratio,
         expand_timesteps=settings.expand_timesteps,
         pictures=pictures,

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from distill_core.protocols import Condition
+from distill_core.ranks.peers import sharers
 from distill_core.transfer import onto_device
 from distill_diffusers.features import Layers
 from distill_diffusers.passes.one_pass import Passes
+from distill_diffusers.passes.shared_clip import TokensPath
 from distill_diffusers.passes.time_embedding import Times
 from distill_model_wan.attention import TextCall, text_call
 from distill_model_wan.folder import wan_folder
@@ -28,6 +30,7 @@ class WanPasses(Passes):
 
     layers: ClassVar[Layers] = Layers(("blocks",))
     times: ClassVar[Times] = Times("condition_embedder", "time_embedder", "timesteps_proj")
+    tokens: ClassVar[TokensPath] = TokensPath("patch_embedding", "rope", "proj_out")
 
     def velocity(
         self, denoiser: Any, noisy_BTCHW: Tensor, timestep: Tensor, until: Tensor | None, condition: Condition
@@ -79,7 +82,7 @@ class WanPasses(Passes):
 
 @contextmanager
 def of_frames(transformer: Any, timestep: Tensor, per_frame: int) -> Iterator[None]:
-    """Inside, embeddings of timesteps [B, T] are spread over the frames' tokens, [B, N]; those of [B] are left alone.
+    """Inside, embeddings of timesteps [B, T] are spread over the frames' tokens, [B, N], or this process's; those of [B] are left alone.
 
     A time of each token would cost the embedding's layers as many times over as a frame has tokens.
     """
@@ -87,10 +90,15 @@ def of_frames(transformer: Any, timestep: Tensor, per_frame: int) -> Iterator[No
         yield
         return
 
+    peers = sharers()
+
     def spread(_: nn.Module, __: object, output: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The embedding and its projection, of frames, as those of their tokens; text as it is."""
         of_time, rest = output[:2], output[2:]
-        return (*(each.repeat_interleave(per_frame, dim=1) for each in of_time), *rest)
+        if peers is None:
+            return (*(each.repeat_interleave(per_frame, dim=1) for each in of_time), *rest)
+        frames_n = peers.own(torch.arange(timestep.shape[1], device=timestep.device).repeat_interleave(per_frame), 0)
+        return (*(each[:, frames_n] for each in of_time), *rest)
 
     hook = transformer.condition_embedder.register_forward_hook(spread)
     try:

@@ -34,6 +34,7 @@ def distill_register_models(registry: Registry[ModelSpec]) -> None:
             notes=NOTES["steps"],
             lora=lora_support(fresh=FRESH_LAYERS),
             kernels=KERNELS,
+            shared=OPERATIONS - DENSE_ONLY,
             weightless=True,
         )
     )

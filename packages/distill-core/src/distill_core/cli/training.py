@@ -94,7 +94,7 @@ def _run(path: Path, overrides: Sequence[str], dry_run: bool, resume: str | None
     console = terminal.console()
     directory = RunDirectory(Path(prepared.run.config.output_dir))
     spread = prepared.run.config.distributed
-    layout = Layout.of(spread.replicate, spread.shard, process.size)
+    layout = Layout.of(spread.replicate, spread.shard, process.size, spread.context)
     timeout, gpu = prepared.run.config.distributed.timeout, prepared.placement.device.type == "cuda"
     with stopping.held("leaving after this step"):
         with (

@@ -297,7 +297,8 @@ class Distributed(Section):
     replicate: Positive | None = None
     """Groups of such processes, each with all weights between them. null: as many as `shard` leaves; one, if that is null too."""
     context: Positive = 1
-    """Processes that share the tokens of one clip (context parallelism). Not supported yet: above 1 it is refused, with the way on."""
+    """Processes, one after another, that share the tokens of each of their clips (context parallelism), for clips that one cannot hold; a
+    divisor of their number, of the models' attention heads and of a clip's tokens. Of families that can (docs/scale.md)."""
     timeout: Annotated[float, Field(gt=0)] = 600.0
     """Seconds that a process waits for the others before the run ends and names the one that did not come."""
 

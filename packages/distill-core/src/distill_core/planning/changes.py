@@ -99,9 +99,10 @@ def on_more_gpus(plan: Plan, kept: Sequence[Kept], card: Card, make: Make, say: 
     asked = training.train_batch_size * training.gradient_accumulation_steps
     smallest = plan
     while gpus <= MOST_GPUS:
-        parts = -(-asked // gpus)
-        batch = (f"training.train_batch_size={gpus}", f"training.gradient_accumulation_steps={parts}")
-        price = "the same batch" if gpus * parts == asked else f"{gpus * parts} samples a step instead of {asked}"
+        groups = gpus // plan.subject.layout.context
+        parts = -(-asked // groups)
+        batch = (f"training.train_batch_size={groups}", f"training.gradient_accumulation_steps={parts}")
+        price = "the same batch" if groups * parts == asked else f"{groups * parts} samples a step instead of {asked}"
         change = Change(batch, price, gpus=gpus)
         same = [
             override
@@ -130,9 +131,9 @@ def _same_training(subject: Subject) -> Iterator[Change]:
     """What trains the same, if more slowly."""
     run, training = subject.run, subject.run.config.training
     size, steps = training.train_batch_size, training.gradient_accumulation_steps
-    if size > subject.ranks:
-        parts = size // subject.ranks * steps
-        split = (f"training.train_batch_size={subject.ranks}", f"training.gradient_accumulation_steps={parts}")
+    if size > subject.groups:
+        parts = size // subject.groups * steps
+        split = (f"training.train_batch_size={subject.groups}", f"training.gradient_accumulation_steps={parts}")
         yield Change(split, "the same batch, one sample at a time")
     for name, need in run.needs.items():
         if not need.trainable and need.module is None and run.config.roles[name].weights == "fp32":

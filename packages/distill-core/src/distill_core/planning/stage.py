@@ -115,6 +115,7 @@ class Stage:
             settle=self._settle if ranks is None else Settling(ranks),
             transfers=self.transfers,
             spread=self._spread if ranks is None and self.parts.shares > 1 else None,
+            peers=self.ranks.peers,
         )
         self.roles = builder.build()
         if hollow:
@@ -222,8 +223,8 @@ class Stage:
             [bucket],
             seed=training.seed,
             batch_size=training.train_batch_size,
-            rank=self.ranks.rank,
-            world_size=self.ranks.size,
+            rank=self.ranks.group_number,
+            world_size=self.ranks.groups,
         )
 
     def _trainer(self) -> DistillTrainer:

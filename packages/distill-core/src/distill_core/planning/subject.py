@@ -19,6 +19,7 @@ from distill_core.ranks.layout import Layout
 from distill_core.ranks.place import Place
 from distill_core.running.means import refuse_placed
 from distill_core.running.preparation import LatentShape, Placement, prepare, refuse_sharding, refuse_uneven
+from distill_core.running.shared_clips import refuse_shared_clips, refuse_uneven_tokens
 
 _SIZES = "data.num_frames=81 data.num_height=480 data.num_width=832"
 
@@ -64,6 +65,11 @@ class Subject:
         return self.layout.replicate * self.layout.shard
 
     @property
+    def groups(self) -> int:
+        """How many of them, or groups of those that share clips, have samples of their own."""
+        return self.ranks // self.layout.context
+
+    @property
     def data(self) -> DataVolume:
         """How much is read."""
         frames, channels, height, width = self.latent_shape
@@ -89,7 +95,9 @@ def subject_of(path: Path, overrides: Sequence[str], index: PluginIndex, *, on_c
         longest = min(longest, max(summary.max_text_length for summary in kinds))
         shapes = [bucket.latent_shape for bucket in prepared.plan.buckets]
         return Subject(run, placement, max(shapes, key=_elements), longest, len(prepared.dataset), on_card, layout)
-    return Subject(run, placement, _asked_shape(run), longest, None, on_card, layout)
+    shape = _asked_shape(run)
+    refuse_uneven_tokens(run, [shape], layout)
+    return Subject(run, placement, shape, longest, None, on_card, layout)
 
 
 def _layout_of(run: ResolvedRun, ranks: int) -> Layout:
@@ -99,8 +107,10 @@ def _layout_of(run: ResolvedRun, ranks: int) -> Layout:
     with faults.at("training", "train_batch_size"):
         refuse_uneven(config, ranks)
     with faults.at("distributed"):
-        layout = Layout.of(config.distributed.replicate, config.distributed.shard, ranks)
+        spread = config.distributed
+        layout = Layout.of(spread.replicate, spread.shard, ranks, spread.context)
         refuse_sharding(run, layout)
+        refuse_shared_clips(run, layout)
     with faults.at("roles"):
         refuse_placed(config, layout)
     faults.refuse()

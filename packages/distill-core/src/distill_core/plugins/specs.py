@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -52,6 +53,7 @@ class ModelFacts:
         pictures: what must be shown to it besides a caption, by the names of :data:`distill_core.protocols.adapter.PICTURES`.
         lacks: the operations of its family that this member does not offer.
         frozen_alone: why no role can train all of its weights, e.g. "transformer.gguf is quantized"; empty where one can.
+        heads: attention heads of a layer, which processes that share the tokens of a clip divide among themselves; 0 where they cannot.
     """
 
     path: Path
@@ -75,6 +77,11 @@ class ModelFacts:
     pictures: tuple[str, ...] = ()
     lacks: frozenset[str] = frozenset()
     frozen_alone: str = ""
+    heads: int = 0
+
+    def tokens(self, latent_THW: tuple[int, int, int]) -> int:
+        """How many tokens latents of that shape have."""
+        return prod(size // patch for size, patch in zip(latent_THW, self.patch, strict=True))
 
     def misfit(self, latent_CTHW: tuple[int, ...]) -> str | None:
         """Why latents of shape [C, T, H, W] do not fit this model, or None if they do."""
@@ -150,6 +157,8 @@ class ModelSpec:
         notes: ``"module:function"``, :class:`RoleNotes`; empty for none. Imported when a run has been checked, so it may import torch.
         lora: its sets of layers for LoRAs, and its files of them.
         kernels: ``"module:Class"``, a :class:`distill_core.protocols.kernels.AttentionKernels`; empty for a family without a choice.
+        shared: the operations among them that it offers where processes share the tokens of a clip (``distributed.context``), under dense
+            attention alone; none where they cannot share them.
         weightless: whether it heeds :mod:`distill_core.plugins.weightless`, so that ``distill plan`` can tell what a run of it needs.
     """
 
@@ -169,6 +178,7 @@ class ModelSpec:
     notes: str = ""
     lora: LoraSupport = field(default_factory=LoraSupport)
     kernels: str = ""
+    shared: frozenset[str] = frozenset()
     weightless: bool = False
 
     @property

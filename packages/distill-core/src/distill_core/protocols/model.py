@@ -37,6 +37,8 @@ class ModelRequest:
         on_host: leave the modules in host memory, whatever the run's device: the core has their weights come and go.
         later: where it is given, a family may leave blocks unread and hand each over with what reads it; a model of which it did so stays
             in host memory. The core has the blocks read one after another.
+        shared: whether processes share the tokens of a clip in its predictions (``ModelSpec.shared``,
+            :func:`distill_core.ranks.peers.sharers`).
         attention: the kinds of attention that its predictions will be asked for.
         operations: what its predictions will be asked for beyond the velocity, by the names of operations: what only some of them need
             (a layer for the second time, processors for block-causal attention) is made for those alone.
@@ -52,6 +54,7 @@ class ModelRequest:
     tell: Callable[[str], None] = _unheard
     on_host: bool = False
     later: Later | None = None
+    shared: bool = False
 
 
 class Sampler(Protocol):

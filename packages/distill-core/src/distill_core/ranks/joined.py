@@ -23,6 +23,7 @@ from distill_core.errors import DistillError, PeerError, StoppedError
 from distill_core.plugins.border import describe
 from distill_core.ranks.layout import Layout
 from distill_core.ranks.meeting import Meeting, reason_of
+from distill_core.ranks.peers import Peers
 from distill_core.ranks.place import Place
 from distill_core.ranks.ranks import ALONE, Ranks, ValueT
 from distill_core.ranks.watch import GONE, SILENT, STORE_GONE, Failure, Watch, tell
@@ -35,12 +36,20 @@ class JoinedRanks(Ranks):
     """One of several processes. Made by :func:`joined`."""
 
     def __init__(
-        self, place: Place, layout: Layout, store: Store, watch: Watch, timeout: float, meshes: DeviceMesh | None
+        self,
+        place: Place,
+        layout: Layout,
+        store: Store,
+        watch: Watch,
+        timeout: float,
+        meshes: DeviceMesh | None,
+        peers: Peers | None,
     ) -> None:
         self.rank = place.rank
         self.size = place.size
         self.layout = layout
         self._meshes = meshes
+        self._peers = peers
         self._store = store
         self._watch = watch
         self._timeout = timeout
@@ -107,6 +116,11 @@ class JoinedRanks(Ranks):
     def mesh(self) -> DeviceMesh | None:
         """The ranks that share a model with this one."""
         return None if self._meshes is None else self._meshes["shard"]
+
+    @property
+    def peers(self) -> Peers | None:
+        """The ranks that share the tokens of a clip with this one."""
+        return self._peers
 
     def meet(self) -> None:
         """Wait until every rank is here."""
@@ -210,11 +224,13 @@ def joined(
             meeting.all_come(store, timeout)
             backend, wait = "cpu:gloo,cuda:nccl" if gpu else "gloo", timedelta(seconds=timeout)
             dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.size, timeout=wait)
-        names = ("replicate", "shard")
-        meshes = None
+        names, device = ("replicate", "shard"), "cuda" if gpu else "cpu"
+        meshes = peers = None
         if layout.shard > 1:
-            meshes = init_device_mesh("cuda" if gpu else "cpu", (layout.replicate, layout.shard), mesh_dim_names=names)
-        ranks = JoinedRanks(place, layout, store, watch, timeout, meshes)
+            meshes = init_device_mesh(device, (layout.replicate, layout.shard), mesh_dim_names=names)
+        if layout.context > 1:
+            peers = _peers(place, layout.context, device)
+        ranks = JoinedRanks(place, layout, store, watch, timeout, meshes, peers)
         with ranks.guarded():
             yield ranks
             ranks.from_first(lambda: None)
@@ -223,3 +239,9 @@ def joined(
         meeting.part(store)
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def _peers(place: Place, context: int, device: str) -> Peers:
+    """The ranks one after another that share clips."""
+    mesh = init_device_mesh(device, (place.size // context, context), mesh_dim_names=("batch", "context"))
+    return Peers(place.rank % context, context, mesh.get_group("context"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from distill_core.ranks.layout import Layout
+from distill_core.ranks.peers import Peers, PlayedPeers
 from distill_core.ranks.ranks import Ranks
 
 
@@ -18,3 +19,8 @@ class PlayedRanks(Ranks):
     def anywhere(self, flags: Sequence[bool]) -> list[bool]:
         """All of them: the others may have rows of every kind, and what is played is the most that this one does for them."""
         return [True] * len(flags)
+
+    @property
+    def peers(self) -> Peers | None:
+        """The others of the first group."""
+        return PlayedPeers(0, self.layout.context) if self.layout.context > 1 else None

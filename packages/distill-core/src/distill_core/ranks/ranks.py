@@ -11,6 +11,7 @@ from torch.distributed import ProcessGroup
 from torch.distributed.device_mesh import DeviceMesh
 
 from distill_core.ranks.layout import Layout
+from distill_core.ranks.peers import Peers
 
 ValueT = TypeVar("ValueT")
 
@@ -39,6 +40,21 @@ class Ranks:
     def alone(self) -> bool:
         """Whether there is no other."""
         return self.size == 1
+
+    @property
+    def groups(self) -> int:
+        """How many parts each batch has: ranks, or groups of those that share their clips' tokens."""
+        return self.size // self.layout.context
+
+    @property
+    def group_number(self) -> int:
+        """Which of these parts is this rank's, from 0."""
+        return self.rank // self.layout.context
+
+    @property
+    def peers(self) -> Peers | None:
+        """The ranks that share the tokens of a clip with this one; None if it has its clips alone."""
+        return None
 
     def gather(self, value: ValueT) -> list[ValueT]:
         """The value of each rank, in their order, on every rank."""

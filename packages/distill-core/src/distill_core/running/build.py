@@ -94,7 +94,9 @@ def build(
     encode_ahead(prepared, models, directory, writes=ranks.first)
     batches, settling = batches_of(run, models, placement), Settling(ranks, placement.device)
     probe = probe_of(prepared, models, batches)
-    roles = RoleBuilder(run, models, placement, latent_shape, tell, probe, settling, spread=settling.spread).build()
+    roles = RoleBuilder(
+        run, models, placement, latent_shape, tell, probe, settling, spread=settling.spread, peers=ranks.peers
+    ).build()
     settling.agree({**flatten(without_paths(run.to_mapping())), "data": prepared.dataset.fingerprint()})
     method = build_method(run, roles)
     refuse_idle(config, method)
@@ -310,8 +312,8 @@ def open_stream(prepared: Prepared, directory: RunDirectory, events: Events, ran
         plan.buckets,
         batch_size=config.training.train_batch_size,
         seed=config.training.seed,
-        rank=ranks.rank,
-        world_size=ranks.size,
+        rank=ranks.group_number,
+        world_size=ranks.groups,
         num_workers=config.data.num_workers,
         pin_memory=prepared.placement.device.type == "cuda",
         quarantine=quarantine,

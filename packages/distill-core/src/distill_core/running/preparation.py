@@ -42,6 +42,7 @@ from distill_core.running.means import (
 from distill_core.running.resuming import refuse_named
 from distill_core.running.rewards import check_rewards
 from distill_core.running.run_directory import RunDirectory
+from distill_core.running.shared_clips import refuse_shared_clips, refuse_uneven_tokens
 from distill_core.sampling.measures import Measures
 from distill_core.sampling.requests import check_pictures, picture_misfit
 
@@ -93,33 +94,30 @@ def place(device: str, precision: str, local_rank: int = 0) -> Placement:
 
 
 def refuse_uneven(config: RunConfig, processes: int) -> None:
-    """Raise ConfigError for a batch that so many processes cannot share equally."""
+    """Raise ConfigError for a batch that so many processes, or groups of those that share clips, cannot share equally."""
     batch, parts = config.training.train_batch_size, config.training.gradient_accumulation_steps
-    if batch % processes == 0:
+    shares = max(1, processes // config.distributed.context)
+    if batch % shares == 0:
         return
-    message = f"{processes} processes cannot share a batch of {batch} equally"
-    if (batch * parts) % processes == 0:
+    who = (
+        f"{processes} processes"
+        if shares == processes
+        else f"{shares} groups of {config.distributed.context} processes"
+    )
+    message = f"{who} cannot share a batch of {batch} equally"
+    if (batch * parts) % shares == 0:
         remedy = (
-            f"training.train_batch_size={processes} training.gradient_accumulation_steps={batch * parts // processes}"
+            f"training.train_batch_size={shares} training.gradient_accumulation_steps={batch * parts // shares}"
             " is as many samples a step"
         )
     else:
-        remedy = f"set it to a multiple of {processes}"
+        remedy = f"set it to a multiple of {shares}"
     raise ConfigError([Problem("training.train_batch_size", f"{message}; {remedy}")])
 
 
-_NO_CONTEXT = (
-    "the tokens of one clip cannot be shared among processes yet (why: docs/scale.md); set distributed.context=1, and for long clips "
-    "training.enable_gradient_checkpointing_type=full, weights in parts (distributed.shard), or a causal method, which sees blocks"
-)
-
-
 def refuse_sharding(run: ResolvedRun | Findings, layout: Layout) -> None:
-    """Raise ConfigError for what weights in parts cannot serve: models whose passes differ from process to process, and derivatives;
-    and for clips in parts."""
+    """Raise ConfigError for what weights in parts cannot serve: models whose passes differ from process to process, and derivatives."""
     problems = []
-    if run.config.distributed.context > 1:
-        problems.append(Problem("distributed.context", _NO_CONTEXT))
     needs = {} if run.method is None else run.method.needs(run.demands)
     for name, need in needs.items() if layout.shard > 1 else ():
         if "along" in need.operations:
@@ -258,8 +256,10 @@ def _surveyed(run: ResolvedRun | Findings, faults: Faults, process: Place) -> _S
             refuse_uneven(config, process.size)
     layout = Layout.of(None, 1, 1)
     with faults.at("distributed"):
-        layout = Layout.of(config.distributed.replicate, config.distributed.shard, process.size)
+        spread = config.distributed
+        layout = Layout.of(spread.replicate, spread.shard, process.size, spread.context)
         refuse_sharding(run, layout)
+        refuse_shared_clips(run, layout)
     with faults.at("roles"):
         refuse_placed(config, layout)
     placement = None
@@ -281,8 +281,11 @@ def _surveyed(run: ResolvedRun | Findings, faults: Faults, process: Place) -> _S
     dataset = _opened(run, faults)
     if dataset is not None:
         with faults.at("data", "path"):
-            refuse_idle_processes(dataset, process.size)
+            refuse_idle_processes(dataset, process.size // layout.context)
     plan = None if dataset is None else _planned(run, dataset, faults)
+    if plan is not None:
+        with faults.at("distributed"):
+            refuse_uneven_tokens(run, [bucket.latent_shape for bucket in plan.buckets], layout)
     if plan is not None and run.demands is not None:
         with faults.at("method_config"):
             refuse_lengths(plan, run.demands)

@@ -191,6 +191,7 @@ class Weights:
             tell=self.tell,
             on_host=on_host,
             later=later,
+            shared=self.run.config.distributed.context > 1,
         )
         with about("roles", first, "path"):
             family = family_of(self.run.config, first)

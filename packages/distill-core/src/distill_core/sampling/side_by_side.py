@@ -31,8 +31,8 @@ class SideBySide:
     def videos(self, role: RoleHandle, request: ValidationRequest, shape: LatentShape) -> Iterator[SampledVideo]:
         """The videos, on the first rank; the others only help, and have to run through it all the same.
 
-        Ends between two rounds if a process was asked to leave. In a round each rank samples one video. Where each has only a part of the
-        weights all have to make every pass, so those that have no video left sample the last one again.
+        Ends between two rounds if a process was asked to leave. In a round each rank samples one video, or those that share clips do. Where
+        each has only a part of the weights all have to make every pass, so those that have no video left sample the last one again.
         """
         self.broken_off = False
         if self.ranks.alone:
@@ -42,14 +42,14 @@ class SideBySide:
                 yield video
             return
         clips = clips_of(request)
-        for begin in range(0, len(clips), self.ranks.size):
-            number = begin + self.ranks.rank
+        for begin in range(0, len(clips), self.ranks.groups):
+            number = begin + self.ranks.group_number
             made: list[SampledVideo] = []
             if number < len(clips) or self.ranks.mesh is not None:
                 made = list(sampled(self.sampler, role, clips[min(number, len(clips) - 1)], shape))
             if self._stops():
                 return
-            gathered = self.ranks.to_first(made)
+            gathered = self.ranks.to_first(made)[:: self.ranks.layout.context]
             yield from (video for theirs in gathered[: len(clips) - begin] for video in theirs)
 
     def _stops(self) -> bool:

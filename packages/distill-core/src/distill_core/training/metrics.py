@@ -82,7 +82,8 @@ class MetricWindow:
         """The mean of every name since the last call, over all ranks, with one transfer; the window starts anew."""
         self.seal()
         self._fetch()
-        found = _added(ranks.gather(self._sums))
+        # Ranks that share clips have the same figures.
+        found = _added(ranks.gather(self._sums)[:: ranks.layout.context])
         self.left_out = {name: each.count - each.finite for name, each in found.items() if each.finite < each.count}
         self.clear()
         return {name: each.total / each.finite for name, each in found.items() if each.finite}

@@ -34,6 +34,7 @@ from distill_core.protocols.adapter import (
 from distill_core.protocols.condition import Condition, Prompt
 from distill_core.protocols.prediction import Ask, Prediction
 from distill_core.protocols.role import PLAIN
+from distill_core.ranks.peers import Peers, sharing
 from distill_core.ranks.ranks import ALONE, Ranks
 from distill_core.training.answered import answered
 from distill_core.training.averages import WeightAverage
@@ -65,6 +66,7 @@ class RoleHandle:
         recomputation: what its blocks, if they were asked to, recompute in backward.
         offload: what has its frozen weights come and go; None where they stay on the device.
         kernel: what its attention is computed by; None: as the family does.
+        peers: the processes that share the tokens of its predictions' clips; None where it has them alone.
         whole: whether all of its weights are state of the run, although nothing trains them by gradient: a follower's.
         optimizer: what trains the role; None for a frozen one. Set once, when the run is built.
         average: the role's EMA, if it keeps one.
@@ -88,6 +90,7 @@ class RoleHandle:
         recomputation: Recomputation | None = WHOLE,
         offload: Offload | None = None,
         kernel: Kernel | None = None,
+        peers: Peers | None = None,
     ) -> None:
         self.name = name
         self.trainable = trainable
@@ -102,6 +105,7 @@ class RoleHandle:
         self.recomputation = recomputation
         self.offload = offload
         self.kernel = kernel
+        self.peers = peers
         self.whole = follows is not None or OWN_MODULE in modules
         self.optimizer: RoleOptimizer | None = None
         self.average: WeightAverage | None = None
@@ -217,7 +221,13 @@ class RoleHandle:
     def _graph(self, input_gradients: bool) -> Iterator[None]:
         """Inside, predictions wear the role's LoRAs, and have a graph if it is trained, or asked for."""
         graph = nullcontext() if self.trainable or input_gradients else torch.no_grad()
-        with wearing(self.worn), recomputing(self.recomputation), attending(self.kernel), graph:
+        with (
+            wearing(self.worn),
+            recomputing(self.recomputation),
+            attending(self.kernel),
+            sharing(self.peers),
+            graph,
+        ):
             yield
 
     def predict(

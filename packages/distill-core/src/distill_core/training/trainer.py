@@ -221,7 +221,7 @@ class DistillTrainer:
             batch = self.batches.prepare(rows, latent_shape)
             draw = KeyedDraw(self.schedule.seed, step, micro_step, positions, self.device)
             # A module that draws from the global stream (a plugin's dropout) is resumable all the same.
-            own = (self.ranks.rank,) if self.ranks.rank else ()
+            own = (self.ranks.group_number,) if self.ranks.group_number else ()
             seed_global(self.device, key_bits(self.schedule.seed, step, micro_step, "global", *own))
             for loss in self.method.losses(batch, draw):
                 self._backward(loss)

@@ -74,7 +74,7 @@ class PassModel(DiffusersModel[PassOptionsT, ConditionT]):
             request.tell(
                 f"{facts.path}: {part} was trained with video sparse attention; this role attends densely, without its gates"
             )
-        if sparse or causal:
+        if sparse or causal or request.shared:
             follow_passes(denoiser.get_submodule(self.blocks), self.project)
         if causal:
             self.adapter.passes.causal.add(denoiser)

@@ -18,6 +18,7 @@ from distill_core import flow
 from distill_core.errors import ConfigError, PluginError, Problem, StreamError
 from distill_core.flow.derivative import derivative_along
 from distill_core.protocols import Ask, Condition
+from distill_core.ranks.peers import sharers
 from distill_diffusers.causal.attend import CausalCall
 from distill_diffusers.causal.sight import Arrangement, sight_of
 from distill_diffusers.causal.streams import Past, Recorder, Segment, frames_of
@@ -25,6 +26,7 @@ from distill_diffusers.facts import DiffusersFacts
 from distill_diffusers.features import Layers, on_grid
 from distill_diffusers.passes.asks import CAUSAL, DENSE_ONLY
 from distill_diffusers.passes.self_attention import SelfCall, self_call
+from distill_diffusers.passes.shared_clip import TokensPath
 from distill_diffusers.passes.time_embedding import Times
 from distill_diffusers.precision import forward_precision
 from distill_diffusers.sparse.attend import SparseCall
@@ -51,12 +53,14 @@ class Passes(ABC):
     Attributes:
         layers: where a denoiser's layers are.
         times: where it embeds its timestep.
+        tokens: where its tokens begin and end.
         engines: of each denoiser that has gates for it, what computes its sparse attention.
         causal: the denoisers whose self-attention was loaded for causal predictions.
     """
 
     layers: ClassVar[Layers]
     times: ClassVar[Times]
+    tokens: ClassVar[TokensPath]
 
     def __init__(self, facts: DiffusersFacts, device: torch.device, compute_dtype: torch.dtype) -> None:
         self.facts = facts
@@ -129,12 +133,15 @@ class Passes(ABC):
             timestep, until = _after_clean(timestep, frames), None if until is None else _after_clean(until, frames)
             noisy_BTCHW = torch.cat([ask.clean.to(noisy_BTCHW), noisy_BTCHW], dim=1)
         recorder = Recorder() if ask.store else None
-        causal = self._causal(denoiser, noisy_BTCHW, frames, ask, past, recorder)
+        causal, peers = self._causal(denoiser, noisy_BTCHW, frames, ask, past, recorder), sharers()
         with (
+            self.tokens.shared(denoiser, peers),
             self_call(SelfCall(self._sparse(denoiser, own_grid, ask), causal)),
             self.layers.seen(denoiser, ask.features) as seen,
         ):
             velocity_BTCHW = self.velocity(denoiser, noisy_BTCHW, timestep, until, condition)
+        if peers is not None:
+            seen = {layer: peers.whole(own_BND, 1) for layer, own_BND in seen.items()}
         return Outcome(
             velocity_BTCHW if ask.clean is None else velocity_BTCHW[:, frames:],
             tuple(on_grid(seen[layer], own_grid) for layer in ask.features),
@@ -181,6 +188,12 @@ class Passes(ABC):
         if torn:
             message = f"is {ask.attn_kind!r}, under which there is no {', '.join(torn)}; set attn_kind: dense"
             raise ConfigError([Problem("method_config.attn_kind", message)])
+        torn = sorted(ask.parts & DENSE_ONLY) if sharers() is not None else []
+        if torn or (ask.attn_kind != "dense" and sharers() is not None):
+            asked = ", ".join(torn) or f"{ask.attn_kind} attention"
+            raise PluginError(
+                f"it asks {asked} where processes share the tokens of a clip, which have whole clips alone"
+            )
         missing = sorted(ask.parts & CAUSAL) if denoiser not in self.causal else []
         if ask.until is not None and not self.times.has_second(denoiser):
             missing.append("until")

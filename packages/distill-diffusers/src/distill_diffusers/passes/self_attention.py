@@ -17,7 +17,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from distill_core.ranks.peers import sharers
 from distill_diffusers.causal.attend import CausalCall, causal_attention
+from distill_diffusers.passes.shared_clip import shared_attention
 from distill_diffusers.sparse.attend import SparseCall, sparse_attention
 from distill_diffusers.sparse.gates import GATE
 
@@ -58,12 +60,12 @@ def self_call(call: SelfCall) -> Iterator[None]:
 
 
 class SelfAttention:
-    """What the layer did before, and sparse or causal self-attention where the current pass is that.
+    """What the layer did before, and sparse, causal or shared self-attention where the current pass is that.
 
     Attributes:
         layer: the layer's number: its place in a stream.
         project: the family's.
-        plain: the processor of passes that are neither.
+        plain: the processor of passes that are none of it.
         gate: the block's gate of the coarse branch, if it has one. The block owns it; this is no module, and has it in no state.
     """
 
@@ -92,6 +94,9 @@ class SelfAttention:
             q, k, v = self.project(attn, hidden_states, rotary)
             gate = self.gate(hidden_states).unflatten(2, v.shape[2:])
             out_BNHD = sparse_attention(q, k, v, gate, call.sparse)
+        elif (peers := sharers()) is not None:
+            q, k, v = self.project(attn, hidden_states, rotary)
+            out_BNHD = shared_attention(q, k, v, peers)
         else:
             return self.plain(attn, hidden_states, encoder_hidden_states, attention_mask, rotary)
         out: Tensor = attn.to_out[1](attn.to_out[0](out_BNHD.flatten(2).type_as(q)))

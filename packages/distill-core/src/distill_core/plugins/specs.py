@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from math import prod
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -78,10 +77,6 @@ class ModelFacts:
     lacks: frozenset[str] = frozenset()
     frozen_alone: str = ""
     heads: int = 0
-
-    def tokens(self, latent_THW: tuple[int, int, int]) -> int:
-        """How many tokens latents of that shape have."""
-        return prod(size // patch for size, patch in zip(latent_THW, self.patch, strict=True))
 
     def misfit(self, latent_CTHW: tuple[int, ...]) -> str | None:
         """Why latents of shape [C, T, H, W] do not fit this model, or None if they do."""
@@ -157,8 +152,7 @@ class ModelSpec:
         notes: ``"module:function"``, :class:`RoleNotes`; empty for none. Imported when a run has been checked, so it may import torch.
         lora: its sets of layers for LoRAs, and its files of them.
         kernels: ``"module:Class"``, a :class:`distill_core.protocols.kernels.AttentionKernels`; empty for a family without a choice.
-        shared: the operations among them that it offers where processes share the tokens of a clip (``distributed.context``), under dense
-            attention alone; none where they cannot share them.
+        shared: those of them that it offers, densely, where processes share a clip's tokens (``distributed.context``); none: they cannot.
         weightless: whether it heeds :mod:`distill_core.plugins.weightless`, so that ``distill plan`` can tell what a run of it needs.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from math import gcd
+from math import gcd, prod
 
 from distill_core.config import checks
 from distill_core.config.resolve import Findings, ResolvedRun
@@ -64,7 +64,11 @@ def _uneven_heads(run: ResolvedRun | Findings, layout: Layout) -> list[Problem]:
 def refuse_uneven_tokens(run: ResolvedRun | Findings, shapes: Iterable[LatentShape], layout: Layout) -> None:
     """Raise ConfigError for samples, [T, C, H, W], whose tokens cannot be shared equally."""
     counts = {
-        facts.tokens((frames, height, width)): (frames, height, width)
+        prod(size // patch for size, patch in zip((frames, height, width), facts.patch, strict=True)): (
+            frames,
+            height,
+            width,
+        )
         for facts in run.facts.values()
         for frames, _, height, width in shapes
     }

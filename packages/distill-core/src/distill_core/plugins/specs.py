@@ -216,8 +216,7 @@ class RoleNeed:
             own training: it keeps the share of its weights that ``Method.keeps`` says.
         rewards: the role is the rewards of the run as one module, ``module(pixels_BFCHW, captions)``, a
             :class:`distill_core.training.rewards.WeightedRewards`; see ``Demands.rewards``. A run need not name it; no checkpoint has it.
-        stage_of: the methods of which one made the checkpoint of another run that the role starts from, where it starts from one; none
-            are named: whichever made it.
+        stage_of: the methods of which one made the checkpoint of another run that the role starts from, if any; none named: whichever.
     """
 
     trainable: bool

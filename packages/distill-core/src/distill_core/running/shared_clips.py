@@ -54,7 +54,7 @@ def _faults(run: ResolvedRun | Findings) -> Iterator[str]:
 
 def _uneven_heads(run: ResolvedRun | Findings, layout: Layout) -> list[Problem]:
     heads = {name: facts.heads for name, facts in run.facts.items()}
-    uneven = [f"role {name!r} has {count}" for name, count in heads.items() if count % layout.context]
+    uneven = [f"role {name!r} has {count}" for name, count in heads.items() if not count or count % layout.context]
     if not uneven:
         return []
     said = f"{layout.context} processes cannot share attention heads equally: {', '.join(uneven)}"

@@ -94,9 +94,7 @@ def build(
     encode_ahead(prepared, models, directory, writes=ranks.first)
     batches, settling = batches_of(run, models, placement), Settling(ranks, placement.device)
     probe = probe_of(prepared, models, batches)
-    roles = RoleBuilder(
-        run, models, placement, latent_shape, tell, probe, settling, spread=settling.spread, peers=ranks.peers
-    ).build()
+    roles = RoleBuilder(run, models, placement, latent_shape, tell, probe, settling, spread=settling.spread).build()
     settling.agree({**flatten(without_paths(run.to_mapping())), "data": prepared.dataset.fingerprint()})
     method = build_method(run, roles)
     refuse_idle(config, method)

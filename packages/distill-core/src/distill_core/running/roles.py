@@ -23,7 +23,6 @@ from distill_core.protocols.kernels import AttentionKernels
 from distill_core.protocols.method import Method
 from distill_core.protocols.model import ModelPlugin
 from distill_core.randomness import key_bits
-from distill_core.ranks.peers import Peers
 from distill_core.running.first_stage import find_stage, take_weights
 from distill_core.running.loras import fixed_loras, trained_lora
 from distill_core.running.preparation import LatentShape, Placement
@@ -65,7 +64,7 @@ class RoleBuilder:
 
     ``tell`` is given what a family has to say of the modules that it loaded; ``probe`` shows what fewer bits cost; ``settle`` is given each
     role once its weights are there, ``spread`` modules of which each rank has a part before they are read; ``transfers`` moves weights that
-    come and go; ``peers`` share the clips of models' predictions.
+    come and go.
     """
 
     def __init__(
@@ -79,10 +78,8 @@ class RoleBuilder:
         settle: Settle = left_alone,
         transfers: Transfers | None = None,
         spread: Spread | None = None,
-        peers: Peers | None = None,
     ) -> None:
         self.settle = settle
-        self.peers = peers
         self.run = run
         self.models = models
         self.placement = placement
@@ -120,7 +117,6 @@ class RoleBuilder:
             recomputation=recomputation_of(self.run.config, name),
             offload=self.weights.offload_of(name) if model else None,
             kernel=kernel_of(self.run, name),
-            peers=self.peers,
         )
         role.whole = role.whole and not need.rewards
         stage = self.run.config.roles[name].checkpoint

@@ -73,6 +73,7 @@ class Settling:
         self.frozen[role.name] = frozen_hash(role, self._known)
         if self.ranks.alone:
             return
+        role.peers = self.ranks.peers
         modules = {name: each for (owner, name), each in self._known.items() if owner is role.container}
         own = {} if role.lora is None else hashes_of(role.lora.state_dict())
         lines = [f"{name} {each}\n" for some in (modules, own) for name, each in sorted(some.items())]

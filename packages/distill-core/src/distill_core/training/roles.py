@@ -66,7 +66,7 @@ class RoleHandle:
         recomputation: what its blocks, if they were asked to, recompute in backward.
         offload: what has its frozen weights come and go; None where they stay on the device.
         kernel: what its attention is computed by; None: as the family does.
-        peers: the processes that share the tokens of its predictions' clips; None where it has them alone.
+        peers: the processes that share the tokens of its predictions' clips; None where it has them alone. Set once its weights are there.
         whole: whether all of its weights are state of the run, although nothing trains them by gradient: a follower's.
         optimizer: what trains the role; None for a frozen one. Set once, when the run is built.
         average: the role's EMA, if it keeps one.

@@ -115,7 +115,6 @@ class Stage:
             settle=self._settle if ranks is None else Settling(ranks),
             transfers=self.transfers,
             spread=self._spread if ranks is None and self.parts.shares > 1 else None,
-            peers=self.ranks.peers,
         )
         self.roles = builder.build()
         if hollow:
@@ -171,6 +170,7 @@ class Stage:
     def _settle(self, role: RoleHandle) -> None:
         """A role is loaded, and its weights are spread. What its library made before they had their dtype lay in host memory."""
         self._note_loading()
+        role.peers = self.ranks.peers
         if self._in_parts(role):
             role.among = self.ranks
             for module in role.modules.values():

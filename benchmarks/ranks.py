@@ -3,7 +3,8 @@
 Two processes of this machine train a small Wan by gloo. Weights in parts: for a model of L blocks, L + 1 gathers a forward pass and L + 1
 more where it has a graph, L + 1 scatters where it is trained; one reduction for the norms and the verdict, one of a few integers of the
 host. Whole weights, and LoRAs on weights in parts or whole: one reduction of gradients, and that of the host; what is frozen under a LoRA
-is gathered alone. Passes are counted as they are made. One line of JSON each.
+is gathered alone. Two processes that share each clip (``context``): two exchanges a block and pass, two more where it has a graph, a gather
+of what is predicted, and a scatter of its gradient. Passes are counted as they are made. One line of JSON each.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from distill_core.stopping import Stopping
 LAYERS, STEPS, SIZE = 3, 5, 2
 
 
-def counted(world: World, method: str, shard: int, *, lora: bool) -> dict[str, float]:
+def counted(world: World, method: str, shard: int, *, lora: bool, context: int) -> dict[str, float]:
     """The collectives of five steps over those of theory, by kind, in one of the two processes."""
     passes: Counter[str] = Counter()
 
@@ -46,12 +47,12 @@ def counted(world: World, method: str, shard: int, *, lora: bool) -> dict[str, f
 
         return hook
 
-    layout = Layout(SIZE // shard, shard)
+    layout = Layout(SIZE // shard, shard, context)
     with (
         Stopping() as stopping,
         joined(Place.of(os.environ), os.environ, stopping, layout, timeout=120, gpu=False) as ranks,
     ):
-        runtime = world.run(method, f"{method}-{shard}-{lora}", ranks, shard, lora=lora)
+        runtime = world.run(method, f"{method}-{shard}-{lora}-{context}", ranks, shard, lora=lora, context=context)
         trained = {
             module: role.own is role.container and role.trainable
             for role in runtime.roles.values()
@@ -70,40 +71,42 @@ def counted(world: World, method: str, shard: int, *, lora: bool) -> dict[str, f
             found[_kind(str(operation))] += count
     groups = (LAYERS + 1) * (shard > 1)
     theory = {
-        "gathers": groups * (passes["forward"] + passes["graph"]),
-        "scatters": groups * passes["trained"],
+        "gathers": groups * (passes["forward"] + passes["graph"]) + (context > 1) * passes["forward"],
+        "scatters": groups * passes["trained"] + (context > 1) * passes["graph"],
         "reductions": 2 * STEPS,
+        "exchanges": 2 * LAYERS * (context > 1) * (passes["forward"] + passes["graph"]),
     }
     assert found.keys() <= theory.keys(), found
     return {"collectives": sum(found.values()), **{name: round(found[name] / n, 3) for name, n in theory.items() if n}}
 
 
 def _kind(operation: str) -> str:
-    kinds = {"gather": "gathers", "scatter": "scatters", "reduce": "reductions"}
+    kinds = {"alltoall": "exchanges", "gather": "gathers", "scatter": "scatters", "reduce": "reductions"}
     return next(name for part, name in kinds.items() if part in operation)
 
 
-def rank_of(rank: int, port: int, world: World, method: str, shard: int, lora: bool) -> None:
+def rank_of(rank: int, port: int, world: World, method: str, shard: int, lora: bool, context: int) -> None:
     """One of the two processes."""
     torch.set_num_threads(1)
     named = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": SIZE, "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in named.items()}, MASTER_ADDR="127.0.0.1")
-    line = counted(world, method, shard, lora=lora)
+    line = counted(world, method, shard, lora=lora, context=context)
     if rank == 0:
-        print(json.dumps({"method": method, "lora": lora, "ranks": SIZE, "shard": shard, **line}), flush=True)
+        said = {"method": method, "lora": lora, "ranks": SIZE, "shard": shard, "context": context}
+        print(json.dumps({**said, **line}), flush=True)
 
 
 def main() -> None:
     """Each method, in parts and whole."""
     parser = argparse.ArgumentParser(description="collectives of a training step on two ranks, against theory")
     parser.add_argument("methods", nargs="*", default=["finetune", "dmd2"])
-    context = multiprocessing.get_context("spawn")
+    spawn = multiprocessing.get_context("spawn")
     for method in parser.parse_args().methods:
-        for shard, lora in product((SIZE, 1), (False, True)):
+        for shard, lora, context in product((SIZE, 1), (False, True), (1, SIZE)):
             with tempfile.TemporaryDirectory() as root:
                 port, world = free_port(), World(Path(root), LAYERS, 2)
                 processes = [
-                    context.Process(target=rank_of, args=(rank, port, world, method, shard, lora))
+                    spawn.Process(target=rank_of, args=(rank, port, world, method, shard, lora, context))
                     for rank in range(SIZE)
                 ]
                 for process in processes:

@@ -87,7 +87,9 @@ class World:
                     ClipRecord(f"clip{number}", f"a cat {number}", text_LD, latent, f"{number}", 64, 64, 17, 16.0)
                 )
 
-    def run(self, method: str, name: str, ranks: Ranks = ALONE, shard: int = 1, *, lora: bool = False) -> Runtime:
+    def run(
+        self, method: str, name: str, ranks: Ranks = ALONE, shard: int = 1, *, lora: bool = False, context: int = 1
+    ) -> Runtime:
         """A run of distill, built and not yet begun; with LoRAs, all on the student's weights."""
         roles = ROLES if method == "dmd2" else ROLES[:1]
         mapping: dict[str, Any] = {
@@ -101,7 +103,7 @@ class World:
             "tracking": {"log_interval": 10**6},
             "pipeline_config": {"flow_shift": SHIFT, "text_padding": "full"},
             "validation": {"interval": None},
-            "distributed": {"shard": shard},
+            "distributed": {"shard": shard, "context": context},
             "output_dir": str(self.root / name),
         }  # fmt: skip
         if lora:

@@ -82,6 +82,24 @@ def test_the_first_one_that_does_says_so_and_the_others_leave(world: ToyWorld) -
 
 
 @pytest.mark.slow
+def test_one_that_fails_long_before_the_first_has_come_is_heard_all_the_same(world: ToyWorld) -> None:
+    """It says why, and waits."""
+    work = distill(world, run_of(world, LONG))
+
+    def late(rank: int) -> None:
+        """The second one fails at once; the first one comes to the meeting 12 seconds later."""
+        if rank:
+            toy_run(world.root / "run.yaml", POINTS["checking"], no_gpu)
+        time.sleep(12)
+        work(rank)
+
+    first, second = launched(2, late, world.root).ended()
+    assert (first.status, second.status) == (79, 2)
+    assert "error: rank 1: run.yaml: training.device" in first.err
+    assert "rank 1 ends, and waits 120 s at most to tell the others: run.yaml: training.device" in second.err
+
+
+@pytest.mark.slow
 def test_all_that_fail_alike_say_so_and_leave(world: ToyWorld) -> None:
     assert [each.status for each in ended(world, no_gpu, 0, 1)] == [2, 2]
 

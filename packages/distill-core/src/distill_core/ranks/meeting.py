@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from distill_core.errors import DistillError, PeerError, StoppedError
 from distill_core.plugins.border import describe
 from distill_core.ranks.place import Place
 from distill_core.stopping import StopSignal
+from distill_core.terminal import remark
 
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
@@ -26,8 +28,10 @@ _POLL = 0.02
 _SLOWEST_POLL = 0.5
 _FAREWELL = 10.0
 """Seconds that the first rank waits for the others before it takes the store with it."""
-_WORD = 10.0
-"""Seconds that a process which cannot come waits for the others, to tell them."""
+_WORD = 120.0
+"""Seconds that a process which cannot come waits for the others, to tell them: all import the same, and not all as fast."""
+_SILENCE = 2.0
+"""Seconds after which it tells a person first."""
 _SHORT_WORD = 5.0
 """The same for one that was asked to leave, and for those who are there already to hear it before a launcher ends them."""
 
@@ -124,17 +128,23 @@ class Meeting:
         """Let the others know why this process does not come, or that it was asked to leave, and they are too."""
         from distill_core.ranks.watch import Failure, ask_all, tell
 
-        asked = isinstance(error, StopSignal | StoppedError)
-        store = self.reached(_SHORT_WORD if asked else _WORD)
         if isinstance(error, StopSignal | StoppedError):
+            store = self.reached(_SHORT_WORD)
             ask_all(store, int(error.number))
-        else:
-            tell(store, Failure(self._place.rank, reason_of(error)))
-        store.add(_LEFT, 1)
-        if self._hosts and not asked:
-            self._until_left(store, self._place.size, _WORD)
-        else:
+            store.add(_LEFT, 1)
             self._until_left(store, store.add(_CAME, 0), _SHORT_WORD)
+            return
+        failure = Failure(self._place.rank, reason_of(error))
+        with _said_meanwhile(
+            f"rank {failure.rank} ends, and waits {_WORD:.0f} s at most to tell the others: {failure.reason}"
+        ):
+            store = self.reached(_WORD)
+            tell(store, failure)
+            store.add(_LEFT, 1)
+            if self._hosts:
+                self._until_left(store, self._place.size, _WORD)
+            else:
+                self._until_left(store, store.add(_CAME, 0), _SHORT_WORD)
 
     def part(self, store: Store) -> None:
         """Leave; the process that holds the store goes last."""
@@ -147,6 +157,18 @@ class Meeting:
         until = time.monotonic() + patience
         while store.add(_LEFT, 0) < count and time.monotonic() < until:
             time.sleep(_POLL)
+
+
+@contextmanager
+def _said_meanwhile(text: str) -> Iterator[None]:
+    """What takes its time inside does so after a person was told."""
+    timer = threading.Timer(_SILENCE, remark, [text])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def reason_of(error: BaseException) -> str:

@@ -145,7 +145,7 @@ def test_pictures_that_are_missing_too_many_or_unreadable_are_refused_before_any
     size = ("--num-frames", "9", "--height", "64", "--width", "64")
     none = distill("sample", model, "--output", tmp_path / "a", "--prompt", "a cat", *size)
     assert none.code == 2
-    assert "this model makes videos of a first frame" in none.err
+    assert "distill sample: --image, --last-image: this model makes videos of a first frame" in none.err
     two = distill("sample", model, "--output", tmp_path / "b", "--prompt", "a cat", *pictures, *pictures, *size)
     assert "there are 1 prompts and 2 files for a first frame" in two.err
     assert two.code == 2

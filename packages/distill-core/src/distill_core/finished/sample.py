@@ -62,7 +62,7 @@ class SampleOrder:
             self.listed.get(name) if given is None and name in facts.pictures else given
             for name, given in (("first_frame", self.first_frames), ("last_frame", self.last_frames))
         )
-        check_pictures(facts, first, last, len(self.prompts))
+        check_pictures(facts, first, last, len(self.prompts), key="--image, --last-image", source="distill sample")
         return replace(self, first_frames=first, last_frames=last)
 
     @property

@@ -5,23 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from distill_core.errors import ConfigError, Problem
+from distill_core.errors import UNKNOWN_SOURCE, ConfigError, Problem
 from distill_core.plugins.specs import ModelFacts, ModelSpec
 from distill_core.protocols.validator import ValidationRequest
 from distill_core.video.reading import read_picture
 
 
 def check_pictures(
-    facts: ModelFacts, first_frames: Sequence[str] | None, last_frames: Sequence[str] | None, prompts: int
+    facts: ModelFacts,
+    first_frames: Sequence[str] | None,
+    last_frames: Sequence[str] | None,
+    prompts: int,
+    *,
+    key: str = "",
+    source: str = UNKNOWN_SOURCE,
 ) -> None:
-    """Whether a model can be shown these files beside so many prompts.
+    """Whether a model can be shown these files, which ``key`` of ``source`` names, beside so many prompts.
 
     Raises ConfigError for others than it takes, or another number of them, DataError for one that cannot be read.
     """
     shown = {"first_frame": first_frames, "last_frame": last_frames}
     fault = picture_misfit(facts.pictures, shown, prompts)
     if fault is not None:
-        raise ConfigError([Problem("", fault)])
+        raise ConfigError([Problem(key, fault)], source)
     for file in dict.fromkeys((*(first_frames or ()), *(last_frames or ()))):
         read_picture(Path(file))
 

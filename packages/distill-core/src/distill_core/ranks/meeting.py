@@ -10,7 +10,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -35,7 +35,7 @@ _SILENCE = 2.0
 _SHORT_WORD = 5.0
 """The same for one that was asked to leave, and for those who are there already to hear it before a launcher ends them."""
 
-_CAME, _READY, _LEFT = "came", "ready", "left"
+_CAME, _READY, _TOLD, _LEFT = "came", "ready", "told", "left"
 
 
 class Meeting:
@@ -131,8 +131,7 @@ class Meeting:
         if isinstance(error, StopSignal | StoppedError):
             store = self.reached(_SHORT_WORD)
             ask_all(store, int(error.number))
-            store.add(_LEFT, 1)
-            self._until_left(store, store.add(_CAME, 0), _SHORT_WORD)
+            self._part_told(store, _SHORT_WORD)
             return
         failure = Failure(self._place.rank, reason_of(error))
         with _said_meanwhile(
@@ -140,22 +139,29 @@ class Meeting:
         ):
             store = self.reached(_WORD)
             tell(store, failure)
+            self._part_told(store, _WORD)
+
+    def _part_told(self, store: Store, patience: float) -> None:
+        """Leave once the others, who were told why, have: a launcher might end them before they heard. The holder of the store goes last."""
+        store.add(_TOLD, 1)
+        if self._hosts:
             store.add(_LEFT, 1)
-            if self._hosts:
-                self._until_left(store, self._place.size, _WORD)
-            else:
-                self._until_left(store, store.add(_CAME, 0), _SHORT_WORD)
+            self._until(lambda: store.add(_LEFT, 0) >= self._place.size, patience)
+        else:
+            self._until(lambda: store.add(_LEFT, 0) >= store.add(_CAME, 0) - store.add(_TOLD, 0), _SHORT_WORD)
+            store.add(_LEFT, 1)
 
     def part(self, store: Store) -> None:
         """Leave; the process that holds the store goes last."""
         with contextlib.suppress(RuntimeError):
             store.add(_LEFT, 1)
             if self._hosts:
-                self._until_left(store, store.add(_CAME, 0), _FAREWELL)
+                self._until(lambda: store.add(_LEFT, 0) >= store.add(_CAME, 0), _FAREWELL)
 
-    def _until_left(self, store: Store, count: int, patience: float) -> None:
+    def _until(self, over: Callable[[], bool], patience: float) -> None:
+        """Wait, but no longer than so many seconds."""
         until = time.monotonic() + patience
-        while store.add(_LEFT, 0) < count and time.monotonic() < until:
+        while not over() and time.monotonic() < until:
             time.sleep(_POLL)
 
 

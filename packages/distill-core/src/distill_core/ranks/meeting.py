@@ -142,7 +142,7 @@ class Meeting:
             self._part_told(store, _WORD)
 
     def _part_told(self, store: Store, patience: float) -> None:
-        """Leave once the others, who were told why, have: a launcher might end them before they heard. The holder of the store goes last."""
+        """Leave the store once the others, who were told why, have: a launcher might end them before they heard. Its holder goes last."""
         store.add(_TOLD, 1)
         if self._hosts:
             store.add(_LEFT, 1)

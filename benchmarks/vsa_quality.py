@@ -1,9 +1,9 @@
 """What video sparse attention costs in quality: the medium shapes world, trained densely and at sparsities of 0.5 and 0.8, all else equal.
 
 The medium world's clips are 17 frames of 64 × 64: 5 × 8 × 8 tokens, in 2 × 2 × 2 cubes. Each model is the shipped teacher of the small
-world, finetuned on the medium one; it sees the same batches and noises, and is sampled alike; the sparse ones are sampled densely too, as
-a pipeline without sparse attention would. Every stage is a command, and is skipped when its result is there. About 15 minutes a model
-on one CPU thread.
+world, with a decoder for so long clips (`examples/shapes/lengthen.py`), finetuned on the medium one; it sees the same batches and
+noises, and is sampled alike; the sparse ones are sampled densely too, as a pipeline without sparse attention would. Every stage is a
+command, and is skipped when its result is there. About 15 minutes a model on one CPU thread.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def main() -> None:
         output / "clips",
         [sys.executable, "examples/shapes/draw.py", "--clips", str(arguments.clips), "--setting", MEDIUM.name],
     )
-    encode = ["data", "encode", str(output / "clips"), "--model", TEACHER]
+    stage(output / "base", [sys.executable, "examples/shapes/lengthen.py", TEACHER])
+    encode = ["data", "encode", str(output / "clips"), "--model", str(output / "base")]
     stage(output / "data", [*DISTILL, *encode])
     rows = [row for sparsity in arguments.sparsities for row in trained(output, sparsity, arguments.steps)]
     print(f"\n{arguments.steps} steps of 8 clips, {len(captions(MEDIUM)) * 2} clips judged, 20 steps of guidance 2")
@@ -74,7 +75,7 @@ def trained(output: Path, sparsity: float, steps: int) -> list[tuple[str, float 
     rows = {name: how} | ({f"{name}, sampled densely": how | {"attn_kind": "dense"}} if sparsity else {})
     recipe = {
         "recipe": {"family": "wan", "method": "finetune"},
-        "roles": {"student": {"path": TEACHER, "trainable": True, "ema": {"decay": 0.99}}},
+        "roles": {"student": {"path": str(output / "base"), "trainable": True, "ema": {"decay": 0.99}}},
         "data": {"path": str(output / "data")},
         "training": {
             "max_train_steps": steps,

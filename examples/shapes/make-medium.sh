@@ -28,10 +28,11 @@ draw_clips() {
 }
 
 encode_part() {
-    distill data encode "$work/medium-clips" --model "$here/teacher" --output "$work/medium" --dtype float16 --shard "$1/$parts"
+    distill data encode "$work/medium-clips" --model "$work/medium-base" --output "$work/medium" --dtype float16 --shard "$1/$parts"
 }
 
+stage "$work/medium-base" $python "$here/lengthen.py" "$here/teacher" --output "$work/medium-base"
 stage "$work/medium-clips/captions.jsonl" draw_clips
 stage "$work/medium" every_part encode_part
-stage "$work/medium-run/exit_reason.json" train "$here/medium.yaml" "data.path=$work/medium" "output_dir=$work/medium-run"
+stage "$work/medium-run/exit_reason.json" train "$here/medium.yaml" "data.path=$work/medium" "roles.student.path=$work/medium-base" "output_dir=$work/medium-run"
 stage "$work/medium-teacher" distill export "$work/medium-run" --role student --output "$work/medium-teacher" --dtype float16

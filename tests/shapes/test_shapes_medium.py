@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from tests.recipes import run_recipe
 from tests.shapes.test_shapes_recipe import SHAPES, command
 
@@ -20,3 +22,23 @@ def test_the_medium_recipe_draws_encodes_trains_and_is_judged(tmp_path: Path) ->
     )
     (line,) = json.loads((run.comparison / "table.json").read_text())["lines"]
     assert 0.0 <= line["figures"]["shapes/all_correct"] <= 1.0
+
+
+@pytest.mark.slow
+def test_a_decoder_that_is_lengthened_leaves_the_encoder_and_all_else_as_it_was(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    command(SHAPES / "lengthen.py", SHAPES / "teacher", "--output", base, "--steps", 2, "--clips", 2)
+    weights = "vae/diffusion_pytorch_model.safetensors"
+    before, after = load_file(SHAPES / "teacher" / weights), load_file(base / weights)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert {name.split(".")[0] for name in changed} == {"decoder", "post_quant_conv"}
+    assert {name: tensor.dtype for name, tensor in after.items()} == {
+        name: tensor.dtype for name, tensor in before.items()
+    }
+    others = {path.relative_to(base) for path in base.rglob("*") if path.is_file() and path.parent.name != "vae"}
+    assert others == {
+        p.relative_to(SHAPES / "teacher")
+        for p in (SHAPES / "teacher").rglob("*")
+        if p.is_file() and p.parent.name != "vae"
+    }
+    assert all((base / path).read_bytes() == (SHAPES / "teacher" / path).read_bytes() for path in others)

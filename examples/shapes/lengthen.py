@@ -1,0 +1,133 @@
+"""A pipeline whose VAE decodes longer clips than it was trained on.
+
+A causal decoder that never saw a fourth latent frame gives it other colours: there, what it remembers comes from further back than any
+frame of its training had. Only the decoder is trained here, on clips of another setting: the encoder, and so every latent, is what it was,
+and data, teachers and students go on fitting.
+
+Shapes in names: N clips, B batch, C latent channels, T latent frames, F frames, H height, W width, 3 = RGB in [-1, 1].
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLWan
+from torch import Tensor
+from vae import LATENT_NOISE, decode_unclamped, pixel_weight, to_video
+
+from distill_core.errors import DistillError, RunDirectoryError
+from distill_metric_shapes.captions import MEDIUM, SETTINGS
+from distill_metric_shapes.world import make_clip
+
+STRIDE = 4
+"""Pixels of a latent's side; as many at each border of a cutting do not count, which the decoder knows as the border of a clip."""
+
+
+@dataclass(frozen=True)
+class Lengthening:
+    """How long, how fast, and on what: cuttings of ``cut`` latents a side. The learning rate falls linearly to zero."""
+
+    steps: int = 400
+    clips: int = 64
+    batch: int = 4
+    cut: int = 8
+    learning_rate: float = 1e-3
+    clip_norm: float = 1.0
+    seed: int = 0
+
+
+def main() -> None:
+    """Do what the command line asks for; exit with the error's own status, and one line, where it cannot be done."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("pipeline", type=Path, help="a diffusers pipeline of the shapes world")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="a new folder: the same pipeline with the other decoder"
+    )
+    parser.add_argument("--setting", choices=SETTINGS, default=MEDIUM.name, help="whose clips it is to decode")
+    parser.add_argument("--steps", type=int, default=Lengthening.steps, help="default: %(default)s")
+    parser.add_argument("--clips", type=int, default=Lengthening.clips, help="default: %(default)s")
+    arguments = parser.parse_args()
+    if arguments.steps < 1 or arguments.clips < 1:
+        parser.error("--steps and --clips start at 1")
+    torch.set_num_threads(1)
+    try:
+        lengthen(arguments.pipeline, arguments.output, arguments.setting, Lengthening(arguments.steps, arguments.clips))
+    except DistillError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def lengthen(pipeline: Path, output: Path, setting: str, training: Lengthening) -> None:
+    """Write ``pipeline`` to ``output``, its decoder trained on clips of a setting.
+
+    Raises:
+        RunDirectoryError: ``output`` is there already.
+    """
+    if output.exists():
+        raise RunDirectoryError(f"{output} is there already; name a new folder, or remove this one")
+    stored = AutoencoderKLWan.from_pretrained(pipeline, subfolder="vae")
+    kept = {name: tensor.dtype for name, tensor in stored.state_dict().items()}
+    vae = train_decoder(stored.float(), setting, training)
+    part = output.with_name(f"{output.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(pipeline, part)
+    for name, tensor in vae.state_dict(keep_vars=True).items():
+        tensor.data = tensor.data.to(kept[name])
+    vae.save_pretrained(part / "vae")
+    part.rename(output)
+
+
+def train_decoder(vae: AutoencoderKLWan, setting: str, training: Lengthening) -> AutoencoderKLWan:
+    """The same VAE, trained where it decodes."""
+    videos, latents = _encoded(vae, setting, training)
+    vae.requires_grad_(False)
+    trained = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
+    for parameter in trained:
+        parameter.requires_grad_(True)
+    optimizer = torch.optim.AdamW(trained, lr=training.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
+    for step in range(training.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = training.learning_rate * (1.0 - step / training.steps)
+        video_B3FHW, latents_BCTHW = _cut(videos, latents, training, step)
+        error = decode_unclamped(vae, latents_BCTHW) - video_B3FHW
+        weighted = pixel_weight(video_B3FHW) * (2.0 * error.square() + 0.5 * error.abs())
+        weighted[..., STRIDE:-STRIDE, STRIDE:-STRIDE].mean().backward()
+        torch.nn.utils.clip_grad_norm_(trained, training.clip_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        if (step + 1) % 20 == 0 or step + 1 == training.steps:
+            last = error.detach()[:, :, -STRIDE:].abs().mean().item()
+            print(f"[decoder] step {step + 1} of {training.steps}: error of the last frames {last:.3f}", flush=True)
+    return vae.requires_grad_(False)
+
+
+@torch.no_grad()
+def _encoded(vae: AutoencoderKLWan, setting: str, training: Lengthening) -> tuple[Tensor, Tensor]:
+    """Clips [N, 3, F, H, W], and the means of their latents [N, C, T, H, W]."""
+    drawn = (make_clip(SETTINGS[setting], training.seed, index, "exclude") for index in range(training.clips))
+    videos = torch.cat([to_video(clip.frames_FHW3[None]) for clip in drawn])
+    return videos, torch.cat([vae.encode(video[None]).latent_dist.mean for video in videos])
+
+
+def _cut(videos: Tensor, latents: Tensor, training: Lengthening, step: int) -> tuple[Tensor, Tensor]:
+    """The cuttings of a step, and their latents with noise that the decoder is to bear: a function of (seed, step) alone."""
+    rng = np.random.default_rng([training.seed, step])
+    rows, columns = (latents.shape[axis] - training.cut + 1 for axis in (-2, -1))
+    found = []
+    for clip in rng.integers(len(videos), size=training.batch):
+        y, x = int(rng.integers(rows)), int(rng.integers(columns))
+        pixels = slice(STRIDE * y, STRIDE * (y + training.cut)), slice(STRIDE * x, STRIDE * (x + training.cut))
+        found.append((videos[clip][..., *pixels], latents[clip][..., y : y + training.cut, x : x + training.cut]))
+    latents_BCTHW = torch.stack([latent for _, latent in found])
+    noise = torch.from_numpy(rng.standard_normal(latents_BCTHW.shape, dtype=np.float32))
+    return torch.stack([video for video, _ in found]), latents_BCTHW + LATENT_NOISE * noise
+
+
+if __name__ == "__main__":
+    main()

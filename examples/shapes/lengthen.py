@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKLWan
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from vae import LATENT_NOISE, decode_unclamped, pixel_weight, to_video
 
@@ -25,6 +26,7 @@ from distill_core.errors import DistillError, RunDirectoryError
 from distill_metric_shapes.captions import MEDIUM, SETTINGS
 from distill_metric_shapes.world import make_clip
 
+WEIGHTS = Path("vae", "diffusion_pytorch_model.safetensors")
 STRIDE = 4
 """Pixels of a latent's side; as many at each border of a cutting do not count, which the decoder knows as the border of a clip."""
 
@@ -71,15 +73,14 @@ def lengthen(pipeline: Path, output: Path, setting: str, training: Lengthening) 
     """
     if output.exists():
         raise RunDirectoryError(f"{output} is there already; name a new folder, or remove this one")
-    stored = AutoencoderKLWan.from_pretrained(pipeline, subfolder="vae")
-    kept = {name: tensor.dtype for name, tensor in stored.state_dict().items()}
-    vae = train_decoder(stored.float(), setting, training)
+    vae = AutoencoderKLWan.from_pretrained(pipeline, subfolder="vae").float()
+    trained = train_decoder(vae, setting, training).state_dict()
+    stored = load_file(pipeline / WEIGHTS)
     part = output.with_name(f"{output.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     shutil.copytree(pipeline, part)
-    for name, tensor in vae.state_dict(keep_vars=True).items():
-        tensor.data = tensor.data.to(kept[name])
-    vae.save_pretrained(part / "vae")
+    weights = {name: trained[name].to(tensor.dtype).contiguous() for name, tensor in stored.items()}
+    save_file(weights, part / WEIGHTS, metadata={"format": "pt"})
     part.rename(output)
 
 

@@ -107,8 +107,8 @@ class World:
             "output_dir": str(self.root / name),
         }  # fmt: skip
         if lora:
-            mapping["roles"] = {role: {"path": str(self.root / "student"), "lora": {}} for role in roles}
-            mapping["roles"] |= {"teacher": {"path": str(self.root / "student")}} if method == "dmd2" else {}
+            for role, settings in mapping["roles"].items():
+                settings |= {"path": str(self.root / "student")} | ({} if role == "teacher" else {"lora": {}})
         options = {"dmd2": {"generator_update_interval": INTERVAL}, "finetune": {"caption_dropout": 0.0}}
         mapping["method_config"] = options[method]
         path = self.root / f"{name}-{ranks.rank}.yaml"

@@ -181,6 +181,20 @@ def _print(plan: Plan, verdicts: Sequence[Verdict]) -> None:
         ],
     )
     answer("")
+    _print_cards(plan, verdicts)
+    rows = "not there yet" if data.rows is None else f"{data.rows} rows, {_size(data.rows * data.row_bytes)} GiB"
+    answer(f"\na step: {plan.flops / 1e12:.4g} TFLOP; a checkpoint: {_size(plan.trial.checkpoint)} GiB; data: {rows}")
+    if plan.trial.snapshot:
+        copy = (
+            "its copy of that in host memory, of each process"
+            if plan.subject.ranks > 1
+            else "a copy of it in host memory"
+        )
+        answer(f"checkpoint.mode is async: {copy}: {_size(plan.trial.snapshot)} GiB; sync keeps none")
+
+
+def _print_cards(plan: Plan, verdicts: Sequence[Verdict]) -> None:
+    """How it does on each, and what several of them send each other."""
     print_table(
         ("GPU", "USABLE", "FITS", "SPARE", "SECONDS A STEP", *(("SENDING",) if plan.sent else ())),
         [
@@ -203,15 +217,6 @@ def _print(plan: Plan, verdicts: Sequence[Verdict]) -> None:
         answer(
             "GPUs compute: a step takes the longer of the two at least, their sum at most; between machines, divide by their link"
         )
-    rows = "not there yet" if data.rows is None else f"{data.rows} rows, {_size(data.rows * data.row_bytes)} GiB"
-    answer(f"\na step: {plan.flops / 1e12:.4g} TFLOP; a checkpoint: {_size(plan.trial.checkpoint)} GiB; data: {rows}")
-    if plan.trial.snapshot:
-        copy = (
-            "its copy of that in host memory, of each process"
-            if plan.subject.ranks > 1
-            else "a copy of it in host memory"
-        )
-        answer(f"checkpoint.mode is async: {copy}: {_size(plan.trial.snapshot)} GiB; sync keeps none")
 
 
 def _seconds(seconds: float) -> str:

@@ -10,6 +10,7 @@ Shapes in names: N clips, B batch, C latent channels, T latent frames, F frames,
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 from dataclasses import dataclass
@@ -22,7 +23,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from vae import LATENT_NOISE, decode_unclamped, pixel_weight, to_video
 
+from distill_core.durable import SEAL
 from distill_core.errors import DistillError, RunDirectoryError
+from distill_diffusers.export_record import RECORD
 from distill_metric_shapes.captions import MEDIUM, SETTINGS
 from distill_metric_shapes.world import make_clip
 
@@ -81,7 +84,16 @@ def lengthen(pipeline: Path, output: Path, setting: str, training: Lengthening) 
     shutil.copytree(pipeline, part)
     weights = {name: trained[name].to(tensor.dtype).contiguous() for name, tensor in stored.items()}
     save_file(weights, part / WEIGHTS, metadata={"format": "pt"})
+    _forget_hashes(part / RECORD)
     part.rename(output)
+
+
+def _forget_hashes(record: Path) -> None:
+    """Leave the hashes of what was exported out of an export's record: the decoder is another."""
+    if record.is_file():
+        said = json.loads(record.read_text(encoding="utf-8"))
+        left = {key: value for key, value in said.items() if key not in ("files", SEAL)}
+        record.write_text(json.dumps(left, indent=2), encoding="utf-8")
 
 
 def train_decoder(vae: AutoencoderKLWan, setting: str, training: Lengthening) -> AutoencoderKLWan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,12 @@ def test_the_medium_recipe_draws_encodes_trains_and_is_judged(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_a_decoder_that_is_lengthened_leaves_the_encoder_and_all_else_as_it_was(tmp_path: Path) -> None:
-    base = tmp_path / "base"
-    command(SHAPES / "lengthen.py", SHAPES / "teacher", "--output", base, "--steps", 2, "--clips", 2)
+    base, exported = tmp_path / "base", tmp_path / "exported"
+    shutil.copytree(SHAPES / "teacher", exported)
+    record = json.loads((exported / "distill.json").read_text())
+    (exported / "distill.json").write_text(json.dumps(record | {"files": {"vae/config.json": "0"}, "sha256": "0"}))
+    command(SHAPES / "lengthen.py", exported, "--output", base, "--steps", 2, "--clips", 2)
+    assert json.loads((base / "distill.json").read_text()) == record
     weights = "vae/diffusion_pytorch_model.safetensors"
     before, after = load_file(SHAPES / "teacher" / weights), load_file(base / weights)
     changed = {name for name in before if not torch.equal(before[name], after[name])}
@@ -41,4 +46,5 @@ def test_a_decoder_that_is_lengthened_leaves_the_encoder_and_all_else_as_it_was(
         for p in (SHAPES / "teacher").rglob("*")
         if p.is_file() and p.parent.name != "vae"
     }
+    others.remove(Path("distill.json"))
     assert all((base / path).read_bytes() == (SHAPES / "teacher" / path).read_bytes() for path in others)

@@ -18,7 +18,7 @@ COND, UNCOND = 2.0, 0.5
 
 
 class Teacher:
-    """A role that answers :data:`UNCOND`, and remembers how many samples it was asked for, and which."""
+    """A role whose x̂0 is :data:`UNCOND` at σ = 1, and that remembers how many samples it was asked for, and which."""
 
     def __init__(self, boundary: float | None = None, *, elsewhere: bool = False) -> None:
         self.boundary = boundary
@@ -31,19 +31,27 @@ class Teacher:
     def unconditional(self, condition: Condition) -> Condition:
         return ToyText(torch.zeros(len(condition), 4))
 
-    def predict_x0(self, noisy: Tensor, timestep_B: Tensor, condition: Condition, *, input_gradients: bool) -> Tensor:
+    def predict_velocity(
+        self, noisy: Tensor, timestep_B: Tensor, condition: Condition, *, input_gradients: bool
+    ) -> Tensor:
         assert len(noisy) == len(timestep_B) == len(condition)
         self.asked.append(timestep_B.tolist())
-        return noisy * 0.0 + UNCOND
+        return noisy - UNCOND
+
+
+def one(noisy: Tensor) -> Tensor:
+    """σ = 1 of each sample."""
+    return torch.ones_like(noisy[:, :1, :1, :1, :1])
 
 
 def guided(teacher: Any, timesteps: list[float], **options: Any) -> list[float]:
     size = len(timesteps)
     guidance = Guidance(teacher, ScoringOptions.model_validate(options))
-    cond, noisy = torch.full((size, 1, 1, 1, 1), COND), torch.randn(size, 1, 1, 1, 1)
+    cond, noisy = torch.full((size, 1, 1, 1, 1), COND), torch.zeros(size, 1, 1, 1, 1)
     times = torch.tensor(timesteps, dtype=torch.float64)
-    found: list[float] = guidance.guided(cond, noisy, times, ToyText(torch.ones(size, 4))).flatten().tolist()
-    return found
+    found = guidance.guided(cond, noisy, times, ToyText(torch.ones(size, 4)), sigma=one(noisy))
+    each: list[float] = found.flatten().tolist()
+    return each
 
 
 def at(scale: float) -> float:
@@ -64,7 +72,9 @@ def test_samples_outside_the_range_are_conditional_and_cost_no_pass() -> None:
 class Wavy(Teacher):
     """One whose unconditional answer depends on the sample."""
 
-    def predict_x0(self, noisy: Tensor, timestep_B: Tensor, condition: Condition, *, input_gradients: bool) -> Tensor:
+    def predict_velocity(
+        self, noisy: Tensor, timestep_B: Tensor, condition: Condition, *, input_gradients: bool
+    ) -> Tensor:
         return (noisy * timestep_B.view(-1, 1, 1, 1, 1)).sin()
 
 
@@ -77,10 +87,11 @@ def test_guidance_is_that_of_every_sample_with_an_s_of_its_own(range_: tuple[flo
     )
     times = torch.tensor([900.0, 200.0, 199.9, 700.0, 700.1], dtype=torch.float64)
     text = ToyText(torch.ones(5, 4))
-    uncond = Wavy().predict_x0(noisy, times, text, input_gradients=False)
+    sigma = (times / 1000.0).view(-1, 1, 1, 1, 1)
+    uncond = noisy - sigma * Wavy().predict_velocity(noisy, times, text, input_gradients=False)
     s = torch.where((times >= range_[0]) & (times <= range_[1]), 4.5, 1.0).view(-1, 1, 1, 1, 1)
     torch.testing.assert_close(
-        guidance.guided(cond, noisy, times, text), uncond + s * (cond - uncond), rtol=within, atol=within
+        guidance.guided(cond, noisy, times, text, sigma=sigma), uncond + s * (cond - uncond), rtol=within, atol=within
     )
 
 
@@ -111,9 +122,9 @@ def test_timesteps_that_cannot_matter_are_not_looked_at(monkeypatch: pytest.Monk
     teacher: Any = Teacher(boundary=875.0)
     scoring, times = ScoringOptions.model_validate(options), torch.tensor([500.0])
     guidance = Guidance(teacher, scoring, scoring.scored_within)
-    teacher.predict_x0 = lambda noisy, *_, **__: noisy * 0.0 + UNCOND
+    teacher.predict_velocity = lambda noisy, *_, **__: noisy - UNCOND
     cond = torch.full((1, 1, 1, 1, 1), COND)
-    assert guidance.guided(cond, cond, times, ToyText(torch.ones(1, 4))).item() == at(4.5)
+    assert guidance.guided(cond, cond, times, ToyText(torch.ones(1, 4)), sigma=one(cond)).item() == at(4.5)
 
 
 def test_the_gradient_reaches_guided_and_unguided_samples() -> None:
@@ -122,7 +133,7 @@ def test_the_gradient_reaches_guided_and_unguided_samples() -> None:
     noisy = torch.ones(2, 1, 1, 1, 1, requires_grad=True)
     times = torch.tensor([900.0, 500.0], dtype=torch.float64)
     Guidance(teacher, options).guided(
-        noisy * 2.0, noisy, times, ToyText(torch.ones(2, 4)), through=True
+        noisy * 2.0, noisy, times, ToyText(torch.ones(2, 4)), sigma=one(noisy), through=True
     ).sum().backward()  # type: ignore[arg-type]  likewise
     assert noisy.grad is not None
     assert noisy.grad.flatten().tolist() == [2.0, 6.0]
@@ -134,7 +145,8 @@ def test_where_other_processes_guide_a_sample_this_one_makes_the_pass_too_and_no
     noisy = torch.rand(2, 1, 1, 1, 1, requires_grad=True)
     times = torch.tensor([900.0, 800.0], dtype=torch.float64)
     cond = noisy * 2.0
-    found = Guidance(teacher, options).guided(cond, noisy, times, ToyText(torch.ones(2, 4)), through=True)
+    text = ToyText(torch.ones(2, 4))
+    found = Guidance(teacher, options).guided(cond, noisy, times, text, sigma=one(noisy), through=True)
     assert teacher.asked == [[900.0]]
     assert found.equal(cond)
     (gradient,) = torch.autograd.grad(found.sum(), noisy)

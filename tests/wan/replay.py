@@ -26,6 +26,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from distill_core import flow
 from distill_core.checkpoint import Checkpoint
 from distill_core.config.document import write_yaml
 from distill_core.config.resolve import open_run
@@ -157,12 +158,14 @@ def guide_all(
     timestep_B: Tensor,
     condition: Condition,
     *,
+    sigma: Tensor,
     through: bool = False,
 ) -> Tensor:
     """:meth:`Guidance.guided` with an unconditional prediction of every sample, also of those whose s is 1."""
     scales = [self.options.scale_at(timestep, self.teacher.boundary) for timestep in timestep_B.tolist()]
     negative = self.teacher.unconditional(condition)
-    uncond_BTCHW = self.teacher.predict_x0(noisy_BTCHW, timestep_B, negative, input_gradients=through)
+    away_BTCHW = self.teacher.predict_velocity(noisy_BTCHW, timestep_B, negative, input_gradients=through)
+    uncond_BTCHW = flow.denoised(noisy_BTCHW, away_BTCHW, sigma)
     return guided(cond_BTCHW, uncond_BTCHW, torch.tensor(scales, dtype=torch.float32).view(-1, 1, 1, 1, 1))
 
 

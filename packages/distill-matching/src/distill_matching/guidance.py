@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from distill_core import flow
 from distill_core.errors import ConfigError, Problem
 from distill_core.plugins.timesteps import TRAIN_TIMESTEPS
 from distill_core.protocols import Condition, Role
@@ -37,12 +38,13 @@ class Guidance:
         timestep_B: Tensor,
         condition: Condition,
         *,
+        sigma: Tensor,
         through: bool = False,
     ) -> Tensor:
         """uncond + s · (cond - uncond) of x̂0, with the s of each sample's timestep; where it is 1, what is conditional.
 
-        ``through``: with a graph. Timesteps in host memory are looked at without waiting for the device; they are not looked at where all
-        have one s.
+        ``sigma``: that of the timesteps. ``through``: with a graph. Timesteps in host memory are looked at without waiting for the device;
+        they are not looked at where all have one s.
         """
         scales = [self.scale] * len(timestep_B) if self.scale is not None else self._scales(timestep_B)
         rows = [row for row, scale in enumerate(scales) if scale != 1.0]
@@ -51,14 +53,17 @@ class Guidance:
             return cond_BTCHW
         negative = self.teacher.unconditional(condition)
         if len(rows) == len(scales):
-            uncond_BTCHW = self.teacher.predict_x0(noisy_BTCHW, timestep_B, negative, input_gradients=through)
+            away_BTCHW = self.teacher.predict_velocity(noisy_BTCHW, timestep_B, negative, input_gradients=through)
+            uncond_BTCHW = flow.denoised(noisy_BTCHW, away_BTCHW, sigma)
             return guided(cond_BTCHW, uncond_BTCHW, _factor(scales, cond_BTCHW.device))
         unseen = not rows  # another process has one, and the teacher's weights lie on both in parts
         rows = rows or [0]
         own = to_device(torch.tensor(rows), cond_BTCHW.device)
-        uncond_BTCHW = self.teacher.predict_x0(
-            noisy_BTCHW[own], timestep_B[rows], negative.select(own), input_gradients=through
+        theirs_BTCHW = noisy_BTCHW[own]
+        away_BTCHW = self.teacher.predict_velocity(
+            theirs_BTCHW, timestep_B[rows], negative.select(own), input_gradients=through
         )
+        uncond_BTCHW = flow.denoised(theirs_BTCHW, away_BTCHW, sigma[own])
         if unseen:
             nowhere = torch.zeros_like(uncond_BTCHW, dtype=torch.bool)
             return cond_BTCHW.index_copy(0, own, torch.where(nowhere, uncond_BTCHW, cond_BTCHW[own]))

@@ -84,7 +84,7 @@ class Scores:
             fake_BTCHW = flow.denoised(noisy_BTCHW, velocity_BTCHW, sigma)
         with torch.set_grad_enabled(through):
             cond_BTCHW = flow.denoised(noisy_BTCHW, teachers.velocity, sigma)
-            real_BTCHW = self.guidance.guided(cond_BTCHW, noisy_BTCHW, t_B, condition, through=through)
+            real_BTCHW = self.guidance.guided(cond_BTCHW, noisy_BTCHW, t_B, condition, sigma=sigma, through=through)
         return Scored(x_BTCHW, t_B, fake_BTCHW, real_BTCHW, teachers.features)
 
     @torch.no_grad()

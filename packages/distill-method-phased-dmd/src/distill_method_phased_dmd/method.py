@@ -83,10 +83,13 @@ class PhasedDmd(Method):
         with torch.no_grad():
             noised, t_B = self._noised(anchor, phase, batch, draw)
             noisy_BTCHW = noised.noisy_BTCHW
-            fake_BTCHW = self.critic.predict_x0(noisy_BTCHW, t_B, batch.condition_of(self.critic))
+            sigma = flow.sigma_of(t_B, noisy_BTCHW)
+            velocity_BTCHW = self.critic.predict_velocity(noisy_BTCHW, t_B, batch.condition_of(self.critic))
+            fake_BTCHW = flow.denoised(noisy_BTCHW, velocity_BTCHW, sigma)
             condition = batch.condition_of(self.teacher)
-            cond_BTCHW = self.teacher.predict_x0(noisy_BTCHW, t_B, condition)
-            real_BTCHW = self.guidance.guided(cond_BTCHW, noisy_BTCHW, t_B, condition)
+            velocity_BTCHW = self.teacher.predict_velocity(noisy_BTCHW, t_B, condition)
+            cond_BTCHW = flow.denoised(noisy_BTCHW, velocity_BTCHW, sigma)
+            real_BTCHW = self.guidance.guided(cond_BTCHW, noisy_BTCHW, t_B, condition, sigma=sigma)
             gradient_BTCHW = dmd_gradient(
                 anchor.x_BTCHW,
                 fake_BTCHW,

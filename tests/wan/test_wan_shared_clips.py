@@ -103,9 +103,11 @@ class World:
         lora: bool = False,
         parts: int = 1,
         changes: Mapping[str, Any] | None = None,
+        name: str = "",
+        steps: int = STEPS,
     ) -> Trained:
         """The run by so many processes, all of which end well."""
-        name = f"{method}-{spread.size}-{spread.shard}-{spread.context}-{lora}-{parts}"
+        name = name or f"{method}-{spread.size}-{spread.shard}-{spread.context}-{lora}-{parts}"
         mapping = self.mapping(method, spread, name, lora=lora, parts=parts) | dict(changes or {})
         path = self.root / f"{name}.yaml"
         path.write_text(write_yaml(mapping), encoding="utf-8")
@@ -114,7 +116,7 @@ class World:
         ):
             assert ended.status == 0, f"rank {rank} of {spread.size}: {ended.err}"
         directory = RunDirectory(self.root / name)
-        tensors = read_tensors(directory.checkpoints / f"step-{STEPS:08}" / "dcp")
+        tensors = read_tensors(directory.checkpoints / f"step-{steps:08}" / "dcp")
         files = {
             str(file.relative_to(directory.samples)): file.read_bytes() for file in directory.samples.rglob("*.mp4")
         }
@@ -152,3 +154,41 @@ def test_every_layout_trains_alike(world: World, method: str, lora: bool, parts:
     one = world.trained(method, ONE, lora=lora, parts=parts)
     for spread in (TWO, TWO_IN_PARTS, FOUR, FOUR_IN_PARTS):
         assert_alike(one, world.trained(method, spread, lora=lora, parts=parts))
+
+
+@pytest.mark.slow
+def test_clips_are_sampled_by_groups_and_are_those_of_one_process(world: World) -> None:
+    validation = {"interval": STEPS, "max_prompts": 3, "sampling_steps": 2}
+    one, four = (
+        world.trained("finetune", spread, parts=2, changes={"validation": validation}) for spread in (ONE, FOUR)
+    )
+    assert len(one.samples) == 3
+    assert_alike(one, four)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spread", [TWO, FOUR_IN_PARTS])
+def test_a_head_on_features_is_trained_alike(world: World, spread: Spread) -> None:
+    options = {"generator_update_interval": 2, "gan_weight": 0.1}
+    one, several = (
+        world.trained("dmd2", each, lora=True, parts=4, changes={"method_config": options}) for each in (ONE, spread)
+    )
+    assert any("discriminator" in name for name in one.tensors)
+    assert_alike(one, several)
+
+
+@pytest.mark.slow
+def test_two_experts_in_parts_share_clips(tmp_path: Path) -> None:
+    world = World(tmp_path / "a14b", "a14b")
+    one = world.trained("finetune", ONE)
+    for spread in (TWO_IN_PARTS, FOUR_IN_PARTS):
+        assert_alike(one, world.trained("finetune", spread))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("before", "after"), [(FOUR, ONE), (ONE, TWO_IN_PARTS), (TWO, FOUR_IN_PARTS)])
+def test_a_run_goes_on_from_the_checkpoint_of_any_other_spread(tmp_path: Path, before: Spread, after: Spread) -> None:
+    world = World(tmp_path / "world")
+    whole = world.trained("dmd2", ONE)
+    world.trained("dmd2", before, "training.max_train_steps=2", name="moved", steps=2)
+    assert_alike(whole, world.trained("dmd2", after, name="moved"))

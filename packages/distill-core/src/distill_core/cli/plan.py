@@ -14,6 +14,7 @@ from distill_core.terminal import answer, document, remark
 if TYPE_CHECKING:
     from distill_core.planning.changes import Kept
     from distill_core.planning.plan import Plan, Verdict
+    from distill_core.ranks.layout import Layout
 
 Gpu = Literal["12GB", "24GB", "48GB", "80GB", "141GB"]
 
@@ -147,6 +148,18 @@ def _print_changes(verdict: Verdict, kept: Sequence[Kept]) -> None:
     )
 
 
+def _shared(layout: Layout) -> str:
+    """How GPUs hold models and clips."""
+    weights = f"weights in {layout.shard} parts" if layout.shard > 1 else "whole weights on each"
+    copies = "" if 1 in (layout.shard, layout.replicate) else f", {layout.replicate} times"
+    clips = (
+        ""
+        if layout.context == 1
+        else f"; each clip's tokens in {layout.context} parts, whose exchanges no time is counted for"
+    )
+    return f"{weights}{copies}{clips}"
+
+
 def _print(plan: Plan, verdicts: Sequence[Verdict]) -> None:
     run, data, layout = plan.subject.run, plan.subject.data, plan.subject.layout
     training, shape = run.config.training, list(plan.subject.latent_shape)
@@ -156,9 +169,7 @@ def _print(plan: Plan, verdicts: Sequence[Verdict]) -> None:
         f"method {run.method.name}, {plan.subject.placement.compute}, samples [T, C, H, W] = {shape}, batch {batch}{spread}"
     )
     if plan.subject.ranks > 1:
-        shared = f"weights in {layout.shard} parts" if layout.shard > 1 else "whole weights on each"
-        copies = "" if 1 in (layout.shard, layout.replicate) else f", {layout.replicate} times"
-        answer(f"what one of them holds and computes; {shared}{copies}")
+        answer(f"what one of them holds and computes; {_shared(layout)}")
     answer("sizes in GiB\n")
     kinds = ("PARAMETERS", "TRAINED", "WEIGHTS", "GRADIENTS", "OPTIMIZER", "AVERAGE")
     print_table(

@@ -96,7 +96,7 @@ def subject_of(path: Path, overrides: Sequence[str], index: PluginIndex, *, on_c
         shapes = [bucket.latent_shape for bucket in prepared.plan.buckets]
         return Subject(run, placement, max(shapes, key=_elements), longest, len(prepared.dataset), on_card, layout)
     shape = _asked_shape(run)
-    refuse_uneven_tokens(run, [shape], layout)
+    refuse_uneven_tokens(run, shape, [shape], layout)
     return Subject(run, placement, shape, longest, None, on_card, layout)
 
 

@@ -285,7 +285,7 @@ def _surveyed(run: ResolvedRun | Findings, faults: Faults, process: Place) -> _S
     plan = None if dataset is None else _planned(run, dataset, faults)
     if plan is not None:
         with faults.at("distributed"):
-            refuse_uneven_tokens(run, [bucket.latent_shape for bucket in plan.buckets], layout)
+            refuse_uneven_tokens(run, plan.latent_shape, [bucket.latent_shape for bucket in plan.buckets], layout)
     if plan is not None and run.demands is not None:
         with faults.at("method_config"):
             refuse_lengths(plan, run.demands)

@@ -61,8 +61,11 @@ def _uneven_heads(run: ResolvedRun | Findings, layout: Layout) -> list[Problem]:
     return [Problem(KEY, f"{said}; set it to {_divisors(layout, heads.values())}")]
 
 
-def refuse_uneven_tokens(run: ResolvedRun | Findings, shapes: Iterable[LatentShape], layout: Layout) -> None:
-    """Raise ConfigError for samples, [T, C, H, W], whose tokens cannot be shared equally."""
+def refuse_uneven_tokens(
+    run: ResolvedRun | Findings, sampled: LatentShape, shapes: Iterable[LatentShape], layout: Layout
+) -> None:
+    """Raise ConfigError for samples, [T, C, H, W], whose tokens cannot be shared equally, and for those of a comparison, which are as
+    large as ``sampled`` and may be longer."""
     counts = {
         prod(size // patch for size, patch in zip((frames, height, width), facts.patch, strict=True)): (
             frames,
@@ -70,7 +73,7 @@ def refuse_uneven_tokens(run: ResolvedRun | Findings, shapes: Iterable[LatentSha
             width,
         )
         for facts in run.facts.values()
-        for frames, _, height, width in shapes
+        for frames, _, height, width in (*shapes, *_compared(run, sampled))
     }
     uneven = [
         f"latents [T, H, W] = {list(shape)} have {count}" for count, shape in counts.items() if count % layout.context
@@ -80,6 +83,17 @@ def refuse_uneven_tokens(run: ResolvedRun | Findings, shapes: Iterable[LatentSha
         heads = (facts.heads for facts in run.facts.values())
         remedy = f"set it to {_divisors(layout, (*counts, *heads))}, or cut clips to another size (data.num_frames, num_height, num_width)"
         raise ConfigError([Problem(KEY, f"{said}; {remedy}")])
+
+
+def _compared(run: ResolvedRun | Findings, sampled: LatentShape) -> Iterator[LatentShape]:
+    """The shapes of the comparison's rows that say how long their clips are; what is no length is refused elsewhere."""
+    lead = next(iter(run.facts.values()), None)
+    if run.config.comparison is None or lead is None:
+        return
+    for row in run.config.comparison.rows.values():
+        frames = None if row.num_frames is None else lead.latent_space.latent_frames(row.num_frames)
+        if frames is not None:
+            yield (frames, *sampled[1:])
 
 
 def _divisors(layout: Layout, counts: Iterable[int]) -> str:

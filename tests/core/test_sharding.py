@@ -57,6 +57,24 @@ def gradients(student: Net, judge: Net, rows: slice) -> Iterator[Tensor]:
     for parameter in (*pair[0], *pair[1]):
         assert parameter.grad is not None
         yield parameter.grad
+        parameter.grad = None
+    yield from by_features(student, judge, rows)
+
+
+def by_features(student: Net, judge: Net, rows: slice) -> Iterator[Tensor]:
+    """After two micro-steps whose loss is of what the judge's first block puts out, and not of the judge's output."""
+    seen: list[Tensor] = []
+    hook = judge.blocks[0].register_forward_hook(lambda _, __, output: seen.append(output))
+    used = [*student.parameters(), *judge.first.parameters(), *judge.blocks[0].parameters()]
+    for batch in torch.linspace(-1, 1, 24).view(2, 4, 3):
+        judge(student(batch[rows]))
+        feature, *_ = seen
+        feature.square().mean().backward()
+        seen.clear()
+    hook.remove()
+    for parameter in used:
+        assert parameter.grad is not None
+        yield parameter.grad
 
 
 def in_parts(result: Path) -> Callable[[int], None]:
@@ -90,6 +108,6 @@ def test_gradients_in_parts_are_those_of_whole_weights_and_nothing_leaks(tmp_pat
         assert ended.status == 0, ended.err
     found = torch.load(tmp_path / "found.pt")
     whole = list(gradients(*nets(), slice(0, 4)))
-    assert len(found) == len(whole) == 18
+    assert len(found) == len(whole) == 18 + 13
     for ours, theirs in zip(found, whole, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)

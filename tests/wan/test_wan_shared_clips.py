@@ -167,10 +167,11 @@ def test_clips_are_sampled_by_groups_and_are_those_of_one_process(world: World) 
 
 
 @pytest.mark.slow
-def test_a_head_on_features_is_trained_alike(world: World) -> None:
+@pytest.mark.parametrize("spread", [TWO, TWO_IN_PARTS], ids=["whole", "in parts"])
+def test_a_head_on_features_is_trained_alike(world: World, spread: Spread) -> None:
     options = {"generator_update_interval": 2, "gan_weight": 0.1}
     one, several = (
-        world.trained("dmd2", each, lora=True, parts=4, changes={"method_config": options}) for each in (ONE, TWO)
+        world.trained("dmd2", each, lora=True, parts=4, changes={"method_config": options}) for each in (ONE, spread)
     )
     assert any("discriminator" in name for name in one.tensors)
     assert_alike(one, several)

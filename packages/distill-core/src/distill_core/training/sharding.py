@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from distill_core.training.by_rule import HeldByRule
@@ -28,7 +29,16 @@ def shard(module: nn.Module, mesh: DeviceMesh, ready: Callable[[nn.Module], None
         ready(unit)
         held = list(unit.parameters()) if unit is not module else _in_no_block(module, blocks)
         whole = set(held) - set(_fitting(held, special))
-        fully_shard(unit, mesh=mesh, reshard_after_forward=True, ignored_params=whole)
+        spread = fully_shard(unit, mesh=mesh, reshard_after_forward=True, ignored_params=whole)
+    for block in blocks:
+        block.register_forward_hook(partial(_bring_rest, spread))  # the last, which is the module
+
+
+def _bring_rest(module: FSDPModule, _: nn.Module, __: object, output: object) -> None:
+    """A backward pass that comes by a block's features alone needs what lies in no block, which FSDP2 brings on the way from the output."""
+    for each in output if isinstance(output, tuple) else (output,):
+        if isinstance(each, Tensor) and each.requires_grad:
+            each.register_hook(lambda _: module.unshard())
 
 
 def units_of(module: nn.Module) -> list[tuple[nn.Module, list[nn.Parameter]]]:

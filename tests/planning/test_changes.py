@@ -97,12 +97,14 @@ def test_weights_that_live_in_host_memory_take_none_of_the_device_between_two_st
     folders: Path, index: PluginIndex
 ) -> None:
     with weightless():
-        make = planner(run_yaml(folders, "dmd2", "t2v"), LARGER, index, print)
+        make = planner(run_yaml(folders, "dmd2", "t2v"), (), index, print)
         stay, stream, leave = (make([f"roles.teacher.placement={place}"]) for place in ("device", "stream", "cpu"))
     owner = ("teacher", "weights")
     here, streamed, away = (plan.trial.at_rest.get(owner, 0) for plan in (stay, stream, leave))
     assert away < streamed < here  # what is no block stays, of weights that come block by block
-    assert {plan.held[1].weights for plan in (stay, leave)} == {here}  # while it predicts all of them are there
+    assert {plan.held[1].weights for plan in (stay, leave)} == {
+        here
+    }  # while it predicts all are there, and of such small clips that is a peak
     assert leave.flops == stream.flops == stay.flops
 
 

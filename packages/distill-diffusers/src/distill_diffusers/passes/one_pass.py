@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import ClassVar
 from weakref import WeakKeyDictionary, WeakSet
@@ -18,7 +19,7 @@ from distill_core import flow
 from distill_core.errors import ConfigError, PluginError, Problem, StreamError
 from distill_core.flow.derivative import derivative_along
 from distill_core.protocols import Ask, Condition
-from distill_core.ranks.peers import sharers
+from distill_core.ranks.peers import Peers, sharers
 from distill_diffusers.causal.attend import CausalCall
 from distill_diffusers.causal.sight import Arrangement, sight_of
 from distill_diffusers.causal.streams import Past, Recorder, Segment, frames_of
@@ -53,14 +54,14 @@ class Passes(ABC):
     Attributes:
         layers: where a denoiser's layers are.
         times: where it embeds its timestep.
-        tokens: where its tokens begin and end.
+        tokens: where its tokens begin and end; None where processes do not share the tokens of a clip.
         engines: of each denoiser that has gates for it, what computes its sparse attention.
         causal: the denoisers whose self-attention was loaded for causal predictions.
     """
 
     layers: ClassVar[Layers]
     times: ClassVar[Times]
-    tokens: ClassVar[TokensPath]
+    tokens: ClassVar[TokensPath | None] = None
 
     def __init__(self, facts: DiffusersFacts, device: torch.device, compute_dtype: torch.dtype) -> None:
         self.facts = facts
@@ -135,7 +136,7 @@ class Passes(ABC):
         recorder = Recorder() if ask.store else None
         causal, peers = self._causal(denoiser, noisy_BTCHW, frames, ask, past, recorder), sharers()
         with (
-            self.tokens.shared(denoiser, peers),
+            self._shared(denoiser, peers),
             self_call(SelfCall(self._sparse(denoiser, own_grid, ask), causal)),
             self.layers.seen(denoiser, ask.features) as seen,
         ):
@@ -147,6 +148,16 @@ class Passes(ABC):
             tuple(on_grid(seen[layer], own_grid) for layer in ask.features),
             segment=None if recorder is None else recorder.segment(frames),
         )
+
+    def _shared(self, denoiser: nn.Module, peers: Peers | None) -> AbstractContextManager[None]:
+        """Inside, a pass has this process's part of the tokens, where processes share them."""
+        if peers is None:
+            return nullcontext()
+        if self.tokens is None:
+            raise PluginError(
+                "it says that processes can share the tokens of a clip, and not where those begin and end"
+            )
+        return self.tokens.shared(denoiser, peers)
 
     def _causal(
         self, denoiser: nn.Module, noisy_BTCHW: Tensor, frames: int, ask: Ask, past: Past, recorder: Recorder | None

@@ -45,14 +45,11 @@ class TokensPath:
     output: str
 
     @contextmanager
-    def shared(self, denoiser: nn.Module, peers: Peers | None) -> Iterator[None]:
-        """Inside, a pass has a part of the tokens; with None all of them.
+    def shared(self, denoiser: nn.Module, peers: Peers) -> Iterator[None]:
+        """Inside, a pass has a part of the tokens.
 
         The three modules are no part of a block, so nothing of this is recomputed in backward.
         """
-        if peers is None:
-            yield
-            return
         hooks = [
             denoiser.get_submodule(self.embedder).register_forward_hook(partial(_own_tokens, peers)),
             denoiser.get_submodule(self.rotary).register_forward_hook(partial(_own_positions, peers)),

@@ -30,7 +30,7 @@ def _called(role: str, forward: Callable[..., Any], *given: Any, **named_ones: A
         shapes = ", ".join(str(list(tensor.shape)) for tensor in _tensors([*given, *named_ones.values()]))
         raise PluginError(
             f"the module of role {role!r} does not take what the method gives it ({shapes}): {describe(error)}; its factory is told what "
-            "the models give, e.g. facts['teacher'].feature_width"
+            "the models give, e.g. facts[ROLE].feature_width"
         ) from error
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +11,7 @@ import pytest
 import torch
 import torch.distributed.checkpoint as dcp
 from tests.commands.conftest import REPOSITORY, Command, distill  # noqa: F401  the fixture
+from tests.docs.page_packages import install_page, package_files
 from torch import Tensor
 from torch.distributed.checkpoint import FileSystemReader
 
@@ -23,33 +22,10 @@ from distill_model_wan.testing import make_tiny_pipeline
 PAGE = REPOSITORY / "docs" / "write-a-diffusers-family.md"
 
 
-def package_files() -> dict[str, str]:
-    """The files of the page, by the name that stands before each block."""
-    text = PAGE.read_text(encoding="utf-8")
-    return dict(re.findall(r"^`([\w/.-]+)` —(?:[^\n]+\n)+\n```\w+\n(.*?)```", text, flags=re.DOTALL | re.MULTILINE))
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that the package was installed into by pip's own rules."""
-    source, site = tmp_path_factory.mktemp("plainwan"), tmp_path_factory.mktemp("site")
-    for name, content in package_files().items():
-        (source / name).parent.mkdir(parents=True, exist_ok=True)
-        (source / name).write_text(content, encoding="utf-8")
-    install = [
-        "uv",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--python",
-        sys.executable,
-        "--target",
-        str(site),
-        str(source),
-    ]
-    subprocess.run(install, check=True, timeout=300)
-    return site
+    return install_page(PAGE, tmp_path_factory.mktemp("plainwan"))
 
 
 @pytest.fixture
@@ -117,7 +93,7 @@ def test_it_is_listed_and_works_with_every_shipped_method(distill: Command) -> N
 
 
 def test_the_package_has_under_ninety_lines_of_its_own() -> None:
-    files = package_files()
+    files = package_files(PAGE)
     assert {name for name in files if name.endswith(".py")} == {
         f"distill_model_plainwan/{name}.py" for name in ("__init__", "folder", "model", "plugin")
     }

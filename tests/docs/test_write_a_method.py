@@ -10,14 +10,11 @@ from pathlib import Path
 
 import pytest
 from tests.commands.conftest import REPOSITORY, clips, encoded, tiny  # noqa: F401  fixtures
+from tests.docs.page_packages import install_page, package_files
 
 from distill_core.config.document import write_yaml
 
-
-def package_files() -> dict[str, str]:
-    """The files of the page, by the name that stands before each block."""
-    text = (REPOSITORY / "docs" / "write-a-method.md").read_text(encoding="utf-8")
-    return dict(re.findall(r"^`([\w/.-]+)` —(?:[^\n]+\n)+\n```\w+\n(.*?)```", text, flags=re.DOTALL | re.MULTILINE))
+PAGE = REPOSITORY / "docs" / "write-a-method.md"
 
 
 def run(site: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -30,28 +27,11 @@ def run(site: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[s
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that the package was installed into by pip's own rules."""
-    source, site = tmp_path_factory.mktemp("turbo"), tmp_path_factory.mktemp("site")
-    for name, content in package_files().items():
-        (source / name).parent.mkdir(parents=True, exist_ok=True)
-        (source / name).write_text(content, encoding="utf-8")
-    install = [
-        "uv",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--python",
-        sys.executable,
-        "--target",
-        str(site),
-        str(source),
-    ]
-    subprocess.run(install, check=True, timeout=300)
-    return site
+    return install_page(PAGE, tmp_path_factory.mktemp("turbo"))
 
 
 def test_the_package_has_under_sixty_lines_of_its_own() -> None:
-    files = package_files()
+    files = package_files(PAGE)
     modules = {f"distill_method_turbo/{name}.py" for name in ("__init__", "plugin", "method")}
     assert set(files) == {"pyproject.toml", *modules}
     code = [line for name, text in files.items() if name.endswith(".py") for line in text.splitlines() if line.strip()]
@@ -89,7 +69,7 @@ def test_it_trains(site: Path, tiny: Path, encoded: Path, tmp_path: Path) -> Non
 
 @pytest.mark.xdist_group("turbo")
 def test_it_keeps_the_contract_as_the_page_tests_it(site: Path, tmp_path: Path) -> None:
-    text = (REPOSITORY / "docs" / "write-a-method.md").read_text(encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(from distill_core\.testing.*?)```", text, flags=re.DOTALL)
     (tmp_path / "test_turbo.py").write_text(example, encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_turbo.py"]

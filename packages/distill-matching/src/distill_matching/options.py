@@ -7,16 +7,13 @@ A method's options are a class that inherits from the groups that it uses, the f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from distill_core.plugins import ModelFacts, Options
-from distill_core.plugins.timesteps import TRAIN_TIMESTEPS, in_thousand
+from distill_core.plugins.timesteps import TRAIN_TIMESTEPS, Timestep, few_steps, in_thousand
 from distill_core.protocols.validator import SamplerKind, ValidationRequest
-
-Timestep = Annotated[float, Field(ge=0, le=1000)]
 
 DEFAULT_GUIDANCE_SCALE = 4.5
 
@@ -37,20 +34,13 @@ class StepsOptions(Options):
     @field_validator("dmd_denoising_steps")
     @classmethod
     def _descending(cls, steps: tuple[float, ...]) -> tuple[float, ...]:
-        inner = steps[:-1] if len(steps) > 1 and steps[-1] == 0 else steps
-        in_thousand(inner)
-        if any(later >= earlier for earlier, later in pairwise(inner)) or inner[-1] <= 0:
-            raise ValueError(
-                "the steps must descend strictly and be above 0, with at most a trailing 0 as end marker, "
-                f"e.g. [1000, 750, 500, 250]; sorted, yours are {sorted(set(steps), reverse=True)}"
-            )
+        few_steps(steps)
         return steps
 
     @property
     def steps(self) -> tuple[float, ...]:
         """The denoising steps without the end marker."""
-        steps = self.dmd_denoising_steps
-        return steps[:-1] if len(steps) > 1 and steps[-1] == 0 else steps
+        return few_steps(self.dmd_denoising_steps)
 
     def warped(self, shift: Callable[[float], float]) -> tuple[float, ...]:
         """The student's timesteps, warped by the run's flow shift of a timestep if ``warp_denoising_steps`` says so."""

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
 from distill_core.plugins import Options
-from distill_core.plugins.timesteps import in_thousand
+from distill_core.plugins.timesteps import Timestep, few_steps
 from distill_core.protocols.validator import ValidationRequest
 
-Timestep = Annotated[float, Field(ge=0, le=1000)]
 Steps = Annotated[tuple[Timestep, ...], Field(min_length=1)]
 
 
@@ -83,20 +81,13 @@ class FewStepOptions(CausalOptions):
     @field_validator("denoising_steps")
     @classmethod
     def _descending(cls, steps: tuple[float, ...]) -> tuple[float, ...]:
-        inner = steps[:-1] if len(steps) > 1 and steps[-1] == 0 else steps
-        in_thousand(inner)
-        if any(later >= earlier for earlier, later in pairwise(inner)) or inner[-1] <= 0:
-            raise ValueError(
-                "the steps must descend strictly and be above 0, with at most a trailing 0 as end marker, "
-                f"e.g. [1000, 750, 500, 250]; sorted, yours are {sorted(set(steps), reverse=True)}"
-            )
+        few_steps(steps)
         return steps
 
     @property
     def steps(self) -> tuple[float, ...]:
         """The denoising steps without the end marker."""
-        steps = self.denoising_steps
-        return steps[:-1] if len(steps) > 1 and steps[-1] == 0 else steps
+        return few_steps(self.denoising_steps)
 
     def warped(self, shift: Callable[[float], float]) -> tuple[float, ...]:
         """The student's timesteps, warped by the run's flow shift of a timestep if ``warp_denoising_steps`` says so."""

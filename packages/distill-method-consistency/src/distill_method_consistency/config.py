@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from distill_core.plugins import Options
-from distill_core.plugins.timesteps import in_thousand
+from distill_core.plugins.timesteps import Timestep, few_steps
 from distill_core.protocols.validator import ValidationRequest
-
-Timestep = Annotated[float, Field(ge=0, le=1000)]
 
 
 class SharedOptions(Options):
@@ -33,10 +30,7 @@ class SharedOptions(Options):
     @field_validator("denoising_steps")
     @classmethod
     def _descending(cls, steps: tuple[float, ...]) -> tuple[float, ...]:
-        inner = in_thousand(steps[:-1] if len(steps) > 1 and steps[-1] == 0 else steps)
-        if any(later >= earlier for earlier, later in pairwise(inner)) or inner[-1] <= 0:
-            raise ValueError(f"the steps must descend strictly and be above 0, e.g. [1000, 500], got {list(steps)}")
-        return inner
+        return few_steps(steps)
 
     @property
     def teacher(self) -> bool:

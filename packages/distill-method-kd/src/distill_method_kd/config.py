@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from distill_core.plugins import Options
-from distill_core.plugins.timesteps import TRAIN_TIMESTEPS, in_thousand
+from distill_core.plugins.timesteps import TRAIN_TIMESTEPS, Timestep, few_steps, in_thousand
 from distill_core.protocols.validator import ValidationRequest
-
-Timestep = Annotated[float, Field(gt=0, le=1000)]
 
 
 class KdOptions(Options):
     """Options of knowledge distillation. Timesteps are in (0, 1000], 1000 is pure noise."""
 
     denoising_steps: Annotated[
-        tuple[Annotated[float, Field(ge=0, le=1000)], ...],
+        tuple[Timestep, ...],
         Field(min_length=1, json_schema_extra={"known_as": ["t_list", "dmd_denoising_steps", "denoising_step_list"]}),
     ] = (1000.0, 750.0, 500.0, 250.0)
     """The student's timesteps, strictly descending from 1000. A trailing 0 only marks the end and is no step of its own."""
@@ -30,7 +27,7 @@ class KdOptions(Options):
     noise, with the graph of all of them (DiffSynth's direct distillation)."""
     trajectories: Literal["made", "stored"] = "made"
     """made: the teacher's paths are made as the run goes on. stored: they are in the data; `distill data trajectories` puts them there."""
-    stored_steps: Annotated[tuple[Timestep, ...], Field(min_length=1)] | None = None
+    stored_steps: Annotated[tuple[Annotated[float, Field(gt=0, le=1000)], ...], Field(min_length=1)] | None = None
     """The timesteps whose states stored paths hold, the denoising steps among them; null: the denoising steps alone."""
     teacher_steps: Annotated[int, Field(ge=1, json_schema_extra={"known_as": ["teacher_num_steps"]})] = 48
     """Euler steps of the teacher, on its shifted uniform grid; denoising steps that the grid does not pass through are put in."""
@@ -42,11 +39,7 @@ class KdOptions(Options):
     @field_validator("denoising_steps")
     @classmethod
     def _descending(cls, steps: tuple[float, ...]) -> tuple[float, ...]:
-        inner = in_thousand(steps[:-1] if len(steps) > 1 and steps[-1] == 0 else steps)
-        if any(later >= earlier for earlier, later in pairwise(inner)) or inner[-1] <= 0:
-            raise ValueError(
-                f"the steps must descend strictly and be above 0, e.g. [1000, 750, 500, 250], got {list(steps)}"
-            )
+        inner = few_steps(steps)
         if inner[0] != TRAIN_TIMESTEPS:
             raise ValueError(
                 f"the teacher's paths begin with pure noise, at 1000, and the steps at {inner[0]:g}; begin with 1000 (999 elsewhere)"

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from distill_matching.options import MatchingOptions, Timestep
+from distill_core.plugins.timesteps import Timestep
+from distill_matching.options import MatchingOptions
 
 DEFAULT_GUIDANCE_SCALE = 5.0
 

@@ -99,6 +99,12 @@ def test_a_reward_without_a_gradient_is_refused_where_one_is_needed(world: ToyWo
     assert "needs a gradient to the pixels, which this reward does not give" in message
 
 
+def test_rewards_that_weigh_nothing_together_are_refused(world: ToyWorld) -> None:
+    key, message = refused(world, "nft", {"glow": {"weight": 0}})
+    assert (key, message.partition(";")[0]) == ("rewards", "every reward weighs 0, which leaves nothing to raise")
+    assert resolved(world, "nft", {"glow": {}, "learned": {"weight": 0}}).rewards  # one to look at beside one to raise
+
+
 def test_rewards_that_a_method_does_not_raise_are_refused(world: ToyWorld) -> None:
     assert refused(world, "finetune", {"glow": {}}) == ("rewards", "method 'finetune' raises no rewards; remove it")
 

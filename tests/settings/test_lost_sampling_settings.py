@@ -330,3 +330,8 @@ def test_timesteps_on_the_command_line_are_in_the_unit_of_a_run(
         "sample", tiny, "--prompt", "red", "--timesteps", "1000", "--steps", "2", "--output", tmp_path / "out"
     )
     assert "the timesteps say how many; leave out --steps" in both.err
+
+
+def test_an_option_that_another_takes_the_effect_of_is_noted(resolve: Resolve) -> None:
+    (note,) = resolve("dmd2", "method_config.gan_r1_scale=0.2").notes
+    assert note == "method_config.gan_r1_scale has no effect: gan_weight is 0"

@@ -100,6 +100,12 @@ class TurnsOptions(Options):
                 "set it to 2 or more, or critic_rests: false"
             )
 
+    def idle(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """A sample that no step shares."""
+        yield from super().idle()
+        if self.critic_rests:
+            yield "critic_rests leaves no step that both learn on", ("critic_reuses_student_sample",)
+
     def turn(self, step: int, learners: tuple[str, ...]) -> tuple[str, ...]:
         """The learners on every step, the student too on every ``generator_update_interval``-th, or there in their stead."""
         if step % self.generator_update_interval:
@@ -133,6 +139,12 @@ class GuidanceOptions(Options):
             )
         if self.guidance_range[0] > self.guidance_range[1]:
             yield "guidance_range ends before it begins; exchange its two timesteps"
+
+    def idle(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Where to guide, without guidance."""
+        yield from super().idle()
+        if self.scale == 1.0 and self.low_noise_guidance_scale in (None, 1.0):
+            yield "nothing is guided at a scale of 1", ("guidance_range",)
 
     @property
     def scale(self) -> float:
@@ -175,6 +187,12 @@ class ScoreTimesteps(Options):
     bounds: Literal["clamp", "within"] = "clamp"
     """clamp: what lies outside the ratios after the shift is moved to them. within: u is drawn within them, then shifted and clamped."""
 
+    def idle(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """The shape of another density."""
+        yield from super().idle()
+        if self.density == "uniform":
+            yield "density is uniform", ("logit_mean", "logit_std")
+
 
 class ScoreTimestepOptions(Options):
     """The timesteps to which samples are noised when they are scored, or judged."""
@@ -210,6 +228,12 @@ class NormalizerOptions(Options):
     normalizer_floor_as: Literal["max", "sum"] = "max"
     """max: the gradient is divided by max(mean, floor). sum: by mean + floor."""
 
+    def idle(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """The floor of no divisor."""
+        yield from super().idle()
+        if self.normalizer == "none":
+            yield "normalizer is none", ("normalizer_floor", "normalizer_floor_as")
+
 
 class CriticOptions(Options):
     """How the critic learns the student's samples."""
@@ -228,6 +252,12 @@ class ScoreCeilingOptions(Options):
 class ScoringOptions(CriticOptions, ScoreTimestepOptions, GuidanceOptions, TurnsOptions, FewStepOptions):
     """All that a student by turns with a critic has. Timesteps are in [0, 1000], 1000 is pure noise."""
 
+    def idle(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """A floor at the next step's timestep, where there is none."""
+        yield from super().idle()
+        if len(self.steps) == 1:
+            yield "the student's one step has no next one", ("score_floor",)
+
 
 class MatchingOptions(NormalizerOptions, ScoringOptions):
     """The same for a student that moves along the difference of the two scores."""
@@ -244,6 +274,26 @@ class DiscriminatorOptions(Options):
     """Weight of approximate R1: the discriminator should answer a real clip alike when it is moved a little. 0: none; 0.1 elsewhere."""
     gan_r1_scale: Annotated[float, Field(ge=0)] = 0.1
     """Standard deviation of that move, in normalised latents."""
+
+    @property
+    def judged(self) -> bool:
+        """Whether a discriminator has a part."""
+        return True
+
+    def idle(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Settings of no discriminator, or of no R1."""
+        yield from super().idle()
+        if not self.judged:
+            yield "gan_weight is 0", ("gan_layers", "gan_same_noise", "gan_r1_weight", "gan_r1_scale")
+        elif not self.gan_r1_weight:
+            yield "gan_r1_weight is 0", ("gan_r1_scale",)
+
+    def contradictions(self) -> Iterator[str]:
+        """A layer named twice."""
+        yield from super().contradictions()
+        twice = sorted({layer for layer in self.gan_layers or () if (self.gan_layers or ()).count(layer) > 1})
+        if twice:
+            yield f"gan_layers names {', '.join(map(str, twice))} more than once; name each layer once"
 
     def misfits(self, facts: Mapping[str, ModelFacts]) -> Iterator[tuple[str, str]]:
         """Layers that the teacher does not have."""

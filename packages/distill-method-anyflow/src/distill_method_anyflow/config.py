@@ -59,6 +59,12 @@ class AnyFlowOptions(Options):
                 "so, or map_guidance_scale: 1"
             )
 
+    def idle(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """A distance of forwards that are not made."""
+        yield from super().idle()
+        if self.derivative == "jvp":
+            yield "derivative is jvp", ("difference_step",)
+
     def sampling(self, shift: Callable[[float], float]) -> ValidationRequest:
         """The student as it will be used: jumps down the family's own schedule."""
         return ValidationRequest(
@@ -83,6 +89,13 @@ class OnPolicyOptions(
     """Weight of ½ mean (x - sg(x - g))²: 2 is AnyFlow's, which has no ½."""
     map_weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the first stage's loss, which is kept on; 0 leaves it out, and needs no latents then."""
+
+    def idle(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """The first stage's settings, where its loss is left out."""
+        yield from super().idle()
+        if not self.map_weight:
+            shares = ("caption_dropout", "diffusion_share", "consistency_share", "interval_weight", "interval_constant")
+            yield "map_weight is 0", ("velocity", "map_guidance_scale", *shares, "derivative")
 
     def roles_to_step(self, step: int) -> tuple[str, ...]:
         """The critic on every step, the student on every ``generator_update_interval``-th."""

@@ -54,6 +54,12 @@ class ForcingOptions(CausalOptions):
         if self.min_timestep_ratio >= self.max_timestep_ratio:
             yield "min_timestep_ratio must be below max_timestep_ratio; between them σ is drawn"
 
+    def idle(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """The shape of another density."""
+        yield from super().idle()
+        if self.density != "logit_normal":
+            yield f"density is {self.density}", ("logit_mean", "logit_std")
+
     def sampling(self, _: object = None) -> ValidationRequest:
         """The student block by block, on the family's own schedule; steps and guidance are the run's to say."""
         return ValidationRequest(role="student", blocks=self.block)

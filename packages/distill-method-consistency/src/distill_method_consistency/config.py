@@ -37,6 +37,12 @@ class SharedOptions(Options):
         """Whether it has a teacher."""
         return self.pair == "teacher"
 
+    def idle(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Guidance of no teacher."""
+        yield from super().idle()
+        if not self.teacher:
+            yield "pair is data, which has no guidance", ("guidance_scale",)
+
     def sampling(self, shift: Callable[[float], float]) -> ValidationRequest:
         """The student as it will be used: a prediction of x0 at each step, noised anew for the next."""
         steps = (
@@ -59,8 +65,12 @@ class DiscreteOptions(SharedOptions):
     """c. Elsewhere it is of the norm, not of the root mean square, √D as much for D numbers: 0.06 at D = 16,384 is 4.7e-4 here."""
     weighting: Literal["inverse_step", "c_out", "one"] = "inverse_step"
     """Of a sample's distance. inverse_step: 1 / (t - r) in σ. c_out: σ. one: 1."""
-    min_timestep: Annotated[float, Field(gt=0, le=1000)] = 1.0
-    """Timesteps are at least this."""
+
+    def idle(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """The constant of another distance."""
+        yield from super().idle()
+        if self.distance == "squared":
+            yield "distance is squared", ("huber_constant",)
 
 
 class ConsistencyOptions(DiscreteOptions):
@@ -80,6 +90,16 @@ class ConsistencyOptions(DiscreteOptions):
     """Mean of logit σ under logit_normal; above 0 draws more noise."""
     logit_std: Annotated[float, Field(gt=0)] = 1.0
     """Standard deviation of logit σ under logit_normal."""
+    min_timestep: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    """Timesteps are at least this."""
+
+    def idle(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """The decay of no average, and the shape of another density."""
+        yield from super().idle()
+        if self.target == "student":
+            yield "target is student", ("target_decay",)
+        if self.timestep_density == "uniform":
+            yield "timestep_density is uniform", ("logit_mean", "logit_std")
 
     def ratio(self, step: int) -> float:
         """ρ at a training step, counted from 1."""
@@ -131,6 +151,12 @@ class ScmOptions(SharedOptions):
     """Half the distance of those forwards, in σ along the path."""
     learn_variance: bool = True
     """Weigh samples by exp(-logvar(t̂)), learnt along (role `logvar`); false: all alike."""
+
+    def idle(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """A distance of forwards that are not made."""
+        yield from super().idle()
+        if self.derivative == "jvp":
+            yield "derivative is jvp", ("difference_step",)
 
     def warmup(self, step: int) -> float:
         """r, the weight of the derivative at a training step, counted from 1."""

@@ -53,6 +53,20 @@ class Dmd2Options(DiscriminatorOptions, ScoreCeilingOptions, MatchingOptions):
         if self.diversity_anchor >= self.diversity_steps:
             yield "diversity_anchor is where the teacher is left on its way: set it below diversity_steps"
 
+    @property
+    def judged(self) -> bool:
+        """Whether a discriminator has a part."""
+        return self.gan_weight > 0.0
+
+    def idle(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Settings of a regression, or a hold on the first step, that is left out."""
+        yield from super().idle()
+        if not self.regression_weight:
+            names = ("regression_interval", "regression_steps", "regression_guidance_scale")
+            yield "regression_weight is 0", names
+        if not self.diversity_weight:
+            yield "diversity_weight is 0", ("diversity_steps", "diversity_anchor")
+
     def roles_to_step(self, step: int) -> tuple[str, ...]:
         """The critic on every step, the student too on every ``generator_update_interval``-th, or there in its stead.
 

@@ -36,6 +36,15 @@ class FdistillOptions(DiscriminatorOptions, MatchingOptions):
         if self.ratio_min > self.ratio_max:
             yield "ratio_min is above ratio_max; exchange them"
 
+    def idle(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Weights that are all 1, and a mean of them that is not kept."""
+        yield from super().idle()
+        if self.divergence == "rkl":
+            names = ("ratio_min", "ratio_max", "weight_mean", "weight_bins", "weight_keep")
+            yield "divergence is rkl, whose weights are all 1", names
+        elif self.weight_mean == "none":
+            yield "weight_mean is none", ("weight_bins", "weight_keep")
+
     def roles_to_step(self, step: int) -> tuple[str, ...]:
         """Critic and discriminator on every step, the student too on every ``generator_update_interval``-th, or there in their stead."""
         return self.turn(step, ("critic", "discriminator"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -26,3 +27,11 @@ class FinetuneOptions(Options):
     """Share of samples trained with the empty caption, so that guidance has something to guide away from."""
     attn_kind: Literal["dense", "vsa"] = "dense"
     """Attention of the student."""
+
+    def idle(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """The shape of another density."""
+        yield from super().idle()
+        if self.weighting_scheme != "logit_normal":
+            yield f"weighting_scheme is {self.weighting_scheme}", ("logit_mean", "logit_std")
+        if self.weighting_scheme != "mode":
+            yield f"weighting_scheme is {self.weighting_scheme}", ("mode_scale",)

@@ -69,6 +69,14 @@ class MeanFlowOptions(Options):
                 "set it to 0.1 or so"
             )
 
+    def idle(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Guidance of clips, and a distance of forwards that are not made."""
+        yield from super().idle()
+        if self.velocity == "data":
+            yield "velocity is data, which has no guidance", ("guidance_scale",)
+        if self.derivative == "jvp":
+            yield "derivative is jvp", ("difference_step",)
+
     def warmup(self, step: int) -> float:
         """The weight of the derivative at a training step, counted from 1."""
         return 1.0 if self.tangent_warmup_steps == 0 else min(1.0, step / self.tangent_warmup_steps)

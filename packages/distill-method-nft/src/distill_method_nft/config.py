@@ -37,6 +37,12 @@ class WalkOptions(Options):
             )
         return timesteps
 
+    def idle(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """A number of steps beside the steps."""
+        yield from super().idle()
+        if self.timesteps is not None:
+            yield "timesteps names the steps", ("sampling_steps",)
+
     @property
     def count(self) -> int:
         """How many steps a clip takes."""
@@ -88,6 +94,11 @@ class RewardGradientOptions(WalkOptions):
         yield from super().contradictions()
         if self.gradient == "last_steps" and self.through > self.count:
             yield f"through is {self.through}, and a clip takes {self.count} steps; set it to at most that"
+
+    def idle(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Settings of the other way through."""
+        yield from super().idle()
+        yield f"gradient is {self.gradient}", ("drawn_from",) if self.gradient == "last_steps" else ("through",)
 
     def first_drawn(self) -> int:
         """The first index that drawn_step draws."""

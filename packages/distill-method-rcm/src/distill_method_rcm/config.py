@@ -57,6 +57,12 @@ class RcmOptions(MatchingOptions):
                 f"an exact derivative needs dense attention, attn_kind is {self.attn_kind}; set derivative: differences"
             )
 
+    def idle(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """A distance of forwards that are not made."""
+        yield from super().idle()
+        if self.derivative == "jvp":
+            yield "derivative is jvp", ("difference_step",)
+
     @property
     def scale(self) -> float:
         """The teacher's guidance s."""

@@ -49,6 +49,15 @@ class CausalMatchingOptions(DiscriminatorOptions, MatchingOptions):
         """Whether a discriminator has a part."""
         return self.student_loss == "gan" or self.gan_weight > 0.0
 
+    def idle(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Settings of a loss that is not the student's."""
+        yield from super().idle()
+        if self.student_loss != "sid":
+            yield f"student_loss is {self.student_loss}", ("sid_alpha",)
+        if self.student_loss == "gan":
+            scores = ("guidance_scale", "real_score_guidance_scale", "guidance_range", "critic_loss")
+            yield "student_loss is gan, which has no scores", (*scores, "normalizer", "normalizer_floor")
+
     def roles_to_step(self, step: int) -> tuple[str, ...]:
         """Critic and discriminator, as far as there are, on every step; the student too on every ``generator_update_interval``-th."""
         learners = ("critic", "discriminator") if self.judged else ("critic",)

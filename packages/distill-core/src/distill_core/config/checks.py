@@ -15,7 +15,7 @@ from distill_core.config.document import Document
 from distill_core.config.schema import Data, RunConfig
 from distill_core.errors import Problem
 from distill_core.plugins.border import RefusedError, plugin_border
-from distill_core.plugins.reward_spec import RewardSpec
+from distill_core.plugins.reward_spec import RewardOptions, RewardSpec
 from distill_core.plugins.specs import Demands, LatentSpace, MethodSpec, ModelFacts, Options
 
 if TYPE_CHECKING:
@@ -152,10 +152,11 @@ def rewards(
     method: MethodSpec,
     demands: Demands,
     chosen: Mapping[str, RewardSpec],
+    weighed: Mapping[str, RewardOptions],
     index: PluginIndex,
     document: Document,
 ) -> Iterator[Problem]:
-    """Rewards that the method does not take, that it lacks, or whose gradient it needs and they do not give."""
+    """Rewards that the method does not take, that it lacks, whose gradient it needs and they do not give, or that weigh nothing."""
     if demands.rewards == "none":
         if document.data.get("rewards"):
             yield document.problem(("rewards",), f"method {method.name!r} raises no rewards; remove it")
@@ -170,3 +171,7 @@ def rewards(
         if demands.rewards == "differentiable" and not spec.differentiable:
             message = f"method {method.name!r} needs a gradient to the pixels, which this reward does not give; take another ({which})"
             yield document.problem(("rewards", name), message)
+    if weighed and not any(options.weight for options in weighed.values()):
+        yield document.problem(
+            ("rewards",), "every reward weighs 0, which leaves nothing to raise; give one a weight above 0"
+        )

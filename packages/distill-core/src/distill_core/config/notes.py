@@ -39,6 +39,7 @@ def notes_of(run: ResolvedRun) -> Iterator[str]:
     yield from _of_autoencoders(run)
     try:
         with plugin_border(f"the notes of method {run.method.name!r}"):
+            yield from run.method_options.without_effect("method_config")
             yield from run.method.notes(run.method_options)
             yield from _of_guidance(run)
             request = sampling_of(run)

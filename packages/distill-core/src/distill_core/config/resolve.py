@@ -240,7 +240,7 @@ def _compare(loaded: LoadedRun, index: PluginIndex, known: Sequence[Problem], on
             problems += role_checks.attention(demands, plugins.method_options, config, models, document)
             problems += role_checks.dense_operations(needs, demands, plugins.method_options, config, models, document)
     if method is not None and demands is not None:
-        problems += checks.rewards(method, demands, plugins.rewards, index, document)
+        problems += checks.rewards(method, demands, plugins.rewards, plugins.reward_options, index, document)
     order = config.roles if method is None else [role for role in method.needs(demands) if role in config.roles]
     problems += role_checks.conditions(order, config, models, document)
     looked_at = [role for role in order if only in (None, role)]

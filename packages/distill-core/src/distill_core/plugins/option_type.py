@@ -33,6 +33,22 @@ class Options(Described):
         """
         return iter(())
 
+    def idle(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Options without effect under the others: why, and which of them. A class adds its own to those of ``super().idle()``."""
+        return iter(())
+
+    def without_effect(self, at: str) -> Iterator[str]:
+        """A sentence for each such option that is set to something else than its default, also of options within these, below ``at``."""
+        values = dict(self)
+        for why, names in self.idle():
+            for name in names:
+                default = type(self).model_fields[name].get_default(call_default_factory=True, validated_data=values)
+                if values[name] != default:
+                    yield f"{at}.{name} has no effect: {why}"
+        for name, value in values.items():
+            if isinstance(value, Options):
+                yield from value.without_effect(f"{at}.{name}")
+
     @model_validator(mode="after")
     def _tells_all_contradictions(self) -> Self:
         found = tuple(self.contradictions())

@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
 from tests.core.conftest import INDEX
 
 from distill_core.checkpoint import Checkpoints, saving
@@ -107,6 +108,8 @@ def as_child(work: Callable[[], None]) -> NoReturn:
     """Do ``work`` as a process of its own does, in one that has been forked."""
     sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # torch makes its pool of threads anew in a child when it is first asked for: two threads of autograd at once, and it aborts.
+    torch.set_num_threads(torch.get_num_threads())
     status = 70
     try:
         work()

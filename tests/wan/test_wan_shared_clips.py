@@ -17,9 +17,10 @@ from distill_core.checkpoint.tensors import read_tensors
 from distill_core.cli import main
 from distill_core.config.document import write_yaml
 from distill_core.data.encoding.writer import ParquetWriter
-from distill_core.data.reading.columns import T2V_SCHEMA, ClipRecord
+from distill_core.data.reading.columns import T2V_SCHEMA, ClipRecord, with_columns
 from distill_core.plugins.discovery import discover
 from distill_core.running.run_directory import RunDirectory
+from distill_model_wan.folder import inspect
 from distill_model_wan.testing import TEXT_WIDTH, Variant, make_tiny_pipeline
 
 STEPS = 3
@@ -59,14 +60,19 @@ class World:
         self.root = root
         for seed, role in enumerate(ROLES["dmd2"]):
             make_tiny_pipeline(root / role, variant, seed=seed, text_length=32)
-        channels = 48 if variant.startswith("ti2v") else 16
+        facts = inspect(str(root / "student"))
+        sizes: dict[str | int, int] = {"C": facts.latent_space.channels, "T": 3, "N": 3, "H": 4, "W": 4}
         generator = torch.Generator().manual_seed(5)
-        with ParquetWriter(root / "data", T2V_SCHEMA) as writer:
+
+        def drawn(*shape: str | int) -> Tensor:
+            return torch.randn([sizes.get(size, size) for size in shape], generator=generator)
+
+        with ParquetWriter(root / "data", with_columns(T2V_SCHEMA, facts.columns)) as writer:
             for number in range(8):
-                text_LD = torch.randn(3 + number, TEXT_WIDTH, generator=generator)
-                latent_CTHW = torch.randn(channels, 3, 4, 4, generator=generator)
+                text_LD, latent_CTHW = drawn(3 + number, TEXT_WIDTH), drawn("C", "T", "H", "W")
                 named = (f"{number}", f"a cat {number}", text_LD, latent_CTHW, f"{number}.mp4")
-                writer.add(ClipRecord(*named, 32, 32, 9, 16.0))
+                of_pictures = {column.name: drawn(*column.shape) for column in facts.columns}
+                writer.add(ClipRecord(*named, 32, 32, 9, 16.0, tensors=of_pictures))
 
     def mapping(self, method: str, spread: Spread, name: str, *, lora: bool, parts: int) -> dict[str, Any]:
         """A run of three steps."""
@@ -182,6 +188,15 @@ def test_two_experts_in_parts_share_clips(tmp_path: Path) -> None:
     world = World(tmp_path / "a14b", "a14b")
     one = world.trained("finetune", ONE)
     for spread in (TWO_IN_PARTS, FOUR_IN_PARTS):
+        assert_alike(one, world.trained("finetune", spread))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["i2v", "flf2v"])
+def test_clips_that_begin_and_end_with_pictures_are_shared(tmp_path: Path, variant: Variant) -> None:
+    world = World(tmp_path / variant, variant)
+    one = world.trained("finetune", ONE)
+    for spread in (TWO, FOUR_IN_PARTS):
         assert_alike(one, world.trained("finetune", spread))
 
 

@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 from tests.core.ranked import launched
-from tests.wan.conftest import MakeModel, encoded
+from tests.wan.conftest import CPU, MakeModel
 from tests.wan.test_wan_lora import lora_on
+from tests.wan.test_wan_pictures import picture
 from tests.wan.test_wan_recompute import KINDS
 from torch import Tensor, nn
 
 from distill_core.config.recomputation import Recomputation
 from distill_core.errors import ConfigError, PluginError
-from distill_core.protocols import Ask, ModelRequest
+from distill_core.protocols import Ask, ModelRequest, Prompt
 from distill_core.ranks.joined import joined
 from distill_core.ranks.layout import Layout
 from distill_core.ranks.peers import Peers, PlayedPeers
@@ -26,13 +27,15 @@ from distill_core.ranks.place import Place
 from distill_core.stopping import Stopping
 from distill_core.training.recompute import WHOLE
 from distill_core.training.roles import RoleHandle
-from distill_model_wan.folder import WanFolder
+from distill_model_wan.config import WanOptions
+from distill_model_wan.folder import WanFolder, inspect
 from distill_model_wan.model import WanModel
-from distill_model_wan.testing import Variant
+from distill_model_wan.testing import Variant, make_tiny_pipeline
 
 T_B = torch.tensor([950.0, 300.0], dtype=torch.float64)
 T_BT = torch.tensor([[950.0, 500.0, 20.0], [300.0, 700.0, 0.0]], dtype=torch.float64)
 TWO = 2
+CAPTIONS = ("a cat", "a blue dog")
 
 
 @dataclass
@@ -43,6 +46,7 @@ class Case:
     student: RoleHandle
     other: RoleHandle
     noisy: Tensor
+    prompts: tuple[Prompt, ...]
 
     def gradients(
         self,
@@ -58,7 +62,7 @@ class Case:
         for role in (self.student, self.other):
             role.peers = peers
             role.own.zero_grad()
-        text = encoded(self.model.adapter, ["a cat", "a blue dog"])
+        text = self.model.adapter.encode_condition(self.prompts)
         noisy = self.noisy.clone().requires_grad_()
         predicted, loss = noisy, torch.zeros(())
         for _ in range(passes):
@@ -76,19 +80,29 @@ class Case:
 
 
 Gradients = Callable[[Peers | None], dict[str, Tensor]]
-CHEAP = ("recompute: full", "two passes, one on another")
+CHEAP = ("recompute: full", "two passes, one on another", "shown a first and a last frame")
+SHOWN: tuple[Variant, ...] = ("i2v", "i2v-a14b", "ti2v-i2v")
 
 
 class Cases:
     """What is tried, by name."""
 
-    def __init__(self, make_model: MakeModel, folders: Mapping[Variant, WanFolder]) -> None:
+    def __init__(self, make_model: MakeModel, folders: Mapping[Variant, WanFolder], root: Path) -> None:
         self.make_model = make_model
         self.folders = folders
+        self.root = root
 
     def case(self, variant: Variant = "t2v", dtype: torch.dtype = torch.float32, *, train: str = "all") -> Case:
         """``train``: all weights of one role, a LoRA beside another one's, or nothing."""
-        model, facts = self.make_model(variant, dtype), self.folders[variant]
+        return self._case(self.make_model(variant, dtype), train)
+
+    def shown(self, variant: Variant) -> Case:
+        """One that is shown pictures, others to each sample."""
+        facts = inspect(str(make_tiny_pipeline(self.root / variant, variant)))
+        return self._case(WanModel(facts, WanOptions(), CPU, torch.float32), "all")
+
+    def _case(self, model: WanModel, train: str) -> Case:
+        facts = model.facts
         request = ModelRequest(facts, train == "all", torch.float32, gradient_checkpointing=True, shared=True)
         base = nn.ModuleDict(model.load_modules(request))
         loras = [lora_on(dict(base.items()), name) if train == "lora" else None for name in ("student", "other")]
@@ -97,12 +111,21 @@ class Cases:
         )
         channels = facts.latent_space.channels
         noisy = torch.randn(2, 3, channels, 4, 4, generator=torch.Generator().manual_seed(1))
-        return Case(model, student, other, noisy)
+        size = 4 * facts.latent_space.spatial_stride
+        shown = (
+            {name: picture(size, size, 2 * row + last) for last, name in enumerate(facts.pictures)} for row in (0, 1)
+        )
+        prompts = tuple(Prompt(caption, **each) for caption, each in zip(CAPTIONS, shown, strict=True))
+        return Case(model, student, other, noisy, prompts)
 
     def cheap(self) -> dict[str, Gradients]:
         """Each makes the gradients of one setting."""
         case, seen = self.case(), Ask(features=(0, 1))
-        settings = (partial(case.gradients, T_B, seen), partial(case.gradients, T_B, Ask(), passes=2))
+        settings = (
+            partial(case.gradients, T_B, seen),
+            partial(case.gradients, T_B, Ask(), passes=2),
+            partial(self.shown("flf2v").gradients, T_B, Ask()),
+        )
         return dict(zip(CHEAP, settings, strict=True))
 
     def others(self) -> dict[str, Gradients]:
@@ -118,6 +141,10 @@ class Cases:
             "LoRAs on one base": partial(self.case(train="lora").gradients, T_B, Ask()),
             "a frozen role, to its input": partial(self.case(train="nothing").gradients, T_B, Ask(features=(1,))),
             "bf16": partial(self.case(dtype=torch.bfloat16).gradients, T_B, Ask()),
+            **{
+                f"shown a first frame: {variant}": partial(self.shown(variant).gradients, T_B, Ask())
+                for variant in SHOWN
+            },
         }
 
 
@@ -125,7 +152,7 @@ class Cases:
 def test_two_processes_with_half_of_the_tokens_each_have_the_gradients_of_one(
     make_model: MakeModel, folders: Mapping[Variant, WanFolder], tmp_path: Path, settings: str
 ) -> None:
-    made = Cases(make_model, folders)
+    made = Cases(make_model, folders, tmp_path)
     cases = made.cheap() if settings == "cheap" else made.others()
     alone = {name: gradients(None) for name, gradients in cases.items()}
 
@@ -176,6 +203,6 @@ def test_what_shared_passes_cannot_answer_is_refused(
         facts, False, torch.float32, attention=("dense", "vsa"), operations=frozenset({"blocks"}), shared=True
     )
     role = RoleHandle("student", model.load_modules(request), model.adapter, trainable=False, peers=PlayedPeers(0, TWO))
-    noisy, text = torch.zeros(1, 3, 16, height, 2), encoded(model.adapter, ["a cat"])
+    noisy, text = torch.zeros(1, 3, 16, height, 2), model.adapter.encode_condition([Prompt("a cat")])
     with pytest.raises(error, match=said):
         role.predict(noisy, T_B[:1], text, ask)

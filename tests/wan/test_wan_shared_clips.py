@@ -71,7 +71,7 @@ class World:
             for number in range(8):
                 text_LD, latent_CTHW = drawn(3 + number, TEXT_WIDTH), drawn("C", "T", "H", "W")
                 named = (f"{number}", f"a cat {number}", text_LD, latent_CTHW, f"{number}.mp4")
-                of_pictures = {column.name: drawn(*column.shape) for column in facts.columns}
+                of_pictures = {column.name: drawn(*column.dimensions) for column in facts.columns}
                 writer.add(ClipRecord(*named, 32, 32, 9, 16.0, tensors=of_pictures))
 
     def mapping(self, method: str, spread: Spread, name: str, *, lora: bool, parts: int) -> dict[str, Any]:

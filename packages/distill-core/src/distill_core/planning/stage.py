@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -83,7 +83,7 @@ class PhasedMethod(AskedMethod):
 class Stage:
     """A run, played step by step; of several ranks, as the first of them has it.
 
-    ``ranks``: those that really are there; None plays the others of the subject's layout.
+    ``ranks``: those that really are there; None plays the others of the subject's layout, of whom this one has ``heard`` what they need.
 
     Attributes:
         captions: the phase before any role was made, in which the run's captions were encoded.
@@ -91,11 +91,18 @@ class Stage:
     """
 
     def __init__(
-        self, subject: Subject, rows: MadeUpRows, ledger: Ledger, *, hollow: bool, ranks: Ranks | None = None
+        self,
+        subject: Subject,
+        rows: MadeUpRows,
+        ledger: Ledger,
+        *,
+        hollow: bool,
+        ranks: Ranks | None = None,
+        heard: Sequence[Sequence[bool]] | None = None,
     ) -> None:
         self.subject = subject
         self.ledger = ledger
-        self.ranks = PlayedRanks(subject.layout) if ranks is None else ranks
+        self.ranks = PlayedRanks(subject.layout, heard) if ranks is None else ranks
         self.parts = PlayedParts(ledger, subject.layout.shard if ranks is None else 1)
         self.run = _from_its_folders(subject)
         # A parameter belongs to what encodes, until a role claims it.

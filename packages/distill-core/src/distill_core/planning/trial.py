@@ -7,13 +7,14 @@ measures what is told beforehand.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from distill_core.planning.hollow import hollow_world
 from distill_core.planning.ledger import Ledger, Owner, Phase
 from distill_core.planning.made_up_rows import MadeUpRows
+from distill_core.planning.sides import HearingRanks, both_experts_in_parts, of_one_process
 from distill_core.planning.stage import FEW, UPDATE, Stage
 from distill_core.planning.subject import Subject
 
@@ -94,20 +95,50 @@ def play(subject: Subject, say: Say, *, hollow: bool = True) -> Trial:
 
     Raises DistillError for what cannot be made, PlanError for what cannot be told without numbers.
     """
+    with _made(subject, say, hollow=hollow) as stage:
+        if not both_experts_in_parts(subject, stage.roles):
+            return _played(stage, say)
+    say("its two experts lie in parts: it is played by one process first, to hear which of them GPUs need at a time")
+    heard = _heard(subject, say, hollow=hollow)
+    with _made(subject, say, heard, hollow=hollow) as stage:
+        return _played(stage, say)
+
+
+@contextmanager
+def _made(
+    subject: Subject, say: Say, heard: Sequence[Sequence[bool]] | None = None, *, hollow: bool
+) -> Iterator[Stage]:
+    """A stage, and the world that it is played in."""
     rows = MadeUpRows(subject, FEW * subject.run.config.training.train_batch_size)
     ledger = Ledger(on_card=subject.on_card)
     with ExitStack() as worlds:
         worlds.enter_context(hollow_world() if hollow else nullcontext())
         worlds.enter_context(ledger)
         say("making the models")
-        stage = Stage(subject, rows, ledger, hollow=hollow)
+        stage = Stage(subject, rows, ledger, hollow=hollow, heard=heard)
         worlds.callback(stage.close)
-        before = [Played("before training", 0.0, begun)] if (begun := _before(stage)) else []
-        played = [_step(stage, step, share, say) for step, share in _kinds(stage)]
-        at_rest = dict(ledger.owned)
-        sampled = _sampling(stage, say)
-        snapshot = stage.snapshot() if stage.run.config.checkpoint.mode == "async" else 0
-        return Trial(at_rest, (*before, *played, *sampled), stage.checkpoint(), snapshot, stage.parameters())
+        yield stage
+
+
+def _played(stage: Stage, say: Say) -> Trial:
+    before = [Played("before training", 0.0, begun)] if (begun := _before(stage)) else []
+    played = [_step(stage, step, share, say) for step, share in _kinds(stage)]
+    at_rest = dict(stage.ledger.owned)
+    sampled = _sampling(stage, say)
+    snapshot = stage.snapshot() if stage.run.config.checkpoint.mode == "async" else 0
+    return Trial(at_rest, (*before, *played, *sampled), stage.checkpoint(), snapshot, stage.parameters())
+
+
+def _heard(subject: Subject, say: Say, *, hollow: bool) -> list[list[bool]]:
+    """What is needed anywhere, in the order in which the same steps ask it."""
+    ranks = HearingRanks()
+    with _made(of_one_process(subject), say, hollow=hollow) as stage:
+        for role in stage.roles.values():
+            role.among = ranks
+        for step, share in _kinds(stage):
+            _step(stage, step, share, say)
+        _sampling(stage, say)
+    return ranks.heard
 
 
 def _before(stage: Stage) -> tuple[Phase, ...]:

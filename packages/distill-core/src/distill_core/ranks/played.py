@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from distill_core.ranks.layout import Layout
 from distill_core.ranks.peers import Peers, PlayedPeers
@@ -10,15 +10,20 @@ from distill_core.ranks.ranks import Ranks
 
 
 class PlayedRanks(Ranks):
-    """The first of as many ranks as a layout has; what it is said to send goes nowhere, what it is said to hear is its own."""
+    """The first of as many ranks as a layout has; what it is said to send goes nowhere, what it is said to hear is its own.
 
-    def __init__(self, layout: Layout) -> None:
+    ``heard``: what is needed anywhere, by question, in order. None: all is, as the others may have rows of every kind.
+    """
+
+    def __init__(self, layout: Layout, heard: Iterable[Sequence[bool]] | None = None) -> None:
         self.layout = layout
         self.size = layout.replicate * layout.shard
+        self._heard = None if heard is None else iter(heard)
 
     def anywhere(self, flags: Sequence[bool]) -> list[bool]:
-        """All of them: the others may have rows of every kind, and what is played is the most that this one does for them."""
-        return [True] * len(flags)
+        """What was heard, and what this rank says itself."""
+        answer = [True] * len(flags) if self._heard is None else next(self._heard)
+        return [heard or flag for heard, flag in zip(answer, flags, strict=True)]
 
     @property
     def peers(self) -> Peers | None:

@@ -13,6 +13,7 @@ from typing import Any
 import diffusers
 import pytest
 import torch
+from torch import Tensor
 
 from distill_core.cli import main
 from distill_core.plugins import ModelSpec
@@ -20,8 +21,11 @@ from distill_core.plugins.discovery import discover
 from distill_core.plugins.loading import load_target
 from distill_core.protocols import ModelRequest
 from distill_core.training.roles import RoleHandle
+from distill_core.training.sharding import blocks_of
+from distill_core.training.unread import Unread
 from distill_core.video.samples import write_sample
 from distill_diffusers.facts import DiffusersFacts, diffusers_facts
+from distill_diffusers.loading import load_part
 from distill_diffusers.model import DiffusersModel
 
 CPU = torch.device("cpu")
@@ -135,6 +139,19 @@ def make_family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Fam
 def family(request: pytest.FixtureRequest, make_family: Callable[[str], Family]) -> Family:
     """Each family, those that are members of another's package in slow tests. Tests that change its folder copy it first."""
     return make_family(request.param)
+
+
+def read_in_turn(facts: DiffusersFacts, dtype: torch.dtype) -> dict[str, Tensor]:
+    """A transformer's tensors, each block of which was read by itself."""
+    unread = Unread()
+    module = load_part(facts, "transformer", dtype, later=unread.add)
+    blocks = list(blocks_of(module))
+    assert blocks
+    assert all(block in unread for block in blocks)
+    for unit in (*blocks, module):
+        unread.arrive(unit, CPU)
+    found: dict[str, Tensor] = module.state_dict()
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import torch
 from gguf import GGUFWriter
 from safetensors.torch import load_file, save_file
 from tests.commands.conftest import Command, distill  # noqa: F401  the fixture
-from tests.families.conftest import Family
+from tests.families.conftest import Family, read_in_turn
 from tests.families.original_layouts import LAYOUTS
 from torch import Tensor, nn
 
@@ -47,9 +47,9 @@ def test_a_single_file_is_what_diffusers_loads_of_the_folder(
     )
     facts = family.look(put(tmp_path, family.folder, "released.safetensors"))
     assert ("released.safetensors (the original layout" in facts.summary) == original
-    loaded: dict[str, Tensor] = load_part(facts, "transformer", torch.float32).state_dict()
-    assert loaded.keys() == tensors.keys()
-    assert all(tensor.equal(tensors[each]) for each, tensor in loaded.items())
+    for loaded in (load_part(facts, "transformer", torch.float32).state_dict(), read_in_turn(facts, torch.float32)):
+        assert loaded.keys() == tensors.keys()
+        assert all(tensor.equal(tensors[each]) for each, tensor in loaded.items())
 
 
 def widened(family: Family, folder: Path) -> tuple[Path, nn.Module]:
@@ -96,9 +96,9 @@ def test_a_file_of_the_published_width_is_what_was_released_bit_for_bit(
     }
     save_file(released, tmp_path / "wide.safetensors")
     facts = family.look(put(tmp_path, base, "wide.safetensors"))
-    loaded: dict[str, Tensor] = load_part(facts, "transformer", torch.bfloat16).state_dict()
-    assert loaded.keys() == whole.keys()
-    assert all(tensor.equal(whole[each]) for each, tensor in loaded.items())
+    for loaded in (load_part(facts, "transformer", torch.bfloat16).state_dict(), read_in_turn(facts, torch.bfloat16)):
+        assert loaded.keys() == whole.keys()
+        assert all(tensor.equal(whole[each]) for each, tensor in loaded.items())
 
 
 def hollow(file: Path, tensors: dict[str, Tensor]) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from distill_core.protocols import ModelRequest
+from distill_core.training.sharding import blocks_of
+from distill_core.training.unread import Unread
 from distill_model_wan.config import WanOptions
 from distill_model_wan.folder import inspect
 from distill_model_wan.model import WanModel
@@ -53,9 +56,19 @@ def original(tensors: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tenso
 
 
 def loaded(folder: Path, dtype: torch.dtype = torch.float32, *, trainable: bool = False) -> nn.Module:
-    facts = inspect(str(folder))
+    """A role's transformer, which is the same where it is read block by block."""
+    facts, unread = inspect(str(folder)), Unread()
     model = WanModel(facts, WanOptions(), torch.device("cpu"), dtype)
-    return model.load_modules(ModelRequest(facts, trainable, dtype))["transformer"]
+    request = ModelRequest(facts, trainable, dtype)
+    whole = model.load_modules(request)["transformer"]
+    in_turn = model.load_modules(replace(request, later=unread.add))["transformer"]
+    assert any(parameter.is_meta for parameter in in_turn.parameters())
+    for unit in (*blocks_of(in_turn), in_turn):
+        unread.arrive(unit, torch.device("cpu"))
+    theirs, ours = whole.state_dict(), in_turn.state_dict()
+    assert theirs.keys() == ours.keys()
+    assert all(ours[name].equal(each) and ours[name].dtype is each.dtype for name, each in theirs.items())
+    return whole
 
 
 def assert_same(module: nn.Module, expected: Mapping[str, Tensor], *, within: float = 0.0) -> None:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import torch
 from diffusers.models.model_loading_utils import load_gguf_checkpoint
-from diffusers.quantizers.gguf.utils import SUPPORTED_GGUF_QUANT_TYPES, dequantize_gguf_tensor
-from gguf import GGMLQuantizationType, GGUFReader
+from diffusers.quantizers.gguf.utils import SUPPORTED_GGUF_QUANT_TYPES, GGUFParameter, dequantize_gguf_tensor
+from gguf import GGMLQuantizationType, GGUFReader, ReaderTensor
 from torch import Tensor
 
 from distill_core.errors import ModelFolderError
+from distill_diffusers.deferred import Deferred
 from distill_diffusers.weights import StoredTensor
 
 _FLOATS = (GGMLQuantizationType.F32, GGMLQuantizationType.F16)
@@ -37,6 +38,25 @@ def gguf_headers(files: list[Path]) -> dict[str, StoredTensor]:
         shape = tuple(int(size) for size in reversed(tensor.shape))
         found[tensor.name] = StoredTensor(file, kind.name, shape, 0, 0)
     return found
+
+
+def deferred_gguf(file: Path) -> dict[str, Tensor]:
+    """The same as :func:`read_gguf`, each when it is asked for: the file is mapped."""
+    return {tensor.name: _deferred(tensor) for tensor in GGUFReader(file).tensors}
+
+
+def _deferred(tensor: ReaderTensor) -> Tensor:
+    meta = torch.empty(tuple(int(size) for size in reversed(tensor.shape)), device="meta")
+    return Deferred(meta, lambda: _dequantized(tensor).reshape(meta.shape))
+
+
+def _dequantized(tensor: ReaderTensor) -> Tensor:
+    """One tensor, float32."""
+    held = torch.from_numpy(tensor.data.copy())
+    if tensor.tensor_type not in _FLOATS:
+        held = GGUFParameter(held, quant_type=tensor.tensor_type)
+    plain: Tensor = dequantize_gguf_tensor(held).to(torch.float32).as_subclass(Tensor)
+    return plain
 
 
 def read_gguf(file: Path) -> dict[str, Tensor]:

@@ -16,9 +16,9 @@ from distill_core.training.sharding import blocks_of
 from distill_diffusers.empty_parts import AnyTokenizer, empty_part
 from distill_diffusers.facts import DiffusersFacts
 from distill_diffusers.foreign_code import refuse_code
-from distill_diffusers.foreign_loading import load_foreign
+from distill_diffusers.foreign_loading import deferred_tensors, load_foreign
 from distill_diffusers.quiet import quietly
-from distill_diffusers.unread_part import readable, unread_part
+from distill_diffusers.unread_part import unread_part
 
 # ``Any`` below: the classes of diffusers and transformers have no common type.
 
@@ -71,16 +71,16 @@ def load_part(
     facts.folder.check_part(part)
     if is_weightless():
         empty = empty_part(place, kind, dtype)
-        if later is not None and part not in facts.folder.denoisers:
+        if later is not None:
             for block in blocks_of(empty):
                 later(block, lambda: None)
         return empty
     facts.folder.check_bytes(part)
-    stored = facts.folder.stored(part)
+    stored, called = facts.folder.stored(part), facts.folder.called(part)
+    if later is not None and (found := deferred_tensors(stored, called)) is not None:
+        return unread_part(stored, called, found, kind, dtype, later)
     if not stored.plain:
-        return load_foreign(stored, facts.folder.called(part), kind, dtype)
-    if later is not None and readable(stored):
-        return unread_part(stored, facts.folder.called(part), kind, dtype, later)
+        return load_foreign(stored, called, kind, dtype)
     # from_pretrained draws initial values before it reads the real ones: the global random state is put back.
     with quietly(), torch.random.fork_rng(devices=[]):
         try:

@@ -13,30 +13,26 @@ from torch import Tensor, nn
 from distill_core.errors import ModelFolderError
 from distill_core.protocols.model import Later
 from distill_core.training.sharding import blocks_of
+from distill_diffusers.deferred import now
 from distill_diffusers.quiet import quietly
 from distill_diffusers.stored_part import Called, StoredPart
-from distill_diffusers.weights import StoredTensor, listed
-
-_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
-"""safetensors' names of what a denoiser is stored in."""
+from distill_diffusers.weights import listed
 
 
-def readable(stored: StoredPart) -> bool:
-    """Whether its tensors can be read one by one."""
-    return all(tensor.dtype in _DTYPES for tensor in stored.tensors.values())
-
-
-def unread_part(stored: StoredPart, called: Called, kind: Any, dtype: torch.dtype, later: Later) -> Any:
+def unread_part(
+    stored: StoredPart, called: Called, found: Mapping[str, Tensor], kind: Any, dtype: torch.dtype, later: Later
+) -> Any:
     """A network of the class ``kind``, as ``from_pretrained`` would hold it in ``dtype``, but for its blocks: ``later`` gets those.
 
-    ``Any``: diffusers' classes have no common type. Raises ModelFolderError for weights that are not those of the class.
+    ``found``: its tensors, each of which may be one that is read when it is asked for. ``Any``: diffusers' classes have no common type.
+    Raises ModelFolderError for weights that are not those of the class.
     """
     with quietly(), torch.random.fork_rng(devices=[]), init_empty_weights(include_buffers=False):
         model = kind.from_config(kind.load_config(called.config, local_files_only=True))
     assert isinstance(model, nn.Module)
     tensors = model.state_dict()
     names = list(tensors)
-    missing = [name for name in names if name not in stored.tensors]
+    missing = [name for name in names if name not in found]
     if missing:
         raise ModelFolderError(
             f"{stored.place} lacks {listed(missing)}, which the installed {kind.__name__} has; install another diffusers or fetch it again"
@@ -50,8 +46,8 @@ def unread_part(stored: StoredPart, called: Called, kind: Any, dtype: torch.dtyp
         places = _places(model, inside)
         for name, place in places.items():  # nothing yet, but of the dtype that it will have
             _put(*place, tensors[name], inside[name])
-        later(block, partial(_read, stored, places, inside))
-    _read(stored, _places(model, rest), rest)
+        later(block, partial(_read, found, places, inside))
+    _read(found, _places(model, rest), rest)
     return model.eval()
 
 
@@ -64,25 +60,18 @@ def _places(model: nn.Module, names: Mapping[str, torch.dtype]) -> Places:
     return {name: (model.get_submodule(parent), last) for name, (parent, _, last) in split.items()}
 
 
-def _read(stored: StoredPart, places: Places, dtypes: Mapping[str, torch.dtype]) -> None:
-    """Put tensors where they belong, one after another. A file is not mapped: what is mapped counts as memory of its own size."""
+def _read(found: Mapping[str, Tensor], places: Places, dtypes: Mapping[str, torch.dtype]) -> None:
+    """Put tensors where they belong, one after another."""
     for name, place in places.items():
-        _put(*place, _tensor(stored.tensors[name]), dtypes[name])
-
-
-def _tensor(stored: StoredTensor) -> Tensor:
-    held = torch.empty(stored.shape, dtype=_DTYPES[stored.dtype])
-    with stored.file.open("rb") as stream:
-        stream.seek(stored.start)
-        read = stream.readinto(held.reshape(-1).view(torch.uint8).numpy().data)
-    if read != stored.end - stored.start:
-        raise ModelFolderError(f"{stored.file} was cut short while it was read; fetch it again")
-    return held
+        _put(*place, now(found[name]), dtypes[name])
 
 
 def _put(layer: nn.Module, name: str, tensor: Tensor, dtype: torch.dtype) -> None:
-    held = tensor.to(dtype) if tensor.is_floating_point() else tensor
-    if name in dict(layer.named_parameters(recurse=False)):
+    """In the shape of what is there: a gguf tensor has four dimensions at most."""
+    parameters = dict(layer.named_parameters(recurse=False))
+    shaped = tensor.reshape((parameters[name] if name in parameters else layer.get_buffer(name)).shape)
+    held = shaped.to(dtype) if shaped.is_floating_point() else shaped
+    if name in parameters:
         layer.register_parameter(name, nn.Parameter(held, requires_grad=False))
     else:
         layer.register_buffer(name, held)

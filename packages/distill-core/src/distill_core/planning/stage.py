@@ -159,11 +159,10 @@ class Stage:
         """Modules that are made from now on are none of its own."""
         self._lent.remove()
 
-    def _spread(self, container: nn.ModuleDict, users: tuple[str, ...], unread: Unread) -> None:
+    def _spread(self, container: nn.ModuleDict, unread: Unread) -> None:
         """Modules that a run would read block by block, each spread before the next; others are spread when all of a role is there."""
-        modules, roles = list(container.values()), self.subject.run.config.roles
-        whole = any(roles[name].checkpoint is not None for name in users if name in roles)
-        if whole or not all(block in unread for module in modules for block in blocks_of(module)):
+        modules = list(container.values())
+        if not all(block in unread for module in modules for block in blocks_of(module)):
             return
         for module in modules:
             self.parts.settle(module)

@@ -102,3 +102,22 @@ def take_weights(role: RoleHandle, stage: FoundStage) -> None:
 def take_base(container: nn.ModuleDict, adapter: Adapter, stage: FoundStage) -> None:
     """Put all weights of the checkpoint into frozen modules. Raises CheckpointError likewise."""
     take_weights(RoleHandle(stage.role, container, adapter, trainable=False), stage)
+
+
+class StageInTurn:
+    """Puts the weights of a checkpoint into modules of which not all were read yet, one after another."""
+
+    def __init__(self, container: nn.ModuleDict, stage: FoundStage) -> None:
+        self.stage = stage
+        self._places = {module: f"{name}." if name else "" for name, module in container.named_modules()}
+
+    @torch.no_grad()
+    def take(self, module: nn.Module) -> None:
+        """Those of a module, or of what of it was read. Raises CheckpointError like :func:`take_weights`."""
+        place, parameters = self._places[module], dict(module.named_parameters())
+        tensors = {}
+        for name, tensor in module.state_dict().items():
+            kept = "average" if self.stage.averaged and name in parameters else "modules"
+            if not tensor.is_meta:
+                tensors[f"roles.{self.stage.role}.{kept}.{place}{name}"] = tensor
+        self.stage.checkpoint.load(tensors)

@@ -23,7 +23,7 @@ from distill_core.protocols.kernels import AttentionKernels
 from distill_core.protocols.method import Method
 from distill_core.protocols.model import ModelPlugin
 from distill_core.randomness import key_bits
-from distill_core.running.first_stage import find_stage, take_weights
+from distill_core.running.first_stage import take_weights
 from distill_core.running.loras import fixed_loras, trained_lora
 from distill_core.running.preparation import LatentShape, Placement
 from distill_core.running.rewards import weighted_rewards
@@ -128,10 +128,10 @@ class RoleBuilder:
         return role
 
     def _take_stage(self, role: RoleHandle, stage: FirstStage) -> None:
-        """The weights of another run; those under a LoRA have come with the modules."""
+        """A LoRA of another run; all weights of one have come with the modules."""
         with about("roles", role.name, "checkpoint"):
-            found = find_stage(stage)
-            if found.lora or (role.lora is None and role.trainable):
+            found = self.weights.stage(stage)
+            if found.lora:
                 take_weights(role, found)
         self.tell(f"role {role.name!r} starts from role {found.role!r} of {found.checkpoint.path}")
 

@@ -16,8 +16,8 @@ from distill_core.training.roles import OWN_MODULE, RoleHandle
 from distill_core.training.unread import Unread
 
 Settle = Callable[[RoleHandle], None]
-Spread = Callable[[nn.ModuleDict, tuple[str, ...], Unread], None]
-"""Takes modules some of whose blocks are unread, and the roles that they are of, before any role is made of them."""
+Spread = Callable[[nn.ModuleDict, Unread], None]
+"""Takes modules some of whose blocks are unread, before any role is made of them."""
 
 
 def left_alone(role: RoleHandle) -> None:
@@ -49,7 +49,7 @@ class Settling:
         """Reads, hashes and spreads block after block, so that no rank ever holds a model whole; None where models stay whole."""
         return None if self.ranks.mesh is None else self._in_turn
 
-    def _in_turn(self, container: nn.ModuleDict, _: tuple[str, ...], unread: Unread) -> None:
+    def _in_turn(self, container: nn.ModuleDict, unread: Unread) -> None:
         from distill_core.training.sharding import shard
 
         assert self.ranks.mesh is not None

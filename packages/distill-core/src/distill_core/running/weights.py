@@ -21,7 +21,7 @@ from distill_core.errors import ConfigError, Problem
 from distill_core.plugins.specs import RoleNeed
 from distill_core.plugins.weightless import is_weightless
 from distill_core.protocols.model import Later, ModelPlugin, ModelRequest
-from distill_core.running.first_stage import find_stage, take_base
+from distill_core.running.first_stage import FoundStage, StageInTurn, find_stage
 from distill_core.running.preparation import Placement
 from distill_core.running.settling import Spread
 from distill_core.training.answered import loaded_modules
@@ -84,37 +84,59 @@ class Weights:
         self.spread = spread
         self.shared: dict[SharedWeights, nn.ModuleDict] = {}
         self._offloads: dict[SharedWeights, Offload] = {}
+        self._found: dict[FirstStage, FoundStage] = {}
         self._keys = {name: shared_weights(run, name, placement.compute) for name in run.needs}
 
     def of(self, name: str) -> nn.ModuleDict:
         """The modules of a role that is a model, or follows one. Raises a DistillError for weights that cannot be had."""
         key = self._keys[name]
         if key is None:
-            unread, in_turn = Unread(), self.spread is not None and self.run.config.roles[name].checkpoint is None
-            later = unread.add if in_turn else None
-            own = nn.ModuleDict(self._loaded((name,), torch.float32, exact=True, later=later))
-            if self.spread is not None and in_turn:
-                self.spread(own, (name,), unread)
-            self._compile(own, (name,))
-            return own
+            return self._own(name)
         if key not in self.shared:
             users = tuple(other for other, theirs in self._keys.items() if theirs == key)
             hosted = key.placement != "device"
             unread = Unread()
             in_turn = self.spread is not None and key.fewer is None and not hosted
-            later = unread.add if key.stage is None and (in_turn or key.fewer is not None) else None
+            later = unread.add if in_turn or key.fewer is not None else None
             container = nn.ModuleDict(self._loaded(users, key.held, exact=False, on_host=hosted, later=later))
             if key.stage is not None:
-                take_base(container, self.models[key.family].adapter, find_stage(key.stage))
+                self._take(container, key.stage, users[0], unread)
             if key.fewer is not None:
                 self._shrink(container, key, key.fewer, users, unread)
-            elif self.spread is not None and in_turn and key.stage is None:
-                self.spread(container, users, unread)
+            elif self.spread is not None and in_turn:
+                self.spread(container, unread)
             self._compile(container, users)
             if hosted:
                 self._offloads[key] = self._offload(container, key, users)
             self.shared[key] = container
         return self.shared[key]
+
+    def _own(self, name: str) -> nn.ModuleDict:
+        """Modules that are one role's alone, from its folder or another run's checkpoint of all weights."""
+        unread, stage = Unread(), self.run.config.roles[name].checkpoint
+        later = None if self.spread is None else unread.add
+        own = nn.ModuleDict(self._loaded((name,), torch.float32, exact=True, later=later))
+        if stage is not None and self.run.needs[name].trainable:
+            self._take(own, stage, name, unread)
+        if self.spread is not None:
+            self.spread(own, unread)
+        self._compile(own, (name,))
+        return own
+
+    def stage(self, stage: FirstStage) -> FoundStage:
+        """A checkpoint that a role starts from; all that will be read of it is looked at once."""
+        if stage not in self._found:
+            self._found[stage] = find_stage(stage)
+        return self._found[stage]
+
+    def _take(self, container: nn.ModuleDict, stage: FirstStage, user: str, unread: Unread) -> None:
+        """Replace all weights by a checkpoint's: those that are there now, and every other when it is read. A LoRA's are not all."""
+        with about("roles", user, "checkpoint"):
+            found = self.stage(stage)
+            if not found.lora:
+                in_turn = StageInTurn(container, found)
+                in_turn.take(container)
+                unread.replace = in_turn.take
 
     def offload_of(self, name: str) -> Offload | None:
         """What has a role's weights come and go, once they are loaded; None where they stay on the device."""

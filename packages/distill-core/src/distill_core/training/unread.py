@@ -21,14 +21,20 @@ Layers = Mapping[nn.Module, Sequence[str]]
 """By model, the names of the layers that are to be held in fewer bits."""
 
 
+def as_it_is(_: nn.Module) -> None:
+    """A block keeps the weights of its folder."""
+
+
 class Unread:
     """The blocks of some models that were not read yet.
 
     Attributes:
+        replace: is given each block as soon as it is read, in host memory, and may put other weights into it.
         held: by model, the names of the layers that are in fewer bits by now.
     """
 
     def __init__(self) -> None:
+        self.replace: Callable[[nn.Module], None] = as_it_is
         self.held: dict[nn.Module, set[str]] = {}
         self._readers: dict[nn.Module, Callable[[], None]] = {}
 
@@ -74,6 +80,7 @@ class Unread:
         if read is None:
             return
         read()
+        self.replace(block)
         _to(block, device)
         unread = [name for name, parameter in block.named_parameters() if parameter.is_meta]
         if unread:

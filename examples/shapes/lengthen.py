@@ -13,7 +13,7 @@ import argparse
 import json
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +26,15 @@ from vae import LATENT_NOISE, decode_unclamped, pixel_weight, to_video
 from distill_core.durable import SEAL
 from distill_core.errors import DistillError, RunDirectoryError
 from distill_diffusers.export_record import RECORD
-from distill_metric_shapes.captions import MEDIUM, SETTINGS
+from distill_metric_shapes.captions import MEDIUM, SETTINGS, Setting
 from distill_metric_shapes.world import make_clip
 
 WEIGHTS = Path("vae", "diffusion_pytorch_model.safetensors")
 STRIDE = 4
-"""Pixels of a latent's side; as many at each border of a cutting do not count, which the decoder knows as the border of a clip."""
+"""Pixels of a latent's side, and frames of every latent frame but the first.
+
+As many pixels at each border of a cutting do not count: the decoder knows it as the border of a clip, and it is none.
+"""
 
 
 @dataclass(frozen=True)
@@ -55,20 +58,26 @@ def main() -> None:
         "--output", type=Path, required=True, help="a new folder: the same pipeline with the other decoder"
     )
     parser.add_argument("--setting", choices=SETTINGS, default=MEDIUM.name, help="whose clips it is to decode")
+    parser.add_argument("--frames", type=int, help="how long they are, 4n + 1 (default: the setting's own)")
     parser.add_argument("--steps", type=int, default=Lengthening.steps, help="default: %(default)s")
     parser.add_argument("--clips", type=int, default=Lengthening.clips, help="default: %(default)s")
     arguments = parser.parse_args()
     if arguments.steps < 1 or arguments.clips < 1:
         parser.error("--steps and --clips start at 1")
+    setting = SETTINGS[arguments.setting]
+    frames = setting.frames if arguments.frames is None else arguments.frames
+    if frames < 1 or frames % STRIDE != 1:
+        parser.error(f"--frames is 4n + 1, as the VAE has it: {max(1, frames - (frames - 1) % STRIDE)}, not {frames}")
     torch.set_num_threads(1)
+    training = Lengthening(arguments.steps, arguments.clips)
     try:
-        lengthen(arguments.pipeline, arguments.output, arguments.setting, Lengthening(arguments.steps, arguments.clips))
+        lengthen(arguments.pipeline, arguments.output, replace(setting, frames=frames), training)
     except DistillError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 
-def lengthen(pipeline: Path, output: Path, setting: str, training: Lengthening) -> None:
+def lengthen(pipeline: Path, output: Path, setting: Setting, training: Lengthening) -> None:
     """Write ``pipeline`` to ``output``, its decoder trained on clips of a setting.
 
     Raises:
@@ -96,7 +105,7 @@ def _forget_hashes(record: Path) -> None:
         record.write_text(json.dumps(left, indent=2), encoding="utf-8")
 
 
-def train_decoder(vae: AutoencoderKLWan, setting: str, training: Lengthening) -> AutoencoderKLWan:
+def train_decoder(vae: AutoencoderKLWan, setting: Setting, training: Lengthening) -> AutoencoderKLWan:
     """The same VAE, trained where it decodes."""
     videos, latents = _encoded(vae, setting, training)
     vae.requires_grad_(False)
@@ -110,7 +119,8 @@ def train_decoder(vae: AutoencoderKLWan, setting: str, training: Lengthening) ->
         video_B3FHW, latents_BCTHW = _cut(videos, latents, training, step)
         error = decode_unclamped(vae, latents_BCTHW) - video_B3FHW
         weighted = pixel_weight(video_B3FHW) * (2.0 * error.square() + 0.5 * error.abs())
-        weighted[..., STRIDE:-STRIDE, STRIDE:-STRIDE].mean().backward()
+        edge = STRIDE if training.cut < latents.shape[-1] else 0
+        weighted[..., edge : weighted.shape[-2] - edge, edge : weighted.shape[-1] - edge].mean().backward()
         torch.nn.utils.clip_grad_norm_(trained, training.clip_norm)
         optimizer.step()
         optimizer.zero_grad()
@@ -121,9 +131,9 @@ def train_decoder(vae: AutoencoderKLWan, setting: str, training: Lengthening) ->
 
 
 @torch.no_grad()
-def _encoded(vae: AutoencoderKLWan, setting: str, training: Lengthening) -> tuple[Tensor, Tensor]:
+def _encoded(vae: AutoencoderKLWan, setting: Setting, training: Lengthening) -> tuple[Tensor, Tensor]:
     """Clips [N, 3, F, H, W], and the means of their latents [N, C, T, H, W]."""
-    drawn = (make_clip(SETTINGS[setting], training.seed, index, "exclude") for index in range(training.clips))
+    drawn = (make_clip(setting, training.seed, index, "exclude") for index in range(training.clips))
     videos = torch.cat([to_video(clip.frames_FHW3[None]) for clip in drawn])
     return videos, torch.cat([vae.encode(video[None]).latent_dist.mean for video in videos])
 

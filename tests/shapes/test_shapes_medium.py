@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from lengthen import main as lengthen
 from safetensors.torch import load_file
 from tests.recipes import run_recipe
 from tests.shapes.test_shapes_recipe import SHAPES, command
@@ -31,7 +33,20 @@ def test_a_decoder_that_is_lengthened_leaves_the_encoder_and_all_else_as_it_was(
     shutil.copytree(SHAPES / "teacher", exported)
     record = json.loads((exported / "distill.json").read_text())
     (exported / "distill.json").write_text(json.dumps(record | {"files": {"vae/config.json": "0"}, "sha256": "0"}))
-    command(SHAPES / "lengthen.py", exported, "--output", base, "--steps", 2, "--clips", 2)
+    command(
+        SHAPES / "lengthen.py",
+        exported,
+        "--output",
+        base,
+        "--steps",
+        2,
+        "--clips",
+        2,
+        "--setting",
+        "small",
+        "--frames",
+        13,
+    )
     assert json.loads((base / "distill.json").read_text()) == record
     weights = "vae/diffusion_pytorch_model.safetensors"
     before, after = load_file(SHAPES / "teacher" / weights), load_file(base / weights)
@@ -48,3 +63,14 @@ def test_a_decoder_that_is_lengthened_leaves_the_encoder_and_all_else_as_it_was(
     }
     others.remove(Path("distill.json"))
     assert all((base / path).read_bytes() == (SHAPES / "teacher" / path).read_bytes() for path in others)
+
+
+def test_a_decoder_is_lengthened_for_whole_latent_frames_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["lengthen.py", str(SHAPES / "teacher"), "--output", str(tmp_path / "long"), "--frames", "16"]
+    monkeypatch.setattr(sys, "argv", asked)
+    with pytest.raises(SystemExit, match="2"):
+        lengthen()
+    assert "--frames is 4n + 1, as the VAE has it: 13, not 16" in capsys.readouterr().err
+    assert not (tmp_path / "long").exists()

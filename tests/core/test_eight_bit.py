@@ -15,6 +15,7 @@ from distill_core.errors import ConfigError
 from distill_core.running.continuation import binding, differences
 from distill_core.running.preparation import prepare
 from distill_core.training import eight_bit
+from distill_core.training.guarded_adamw import Flag
 from distill_core.training.optimization import RoleOptimizer
 
 
@@ -74,12 +75,12 @@ def test_it_steps_at_the_scheduled_rate() -> None:
 def test_a_broken_step_leaves_weights_and_moments_and_counts() -> None:
     weight, optimizer = made()
     weight.grad = torch.tensor([float("nan"), 1.0])
-    optimizer.step(torch.tensor(1.0))
+    optimizer.step(Flag(torch.tensor(1.0)))
     assert weight.detach().equal(torch.tensor([1.0, -2.0]))
     assert not optimizer.adamw.state[weight]["exp_avg"].any()
     assert optimizer.updates == 1
     weight.grad = torch.tensor([1.0, 1.0])
-    optimizer.step(torch.tensor(0.0))
+    optimizer.step(Flag(torch.tensor(0.0)))
     assert not weight.detach().equal(torch.tensor([1.0, -2.0]))
 
 

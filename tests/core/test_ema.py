@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from distill_core.training.averages import WeightAverage
+from distill_core.training.guarded_adamw import Flag
 
 
 def test_average_by_hand() -> None:
@@ -96,7 +97,7 @@ def test_a_broken_step_leaves_the_average_bitwise() -> None:
     for step, broken in ((1, 1.0), (1, 0.0), (2, 1.0), (2, 0.0), (3, 1.0)):
         before = average.shadow["w"].numpy().tobytes()
         weight.data = values.flip(0) if step == 2 else -values
-        average.update({"w": weight}, step, torch.tensor(broken))
+        average.update({"w": weight}, step, Flag(torch.tensor(broken)))
         assert (average.shadow["w"].numpy().tobytes() == before) == bool(broken), (step, broken)
 
 
@@ -106,5 +107,5 @@ def test_an_average_is_the_same_whether_steps_are_judged_or_not() -> None:
     for step in (1, 2, 3):
         weight.data = torch.randn(64)
         plain.update({"w": weight}, step)
-        judged.update({"w": weight}, step, torch.zeros(()))
+        judged.update({"w": weight}, step, Flag(torch.zeros(())))
     assert torch.equal(plain.shadow["w"], judged.shadow["w"])

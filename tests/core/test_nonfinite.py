@@ -210,7 +210,7 @@ def test_whichever_role_breaks_no_weight_changes(
 def flags(guard: FiniteGuard, *steps: float) -> Iterator[float]:
     for step, value in enumerate(steps, 1):
         guard.see(step, "loss", torch.tensor(value), ["a"])
-        yield guard.judge(step, {"norm": torch.tensor(1.0)}).broken.item()
+        yield guard.judge(step, {"norm": torch.tensor(1.0)}).flag.broken.item()
 
 
 def test_a_guard_that_freezes_applies_nothing_until_it_is_thawed() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from distill_core.config.schema import Optimization
+from distill_core.training.guarded_adamw import Flag
 from distill_core.training.optimization import RoleOptimizer, Span, lr_multiplier
 
 
@@ -136,7 +137,7 @@ def test_a_broken_step_leaves_weights_and_moments_bitwise_and_its_gradients_are_
     for weight in model.parameters():
         weight.grad = torch.full_like(weight, math.nan)
     optimizer.clip(optimizer.norm())
-    optimizer.step(torch.ones(()))
+    optimizer.step(Flag(torch.ones(())))
     assert all(torch.equal(now, then) for now, then in zip(tensors, before, strict=True))
     assert all(weight.grad is None for weight in model.parameters())
     trained(optimizer, model, 1)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from rich.console import Console
 from tests.core.conftest import methods
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from distill_core.checkpoint import Checkpoints
@@ -24,6 +24,7 @@ from distill_core.testing.toy import ToyText
 from distill_core.tracking.events import Events
 from distill_core.tracking.progress import Progress
 from distill_core.training.asking import AskedMethod
+from distill_core.training.guarded_adamw import Flag
 from distill_core.training.optimization import RoleOptimizer
 from distill_core.training.roles import RoleHandle
 from distill_core.training.state import TrainingState
@@ -101,6 +102,20 @@ class Recorder:
 EVERY_ROW = Bucket.of((1, 1, 1, 1), np.arange(len(Numbers())))
 
 
+class Keeping(RoleOptimizer):
+    """Keeps the gradient of each step."""
+
+    def __init__(self, gradients: list[Tensor], parameters: dict[str, nn.Parameter], total_updates: int) -> None:
+        super().__init__(parameters, Optimization(max_grad_norm=None), total_updates)
+        self.gradients = gradients
+
+    def step(self, flag: Flag | None = None) -> None:
+        gradient = next(iter(self.parameters.values())).grad
+        assert gradient is not None
+        self.gradients.append(gradient.clone())
+        super().step(flag)
+
+
 class Rig:
     """A trainer with everything around it."""
 
@@ -108,8 +123,7 @@ class Rig:
         self.roles = {name: role for name, role in toy_roles(methods()[0]).items() if role.trainable}
         self.gradients: dict[str, list[Tensor]] = {name: [] for name in self.roles}
         for name, role in self.roles.items():
-            role.optimizer = RoleOptimizer(role.trained_parameters(), Optimization(max_grad_norm=None), max_steps)
-            role.optimizer.adamw.register_step_pre_hook(lambda *_, name=name: self._keep(name))
+            role.optimizer = Keeping(self.gradients[name], role.trained_parameters(), max_steps)
         self.log: list[str] = []
         self.batches, self.tracker = Remembering(), Recorder()
         self.trainer = DistillTrainer(
@@ -127,11 +141,6 @@ class Rig:
             validator=None,
             stopping=Stopping(),
         )
-
-    def _keep(self, name: str) -> None:
-        gradient = next(self.roles[name].container.parameters()).grad
-        assert gradient is not None
-        self.gradients[name].append(gradient.clone())
 
 
 @pytest.mark.parametrize("accumulation", [1, 2, 3])

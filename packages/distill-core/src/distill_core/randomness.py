@@ -7,7 +7,7 @@ import hashlib
 
 def key_bits(*parts: object) -> int:
     """63 well-mixed bits of a key (BLAKE2b of its parts)."""
-    digest = hashlib.blake2b("/".join(str(part) for part in parts).encode(), digest_size=8).digest()
+    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 

@@ -97,10 +97,11 @@ class AskedMethod(Method):
     def losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
         """The losses of one micro-step: at least one, each a scalar with a graph that trains roles which step at its end."""
         due, count = self.roles_to_step(draw.step), 0
-        with self._border(f"making the losses of step {draw.step}"):
+        making = self._border(f"making the losses of step {draw.step}")
+        with making:
             staged = iter(self.method.losses(batch, draw))
         while True:
-            with self._border(f"making the losses of step {draw.step}"):
+            with making:
                 try:
                     loss = next(staged)
                 except StopIteration:

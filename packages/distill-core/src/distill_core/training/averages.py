@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from distill_core.training.guarded_adamw import Flag
 from distill_core.training.parts import part, parts
 
 
@@ -36,27 +37,27 @@ class WeightAverage:
         return average if self.place is None else average.to(self.place)
 
     @torch.no_grad()
-    def update(self, parameters: Mapping[str, Tensor], step: int, broken: Tensor | None = None) -> None:
-        """Take in the weights after training step ``step``. ``broken``: a scalar on the device; 1 leaves the average bitwise as it is."""
+    def update(self, parameters: Mapping[str, Tensor], step: int, flag: Flag | None = None) -> None:
+        """Take in the weights after training step ``step``. A broken step, by its ``flag``, leaves the average bitwise as it is."""
         weight = 1.0 if step <= self.start_step else 1.0 - self.decay
         if self.place is not None:
             for name, shadow in self.shadow.items():
-                self._move([part(shadow)], [part(parameters[name].detach()).float()], weight, broken)
+                self._move([part(shadow)], [part(parameters[name].detach()).float()], weight, flag)
             return
         shadows, current = (
             parts(self.shadow.values()),
             [part(parameters[name].detach()).float() for name in self.shadow],
         )
-        self._move(shadows, current, weight, broken)
+        self._move(shadows, current, weight, flag)
 
-    def _move(self, shadows: list[Tensor], current: list[Tensor], weight: float, broken: Tensor | None) -> None:
+    def _move(self, shadows: list[Tensor], current: list[Tensor], weight: float, flag: Flag | None) -> None:
         """A share of the way to the weights, computed where they are."""
         device = current[0].device
         moved = [shadow.to(device) for shadow in shadows]
-        if broken is None:
+        if flag is None:
             torch._foreach_lerp_(moved, current, weight)
         else:
-            share = weight * (1.0 - broken)
+            share = weight * flag.applied
             torch._foreach_lerp_(moved, current, [share] * len(current))
             if weight >= 0.5:
                 torch._foreach_add_(moved, 0.0)

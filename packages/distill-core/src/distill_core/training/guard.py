@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
 
+from distill_core.training.guarded_adamw import Flag
 from distill_core.training.metrics import row_of
 
 
@@ -51,12 +53,12 @@ class Verdict:
     Attributes:
         names: of the losses and norms that were judged, and of the figures that came along.
         values: theirs, [len(names)], on the device.
-        broken: 1 if the step must not be applied, 0 if it may: a float32 scalar on the device.
+        flag: whether the step may be applied.
     """
 
     names: tuple[str, ...]
     values: Tensor
-    broken: Tensor
+    flag: Flag
 
 
 class FiniteGuard:
@@ -72,10 +74,9 @@ class FiniteGuard:
         self._freeze = freeze
         self.device = device
         self._open: list[tuple[_Seen, Tensor]] = []
-        self._seen: list[_Seen] = []
-        self._values: list[Tensor] = []
-        self._zeros: dict[tuple[int, torch.dtype], Tensor] = {}
-        self._poison = self._none()
+        self._judged: list[tuple[tuple[_Seen, ...], Tensor]] = []
+        self._one = torch.ones((), dtype=torch.float32, device=device)
+        self._broken = self._none()
 
     def _none(self) -> Tensor:
         return torch.zeros((), dtype=torch.float32, device=self.device)
@@ -100,45 +101,41 @@ class FiniteGuard:
 
         ``figures``: scalars that are no reason to refuse a step, and are copied with those that are.
         """
-        rows = dict.fromkeys(row for seen, _ in self._open for row in seen.rows)
+        rows = tuple(dict.fromkeys(row for seen, _ in self._open for row in seen.rows))
         for name, norm in norms.items():
-            self.see(step, name, norm, tuple(rows))
+            self.see(step, name, norm, rows)
         seen, values = zip(*self._open, strict=True)
-        before = (self._poison,) if self._freeze else ()
-        row = row_of((*before, *values, *(value for _, value in figures)))
-        told, judged = row[len(before) :], row[: len(before) + len(values)]
         self._open = []
-        self._seen += seen
-        self._values.append(told[: len(values)])
-        self._poison = torch.dot(judged, self._zeros_like(judged))  # 0, but NaN if any of them is infinite or NaN
-        if elsewhere is not None:
-            self._poison = self._poison + elsewhere.to(self._poison.dtype)
-        broken = torch.ne(self._poison, self._poison, out=torch.empty((), dtype=torch.float32, device=self.device))
-        return Verdict((*(each.name for each in seen), *(name for name, _ in figures)), told, broken)
+        of_ranks = () if elsewhere is None else (elsewhere,)
+        row = row_of((*of_ranks, *values, *(value for _, value in figures)))
+        self._find(row[: len(row) - len(figures)] if figures else row)
+        told = row[len(of_ranks) :] if of_ranks else row
+        self._judged.append((seen, told))
+        return Verdict((*(each.name for each in seen), *(name for name, _ in figures)), told, Flag(self._broken))
 
-    def _zeros_like(self, judged: Tensor) -> Tensor:
-        """Zeros to multiply what is judged with, made once for each number of losses that a step may have."""
-        key = (len(judged), judged.dtype)
-        if key not in self._zeros:
-            self._zeros[key] = torch.zeros_like(judged)
-        return self._zeros[key]
+    def _find(self, judged: Tensor) -> None:
+        """Note on the device whether any of it is infinite or NaN; once noted, it stays where the guard freezes."""
+        if not self._freeze:
+            self._broken = self._none()
+        torch._amp_foreach_non_finite_check_and_unscale_([judged], self._broken, self._one)
 
     def broken_steps(self) -> list[BrokenStep]:
         """The steps since the last call that were not applied for what they saw, with one transfer."""
-        if not self._values:
+        if not self._judged:
             return []
-        found = torch.cat(self._values).tolist()
+        found = iter(torch.cat([told for _, told in self._judged]).tolist())
         broken: dict[int, list[_Seen]] = {}
-        for seen, value in zip(self._seen, found, strict=True):
-            if not math.isfinite(value):
-                broken.setdefault(seen.step, []).append(seen)
-        self._seen, self._values = [], []
+        for seen, told in self._judged:
+            for each, value in zip(seen, islice(found, len(told)), strict=False):  # figures follow
+                if not math.isfinite(value):
+                    broken.setdefault(each.step, []).append(each)
+        self._judged = []
         return [_broken_step(step, seen) for step, seen in broken.items()]
 
     def thaw(self) -> None:
         """Apply steps again, and forget what was seen."""
-        self._open, self._seen, self._values = [], [], []
-        self._poison = self._none()
+        self._open, self._judged = [], []
+        self._broken = self._none()
 
 
 def _broken_step(step: int, seen: Sequence[_Seen]) -> BrokenStep:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from distill_core.config.schema import LrSchedule, Optimization
 from distill_core.training.by_rule import EightBitByRule
 from distill_core.training.eight_bit import eight_bit_adamw, set_rate
+from distill_core.training.guarded_adamw import Flag, GuardedAdamW
 
 
 @dataclass(frozen=True)
@@ -65,13 +66,6 @@ def _shape(schedule: LrSchedule, settings: Optimization, progress: float) -> flo
             return floor + (1.0 - floor) * math.pow(1.0 - progress, settings.lr_power)
 
 
-class _GuardedAdamW(torch.optim.AdamW):
-    """AdamW whose fused update does nothing where ``found_inf``, a float32 scalar on the device, is 1; then no state moves either."""
-
-    grad_scale: Tensor | None = None
-    found_inf: Tensor | None = None
-
-
 class RoleOptimizer:
     """AdamW of one role with its learning rate and its clipping.
 
@@ -116,20 +110,17 @@ class RoleOptimizer:
         limit = math.inf if self.settings.max_grad_norm is None else self.settings.max_grad_norm
         nn.utils.clip_grads_with_norm_(self.parameters.values(), limit, norm, foreach=True)
 
-    def step(self, broken: Tensor | None = None) -> None:
+    def step(self, flag: Flag | None = None) -> None:
         """Update at the scheduled rate, and clear the gradients.
 
-        ``broken``: a float32 scalar on the device; where it is 1, weights and moments stay bitwise as they are. The update counts all
-        the same: the host does not know, and schedules end with the run.
+        Where the ``flag`` says that the step is broken, weights and moments stay bitwise as they are. The update counts all the same: the
+        host does not know, and schedules end with the run.
         """
-        if isinstance(self.adamw, _GuardedAdamW):
-            self.adamw.found_inf = broken
-            for group in self.adamw.param_groups:
-                group["lr"] = self.learning_rate
-            self.adamw.step()
+        if isinstance(self.adamw, GuardedAdamW):
+            self.adamw.update(self.learning_rate, flag)
         elif isinstance(self.adamw, EightBitByRule):
             self.adamw.step()
-        elif broken is None or not bool(broken):  # it knows no such flag, so the host has to
+        elif flag is None or not bool(flag.broken):  # it knows no such flag, so the host has to
             set_rate(self.adamw, self.learning_rate)
             self.adamw.step()
         self.updates += 1
@@ -144,24 +135,4 @@ class RoleOptimizer:
 def _made(parameters: list[nn.Parameter], settings: Optimization) -> torch.optim.Optimizer:
     if settings.optimizer == "adamw8bit":
         return eight_bit_adamw(parameters, settings)
-    adamw = _GuardedAdamW(
-        parameters,
-        lr=settings.learning_rate,
-        betas=settings.betas,
-        eps=settings.adam_epsilon,
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
-    _seed_state(adamw)
-    return adamw
-
-
-def _seed_state(adamw: torch.optim.AdamW) -> None:
-    """The state that AdamW would make at its first step, made now: equal numbers, but a checkpoint can count on it."""
-    for group in adamw.param_groups:
-        for parameter in group["params"]:
-            adamw.state[parameter] = {
-                "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
-                "exp_avg": torch.zeros_like(parameter, memory_format=torch.preserve_format),
-                "exp_avg_sq": torch.zeros_like(parameter, memory_format=torch.preserve_format),
-            }
+    return GuardedAdamW(parameters, settings)

@@ -39,6 +39,7 @@ from distill_core.ranks.ranks import ALONE, Ranks
 from distill_core.training.answered import answered
 from distill_core.training.averages import WeightAverage
 from distill_core.training.both_experts import Asked, joined_by, without_sample
+from distill_core.training.guarded_adamw import Flag
 from distill_core.training.kernels import Kernel, attending
 from distill_core.training.lora import LoraWeights, Worn, wearing
 from distill_core.training.offload import Offload
@@ -203,17 +204,17 @@ class RoleHandle:
         return self.drawn_to if self.follows is None else self.follows
 
     @torch.no_grad()
-    def follow(self, leader: RoleHandle, keep: float, broken: Tensor | None = None) -> None:
+    def follow(self, leader: RoleHandle, keep: float, flag: Flag | None = None) -> None:
         """θ ← keep · θ + (1 - keep) · θ of ``leader``, for parameters; buffers become the leader's.
 
-        ``broken``: a scalar on the device; 1 leaves all bitwise as it is.
+        A broken step, by its ``flag``, leaves all bitwise as it is.
         """
         theirs = leader.own.state_dict()
         parameters = dict(self.own.named_parameters())
         for name, whole in self.own.state_dict().items():
             tensor, aim = part(whole), part(theirs[name]).to(whole.dtype)
             moved = torch.lerp(tensor, aim, 1.0 - keep) if name in parameters else aim
-            tensor.copy_(moved if broken is None else torch.where(broken > 0, tensor, moved))
+            tensor.copy_(moved if flag is None else torch.where(flag.broken > 0, tensor, moved))
 
     # Predictions
 

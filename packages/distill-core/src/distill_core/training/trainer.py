@@ -31,6 +31,7 @@ from distill_core.training.frozen import FrozenWatch
 from distill_core.training.grace import Grace
 from distill_core.training.gradients import untouched
 from distill_core.training.guard import FiniteGuard, of_all
+from distill_core.training.guarded_adamw import Flag
 from distill_core.training.metrics import MetricWindow
 from distill_core.training.optimization import RoleOptimizer
 from distill_core.training.reduction import Reduction
@@ -245,13 +246,12 @@ class DistillTrainer:
             self._optimizer(name).clip(norm)
         self.window.take(verdict.names, verdict.values)
         self.window.seal()
-        broken = verdict.broken
         for name in due:
-            self._step_role(self.state.roles[name], step, broken)
+            self._step_role(self.state.roles[name], step, verdict.flag)
         for name, share in self.method.keeps(step).items():
             follower = self.state.roles[name]
             assert follower.leader is not None
-            follower.follow(self.state.roles[follower.leader], share, broken)
+            follower.follow(self.state.roles[follower.leader], share, verdict.flag)
         for name, role in self.state.roles.items():
             if name not in due and role.optimizer is not None:
                 role.optimizer.clear()  # no checkpoint holds gradients: one that outlived its step would be lost by a resume
@@ -282,11 +282,11 @@ class DistillTrainer:
         assert optimizer is not None, f"the method steps {name}, which is frozen"
         return optimizer
 
-    def _step_role(self, role: RoleHandle, step: int, broken: Tensor) -> None:
-        """Update weights and average, unless the step is ``broken``."""
-        self._optimizer(role.name).step(broken)
+    def _step_role(self, role: RoleHandle, step: int, flag: Flag) -> None:
+        """Update weights and average, unless the step is broken."""
+        self._optimizer(role.name).step(flag)
         if role.average is not None:
-            role.average.update(role.trained_parameters(), step, broken)
+            role.average.update(role.trained_parameters(), step, flag)
 
     def log(self, step: int) -> None:
         """Bring the window's means to the host, answer what was not finite, and track them."""

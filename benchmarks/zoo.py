@@ -4,6 +4,7 @@
     python -m benchmarks.zoo --seeds 0 1 2 --jobs 2         # trains and judges; what is done is not done again
     python -m benchmarks.zoo --seconds 200 --limit 550 --jobs 14
     python -m benchmarks.zoo --table
+    python -m benchmarks.zoo --folder benchmarks/zoo_results --pages    # the tables of docs/methods.md and of the methods' READMEs, anew
 
 A student is one run of its recipe in `examples/shapes`, in a process of one thread; chains (a student that begins at another's end)
 come after their origins. Each one's figures are lines of results.jsonl in `--folder` as soon as it is done. By default a student trains
@@ -27,6 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.zoo_jobs import JOBS, RECIPES, Task, tasks
+from benchmarks.zoo_pages import renew
 from benchmarks.zoo_table import count_costs, known_costs, table
 from benchmarks.zoo_work import ROOT, Budget, results, work
 
@@ -50,6 +52,8 @@ def main() -> None:
         count_costs(folder, {task.job for task in wanted})
     elif arguments.table:
         print(table(folder))
+    elif arguments.pages:
+        renew(table(folder))
     elif arguments.one:
         (task,) = [task for task in wanted if task.job.name == arguments.only[0]]
         work(
@@ -79,6 +83,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--clips-drawn", type=int, default=CLIPS, help="of --prepare")
     parser.add_argument("--paths", type=int, default=PATHS, help="of --prepare: the teacher's paths for each caption")
     parser.add_argument("--table", action="store_true", help="print the table of the results that are there, and end")
+    parser.add_argument("--pages", action="store_true", help="write that table into the pages that have it, and end")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", default=[], choices=[job.name for job in JOBS], metavar="STUDENT")
     parser.add_argument("--jobs", type=int, default=1, help="processes at once, of one thread each")

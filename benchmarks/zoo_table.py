@@ -100,6 +100,7 @@ def table(folder: Path) -> str:
         untrained = group[0].row.startswith(UNTRAINED)
         trained, group = ([], group[:1]) if untrained else (group, group)
         spent = [cost(one, every, costs) for one in trained]
+        clips = {one.clips for one in group}
         lines.append(
             _line(
                 [
@@ -107,11 +108,11 @@ def table(folder: Path) -> str:
                     group[0].row,
                     f"{group[0].evaluations:g}",
                     *(_mean([one.figures[key] for one in group if key in one.figures], 3) for key in FIGURES.values()),
-                    _mean([each.seconds for each in spent], 0),
+                    _mean([cost(first, every, costs).seconds for first in _firsts(trained[:1], every)], 0),
                     _mean([each.tflop for each in spent if each.tflop is not None], 1),
                     _mean([float(one.steps) for one in trained], 0),
                     group[0].budget if trained else "–",
-                    f"{group[0].clips}",
+                    f"{min(clips)}" if len(clips) == 1 else f"{min(clips)} to {max(clips)}",
                     f"{len(group)}",
                 ]
             )
@@ -123,6 +124,11 @@ def table(folder: Path) -> str:
             values = (_mean([one.figures[key] for one in group], 3) for key in DRIFT.values())
             lines.append(_line([group[0].job, group[0].row, *values, group[0].budget, f"{len(group)}"]))
     return "\n".join(lines)
+
+
+def _firsts(trained: Sequence[Result], every: Sequence[Result]) -> list[Result]:
+    """The first student of the same job and budget: the steps of later ones were set by it, wherever they ran."""
+    return [next(one for one in every if (one.job, one.budget) == (each.job, each.budget)) for each in trained]
 
 
 def _ordered(groups: Mapping[tuple[str, str, str], list[Result]]) -> list[list[Result]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from benchmarks.zoo import make_experts
 from benchmarks.zoo_jobs import JOBS, SHOWN, Job, Task, tasks
+from benchmarks.zoo_pages import pages, renewed
 from benchmarks.zoo_table import FIGURES, cost, table
 from benchmarks.zoo_work import Budget, Result, results_file, shortened, steps_before
 from tests.recipes import write_clips
@@ -93,9 +94,34 @@ def test_a_chain_cost_what_its_own_origin_did_where_that_was_made_twice() -> Non
     assert cost(again, [*every, again], {}).seconds == 160.0
 
 
-def test_what_was_measured_is_what_the_page_says() -> None:
-    printed, page = table(ROOT / "benchmarks" / "zoo_results"), (ROOT / "docs" / "methods.md").read_text()
-    assert [line for line in printed.splitlines() if line.startswith("|") and line not in page] == []
+def test_what_was_measured_is_what_the_pages_say() -> None:
+    printed, tables = table(ROOT / "benchmarks" / "zoo_results"), 0
+    for page in pages():
+        assert renewed(page, printed) == page.read_text(encoding="utf-8"), (
+            f"{page}: python -m benchmarks.zoo --folder benchmarks/zoo_results --pages"
+        )
+        tables += page.read_text(encoding="utf-8").count(printed.splitlines()[0])
+    assert tables == 14  # docs/methods.md, and each method's package but finetune's
+
+
+def test_a_page_keeps_its_own_students_and_takes_their_figures(tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
+    page.write_text("A.\n\n| student | sampled |\n| --- | --- |\n| kd | old |\n| none | before |\n\nB.\n")
+    head = "| student | sampled |\n| --- | --- |\n"
+    printed = f"{head}| none | teacher |\n| none | before |\n| kd | 1 step |\n| kd | 2 steps |\n| ladd | 1 step |"
+    assert renewed(page, printed) == f"A.\n\n{head}| none | before |\n| kd | 1 step |\n| kd | 2 steps |\n\nB.\n"
+
+
+def test_seconds_are_those_of_the_first_seed_and_clips_of_all(tmp_path: Path) -> None:
+    every = [
+        result("kd", 0, 0.8),
+        result("kd", 1, 0.9, seconds=400.0, clips=96),
+        result("kd", 1, 0.9, seconds=400.0, row="4 steps"),
+    ]
+    results_file(tmp_path).write_text("".join(json.dumps(asdict(one)) + "\n" for one in every))
+    first, second = [line.split(" | ") for line in table(tmp_path).splitlines() if line.startswith("| kd")]
+    assert (first[10], first[14]) == ("60", "48 to 96")
+    assert second[10] == "60"
 
 
 def test_every_student_has_its_place_in_the_table() -> None:

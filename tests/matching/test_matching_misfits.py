@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from distill_core.plugins import ModelFacts
+from distill_core.plugins.discovery import discover
 from distill_core.testing.toy_spec import inspect, write_toy_model
 from distill_matching.options import DiscriminatorOptions
 from distill_method_dmd2.config import Dmd2Options
-from distill_method_fdistill.plugin import spec as fdistill
-from distill_method_ladd.plugin import spec as ladd
 
 
 @pytest.fixture
@@ -36,7 +35,9 @@ def test_dmd2_asks_where_it_has_a_gan(facts: Mapping[str, ModelFacts]) -> None:
     assert [*Dmd2Options(gan_layers=(7,), gan_weight=0.1).misfits(facts)]
 
 
-@pytest.mark.parametrize("spec", [fdistill(), ladd()], ids=lambda spec: spec.name)
-def test_methods_with_a_discriminator_say_so(facts: Mapping[str, ModelFacts], spec) -> None:
-    options = spec.options.model_validate({"gan_layers": [7]})
+@pytest.mark.parametrize("name", ["causvid", "dmd2", "fdistill", "ladd", "self-forcing"])
+def test_every_method_with_a_discriminator_says_so(facts: Mapping[str, ModelFacts], name: str) -> None:
+    spec = discover().methods[name]
+    weight = {} if name == "ladd" else {"gan_weight": 0.1}
+    options = spec.options.model_validate({"gan_layers": [7], **weight})
     assert [key for key, _ in spec.misfits(options, facts)] == ["gan_layers"]

@@ -222,7 +222,7 @@ class NormalizerOptions(Options):
     """What the difference of two scores is divided by."""
 
     normalizer: Literal["per_sample", "per_batch", "none"] = "per_sample"
-    """What the gradient is divided by: mean |x - x0_teacher| of each sample, of the whole batch, or nothing."""
+    """What the gradient is divided by: mean |x - x0_teacher| of each sample, of all that a process has at once (FastVideo), or nothing."""
     normalizer_floor: Annotated[float, Field(gt=0)] = 1e-6
     """The least that the gradient is divided by."""
     normalizer_floor_as: Literal["max", "sum"] = "max"
@@ -296,9 +296,13 @@ class DiscriminatorOptions(Options):
             yield f"gan_layers names {', '.join(map(str, twice))} more than once; name each layer once"
 
     def misfits(self, facts: Mapping[str, ModelFacts]) -> Iterator[tuple[str, str]]:
-        """Layers that the teacher does not have."""
+        """Layers for the discriminator, where there is one, that the teacher does not have."""
         teacher = facts["teacher"]
-        if self.gan_layers is not None and (not self.gan_layers or max(self.gan_layers) >= teacher.layers):
+        if (
+            self.judged
+            and self.gan_layers is not None
+            and (not self.gan_layers or max(self.gan_layers) >= teacher.layers)
+        ):
             yield (
                 "gan_layers",
                 f"is {list(self.gan_layers)}, and {teacher.path} has the layers 0 to {teacher.layers - 1}",

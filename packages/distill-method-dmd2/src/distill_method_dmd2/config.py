@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import Field
 
-from distill_core.plugins import ModelFacts
 from distill_core.plugins.timesteps import TRAIN_TIMESTEPS
 from distill_matching.options import DiscriminatorOptions, MatchingOptions, ScoreCeilingOptions
 
@@ -73,11 +72,6 @@ class Dmd2Options(DiscriminatorOptions, ScoreCeilingOptions, MatchingOptions):
         The discriminator, where there is one, steps with the critic.
         """
         return self.turn(step, ("critic", "discriminator") if self.gan_weight else ("critic",))
-
-    def misfits(self, facts: Mapping[str, ModelFacts]) -> Iterator[tuple[str, str]]:
-        """Layers for the discriminator, where there is one, that the teacher does not have."""
-        if self.gan_weight:
-            yield from super().misfits(facts)
 
     @property
     def regression_scale(self) -> float:

@@ -86,6 +86,7 @@ def distill_register_methods(registry: Registry[MethodSpec]) -> None:
             sampling=CausvidOptions.sampling,
             notes=CausvidOptions.notes,
             guidance=guidance,
+            misfits=CausvidOptions.misfits,
         )
     )
     registry.add(
@@ -100,6 +101,7 @@ def distill_register_methods(registry: Registry[MethodSpec]) -> None:
             sampling=SelfForcingOptions.sampling,
             notes=SelfForcingOptions.notes,
             guidance=guidance,
+            misfits=SelfForcingOptions.misfits,
         )
     )
     registry.add(

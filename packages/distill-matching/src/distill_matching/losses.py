@@ -16,7 +16,7 @@ FloorAs = Literal["max", "sum"]
 
 
 def guided(cond_BTCHW: Tensor, uncond_BTCHW: Tensor, scale: Tensor | float) -> Tensor:
-    """uncond + s·(cond - uncond), with s of the batch or of each sample. In the other convention, cond + w·(cond - uncond), s = w + 1."""
+    """uncond + s·(cond - uncond), with s of the batch or of each sample (arXiv 2207.12598, equation 6, with s = w + 1)."""
     return uncond_BTCHW + scale * (cond_BTCHW - uncond_BTCHW)
 
 
@@ -51,7 +51,10 @@ def floored(mean: Tensor, floor: float, floor_as: FloorAs) -> Tensor:
 
 
 def dmd_loss(x_BTCHW: Tensor, gradient_BTCHW: Tensor, first: int = 0) -> Tensor:
-    """½ mean (x - sg(x - g))² over the frames from ``first`` on: its derivative with respect to x is g / (number of elements)."""
+    """½ mean (x - sg(x - g))² over the frames from ``first`` on: its derivative with respect to x is g / (number of elements).
+
+    So its gradient is that of the KL divergence (DMD, arXiv 2311.18828, equation 7), which has no loss of its own.
+    """
     target_BTCHW = (x_BTCHW - gradient_BTCHW).detach()
     return 0.5 * torch.mean((x_BTCHW.float() - target_BTCHW.float())[:, first:] ** 2)
 
@@ -62,10 +65,10 @@ def critic_velocity_loss(velocity_BTCHW: Tensor, x_BTCHW: Tensor, noise_BTCHW: T
 
 
 def critic_x0_loss(predicted_BTCHW: Tensor, x_BTCHW: Tensor, first: int = 0) -> Tensor:
-    """mean (x̂0 - x)²: the same regression in x0 space, which weights a sample by σ²."""
+    """mean (x̂0 - x)²: the same regression (DMD2, equation 6) in x0 space, which weights a sample by σ²."""
     return torch.mean((predicted_BTCHW.float() - x_BTCHW.float())[:, first:] ** 2)
 
 
 def critic_noise_loss(predicted_BTCHW: Tensor, noise_BTCHW: Tensor, first: int = 0) -> Tensor:
-    """mean (ε̂ - ε)²: the same regression in noise space, which weights a sample by (1 - σ)²."""
+    """mean (ε̂ - ε)²: the same regression (DMD2, equation 6) in noise space, which weights a sample by (1 - σ)²."""
     return torch.mean((predicted_BTCHW.float() - noise_BTCHW.float())[:, first:] ** 2)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The teacher of the medium world, from the shipped one of the small. Every stage is one command and is skipped when its result is there.
+# The teacher of the medium world, examples/shapes/medium-teacher, from the shipped one of the small. Every stage is one command and is skipped when
+# its result is there: remove that folder to make it anew.
 # PARTS: processes that draw and encode (default: 2). CLIPS: of each. PYTHON, OVERRIDES: recipe.sh.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -31,8 +32,8 @@ encode_part() {
     distill data encode "$work/medium-clips" --model "$work/medium-base" --output "$work/medium" --dtype float16 --shard "$1/$parts"
 }
 
-stage "$work/medium-base" $python "$here/lengthen.py" "$here/teacher" --output "$work/medium-base"
+stage "$work/medium-base" $python "$here/lengthen.py" "$here/teacher" --output "$work/medium-base" --steps 100 --clips 28
 stage "$work/medium-clips/captions.jsonl" draw_clips
 stage "$work/medium" every_part encode_part
 stage "$work/medium-run/exit_reason.json" train "$here/medium.yaml" "data.path=$work/medium" "roles.student.path=$work/medium-base" "output_dir=$work/medium-run"
-stage "$work/medium-teacher" distill export "$work/medium-run" --role student --output "$work/medium-teacher" --dtype float16
+stage "$here/medium-teacher" distill export "$work/medium-run" --role student --output "$here/medium-teacher" --dtype float16

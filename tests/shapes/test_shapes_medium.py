@@ -9,10 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from clips import read_clips
 from lengthen import main as lengthen
 from safetensors.torch import load_file
 from tests.recipes import run_recipe
 from tests.shapes.test_shapes_recipe import SHAPES, command
+
+from distill_metric_shapes.captions import MEDIUM
+from distill_metric_shapes.measure import accuracy, measure
+
+MEDIUM_TEACHER = SHAPES / "medium-teacher"
 
 
 @pytest.mark.slow
@@ -74,3 +80,22 @@ def test_a_decoder_is_lengthened_for_whole_latent_frames_alone(
         lengthen()
     assert "--frames is 4n + 1, as the VAE has it: 13, not 16" in capsys.readouterr().err
     assert not (tmp_path / "long").exists()
+
+
+def test_the_medium_teacher_is_small_and_takes_the_small_worlds_latents() -> None:
+    assert sum(file.stat().st_size for file in MEDIUM_TEACHER.rglob("*")) < 5_000_000
+    weights = "vae/diffusion_pytorch_model.safetensors"
+    small, medium = load_file(SHAPES / "teacher" / weights), load_file(MEDIUM_TEACHER / weights)
+    encodes = [name for name in small if name.startswith(("encoder.", "quant_conv."))]
+    assert encodes
+    assert all(torch.equal(small[name], medium[name]) for name in encodes)
+
+
+@pytest.mark.slow
+def test_the_medium_teacher_shows_captions(tmp_path: Path) -> None:
+    prompts, samples = tmp_path / "captions.txt", tmp_path / "samples"
+    prompts.write_text("a red square moves right\na blue circle moves down\na green triangle moves left\n")
+    command("-m", "distill_core", "sample", MEDIUM_TEACHER, "--prompts", prompts, "--seed", 11, "--output", samples)
+    shown = measure(read_clips(samples, MEDIUM), MEDIUM)
+    assert accuracy(shown).all == 1.0
+    assert accuracy(shown).iou > 0.8

@@ -166,6 +166,12 @@ def _same_training(subject: Subject) -> Iterator[Change]:
         )
     if run.config.validation.interval is not None:
         yield Change(("validation.interval=null",), "no samples while it trains")
+    pairs = subject.ranks // 2
+    if pairs and subject.ranks == 2 * pairs and subject.layout.context == 1 and size * steps % pairs == 0:
+        batch = (f"training.train_batch_size={pairs}", f"training.gradient_accumulation_steps={size * steps // pairs}")
+        yield Change(
+            ("distributed.context=2", *batch), "two GPUs share each clip: the same batch, with exchanges in every layer"
+        )
 
 
 def _could_leave(config: RunConfig, name: str) -> bool:

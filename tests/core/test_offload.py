@@ -218,6 +218,15 @@ def test_weights_that_are_compiled_or_in_parts_stay(world: ToyWorld, monkeypatch
         refuse_placed(run.config, Layout.of(None, 2, 2))
 
 
+def test_weights_that_are_held_twice_for_where_they_live_are_noted(world: ToyWorld) -> None:
+    shared = {"path": str(world.root / "teacher")}
+    roles = {"student": {**shared, "lora": {}}, "teacher": shared, "critic": {**shared, "lora": {}}}
+    assert not [note for note in world.resolved(sound(world, **roles)).notes if "set of weights" in note]
+    run = sound(world, **{**roles, "teacher": {**shared, "placement": "stream"}})
+    (note,) = [note for note in world.resolved(run).notes if "set of weights" in note]
+    assert note.startswith("one set of weights is held once for student, critic, and once for teacher: their placement")
+
+
 def test_a_run_trains_the_same_whose_teacher_lives_in_host_memory(world: ToyWorld) -> None:
     figures = {}
     for place in ("device", "cpu"):

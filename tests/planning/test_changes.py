@@ -94,7 +94,6 @@ def test_what_several_gpus_cannot_share_is_refused_by_name(folders: Path, index:
         (shared,) = [change for change in changes(plan.subject) if change.overrides[0] == "distributed.context=2"]
         one_clip = ("training.train_batch_size=1", "training.gradient_accumulation_steps=2")
         assert (shared.overrides[1:], shared.same) == (one_clip, True)
-        assert make(shared.overrides, 2).peak < plan.peak
 
 
 def test_weights_that_live_in_host_memory_take_none_of_the_device_between_two_steps(

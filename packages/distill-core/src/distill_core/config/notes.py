@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from distill_core.config.cadence import updates_of
 from distill_core.config.checks import family_of
 from distill_core.config.recomputation import recomputation_of
+from distill_core.config.schema import LIBRARIES
 from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.plugins.loading import load_target
 from distill_core.plugins.timesteps import shifted
@@ -33,6 +34,7 @@ def notes_of(run: ResolvedRun) -> Iterator[str]:
     """All notes, in no order of weight."""
     yield from _of_sparsity(run)
     yield from _of_recomputation(run)
+    yield from _of_copies(run)
     yield from _of_shifts(run)
     yield from _of_experts(run)
     yield from _of_averages(run)
@@ -71,6 +73,23 @@ def _of_recomputation(run: ResolvedRun) -> Iterator[str]:
             yield f"roles.{name}.recompute_every has no effect: nothing of the role is recomputed (roles.{name}.recompute)"
     if run.config.training.recompute_every > 1 and len(none) == len(run.config.roles):
         yield "training.recompute_every has no effect: nothing is recomputed (training.enable_gradient_checkpointing_type)"
+
+
+def _of_copies(run: ResolvedRun) -> Iterator[str]:
+    """Weights that several roles leave alone and could share, but for how they say that they are held."""
+    sets: dict[object, dict[object, list[str]]] = {}
+    for name, need in run.needs.items():
+        if not need.is_model or need.follows is not None:
+            continue
+        role = run.config.roles[name]
+        if role.lora is not None or not need.trainable:
+            held = (role.placement, role.weights if role.weights in LIBRARIES else None)
+            same = sets.setdefault((family_of(run.config, name), role.path, role.checkpoint), {})
+            same.setdefault(held, []).append(name)
+    for same in sets.values():
+        if len(same) > 1:
+            users = ", and once for ".join(", ".join(names) for names in same.values())
+            yield f"one set of weights is held once for {users}: their placement or weights differ; say the same of all, and they share it"
 
 
 def _of_shifts(run: ResolvedRun) -> Iterator[str]:

@@ -7,10 +7,10 @@ ones. It knows its own name and nothing of other roles but whom it follows. Froz
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from functools import cached_property
-from typing import TypeVar
+from functools import cache, cached_property
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,12 @@ OWN_MODULE = "module"
 """The name of the only module of a role that is a module of the method's own."""
 
 OfferedT = TypeVar("OfferedT")
+
+
+@cache
+def _offers(adapter: type[object], kind: type[object]) -> bool:
+    """Whether adapters of a class have an operation. Asked once for each: protocols are slow to tell, and a step asks often."""
+    return issubclass(adapter, kind)
 
 
 class RoleHandle:
@@ -125,7 +131,9 @@ class RoleHandle:
     @property
     def boundary(self) -> float | None:
         """The timestep between its two experts, if it has two."""
-        return self.adapter.boundary(self.modules) if isinstance(self.adapter, HasExperts) else None
+        if not _offers(type(self.adapter), HasExperts):
+            return None
+        return cast(HasExperts, self.adapter).boundary(self.modules)
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
@@ -218,18 +226,9 @@ class RoleHandle:
 
     # Predictions
 
-    @contextmanager
-    def _graph(self, input_gradients: bool) -> Iterator[None]:
-        """Inside, predictions wear the role's LoRAs, and have a graph if it is trained, or asked for."""
-        graph = nullcontext() if self.trainable or input_gradients else torch.no_grad()
-        with (
-            wearing(self.worn),
-            recomputing(self.recomputation),
-            attending(self.kernel),
-            sharing(self.peers),
-            graph,
-        ):
-            yield
+    def _graph(self, input_gradients: bool) -> AbstractContextManager[object]:
+        """Inside, there is a graph if the role is trained, or one is asked for."""
+        return nullcontext() if self.trainable or input_gradients else torch.no_grad()
 
     def predict(
         self,
@@ -243,7 +242,14 @@ class RoleHandle:
         """v and whatever else is asked for; without a graph for a frozen role, unless ``input_gradients`` asks for one."""
         if ask.sparsity is None:
             ask = replace(ask, sparsity=self.sparsity)
-        with self._border, self._graph(input_gradients):
+        with (
+            self._border,
+            wearing(self.worn),
+            recomputing(self.recomputation),
+            attending(self.kernel),
+            sharing(self.peers),
+            self._graph(input_gradients),
+        ):
             prediction = self._asked(Asked(noisy_BTCHW, timestep, condition, ask))
         return answered(self.family, noisy_BTCHW, ask, prediction)
 
@@ -281,19 +287,17 @@ class RoleHandle:
         input_gradients: bool = False,
     ) -> Tensor:
         """x̂0 = x_t - σ v, float32 [B, T, C, H, W]."""
+        velocity_BTCHW = self.predict_velocity(noisy_BTCHW, timestep, condition, ask, input_gradients=input_gradients)
         with self._graph(input_gradients):
-            velocity_BTCHW = self.predict_velocity(
-                noisy_BTCHW, timestep, condition, ask, input_gradients=input_gradients
-            )
             return flow.x0_of(noisy_BTCHW, velocity_BTCHW, timestep)
 
     # The flow and the family's other operations
 
     def _offering(self, kind: type[OfferedT], operation: str) -> OfferedT:
         """The adapter, as one that has the operation. Raises PluginError for a family that declares what it does not have."""
-        if not isinstance(self.adapter, kind):
+        if not _offers(type(self.adapter), kind):
             raise PluginError(f"model {self.family!r} declares {operation!r}, and its adapter has no such operation")
-        return self.adapter
+        return cast(OfferedT, self.adapter)
 
     def add_noise(self, clean_BTCHW: Tensor, noise_BTCHW: Tensor, timestep: Tensor) -> Tensor:
         """x_t = (1 - σ) x0 + σ ε."""

@@ -295,7 +295,8 @@ class RoleHandle:
 
     def _offering(self, kind: type[OfferedT], operation: str) -> OfferedT:
         """The adapter, as one that has the operation. Raises PluginError for a family that declares what it does not have."""
-        if not _offers(type(self.adapter), kind):
+        protocol: type = kind
+        if not _offers(type(self.adapter), protocol):
             raise PluginError(f"model {self.family!r} declares {operation!r}, and its adapter has no such operation")
         return cast(OfferedT, self.adapter)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from distill_core.plugins import Demands, MethodSpec, ModelSpec, Options, RoleNeed
 from distill_core.plugins.fit import fit, matrix, meanings, shared_spaces
 
@@ -48,6 +50,26 @@ def test_each_role_says_what_it_misses() -> None:
 def test_attention_that_a_model_has_not_is_a_reason() -> None:
     answer = fit(method(), model("ltx", set(), attention=("sparse", "local")))
     assert answer.verdict == "no: asks for dense attention, ltx has sparse, local"
+
+
+class ExactOptions(Options):
+    """A choice that decides what is asked of the model, and others that do not."""
+
+    sampler: Literal["ode", "sde"] = "ode"
+    derivative: Literal["jvp", "differences"] = "jvp"
+
+
+def test_a_choice_under_which_a_model_works_is_told() -> None:
+    exact, plain = ({"pupil": RoleNeed(True, frozenset(names))} for names in (("predict", "along"), ("predict",)))
+    spec = MethodSpec(
+        "turbo", "", ExactOptions, "a:B", exact, lambda own: Demands(roles=exact if own.derivative == "jvp" else plain)
+    )
+    answer = fit(spec, model("ltx", {"predict"}))
+    assert answer.verdict == "ok with derivative: differences"
+    assert not answer.works  # as it is by default
+    assert not meanings([answer])
+    assert fit(spec, model("wan", {"predict", "along"})).verdict == "ok"
+    assert fit(spec, model("sd3", set())).verdict == "no: pupil needs along, predict, which sd3 does not offer"
 
 
 def test_options_without_defaults_leave_the_attention_open() -> None:

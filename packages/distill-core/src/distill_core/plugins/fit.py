@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -30,21 +31,25 @@ class Fit:
         model: the model's name.
         misfits: why they do not work together; empty where they do.
         note: what could not be told without a run.yaml; empty where everything could.
+        under: where the default options do not work, a choice of one option under which they do, as ``option: choice``; else empty.
     """
 
     method: str
     model: str
     misfits: tuple[str, ...]
     note: str = ""
+    under: str = ""
 
     @property
     def works(self) -> bool:
-        """Whether nothing speaks against it."""
+        """Whether nothing speaks against it under the default options."""
         return not self.misfits
 
     @property
     def verdict(self) -> str:
-        """``ok``, or ``no`` with the reasons, in one line."""
+        """``ok``, or with which choice it is, or ``no`` with the reasons, in one line."""
+        if self.under:
+            return f"ok with {self.under}"
         if self.misfits:
             return f"no: {'; '.join(self.misfits)}"
         return f"ok ({self.note})" if self.note else "ok"
@@ -64,12 +69,20 @@ def missing_attention(kinds: Iterable[str], model: ModelSpec) -> str | None:
 
 
 def fit(method: MethodSpec, model: ModelSpec) -> Fit:
-    """Judge one method with one model, under the method's default options."""
+    """Judge one method with one model, under the method's default options, and where these do not fit under each other choice of one."""
+    misfits, note = _judged(method, model, {})
+    choices = _choices(method) if misfits else ()
+    under = next((f"{name}: {choice}" for name, choice in choices if _fits(method, model, name, choice)), "")
+    return Fit(method.name, model.name, misfits, note, under)
+
+
+def _judged(method: MethodSpec, model: ModelSpec, chosen: Mapping[str, str]) -> tuple[tuple[str, ...], str]:
+    """The misfits, and the note, under such options."""
     misfits: list[str | None] = []
     note, demands = "", None
     try:
         with plugin_border("its demands"):
-            demands = demands_of(method, method.options())
+            demands = demands_of(method, method.options.model_validate(chosen))
             misfits.append(missing_attention(demands.kinds, model))
     except RefusedError as refusal:
         if not isinstance(refusal.__cause__, ValidationError):
@@ -77,7 +90,21 @@ def fit(method: MethodSpec, model: ModelSpec) -> Fit:
         else:
             note = "what it asks depends on options that have no default"
     misfits += [missing_operations(role, need, model) for role, need in method.needs(demands).items()]
-    return Fit(method.name, model.name, tuple(misfit for misfit in misfits if misfit is not None), note)
+    return tuple(misfit for misfit in misfits if misfit is not None), note
+
+
+def _choices(method: MethodSpec) -> Iterator[tuple[str, str]]:
+    """Each word that an option of the method may be, but its default."""
+    for name, field in method.options.model_fields.items():
+        if get_origin(field.annotation) is Literal:
+            yield from (
+                (name, word) for word in get_args(field.annotation) if isinstance(word, str) and word != field.default
+            )
+
+
+def _fits(method: MethodSpec, model: ModelSpec, name: str, choice: str) -> bool:
+    """Whether nothing speaks against one choice; one that needs others beside it is none."""
+    return _judged(method, model, {name: choice}) == ((), "")
 
 
 def matrix(methods: Iterable[MethodSpec], models: Iterable[ModelSpec]) -> tuple[Fit, ...]:
@@ -88,7 +115,7 @@ def matrix(methods: Iterable[MethodSpec], models: Iterable[ModelSpec]) -> tuple[
 
 def meanings(fits: Iterable[Fit]) -> Mapping[str, str]:
     """What is lacking in any of them, in words, by its name."""
-    words = {word for each in fits for misfit in each.misfits for word in re.findall(r"\w+", misfit)}
+    words = {word for each in fits if not each.under for misfit in each.misfits for word in re.findall(r"\w+", misfit)}
     return {name: meaning for name, meaning in MEANINGS.items() if name in words}
 
 

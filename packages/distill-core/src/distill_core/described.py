@@ -63,7 +63,7 @@ def _classes(parent: ast.AST, inside: str) -> Iterator[tuple[str, Mapping[str, s
             yield from _classes(node, f"{inside}{node.name}.")
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield from _classes(node, f"{inside}{node.name}.<locals>.")
-        else:
+        elif not isinstance(node, ast.expr):  # no expression holds a class, and most nodes are expressions
             yield from _classes(node, inside)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -27,6 +27,7 @@ STEP = st.tuples(st.lists(st.booleans(), min_size=4, max_size=4), st.sampled_fro
 """Which weights have a gradient, and what the flag says; None is no flag."""
 
 
+@settings(max_examples=30)
 @given(st.lists(STEP, max_size=4))
 def test_an_update_gives_the_bits_of_torchs_own_step_and_a_broken_one_none(
     steps: list[tuple[list[bool], bool | None]],

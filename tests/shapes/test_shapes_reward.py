@@ -65,5 +65,7 @@ def test_an_empty_clip_is_rewarded_little_and_has_a_finite_gradient() -> None:
 def test_captions_and_sizes_that_it_cannot_measure_are_refused() -> None:
     with pytest.raises(DataError, match="is no caption of the small shapes world"):
         REWARD.check(["a cat"], (9, 32, 32))
+    with pytest.raises(DataError, match="'moves left' is no caption"):  # a motion alone, of the image-to-video world
+        REWARD.check(["moves left"], (9, 32, 32))
     with pytest.raises(DataError, match="9 frames of 32×32, this run makes 9 frames of 64×64"):
         REWARD.check(["a red square moves left"], (9, 64, 64))

@@ -22,6 +22,8 @@ class ShapesReward:
     def check(self, prompts: Sequence[str], shape_FHW: tuple[int, int, int]) -> None:
         """Raises DataError for a caption outside the grammar, or clips of another size than the setting's."""
         check_clips(prompts, shape_FHW, self.setting)
+        for prompt in prompts:
+            parse(prompt, self.setting)  # the metric also takes a motion alone, beside the picture that shows the rest
 
     def score(self, pixels_BFCHW: Tensor, captions: Sequence[str]) -> Tensor:
         """How well each clip shows its caption, [B] in [0, 1]."""

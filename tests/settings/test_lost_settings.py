@@ -199,6 +199,7 @@ def test_a_run_goes_on_with_another_gradient_norm_only_where_that_is_asked_for(w
         ("training.min_timestep_ratios=0.02", "did you mean `min_timestep_ratio` under `method_config`?"),
         ("method_config.rollout_mode=simulate", "what other tools call `rollout_mode` is `rollout` here"),
         ("training.max_grad_nrm=1", "did you mean `max_grad_norm`?"),
+        ("roles.student.mode=lora", "what other tools call `mode` is `lora` here"),
     ],
 )
 def test_a_hint_names_the_key_of_that_meaning_wherever_it_is(world: ToyWorld, override: str, said: str) -> None:

@@ -99,7 +99,7 @@ class RoleConfig(Section):
     """A pipeline folder, or a hub id, `organisation/name`; left out for a role that is a module of the method's own or follows another."""
     base: Name | None = None
     """The role whose frozen weights this one uses, instead of a `path`. Frozen and LoRA roles of one `path` share them anyway."""
-    lora: Lora | None = None
+    lora: Annotated[Lora | None, Field(json_schema_extra={"known_as": ["mode", "use_lora"]})] = None
     """Train a LoRA on frozen weights; `{}` is one of rank 16 on the attention; null trains all weights."""
     fixed_loras: tuple[FixedLora, ...] = ()
     """LoRA files that the role's predictions wear, none of them trained."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 CPU_SIZE = {"num_attention_heads": 4, "attention_head_dim": 32, "ffn_dim": 512, "num_layers": 6, "text_dim": 64}
 GPU_SIZE = {"num_attention_heads": 12, "attention_head_dim": 128, "ffn_dim": 8960, "num_layers": 30, "text_dim": 4096}
-CPU_SHAPES = ((1, 1, 8, 8), (1, 3, 8, 8), (2, 3, 8, 8), (8, 3, 8, 8), (1, 5, 16, 16))
+CPU_SHAPES = ((1, 1, 8, 8), (1, 3, 8, 8), (2, 3, 8, 8), (8, 3, 8, 8), (1, 5, 16, 16), (1, 5, 32, 32), (1, 9, 30, 52))
 GPU_SHAPES = ((1, 1, 32, 32), (8, 1, 32, 32), (1, 1, 60, 104), (1, 3, 60, 104), (1, 9, 60, 104), (1, 21, 60, 104))
 PAIRS = 15
 

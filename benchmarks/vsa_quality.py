@@ -1,9 +1,8 @@
-"""What video sparse attention costs in quality: the medium shapes world, trained densely and at sparsities of 0.5 and 0.8, all else equal.
+"""What video sparse attention costs in quality: the medium shapes world's teacher, trained on densely and at sparsities of 0.5 and 0.8.
 
-The medium world's clips are 17 frames of 64 × 64: 5 × 8 × 8 tokens, in 2 × 2 × 2 cubes. Each model is the shipped teacher of the small
-world, with a decoder for so long clips (`examples/shapes/lengthen.py`), finetuned on the medium one; it sees the same batches and
-noises, and is sampled alike; the sparse ones are sampled densely too, as a pipeline without sparse attention would. Every stage is a
-command, and is skipped when its result is there. About 15 minutes a model on one CPU thread.
+The medium world's clips are 17 frames of 64 × 64: 5 × 8 × 8 tokens, in 2 × 2 × 2 cubes. Each model begins as the teacher that ships
+(`examples/shapes/medium-teacher`) and sees the same batches and noises, and all are sampled alike; the sparse ones are sampled densely
+too, as a pipeline without sparse attention would. Every stage is a command, and is skipped when its result is there.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from pathlib import Path
 from distill_metric_shapes.captions import MEDIUM, captions
 
 ROOT = Path(__file__).resolve().parent.parent
-TEACHER = "examples/shapes/teacher"
+TEACHER = "examples/shapes/medium-teacher"
 SPARSITIES = (0.0, 0.5, 0.8)
 LAST = 10
 """Lines of the log whose mean is a run's final loss."""
@@ -29,8 +28,11 @@ def main() -> None:
     """Make what is missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--output", type=Path, default=Path("runs/vsa-quality"), help="where stages keep their results")
-    parser.add_argument("--clips", type=int, default=1200)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--clips", type=int, default=1200, help="of training (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=1500, help="default: %(default)s")
+    parser.add_argument(
+        "--judged", type=int, default=2, help="clips of each caption that are judged (default: %(default)s)"
+    )
     parser.add_argument("--sparsities", type=float, nargs="+", default=SPARSITIES, help="0 is dense attention")
     arguments = parser.parse_args()
     output = arguments.output.resolve()
@@ -39,11 +41,10 @@ def main() -> None:
         output / "clips",
         [sys.executable, "examples/shapes/draw.py", "--clips", str(arguments.clips), "--setting", MEDIUM.name],
     )
-    stage(output / "base", [sys.executable, "examples/shapes/lengthen.py", TEACHER])
-    encode = ["data", "encode", str(output / "clips"), "--model", str(output / "base")]
-    stage(output / "data", [*DISTILL, *encode])
-    rows = [row for sparsity in arguments.sparsities for row in trained(output, sparsity, arguments.steps)]
-    print(f"\n{arguments.steps} steps of 8 clips, {len(captions(MEDIUM)) * 2} clips judged, 20 steps of guidance 2")
+    stage(output / "data", [*DISTILL, "data", "encode", str(output / "clips"), "--model", TEACHER])
+    rows = [row for sparsity in arguments.sparsities for row in trained(output, sparsity, arguments)]
+    judged = len(captions(MEDIUM)) * arguments.judged
+    print(f"\n{arguments.steps} steps of 8 clips, {judged} clips judged, 20 steps of guidance 2")
     print(f"{'':34}{'loss':>8}{'all':>7}{'colour':>8}{'shape':>7}{'motion':>8}{'IoU':>7}")
     for name, loss, figures in rows:
         shares = "".join(
@@ -67,7 +68,9 @@ def run(command: list[str]) -> None:
     subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
-def trained(output: Path, sparsity: float, steps: int) -> list[tuple[str, float | None, dict[str, float]]]:
+def trained(
+    output: Path, sparsity: float, asked: argparse.Namespace
+) -> list[tuple[str, float | None, dict[str, float]]]:
     """Train one model, if it is not there: a row for how it was trained, and for a sparse one another for dense sampling."""
     name = f"sparsity {sparsity:g}" if sparsity else "dense"
     folder = output / name.replace(" ", "-")
@@ -75,22 +78,22 @@ def trained(output: Path, sparsity: float, steps: int) -> list[tuple[str, float 
     rows = {name: how} | ({f"{name}, sampled densely": how | {"attn_kind": "dense"}} if sparsity else {})
     recipe = {
         "recipe": {"family": "wan", "method": "finetune"},
-        "roles": {"student": {"path": str(output / "base"), "trainable": True, "ema": {"decay": 0.99}}},
+        "roles": {"student": {"path": TEACHER, "trainable": True, "ema": {"decay": 0.99}}},
         "data": {"path": str(output / "data")},
         "training": {
-            "max_train_steps": steps,
+            "max_train_steps": asked.steps,
             "train_batch_size": 8,
-            "learning_rate": 1.5e-3,
+            "learning_rate": 5.0e-4,
             "betas": [0.9, 0.99],
             "weight_decay": 0.01,
             "max_grad_norm": 1.0,
             "lr_scheduler": "cosine",
-            "lr_warmup_steps": 50,
+            "lr_warmup_steps": 20,
             "cpu_threads": 1,
             "VSA_sparsity": sparsity,
         },
         "output_dir": str(folder),
-        "pipeline_config": {"flow_shift": 1.0},
+        "pipeline_config": {"flow_shift": 1.0, "sampling_shift": 3.0},
         "method_config": {
             "weighting_scheme": "logit_normal",
             "logit_std": 1.2,
@@ -98,7 +101,12 @@ def trained(output: Path, sparsity: float, steps: int) -> list[tuple[str, float 
             "attn_kind": "vsa" if sparsity else "dense",
         },
         "metrics": {"shapes": {"setting": MEDIUM.name}},
-        "comparison": {"rows": rows, "prompts": list(captions(MEDIUM)), "clips_per_prompt": 2, "page_clips": 8},
+        "comparison": {
+            "rows": rows,
+            "prompts": list(captions(MEDIUM)),
+            "clips_per_prompt": asked.judged,
+            "page_clips": 8,
+        },
         "checkpoint": {"interval": 100, "keep_last": 1},
         "tracking": {"log_interval": 20},
     }

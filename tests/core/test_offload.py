@@ -18,6 +18,7 @@ from distill_core.running.means import refuse_placed
 from distill_core.running.preparation import prepare
 from distill_core.training import compiled
 from distill_core.training.averages import WeightAverage
+from distill_core.training.guarded_adamw import Flag
 from distill_core.training.lora import wearing
 from distill_core.training.offload import Offload, Unit
 from distill_core.training.recompute import recomputing
@@ -187,7 +188,7 @@ def test_an_average_in_host_memory_is_the_one_on_the_device(broken: float | None
     averages = [WeightAverage(weights, 0.7, start_step, place) for place in (None, CPU)]
     weights = {name: tensor + 1.0 for name, tensor in weights.items()}
     for average in averages:
-        average.update(weights, 3, None if broken is None else torch.tensor(broken))
+        average.update(weights, 3, None if broken is None else Flag(torch.tensor(broken)))
     device, host = averages
     assert all(tensor.equal(host.shadow[name]) for name, tensor in device.shadow.items())
 

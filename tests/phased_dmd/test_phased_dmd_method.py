@@ -43,6 +43,14 @@ def test_phases_alternate_with_the_students_updates() -> None:
     assert [options.phase(step) for step in updates] == ["high", "low"] * 4
 
 
+def test_a_run_that_ends_before_the_low_phases_first_update_is_told_so() -> None:
+    options = PhasedDmdOptions(generator_update_interval=5)
+    (said,) = options.left_out(9)
+    assert "low phase is not updated in 9 steps" in said
+    assert "10 steps train both" in said
+    assert list(options.left_out(10)) == []
+
+
 def asked_of(role: str, step: int, flow_shift: float = 1.0, **changes: object) -> list[Tensor]:
     """The timesteps that a role is asked at in one step, in order."""
     options = OPTIONS.model_copy(update=changes)

@@ -49,6 +49,16 @@ class PhasedDmdOptions(NormalizerOptions, GuidanceOptions, TurnsOptions, StepsOp
             except ValueError as error:
                 yield str(error)
 
+    def left_out(self, steps: int) -> Iterator[str]:
+        """The second phase, whose student is first updated at the end of its turn."""
+        yield from super().left_out(steps)
+        turn = self.generator_update_interval
+        if steps < 2 * turn:
+            yield (
+                f"the student of the low phase is not updated in {steps} steps: the phases take turns of {turn} "
+                f"(method_config.generator_update_interval), the high one first; {2 * turn} steps train both"
+            )
+
     def phase(self, step: int) -> Phase:
         """Which phase a training step is of: they alternate, as many steps each as lead to one update of the student, high first."""
         return "low" if (step - 1) // self.generator_update_interval % 2 else "high"

@@ -42,6 +42,7 @@ def notes_of(run: ResolvedRun) -> Iterator[str]:
     try:
         with plugin_border(f"the notes of method {run.method.name!r}"):
             yield from run.method_options.without_effect("method_config")
+            yield from run.method_options.left_out(run.config.training.max_train_steps)
             yield from run.method.notes(run.method_options)
             yield from _of_guidance(run)
             request = sampling_of(run)

@@ -37,6 +37,10 @@ class Options(Described):
         """Options without effect under the others: why, and which of them. A class adds its own to those of ``super().idle()``."""
         return iter(())
 
+    def left_out(self, steps: int) -> Iterator[str]:
+        """What a run of so many training steps ends before though its roles step: a sentence each, with the steps that it takes."""
+        return iter(())
+
     def without_effect(self, at: str) -> Iterator[str]:
         """A sentence for each such option that is set to something else than its default, also of options within these, below ``at``."""
         values = dict(self)

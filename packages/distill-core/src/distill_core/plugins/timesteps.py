@@ -26,7 +26,7 @@ def in_thousand(timesteps: TimestepsT) -> TimestepsT:
 
 
 def few_steps(timesteps: tuple[float, ...]) -> tuple[float, ...]:
-    """A student's timesteps without a trailing 0, which marks the end and is no step of its own.
+    """The timesteps of a sampler of few steps, without a trailing 0, which marks the end and is no step of its own.
 
     Raises ValueError for such as do not descend strictly, or lie in [0, 1].
     """

@@ -49,13 +49,14 @@ def figures(directory: RunDirectory) -> list[dict[str, Any]]:
     return [json.loads(line) for line in directory.metrics.read_text(encoding="utf-8").splitlines()]
 
 
-def write_clips(folder: Path, clips: int = 6) -> Path:
+def write_clips(folder: Path, clips: int = 6, frames: int = 9, size: int = 32) -> Path:
     """Rows that stand for encoded clips of the shapes world: its own captions, and noise for latents."""
     prompts = open_dataset(SHAPES / "prompts", latents=False)
     generator = torch.Generator().manual_seed(0)
     with ParquetWriter(folder, T2V_SCHEMA) as writer:
         for place in range(clips):
             row = prompts[place]
-            latent_CTHW = torch.randn(8, 3, 8, 8, generator=generator)
-            writer.add(ClipRecord(row.id, row.caption, row.text_LD, latent_CTHW, f"{place}.mp4", 32, 32, 9, 8.0))
+            latent_CTHW = torch.randn(8, 1 + (frames - 1) // 4, size // 4, size // 4, generator=generator)
+            record = ClipRecord(row.id, row.caption, row.text_LD, latent_CTHW, f"{place}.mp4", size, size, frames, 8.0)
+            writer.add(record)
     return folder

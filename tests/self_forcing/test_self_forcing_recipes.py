@@ -27,6 +27,17 @@ def test_self_forcing_streams_from_captions_alone_and_is_compared_by_blocks(tmp_
 
 
 @pytest.mark.slow
+def test_on_the_medium_world_teacher_forcing_then_self_forcing_stream_five_latent_frames(tmp_path: Path) -> None:
+    data = f"data.path={write_clips(tmp_path / 'data', frames=17, size=64)}"
+    few = ("comparison.max_prompts=1", "comparison.rows.student, 20 steps a frame.steps=2")
+    first = run_recipe("medium-teacher-forcing", tmp_path / "first", data, *few)
+    assert evaluations(first) == {"student, 20 steps a frame": 2 * (5 * 2 + 4)}
+    start = f"roles.student.checkpoint.run={first.root}"
+    second = run_recipe("medium-self-forcing", tmp_path / "second", start, "comparison.max_prompts=1")
+    assert list(evaluations(second).values()) == [40, 5 * 2 + 4, 9 * 2 + 8, 17 * 2 + 16]
+
+
+@pytest.mark.slow
 def test_causvid_starts_from_teacher_forcing(tmp_path: Path) -> None:
     data = f"data.path={write_clips(tmp_path / 'data')}"
     first = run_recipe("teacher-forcing", tmp_path / "first", data, compare=False)

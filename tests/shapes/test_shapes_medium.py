@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -99,3 +102,44 @@ def test_the_medium_teacher_shows_captions(tmp_path: Path) -> None:
     shown = measure(read_clips(samples, MEDIUM), MEDIUM)
     assert accuracy(shown).all == 1.0
     assert accuracy(shown).iou > 0.8
+
+
+PYTHON = """#!/usr/bin/env bash
+echo "$@"
+case "$*" in *draw.py*)
+    mkdir -p "$3"
+    echo '{"file_name": "00000.mp4", "caption": "'$3'"}' >"$3/captions.jsonl" ;;
+esac
+"""
+"""Says what it would run, and draws one clip."""
+
+
+@pytest.mark.parametrize("script", ["make-medium.sh", "make-medium-causal.sh"])
+def test_the_medium_worlds_scripts_draw_in_parts_encode_them_as_one_and_train_by_files_that_there_are(
+    tmp_path: Path, script: str
+) -> None:
+    here = tmp_path / "examples" / "shapes"
+    here.mkdir(parents=True)
+    for name in (script, "recipe.sh", "medium-data.sh"):
+        shutil.copy(SHAPES / name, here)
+    python = tmp_path / "python"
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+    environment = {"PATH": os.environ["PATH"], "PYTHON": str(python), "PARTS": "3", "CLIPS": "5"}
+    ran = subprocess.run(["bash", here / script], env=environment, capture_output=True, text=True, check=True)
+    drawn = [json.loads(line) for line in (here / "work/medium-clips/captions.jsonl").read_text().splitlines()]
+    assert [row["file_name"] for row in drawn] == ["1/00000.mp4", "2/00000.mp4", "3/00000.mp4"]
+    said = ran.stdout.splitlines()
+    assert {line.rpartition(" ")[2] for line in said if " data encode " in line} == {"1/3", "2/3", "3/3"}
+    named = set(re.findall(r"examples/shapes/([\w-]+\.(?:py|yaml))", ran.stdout))
+    assert named
+    assert all((SHAPES / name).is_file() for name in named)
+    again = subprocess.run(["bash", here / script], env=environment, capture_output=True, text=True, check=True)
+    assert "have examples/shapes/work/medium-clips/captions.jsonl" in again.stdout
+
+
+@pytest.mark.parametrize("script", ["make-medium.sh", "make-medium-causal.sh"])
+def test_a_training_of_the_medium_world_that_was_stopped_goes_on(script: str) -> None:
+    trained = [line for line in (SHAPES / script).read_text().splitlines() if " train " in line]
+    assert trained
+    assert all("/comparison/table.json train " in line.replace(chr(34), "") for line in trained), "a run's last file"

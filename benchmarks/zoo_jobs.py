@@ -95,6 +95,8 @@ FASTER = (
     "training.max_train_steps=330",
 )
 """Self-forcing as its recipe first was: right, and little varied."""
+UNTRAINED = ("roles.student.learning_rate=1.0e-30", "training.max_train_steps=1")
+"""One step at a rate that moves no weight: what a causal student begins at, as it is sampled, is no other role that a row could sample."""
 
 JOBS: tuple[Job, ...] = (
     Job("teacher-forcing", "teacher-forcing", "train", scaled=(WARM,)),
@@ -139,6 +141,14 @@ JOBS: tuple[Job, ...] = (
             Start("student", "self-forcing after teacher-forcing"),
             Start("critic", "self-forcing after teacher-forcing", "critic"),
         ),
+    ),
+    Job("causal-kd, untrained", "causal-kd", overrides=UNTRAINED),
+    Job(
+        "causal-consistency after teacher-forcing, untrained",
+        "causal-consistency",
+        "train",
+        (Start("student", "teacher-forcing"), Start("teacher", "teacher-forcing")),
+        overrides=UNTRAINED,
     ),
     Job("dmd2, 2 steps", "dmd2-2step"),
     Job("dmd2, 1 step", "dmd2"),
@@ -197,7 +207,9 @@ SHOWN = tuple(
             "reward-gradient",
             "teacher-forcing",
             "diffusion-forcing",
+            "causal-kd, untrained",
             "causal-kd",
+            "causal-consistency after teacher-forcing, untrained",
             "causal-consistency after teacher-forcing",
             "causvid after teacher-forcing",
             "self-forcing after teacher-forcing",

@@ -57,4 +57,5 @@ def test_a_launched_run_is_checked_once_before_any_process_is_started(distill: C
     assert result.err.count("error:") == 1
     assert "3 processes cannot share a batch of 2 equally; set it to a multiple of 3" in result.err
     result = distill("run", run_yaml(**SECTIONS), "--nproc-per-node", "2", "distributed.shard=3")
-    assert "distributed.shard 3 does not divide the number of processes, 2" in result.err
+    fault = "distributed.shard: override 'distributed.shard=3': distributed.shard 3 does not divide the number of processes, 2"
+    assert fault in result.err

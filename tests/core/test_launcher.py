@@ -27,16 +27,21 @@ def test_each_process_knows_its_place(capfd: pytest.CaptureFixture[str]) -> None
     assert found[0]["MASTER_ADDR"] == "127.0.0.1"
 
 
-def test_the_status_is_that_of_the_process_that_failed_by_itself() -> None:
+def test_the_status_is_that_of_the_process_that_failed_by_itself(capfd: pytest.CaptureFixture[str]) -> None:
     assert shell("test $RANK = 0 && exit 79; sleep 0.3; exit 65") == 65
-    assert shell("test $RANK = 1 && kill -9 $$; exit 79") == 128 + signal.SIGKILL
     assert shell("exit 79") == 79
+    assert not capfd.readouterr().err, "they said it themselves"
+    assert shell("test $RANK = 1 && kill -9 $$; exit 79") == 128 + signal.SIGKILL
+    assert capfd.readouterr().err == "rank 1 was ended by SIGKILL, as of a machine that is short of memory\n"
 
 
-def test_one_that_does_not_leave_when_another_has_failed_is_killed_after_the_grace() -> None:
+def test_one_that_does_not_leave_when_another_has_failed_is_killed_after_the_grace(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     began = time.monotonic()
     assert shell("test $RANK = 1 && exit 70; exec sleep 60", grace=0.5) == 70
     assert time.monotonic() - began < 20
+    assert capfd.readouterr().err == "rank 0 did not leave within 0.5 s of that, and is killed\n"
 
 
 def test_a_signal_is_passed_on_and_waited_for_as_long_as_it_takes(capfd: pytest.CaptureFixture[str]) -> None:

@@ -48,6 +48,16 @@ LORA: dict[str, Any] = {"lora": {}}
         ({"student": {"lora": {"rank": 0}}}, "roles.student.lora.rank", "at least 1"),
         ({"student": {"lora": {"targets": ["attn9"]}}}, "roles.student.lora.targets", "means no linear layer"),
         ({"student": {"lora": {"targets": []}}}, "roles.student.lora.targets", "at least 1"),
+        (
+            {"student": {"lora": {"targets": [""]}}, "teacher": {"path": None, "base": "student"}},
+            "roles.student.lora.targets.0",
+            "not empty",
+        ),
+        (
+            {"student": {"lora": True}, "teacher": {"path": None, "base": "student"}},
+            "roles.student.lora",
+            "must be a mapping",
+        ),
         ({"student": {"lora": {"dropout": 1}}}, "roles.student.lora.dropout", "below 1"),
         ({"teacher": LORA}, "roles.teacher.lora", "name the file of one under fixed_loras"),
         ({"critic": {"path": None, "base": "teacher"}}, "roles.critic.base", "trains all of its weights"),
@@ -127,7 +137,14 @@ def test_targets_of_a_family_that_cannot_tell_are_refused_when_its_layers_are_th
         RoleBuilder(prepared.run, models, prepared.placement, prepared.latent_shape, lambda _: None).build()
 
 
-@pytest.mark.parametrize("content", ["no LoRA", {"denoiser.layers.9": (torch.ones(1, 1), torch.ones(1, 1), 1.0)}])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "no LoRA",
+        {"denoiser.layers.9": (torch.ones(1, 1), torch.ones(1, 1), 1.0)},
+        {"denoiser.layers.2": (torch.ones(1, 16), torch.ones(3, 1), 1.0)},
+    ],
+)
 def test_a_file_that_does_not_fit_is_refused_before_weights_are_loaded(world: ToyWorld, content: object) -> None:
     file = world.root / "odd.pt"
     if isinstance(content, str):
@@ -137,6 +154,16 @@ def test_a_file_that_does_not_fit_is_refused_before_weights_are_loaded(world: To
     found, message = fault(world, mapping(world, student={"fixed_loras": [{"path": str(file)}]}))
     assert found == "roles.student.fixed_loras.0.path"
     assert "holds no LoRA" in message or "it is of another model" in message
+
+
+def test_a_rank_that_no_layer_has_is_told_before_training(world: ToyWorld) -> None:
+    path = world.root / "run.yaml"
+    notes = {}
+    for rank in (10, 11):
+        path.write_text(write_yaml(mapping(world, student={"lora": {"rank": rank}})), encoding="utf-8")
+        notes[rank] = [note for note in open_run(path, [], INDEX).notes if "rank" in note]
+    assert not notes[10]
+    assert "no layer of this LoRA is of a higher rank than" in notes[11][0]
 
 
 def test_weights_under_a_lora_may_be_of_sixteen_bits_and_trained_ones_not(world: ToyWorld) -> None:

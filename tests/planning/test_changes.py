@@ -117,6 +117,9 @@ def test_a_run_that_fits_no_card_is_told_all_that_helps(folders: Path, index: Pl
     assert peaks == sorted(peaks, reverse=True)
     assert len({*peaks}) == len(peaks)
     assert [each.change.overrides for each in kept][:2] == [SPLIT, (FULL,)]
+    assert not any(" " in override for each in changes(plan.subject) for override in each.overrides), (
+        "a shell splits them"
+    )
 
 
 def test_a_family_that_cannot_do_without_weights_is_refused_by_name(tmp_path: Path) -> None:
@@ -163,6 +166,16 @@ def test_the_command_prints_a_plan_as_plain_data(folders: Path, capsys: pytest.C
     assert said["changes"] == []
     assert (said["gpus"], said["on_more_gpus"]) == (1, None)
     assert {"name", "parameters", "weights", "gradients", "optimizer", "average"} <= said["roles"][0].keys()
+
+
+@pytest.mark.parametrize("other", [("--json",), ("--gpu", "48GB")])
+def test_a_profile_goes_with_no_other_answer(
+    folders: Path, other: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["plan", str(run_yaml(folders, "finetune", "t2v")), "--profile", "24GB", *other])
+    assert left.value.code == 2
+    assert f"leave {' '.join(other)} out" in capsys.readouterr().err
 
 
 def test_a_folder_of_json_files_is_enough_and_a_size_is_asked_for(

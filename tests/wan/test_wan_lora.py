@@ -275,11 +275,20 @@ def test_a_file_of_the_second_expert_is_read_for_it(folders: Folders, tmp_path: 
         DiffusersLora().read(tmp_path / "low.safetensors", folders["t2v"], "transformer_2")
 
 
+def pair(a: tuple[int, ...], b: tuple[int, ...]) -> dict[str, torch.Tensor]:
+    """An update of one layer, of these shapes."""
+    name = "transformer.blocks.0.attn1.to_q"
+    return {f"{name}.lora_A.weight": torch.ones(a), f"{name}.lora_B.weight": torch.ones(b)}
+
+
 @pytest.mark.parametrize(
     ("tensors", "reason"),
     [
         ({}, "more or less than low-rank updates"),
         ({"transformer.blocks.0.attn1.to_q.lora_A.weight": torch.ones(2, 24)}, "more or less than low-rank updates"),
+        (pair((2, 24, 1), (24, 2, 1)), "no two matrices of one rank"),
+        (pair((2, 24), (24, 1)), "no two matrices of one rank"),
+        (pair((0, 24), (24, 0)), "no two matrices of one rank"),
         ({"base_model.model.blocks.0.attn1.to_q.lora_A.weight": torch.ones(2, 24)}, "adapter_config.json"),
         ({"transformer.blocks.0.attn1.to_q.lora_magnitude_vector": torch.ones(24)}, "is a DoRA"),
     ],

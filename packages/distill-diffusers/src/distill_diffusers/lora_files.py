@@ -134,13 +134,14 @@ def _read(file: Path, facts: DiffusersFacts, part: str) -> list[tuple[str, LowRa
         raise ModelFolderError(
             f"{file} holds more or less than low-rank updates of linear layers ({odd}); only those are read"
         )
-    return [
-        (
-            f"{part}.{name}",
-            LowRankUpdate(plain[f"{name}{A}"], plain[f"{name}{B}"], _scale(config, name, plain[f"{name}{A}"])),
-        )
-        for name in names
-    ]
+    pairs = {name: (plain[f"{name}{A}"], plain[f"{name}{B}"]) for name in names}
+    for name, (a, b) in pairs.items():
+        if not (a.dim() == b.dim() == 2 and 0 < len(a) == b.shape[1]):
+            raise ModelFolderError(
+                f"{file}: the update of {name} is of A {list(a.shape)} and B {list(b.shape)}, no two matrices of one rank; only updates "
+                "of linear layers are read"
+            )
+    return [(f"{part}.{name}", LowRankUpdate(a, b, _scale(config, name, a))) for name, (a, b) in pairs.items()]
 
 
 def _tensors(file: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:

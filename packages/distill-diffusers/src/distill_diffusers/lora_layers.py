@@ -36,16 +36,19 @@ def lora_support(
     )
 
 
-def linear_layers(facts: ModelFacts, tables: tuple[str, ...] = ()) -> tuple[str, ...] | None:
-    """The linear layers of a folder's denoisers; None where their weights are not here, which a plan allows and a run refuses by itself."""
+def linear_layers(facts: ModelFacts, tables: tuple[str, ...] = ()) -> dict[str, tuple[int, int]] | None:
+    """Outputs and inputs of the linear layers of a folder's denoisers; None where their weights are not here, which a plan allows and a
+    run refuses by itself."""
     known = diffusers_facts(facts)
-    found: list[str] = []
+    found: dict[str, tuple[int, int]] = {}
     for part in known.experts:
         try:
             stored = known.folder.stored(part).tensors
         except ModelFolderError:
             return None
-        weights = [name for name, tensor in stored.items() if name.endswith(WEIGHT) and len(tensor.shape) == 2]
-        layers = [name.removesuffix(WEIGHT) for name in weights]
-        found += [f"{part}.{layer}" for layer in layers if not set(tables).intersection(layer.split("."))]
-    return tuple(found)
+        for name, tensor in stored.items():
+            layer = name.removesuffix(WEIGHT)
+            if name != layer and len(tensor.shape) == 2 and not set(tables).intersection(layer.split(".")):
+                outputs, inputs = tensor.shape
+                found[f"{part}.{layer}"] = outputs, inputs
+    return found

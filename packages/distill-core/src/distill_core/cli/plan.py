@@ -45,6 +45,9 @@ def plan(
     """
     from distill_core.planning.plan import as_json as plain
 
+    if profile is not None and (as_json or gpu not in (None, profile)):
+        other = "--json" if as_json else f"--gpu {gpu}"
+        raise typer.BadParameter(f"prints the overrides for one card alone; leave {other} out", param_hint="--profile")
     card = gpu if profile is None else profile
     said = [] if overrides is None else overrides
     made, verdicts, kept, more = _planned(path, said, card, gpus, spread=profile is None)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from distill_core.config.checks import family_of
 from distill_core.config.document import Document
 from distill_core.config.schema import RoleConfig, RunConfig
 from distill_core.errors import Problem
 from distill_core.plugins.specs import RoleNeed
+
+_TOLD = ("path", "family", "lora", "weights", "placement", "checkpoint")
+"""The keys of two roles that say whether they can share."""
 
 
 def with_bases(config: RunConfig) -> RunConfig:
@@ -46,10 +49,16 @@ def _root(config: RunConfig, name: str) -> str | None:
     return None
 
 
-def bases(config: RunConfig, needs: Mapping[str, RoleNeed] | None, document: Document) -> Iterator[Problem]:
-    """Bases that are no role, that go in a circle, and that a role cannot share. ``config``: as it was written."""
+def bases(
+    config: RunConfig, needs: Mapping[str, RoleNeed] | None, document: Document, known: Iterable[Problem] = ()
+) -> Iterator[Problem]:
+    """Bases that are no role, that go in a circle, and that a role cannot share. ``config``: as it was written, but for keys that are
+    ``known`` to be wrong: what they would have said of sharing is not judged."""
+    wrong = {problem.key for problem in known}
     for name, role in config.roles.items():
-        if role.base is None:
+        if role.base is None or wrong & {
+            f"roles.{each}.{key}" for each in (name, _root(config, name)) for key in _TOLD
+        }:
             continue
         fault = _fault(config, name, role, role.base, None if needs is None else needs.get(name))
         if fault is not None:

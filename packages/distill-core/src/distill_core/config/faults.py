@@ -91,6 +91,7 @@ class _Translator:
     def problems(self, errors: Sequence[ErrorDetails]) -> list[Problem]:
         """One problem a value, in the order of the errors; the alternatives of a union are one problem, not one each."""
         places = [self._place(error) for error in errors]
+        errors, places = _of_their_own(errors, places)
         misspelt = self._misspelt(errors, places)
         found: dict[tuple[KeyPath, str], Problem] = {}
         for error, place in zip(errors, places, strict=True):
@@ -169,6 +170,19 @@ class _Translator:
 
     def _value(self, path: KeyPath) -> Any:
         return self._document.value((*self._at, *path))
+
+
+def _of_their_own(errors: Sequence[ErrorDetails], places: Sequence[_Place]) -> tuple[list[ErrorDetails], list[_Place]]:
+    """Without lists that pydantic calls too short because it does not count their faulty items."""
+    own = [
+        (error, place)
+        for error, place in zip(errors, places, strict=True)
+        if error["type"] != "too_short"
+        or not any(
+            len(other.path) > len(place.path) and other.path[: len(place.path)] == place.path for other in places
+        )
+    ]
+    return [error for error, _ in own], [place for _, place in own]
 
 
 def _alternatives(union: KeyPath, places: Sequence[_Place]) -> set[str | int]:

@@ -17,6 +17,7 @@ from distill_core.config.recomputation import recomputation_of
 from distill_core.config.schema import LIBRARIES
 from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.plugins.loading import load_target
+from distill_core.plugins.lora import chosen_layers
 from distill_core.plugins.timesteps import shifted
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def notes_of(run: ResolvedRun) -> Iterator[str]:
     """All notes, in no order of weight."""
     yield from _of_sparsity(run)
     yield from _of_recomputation(run)
+    yield from _of_ranks(run)
     yield from _of_copies(run)
     yield from _of_shifts(run)
     yield from _of_experts(run)
@@ -74,6 +76,23 @@ def _of_recomputation(run: ResolvedRun) -> Iterator[str]:
             yield f"roles.{name}.recompute_every has no effect: nothing of the role is recomputed (roles.{name}.recompute)"
     if run.config.training.recompute_every > 1 and len(none) == len(run.config.roles):
         yield "training.recompute_every has no effect: nothing is recomputed (training.enable_gradient_checkpointing_type)"
+
+
+def _of_ranks(run: ResolvedRun) -> Iterator[str]:
+    """LoRAs of a higher rank than any of their layers has, where the family can tell those before they are loaded."""
+    for name, facts in run.facts.items():
+        settings, support = run.config.roles[name].lora, run.models[family_of(run.config, name)].lora
+        layers = None if settings is None else support.layers(facts)
+        if settings is None or layers is None:
+            continue
+        chosen = chosen_layers(support, settings.targets, layers)
+        assert not isinstance(chosen, str), "a run whose targets mean no layer is refused"
+        highest = max(min(layers[layer]) for layer in chosen)
+        if settings.rank > highest:
+            yield (
+                f"roles.{name}.lora.rank: no layer of this LoRA is of a higher rank than {highest}; {settings.rank} costs more and reaches "
+                "no more"
+            )
 
 
 def _of_copies(run: ResolvedRun) -> Iterator[str]:

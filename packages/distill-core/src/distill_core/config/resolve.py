@@ -232,7 +232,7 @@ def _compare(loaded: LoadedRun, index: PluginIndex, known: Sequence[Problem], on
     method, models = plugins.method, plugins.models
     demands = _demands(method, plugins.method_options, document, problems)
     problems += _of_roles(plugins, document, demands)
-    problems += bases(written, None if method is None else method.needs(demands), document)
+    problems += bases(written, None if method is None else method.needs(demands), document, known)
     if method is not None:
         needs = method.needs(demands)
         problems += role_checks.operations(method, needs, config, models, document)

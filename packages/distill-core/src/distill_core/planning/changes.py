@@ -189,7 +189,7 @@ def _other_training(subject: Subject) -> Iterator[Change]:
     full = [name for name in trained if run.config.roles[name].lora is None]
     if full:
         yield Change(
-            tuple(f"roles.{name}.lora={{rank: 64}}" for name in full), "LoRAs are trained, not all weights", same=False
+            tuple(f"roles.{name}.lora.rank=64" for name in full), "LoRAs are trained, not all weights", same=False
         )
     if averaged:
         yield Change(tuple(f"roles.{name}.ema=null" for name in averaged), "no averaged weights", same=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -23,14 +23,14 @@ class LoraSupport:
         targets: sets of layers by the names that a run.yaml calls them, each as patterns of layers' names.
         fresh: patterns of layers that the family makes anew for some operations (gates, a second time): every LoRA reaches those that
             there are, as nothing else would train them.
-        layers: the names of the linear layers of a folder's denoisers, e.g. "transformer.blocks.0.attn1.to_q", from its JSON and headers
-            alone; a function of its facts. None where it cannot tell before they are loaded.
+        layers: outputs and inputs of the linear layers of a folder's denoisers, by name, e.g. "transformer.blocks.0.attn1.to_q", from its
+            JSON and headers alone; a function of its facts. None where it cannot tell before they are loaded.
         files: ``"module:Class"``, a :class:`distill_core.protocols.lora.LoraFiles`, called as ``Class()``; empty for none.
     """
 
     targets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     fresh: tuple[str, ...] = ()
-    layers: Callable[[Any], tuple[str, ...] | None] = _unknown
+    layers: Callable[[Any], Mapping[str, tuple[int, int]] | None] = _unknown
     files: str = ""
 
     def patterns(self, targets: Sequence[str]) -> tuple[str, ...]:
@@ -43,7 +43,7 @@ class LoraSupport:
         return (*self.targets, ALL_LINEAR)
 
 
-def matching(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
+def matching(names: Collection[str], patterns: Sequence[str]) -> list[str]:
     """The layers that patterns mean. A pattern is of the whole name, or of the name within its module; ``*`` goes over dots."""
     if ALL_LINEAR in patterns:
         return list(names)
@@ -54,11 +54,11 @@ def matching(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
     ]
 
 
-def chosen_layers(support: LoraSupport, targets: Sequence[str], names: Sequence[str]) -> list[str] | str:
+def chosen_layers(support: LoraSupport, targets: Sequence[str], names: Collection[str]) -> list[str] | str:
     """The layers that targets mean, and those that the family made anew; or what is wrong with the targets."""
     for target in targets:
         if not matching(names, support.patterns((target,))):
-            example = f", and a pattern is of names like {names[0]}" if names else ""
+            example = f", and a pattern is of names like {next(iter(names))}" if names else ""
             return f"{target!r} means no linear layer of this model; its sets are {', '.join(support.sets)}{example}"
     wanted = {*matching(names, support.patterns(targets)), *matching(names, support.fresh)}
     return [name for name in names if name in wanted]

@@ -6,6 +6,7 @@ torchrun does the same for several machines; it makes 1 of every exit status, an
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Mapping, Sequence
 
 from distill_core.errors import PeerError
 from distill_core.stopping import Stopping
+from distill_core.terminal import remark
 
 GRACE = 35.0
 """Seconds that the others have to leave once a process has failed; one that is stopped, or stuck, is killed then."""
@@ -54,7 +56,7 @@ def launch(
 
 
 def _waited(children: Sequence[subprocess.Popen[bytes]], stopping: Stopping, grace: float) -> int:
-    """Until all have ended, or one has failed and the others have had their time."""
+    """Until all have ended, or one has failed and the others have had their time. Says what no process can say of itself."""
     failed: list[int] = []
     seen: set[int] = set()
     passed_on, until = False, float("inf")
@@ -70,9 +72,20 @@ def _waited(children: Sequence[subprocess.Popen[bytes]], stopping: Stopping, gra
                 if child.returncode:
                     failed.append(child.returncode)
                     until = min(until, time.monotonic() + grace)
+                if child.returncode < 0 and not passed_on:
+                    remark(f"rank {rank} was ended by {_signal(-child.returncode)}")
+    stuck = [str(rank) for rank in range(len(children)) if rank not in seen]
+    if stuck:
+        remark(f"rank {', '.join(stuck)} did not leave within {grace:g} s of that, and is killed")
     own = [status for status in failed if status != PeerError.exit_code]
     status = (own or failed or [0])[0]
     return 128 - status if status < 0 else status
+
+
+def _signal(number: int) -> str:
+    """A signal's name, and who sends it besides people."""
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    return f"{name}, as of a machine that is short of memory" if number == signal.SIGKILL else name
 
 
 def free_port() -> int:

@@ -43,8 +43,8 @@ class Layout:
         product = " × ".join(f"{name} {number}" for name, number in given.items())
         if len(given) == 1:
             remedy = f"start a multiple of {next(iter(given.values()))}, or set it to a divisor of {ranks}"
-            fault = f"{product} does not divide the number of processes, {ranks}; {remedy}"
-        else:
-            remedy = f"leave one of the two out, or set it to a divisor of {ranks}"
-            fault = f"{product} is not the number of processes, {ranks}; {remedy}"
-        raise ConfigError([Problem("distributed", fault)])
+            raise ConfigError(
+                [Problem(next(iter(given)), f"{product} does not divide the number of processes, {ranks}; {remedy}")]
+            )
+        remedy = f"leave one of the two out, or set it to a divisor of {ranks}"
+        raise ConfigError([Problem("distributed", f"{product} is not the number of processes, {ranks}; {remedy}")])

@@ -56,13 +56,21 @@ def check_files(run: ResolvedRun | Findings, faults: Faults) -> None:
                 with faults.at(*key):
                     updates = read_lora(run, name, each)
                     layers = run.models[family].lora.layers(facts)
-                    strangers = [] if layers is None else sorted(set(updates) - set(layers))
-                    if strangers:
-                        raise _unfit(each.path, strangers[0])
+                    if layers is not None:
+                        _refuse_unfit(updates, layers, each.path)
 
 
-def _unfit(path: str, layer: str) -> ModelFolderError:
-    return ModelFolderError(f"{path}: its update of {layer} fits no layer of this model; it is of another model")
+def _refuse_unfit(updates: LoraUpdates, layers: Mapping[str, tuple[int, int]], path: str) -> None:
+    """Raise ModelFolderError for an update that is of none of the layers, or of one of another size."""
+    for name, update in sorted(updates.items()):
+        size = update.b.shape[0], update.a.shape[1]
+        if name not in layers:
+            raise ModelFolderError(f"{path}: its update of {name} fits no layer of this model; it is of another model")
+        if size != layers[name]:
+            has, other = (f"{outputs} × {inputs}" for outputs, inputs in (layers[name], size))
+            raise ModelFolderError(
+                f"{path}: its update of {name} is of {other} numbers, that layer here of {has}; it is of another model"
+            )
 
 
 def read_lora(run: ResolvedRun | Findings, source: str, fixed: FixedLora) -> LoraUpdates:
@@ -75,13 +83,7 @@ def read_lora(run: ResolvedRun | Findings, source: str, fixed: FixedLora) -> Lor
 def loaded_lora(updates: LoraUpdates, scale: float, modules: Mapping[str, nn.Module], path: str) -> LoraWeights:
     """Updates on the layers that they are of. Raises ModelFolderError where there are none such."""
     layers = linear_layers(modules)
-    for name, update in updates.items():
-        fits = name in layers and (update.b.shape[0], update.a.shape[1]) == (
-            layers[name].out_features,
-            layers[name].in_features,
-        )
-        if not fits:
-            raise _unfit(path, name)
+    _refuse_unfit(updates, {name: (layer.out_features, layer.in_features) for name, layer in layers.items()}, path)
     made = LoraWeights(modules, {name: Rank(len(each.a), each.scale * scale) for name, each in updates.items()})
     made.load({name: (each.a, each.b) for name, each in updates.items()})
     return made

@@ -61,6 +61,11 @@ def inspect(path: str) -> ModelFacts:
     )
 
 
+def _linear_layers(facts: ModelFacts) -> dict[str, tuple[int, int]]:
+    channels = facts.latent_space.channels
+    return {"denoiser.layers.0": (HIDDEN, 2 * channels + 2 + TEXT_WIDTH), "denoiser.layers.2": (channels, HIDDEN)}
+
+
 def _recorded(record: Mapping[str, Any]) -> ValidationRequest:
     timesteps = record["timesteps"]
     return ValidationRequest("", **{**record, "timesteps": None if timesteps is None else tuple(timesteps)})
@@ -77,7 +82,7 @@ TOY = ModelSpec(
     latent_spaces=("toy",),
     lora=LoraSupport(
         targets={"attention": ("layers.0",), "attention+mlp": ("layers.*",)},
-        layers=lambda _: ("denoiser.layers.0", "denoiser.layers.2"),
+        layers=_linear_layers,
         files="distill_core.testing.toy_lora:ToyLoraFiles",
     ),
 )

@@ -21,9 +21,16 @@ def check_lora(subject: Subject, tried: Tried) -> None:
 
 
 def _check_layers(subject: Subject, tried: Tried) -> None:
-    support, loaded = subject.spec.lora, list(linear_layers(subject.role.modules))
+    support, loaded = subject.spec.lora, linear_layers(subject.role.modules)
     told = support.layers(subject.facts)
     if told is not None:
+        sizes = {name: (layer.out_features, layer.in_features) for name, layer in loaded.items()}
+        wrong = [name for name in told if name in sizes and sizes[name] != told[name]]
+        tried.expect(
+            not wrong,
+            RULE,
+            f"{', '.join(wrong[:2])} is of another size than LoraSupport.layers tells: (outputs, inputs)",
+        )
         anew = set(matching(loaded, support.fresh))
         untold = sorted(set(loaded) - set(told) - anew)
         remedy = (

@@ -175,6 +175,7 @@ def test_to_resume_and_never_to_is_refused(trained: Trained) -> None:
 def test_what_changes_memory_alone_may_be_other_and_what_an_older_run_did_not_say_is_no_difference() -> None:
     before = {"roles": {"a": {"ema": {"decay": 0.9}}}, "data": {"mix": []}, "training": {"max_train_steps": 4}}
     role = {"recompute": "full", "recompute_every": 2, "placement": "stream", "ema": {"decay": 0.9, "placement": "cpu"}}
+    role |= {"guidance_passes": 1}
     training = {
         "max_train_steps": 4,
         "compile": False,

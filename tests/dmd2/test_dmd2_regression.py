@@ -22,8 +22,14 @@ WITH = Dmd2Options(generator_update_interval=1, regression_weight=0.5, regressio
 class LinearTeacher:
     """Predicts x0 = a · x, and b · x without a caption: every Euler step is a number."""
 
+    guides_at_once = False
+
     def predict_x0(self, noisy_BTCHW: Tensor, timestep_B: Tensor, text: str, **_: object) -> Tensor:
         return noisy_BTCHW * (0.5 if text == "caption" else 0.25)
+
+    def predict_velocity(self, noisy_BTCHW: Tensor, timestep_B: Tensor, text: str, *_: object, **__: object) -> Tensor:
+        x0_BTCHW = self.predict_x0(noisy_BTCHW, timestep_B, text)
+        return (noisy_BTCHW - x0_BTCHW) * (1000.0 / timestep_B.item())
 
     def unconditional(self, condition: str) -> str:
         return "negative"

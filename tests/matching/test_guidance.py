@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from distill_core.errors import ConfigError
-from distill_core.protocols import Condition
+from distill_core.protocols import Ask, Condition, Prediction
 from distill_core.testing.toy import ToyText
 from distill_matching.guidance import Guidance
 from distill_matching.options import ScoringOptions
@@ -93,6 +93,54 @@ def test_guidance_is_that_of_every_sample_with_an_s_of_its_own(range_: tuple[flo
     torch.testing.assert_close(
         guidance.guided(cond, noisy, times, text, sigma=sigma), uncond + s * (cond - uncond), rtol=within, atol=within
     )
+
+
+class AtOnce(Teacher):
+    """One whose weights come for each pass: both sides are asked in one, v = x - x̂0 = x - caption."""
+
+    guides_at_once = True
+
+    def unconditional_where(self, condition: ToyText, mask_B: Tensor) -> ToyText:
+        return ToyText(torch.where(mask_B[:, None], UNCOND, condition.mean_BD))
+
+    def predict(
+        self, noisy: Tensor, timestep_B: Tensor, condition: ToyText, ask: Ask, *, input_gradients: bool
+    ) -> Prediction:
+        assert len(noisy) == len(timestep_B) == len(condition)
+        self.asked.append(timestep_B.tolist())
+        return Prediction(noisy - condition.mean_BD[:, :1, None, None, None])
+
+
+@pytest.mark.parametrize(
+    ("range_", "again", "found"),
+    [
+        ((200.0, 700.0), [200.0, 700.0], [COND, at(3.0), COND, at(3.0)]),
+        ((0.0, 1000.0), [900.0, 200.0, 199.9, 700.0], [at(3.0)] * 4),
+        ((300.0, 400.0), [], [COND] * 4),
+    ],
+)
+def test_in_one_pass_the_guided_samples_alone_have_a_second_row(
+    range_: tuple[float, float], again: list[float], found: list[float]
+) -> None:
+    teacher: Any = AtOnce(elsewhere=True)
+    guidance = Guidance(teacher, ScoringOptions(guidance_scale=3.0, guidance_range=range_))
+    times = torch.tensor([900.0, 200.0, 199.9, 700.0], dtype=torch.float64)
+    noisy, text = torch.randn(4, 1, 1, 1, 1), ToyText(torch.full((4, 4), COND))
+    made, away = guidance.predict(noisy, times, text)
+    assert teacher.asked == [[*times.tolist(), *again]]
+    cond = noisy - made.velocity
+    real = guidance.guided(cond, noisy, times, text, sigma=one(noisy), away_BTCHW=away)
+    assert teacher.asked == [[*times.tolist(), *again]]
+    assert real.flatten().tolist() == pytest.approx(found)
+
+
+def test_features_that_keep_a_graph_are_not_asked_beside_a_side_without_one() -> None:
+    teacher: Any = AtOnce()
+    guidance = Guidance(teacher, ScoringOptions(guidance_scale=3.0))
+    times, noisy = torch.tensor([900.0], dtype=torch.float64), torch.zeros(1, 1, 1, 1, 1)
+    _, away = guidance.predict(noisy, times, ToyText(torch.full((1, 4), COND)), input_gradients=True)
+    assert away is None
+    assert teacher.asked == [[900.0]]
 
 
 def test_without_guidance_there_is_one_pass() -> None:

@@ -100,6 +100,20 @@ class DropsAllAdapter(ToyAdapter):
         return super().drop_condition(condition, dropped_B | dropped_B.any())
 
 
+class AllUnconditionalAdapter(ToyAdapter):
+    """Every row is unconditional if one is."""
+
+    def unconditional_where(self, condition: ToyText, mask_B: Tensor) -> ToyText:
+        return self.unconditional(condition)
+
+
+class EmptyForNegativeAdapter(ToyAdapter):
+    """The empty caption where the negative prompt belongs."""
+
+    def unconditional(self, condition: ToyText) -> ToyText:
+        return ToyText(torch.full((len(condition), TEXT_WIDTH), 0.5))
+
+
 class OtherWordsAdapter(ToyAdapter):
     """Prompts are encoded otherwise than data."""
 

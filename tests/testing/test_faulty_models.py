@@ -20,6 +20,8 @@ FAULTS = [
     ("EveryStepAdapterFamily", "unconditional", "encode the negative prompt once, and keep it"),
     ("OneNegativeAdapterFamily", "unconditional", "len() is 1 instead of 2"),
     ("DropsAllAdapterFamily", "drop_condition", "drop where the mask is true alone"),
+    ("AllUnconditionalAdapterFamily", "unconditional_where", "put that where the mask is true, and there alone"),
+    ("EmptyForNegativeAdapterFamily", "unconditional_where", "a row under its condition beside one under its"),
     ("OtherWordsAdapterFamily", "encode_condition", "prompts, and rows whose captions say the same"),
     ("NeedsLatentsAdapterFamily", "prepare_condition", "raised AttributeError"),
     ("StuckAdapterFamily", "select", "select picks the conditions at its indices"),

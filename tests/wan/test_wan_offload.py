@@ -10,12 +10,14 @@ from tests.wan.conftest import CPU, MakeModel, encoded
 from tests.wan.test_wan_lora import Folders, lora_on
 from torch import Tensor, nn
 
+from distill_core import flow
 from distill_core.protocols import ModelRequest
 from distill_core.training.offload import Offload
 from distill_core.training.roles import RoleHandle
 from distill_core.training.transfers import HostTransfers
 from distill_model_wan.model import WanModel
 
+EVERYONE = torch.tensor([True, True])
 T_B = torch.tensor([950.0, 400.0], dtype=torch.float64)
 
 
@@ -50,3 +52,21 @@ def test_numbers_are_those_of_weights_that_stay(
         found.append(answers(model, role, facts.latent_space.channels))
         assert len(found[-1]) == 3 + len(role.trained_parameters())
     assert all(mine.equal(theirs) for mine, theirs in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("variant", ["a14b", "ti2v"])
+def test_both_sides_of_guidance_in_one_pass_are_those_of_two(
+    make_model: MakeModel, folders: Folders, variant: Literal["a14b", "ti2v"]
+) -> None:
+    model = make_model(variant, negative_prompt="ugly, blurred")
+    text = encoded(model.adapter, ["a cat", "a red square moves to the left of a blue dog"])
+    x = torch.randn(2, 3, folders[variant].latent_space.channels, 4, 4, generator=torch.Generator().manual_seed(1))
+    modules = model.load_modules(ModelRequest(folders[variant], False, torch.float32))
+    at_once, by_two = (
+        RoleHandle("teacher", modules, model.adapter, trainable=False, guidance_passes=passes) for passes in (1, 2)
+    )
+    both = [flow.both_sides(role, x, T_B, text) for role in (at_once, by_two)]
+    for ours, theirs in zip(*both, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    (_, away), _ = both
+    assert not torch.allclose(away, by_two.predict_velocity(x, T_B, model.adapter.drop_condition(text, EVERYONE)))

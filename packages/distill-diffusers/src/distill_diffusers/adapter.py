@@ -152,6 +152,10 @@ class DiffusersAdapter(ABC, Generic[ConditionT]):
         """The negative prompt for a batch of the same size; encoded at the first call, then kept."""
         return self._negative.repeated(len(condition))
 
+    def unconditional_where(self, condition: Condition, mask_B: Tensor) -> ConditionT:
+        """The negative prompt where the mask is true; encoded at the first call, then kept."""
+        return self.mixed(condition, self._negative, mask_B)
+
     def drop_condition(self, condition: Condition, dropped_B: Tensor) -> ConditionT:
         """The empty caption where the mask is true; encoded at the first call, then kept."""
         return self.mixed(condition, self._empty, dropped_B)

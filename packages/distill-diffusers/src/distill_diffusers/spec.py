@@ -9,7 +9,15 @@ from distill_diffusers.options import FlowOptions, completed, settled
 from distill_diffusers.schedule import Asks
 
 OPERATIONS = frozenset(
-    {"predict", "flow_shift", "unconditional", "drop_condition", "encode_condition", "decode_latents"}
+    {
+        "predict",
+        "flow_shift",
+        "unconditional",
+        "unconditional_where",
+        "drop_condition",
+        "encode_condition",
+        "decode_latents",
+    }
 )
 """What the layer's adapter offers."""
 

@@ -8,7 +8,8 @@ from torch import Tensor
 from distill_core import flow
 from distill_core.errors import ConfigError, Problem
 from distill_core.plugins.timesteps import TRAIN_TIMESTEPS
-from distill_core.protocols import Condition, Role
+from distill_core.protocols import Ask, Condition, Prediction, Role
+from distill_core.protocols.role import PLAIN
 from distill_core.transfer import to_device
 from distill_matching.losses import guided
 from distill_matching.options import GuidanceOptions
@@ -31,6 +32,25 @@ class Guidance:
         self.teacher, self.options = teacher, options
         self.scale = options.scale if _is_one(options, teacher.boundary, within) else None
 
+    def predict(
+        self,
+        noisy_BTCHW: Tensor,
+        timestep_B: Tensor,
+        condition: Condition,
+        ask: Ask = PLAIN,
+        *,
+        input_gradients: bool = False,
+        through: bool = False,
+    ) -> tuple[Prediction, Tensor | None]:
+        """What the teacher makes of the samples under their conditions; and v of the unconditional side of the guided ones, where it comes
+        in the same pass: of a teacher that guides at once, unless features keep a graph (``input_gradients``) and guidance none."""
+        if not self.teacher.guides_at_once or input_gradients != through:
+            return self.teacher.predict(noisy_BTCHW, timestep_B, condition, ask, input_gradients=input_gradients), None
+        rows = _guided_rows(self._scales(timestep_B))
+        return flow.at_once(
+            self.teacher, noisy_BTCHW, timestep_B, condition, rows, ask, input_gradients=input_gradients
+        )
+
     def guided(
         self,
         cond_BTCHW: Tensor,
@@ -40,39 +60,58 @@ class Guidance:
         *,
         sigma: Tensor,
         through: bool = False,
+        away_BTCHW: Tensor | None = None,
     ) -> Tensor:
         """uncond + s · (cond - uncond) of x̂0, with the s of each sample's timestep; where it is 1, what is conditional.
 
-        ``sigma``: that of the timesteps. ``through``: with a graph. Timesteps in host memory are looked at without waiting for the device;
-        they are not looked at where all have one s.
+        ``sigma``: that of the timesteps. ``through``: with a graph. ``away_BTCHW``: v of the unconditional side, where :meth:`predict` gave
+        it; it is predicted otherwise. Timesteps in host memory are looked at without waiting for the device; they are not looked at where
+        all have one s.
         """
-        scales = [self.scale] * len(timestep_B) if self.scale is not None else self._scales(timestep_B)
-        rows = [row for row, scale in enumerate(scales) if scale != 1.0]
-        wanted = bool(rows) if self.scale is not None else self.teacher.anywhere(bool(rows))
-        if not wanted:
+        scales = self._scales(timestep_B)
+        rows, unseen = _guided_rows(scales), False
+        if away_BTCHW is None:
+            wanted = bool(rows) if self.scale is not None else self.teacher.anywhere(bool(rows))
+            if not wanted:
+                return cond_BTCHW
+            unseen = not rows  # another process has one, and the teacher's weights lie on both in parts
+            rows = rows or [0]
+            away_BTCHW = self._away(rows, noisy_BTCHW, timestep_B, condition, through)
+        elif not rows:
             return cond_BTCHW
-        negative = self.teacher.unconditional(condition)
-        if len(rows) == len(scales):
-            away_BTCHW = self.teacher.predict_velocity(noisy_BTCHW, timestep_B, negative, input_gradients=through)
+        if len(rows) == len(scales) and not unseen:
             uncond_BTCHW = flow.denoised(noisy_BTCHW, away_BTCHW, sigma)
             return guided(cond_BTCHW, uncond_BTCHW, _factor(scales, cond_BTCHW.device))
-        unseen = not rows  # another process has one, and the teacher's weights lie on both in parts
-        rows = rows or [0]
         own = to_device(torch.tensor(rows), cond_BTCHW.device)
-        theirs_BTCHW = noisy_BTCHW[own]
-        away_BTCHW = self.teacher.predict_velocity(
-            theirs_BTCHW, timestep_B[rows], negative.select(own), input_gradients=through
-        )
-        uncond_BTCHW = flow.denoised(theirs_BTCHW, away_BTCHW, sigma[own])
+        uncond_BTCHW = flow.denoised(noisy_BTCHW[own], away_BTCHW, sigma[own])
         if unseen:
             nowhere = torch.zeros_like(uncond_BTCHW, dtype=torch.bool)
             return cond_BTCHW.index_copy(0, own, torch.where(nowhere, uncond_BTCHW, cond_BTCHW[own]))
         factor = _factor([scales[row] for row in rows], cond_BTCHW.device)
         return cond_BTCHW.index_copy(0, own, guided(cond_BTCHW[own], uncond_BTCHW, factor))
 
+    def _away(
+        self, rows: list[int], noisy_BTCHW: Tensor, timestep_B: Tensor, condition: Condition, through: bool
+    ) -> Tensor:
+        """v of the unconditional side of some samples, by a pass of its own."""
+        negative = self.teacher.unconditional(condition)
+        if len(rows) == len(noisy_BTCHW):
+            return self.teacher.predict_velocity(noisy_BTCHW, timestep_B, negative, input_gradients=through)
+        own = to_device(torch.tensor(rows), noisy_BTCHW.device)
+        return self.teacher.predict_velocity(
+            noisy_BTCHW[own], timestep_B[rows], negative.select(own), input_gradients=through
+        )
+
     def _scales(self, timestep_B: Tensor) -> list[float]:
         """s of each sample."""
+        if self.scale is not None:
+            return [self.scale] * len(timestep_B)
         return [self.options.scale_at(timestep, self.teacher.boundary) for timestep in timestep_B.tolist()]
+
+
+def _guided_rows(scales: list[float]) -> list[int]:
+    """The samples that guidance changes."""
+    return [row for row, scale in enumerate(scales) if scale != 1.0]
 
 
 def _is_one(options: GuidanceOptions, boundary: float | None, within: tuple[float, float]) -> bool:

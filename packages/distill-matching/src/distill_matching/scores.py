@@ -78,13 +78,17 @@ class Scores:
             noisy_BTCHW = flow.noised(x_BTCHW, draw.normal_like("score", x_BTCHW), sigma)
         with torch.set_grad_enabled(wanted):
             condition = batch.condition_of(self.teacher)
-            teachers = self.teacher.predict(noisy_BTCHW, t_B, condition, Ask(features=layers), input_gradients=wanted)
+            teachers, away_BTCHW = self.guidance.predict(
+                noisy_BTCHW, t_B, condition, Ask(features=layers), input_gradients=wanted, through=through
+            )
         with torch.set_grad_enabled(through or through_critic):
             velocity_BTCHW = self.critic.predict_velocity(noisy_BTCHW, t_B, batch.condition_of(self.critic))
             fake_BTCHW = flow.denoised(noisy_BTCHW, velocity_BTCHW, sigma)
         with torch.set_grad_enabled(through):
             cond_BTCHW = flow.denoised(noisy_BTCHW, teachers.velocity, sigma)
-            real_BTCHW = self.guidance.guided(cond_BTCHW, noisy_BTCHW, t_B, condition, sigma=sigma, through=through)
+            real_BTCHW = self.guidance.guided(
+                cond_BTCHW, noisy_BTCHW, t_B, condition, sigma=sigma, through=through, away_BTCHW=away_BTCHW
+            )
         return Scored(x_BTCHW, t_B, fake_BTCHW, real_BTCHW, teachers.features)
 
     @torch.no_grad()

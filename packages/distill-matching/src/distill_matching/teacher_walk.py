@@ -21,9 +21,12 @@ def teacher_sample(
     x_BTCHW = noise_BTCHW
     for timestep, following in pairwise(grid):
         t_B, next_B = (torch.full((len(x_BTCHW),), each, dtype=torch.float64) for each in (timestep, following))
-        x0_BTCHW = teacher.predict_x0(x_BTCHW, t_B, condition)
-        if scale != 1.0:
-            uncond_BTCHW = teacher.predict_x0(x_BTCHW, t_B, teacher.unconditional(condition))
-            x0_BTCHW = guided(x0_BTCHW, uncond_BTCHW, scale)
+        if scale == 1.0:
+            x0_BTCHW = teacher.predict_x0(x_BTCHW, t_B, condition)
+        else:
+            cond_BTCHW, uncond_BTCHW = (
+                flow.x0_of(x_BTCHW, side_BTCHW, t_B) for side_BTCHW in flow.both_sides(teacher, x_BTCHW, t_B, condition)
+            )
+            x0_BTCHW = guided(cond_BTCHW, uncond_BTCHW, scale)
         x_BTCHW = flow.move(x_BTCHW, x0_BTCHW, t_B, next_B)
     return x_BTCHW

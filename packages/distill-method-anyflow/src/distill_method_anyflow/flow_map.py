@@ -77,10 +77,9 @@ class FlowMap(Method):
         scale = self.options.map_guidance_scale
         if self.guide is not None:
             condition = self._dropped(self.guide, batch, dropped_B)
-            own_BTCHW = self.guide.predict_velocity(noisy_BTCHW, t_B, condition)
             if scale == 1.0:
-                return own_BTCHW
-            uncond_BTCHW = self.guide.predict_velocity(noisy_BTCHW, t_B, self.guide.unconditional(condition))
+                return self.guide.predict_velocity(noisy_BTCHW, t_B, condition)
+            own_BTCHW, uncond_BTCHW = flow.both_sides(self.guide, noisy_BTCHW, t_B, condition)
         elif scale == 1.0:
             return own_BTCHW
         else:

@@ -84,10 +84,9 @@ class MeanFlow(Method):
         plain = flow.shaped_like(dropped_B, own_BTCHW)
         if self.teacher is not None:
             theirs = self._dropped(self.teacher, batch, dropped_B)
-            cond_BTCHW = self.teacher.predict_velocity(noisy_BTCHW, t_B, theirs)
             if options.guidance_scale == 1.0:
-                return cond_BTCHW
-            uncond_BTCHW = self.teacher.predict_velocity(noisy_BTCHW, t_B, self.teacher.unconditional(theirs))
+                return self.teacher.predict_velocity(noisy_BTCHW, t_B, theirs)
+            cond_BTCHW, uncond_BTCHW = flow.both_sides(self.teacher, noisy_BTCHW, t_B, theirs)
             guided_BTCHW = uncond_BTCHW + options.guidance_scale * (cond_BTCHW - uncond_BTCHW)
             return torch.where(plain, cond_BTCHW, guided_BTCHW)
         ask = Ask(until=t_B)

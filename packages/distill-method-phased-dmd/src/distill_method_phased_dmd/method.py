@@ -87,9 +87,11 @@ class PhasedDmd(Method):
             velocity_BTCHW = self.critic.predict_velocity(noisy_BTCHW, t_B, batch.condition_of(self.critic))
             fake_BTCHW = flow.denoised(noisy_BTCHW, velocity_BTCHW, sigma)
             condition = batch.condition_of(self.teacher)
-            velocity_BTCHW = self.teacher.predict_velocity(noisy_BTCHW, t_B, condition)
-            cond_BTCHW = flow.denoised(noisy_BTCHW, velocity_BTCHW, sigma)
-            real_BTCHW = self.guidance.guided(cond_BTCHW, noisy_BTCHW, t_B, condition, sigma=sigma)
+            teachers, away_BTCHW = self.guidance.predict(noisy_BTCHW, t_B, condition)
+            cond_BTCHW = flow.denoised(noisy_BTCHW, teachers.velocity, sigma)
+            real_BTCHW = self.guidance.guided(
+                cond_BTCHW, noisy_BTCHW, t_B, condition, sigma=sigma, away_BTCHW=away_BTCHW
+            )
             gradient_BTCHW = dmd_gradient(
                 anchor.x_BTCHW,
                 fake_BTCHW,

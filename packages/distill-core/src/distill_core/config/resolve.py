@@ -236,6 +236,7 @@ def _compare(loaded: LoadedRun, index: PluginIndex, known: Sequence[Problem], on
     if method is not None:
         needs = method.needs(demands)
         problems += role_checks.operations(method, needs, config, models, document)
+        problems += role_checks.guidance_passes(method, needs, config, models, document)
         if demands is not None and plugins.method_options is not None:
             problems += role_checks.attention(demands, plugins.method_options, config, models, document)
             problems += role_checks.dense_operations(needs, demands, plugins.method_options, config, models, document)

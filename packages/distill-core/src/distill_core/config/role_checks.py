@@ -14,6 +14,8 @@ from distill_core.config.suggest import closest
 from distill_core.errors import Problem
 from distill_core.plugins.specs import Demands, MethodSpec, ModelFacts, ModelSpec, Options, RoleNeed
 
+MIXED = "unconditional_where"
+"""The operation of a family by which both sides of guidance take one pass."""
 Needs = Mapping[str, RoleNeed]
 """The method's roles under the run's options."""
 
@@ -115,6 +117,23 @@ def placements(needs: Needs, document: Document) -> Iterator[Problem]:
         elif role.get("weights") in LIBRARIES:
             message = f"{role.get('weights')} weights stay on the device; choose bf16 weights, or leave this out"
             yield document.problem(("roles", name, "placement"), message)
+
+
+def guidance_passes(
+    method: MethodSpec, needs: Needs, config: RunConfig, models: Mapping[str, ModelSpec], document: Document
+) -> Iterator[Problem]:
+    """Passes of guidance at roles that the method does not guide, and one pass of a family that cannot mix the two sides."""
+    for name, role in config.roles.items():
+        if role.guidance_passes is None or name not in needs:
+            continue
+        family = family_of(config, name)
+        message = None
+        if "unconditional" not in needs[name].operations:
+            message = f"method {method.name!r} does not guide this role; remove it"
+        elif role.guidance_passes == 1 and family in models and MIXED not in models[family].operations:
+            message = f"model {family!r} offers no {MIXED}, so its two sides take two passes; remove it"
+        if message is not None:
+            yield document.problem(("roles", name, "guidance_passes"), message)
 
 
 def operations(

@@ -113,6 +113,9 @@ class RoleConfig(Section):
     placement: Literal["device", "cpu", "stream"] = "device"
     """Where frozen weights live, those under a LoRA too. cpu: in host memory, and on the device for the length of a pass. stream: block by
     block, the next one on its way while one computes."""
+    guidance_passes: Literal[1, 2] | None = None
+    """Passes by which the method predicts both sides of this role's guidance: 2, the captions, then the negative prompt; 1, both as one
+    batch, so that weights that lie elsewhere come once. null: 1 where they do (`placement`, `distributed.shard`), else 2."""
     attention: str | None = None
     """The kernel that dense attention is computed by, by the family's names (diffusers': native, flash, flash_hub, sage and others); null:
     as the family does."""

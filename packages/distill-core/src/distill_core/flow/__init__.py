@@ -16,7 +16,7 @@ from distill_core.flow.arithmetic import (
 )
 from distill_core.flow.derivative import predict_along
 from distill_core.flow.grids import denoising_grid, shifted_uniform_grid
-from distill_core.flow.guidance import flow_states, grid_through, guided_velocity, timestep_of
+from distill_core.flow.guidance import at_once, both_sides, flow_states, grid_through, guided_velocity, timestep_of
 from distill_core.flow.trig import TrigState, angle_of
 
 __all__ = [
@@ -24,6 +24,8 @@ __all__ = [
     "TrigState",
     "add_noise",
     "angle_of",
+    "at_once",
+    "both_sides",
     "denoised",
     "denoising_grid",
     "euler_step",

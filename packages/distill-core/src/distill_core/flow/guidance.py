@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
@@ -11,8 +12,9 @@ from torch import Tensor
 from distill_core.errors import DistillError
 from distill_core.flow.arithmetic import euler_step
 from distill_core.protocols.condition import Condition
-from distill_core.protocols.prediction import Ask
+from distill_core.protocols.prediction import Ask, Prediction
 from distill_core.protocols.role import PLAIN, Role
+from distill_core.transfer import to_device
 
 SAME = 1e-6
 """Timesteps that are no farther apart are one."""
@@ -21,6 +23,63 @@ SAME = 1e-6
 def timestep_of(timestep: float, samples: Tensor) -> Tensor:
     """One timestep for all of ``samples`` [B, ...], float64 [B]."""
     return torch.full((len(samples),), timestep, dtype=torch.float64, device=samples.device)
+
+
+def at_once(
+    role: Role,
+    noisy_BTCHW: Tensor,
+    timestep: Tensor,
+    condition: Condition,
+    rows: Sequence[int],
+    ask: Ask = PLAIN,
+    *,
+    input_gradients: bool = False,
+) -> tuple[Prediction, Tensor]:
+    """The prediction under ``condition``, and v under the unconditional side of ``rows``, in their order, by one pass of both.
+
+    For a role that guides at once. The same to float rounding as two passes.
+    """
+    if not rows:
+        made = role.predict(noisy_BTCHW, timestep, condition, ask, input_gradients=input_gradients)
+        return made, made.velocity[:0]
+    count = len(noisy_BTCHW)
+    both = torch.tensor([*range(count), *rows])
+
+    def of_both(tensor: Tensor) -> Tensor:
+        """Of all samples, and of the rows again."""
+        return tensor[to_device(both, tensor.device)]
+
+    if ask.until is not None or ask.clean is not None:
+        until, clean = (None if each is None else of_both(each) for each in (ask.until, ask.clean))
+        ask = replace(ask, until=until, clean=clean)
+    conditions = role.unconditional_where(
+        condition.select(to_device(both, noisy_BTCHW.device)),
+        to_device(torch.arange(len(both)) >= count, noisy_BTCHW.device),
+    )
+    made = role.predict(of_both(noisy_BTCHW), of_both(timestep), conditions, ask, input_gradients=input_gradients)
+    return made.first(count), made.velocity[count:]
+
+
+def both_sides(
+    role: Role,
+    noisy_BTCHW: Tensor,
+    timestep: Tensor,
+    condition: Condition,
+    ask: Ask = PLAIN,
+    *,
+    input_gradients: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """v under ``condition``, and under its unconditional side: by one pass where the role guides at once, else by two."""
+    if role.guides_at_once and not ask.parts & {"along", "stream"}:
+        everyone = range(len(noisy_BTCHW))
+        made, uncond_BTCHW = at_once(
+            role, noisy_BTCHW, timestep, condition, everyone, ask, input_gradients=input_gradients
+        )
+        return made.velocity, uncond_BTCHW
+    cond_BTCHW = role.predict_velocity(noisy_BTCHW, timestep, condition, ask, input_gradients=input_gradients)
+    negative = role.unconditional(condition)
+    uncond_BTCHW = role.predict_velocity(noisy_BTCHW, timestep, negative, ask, input_gradients=input_gradients)
+    return cond_BTCHW, uncond_BTCHW
 
 
 def guided_velocity(
@@ -35,13 +94,11 @@ def guided_velocity(
 ) -> Tensor:
     """uncond + s · (cond - uncond) as a velocity (arXiv 2207.12598, equation 6, with s = w + 1).
 
-    s = 1 takes one prediction, any other two. Linear, so the same in v, x̂0 and ε̂.
+    s = 1 takes one side's prediction, any other both. Linear, so the same in v, x̂0 and ε̂.
     """
-    cond_BTCHW = role.predict_velocity(noisy_BTCHW, timestep, condition, ask, input_gradients=input_gradients)
     if scale == 1.0:
-        return cond_BTCHW
-    negative = role.unconditional(condition)
-    uncond_BTCHW = role.predict_velocity(noisy_BTCHW, timestep, negative, ask, input_gradients=input_gradients)
+        return role.predict_velocity(noisy_BTCHW, timestep, condition, ask, input_gradients=input_gradients)
+    cond_BTCHW, uncond_BTCHW = both_sides(role, noisy_BTCHW, timestep, condition, ask, input_gradients=input_gradients)
     return uncond_BTCHW + scale * (cond_BTCHW - uncond_BTCHW)
 
 

@@ -68,6 +68,15 @@ class HasUnconditional(Protocol):
 
 
 @runtime_checkable
+class MixesUnconditional(Protocol):
+    """Operation "unconditional_where"."""
+
+    def unconditional_where(self, condition: Condition, mask_B: Tensor) -> Condition:
+        """The same conditions, with their unconditional side where the boolean mask [B] is true: both sides of guidance in one batch."""
+        ...
+
+
+@runtime_checkable
 class DropsCondition(Protocol):
     """Operation "drop_condition"."""
 
@@ -158,6 +167,7 @@ OPERATIONS: Mapping[str, type] = {
     **dict.fromkeys(PICTURES, EncodesCondition),
     "flow_shift": ShiftsFlow,
     "unconditional": HasUnconditional,
+    "unconditional_where": MixesUnconditional,
     "drop_condition": DropsCondition,
     "encode_condition": EncodesCondition,
     "decode_latents": DecodesLatents,

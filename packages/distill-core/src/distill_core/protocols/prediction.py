@@ -103,3 +103,7 @@ class Prediction:
     features: tuple[Tensor, ...] = ()
     derivative: Tensor | None = None
     stream: Stream | None = None
+
+    def first(self, count: int) -> Prediction:
+        """The answer for the first ``count`` samples, to a question for neither a derivative nor a stream."""
+        return Prediction(self.velocity[:count], tuple(layer[:count] for layer in self.features))

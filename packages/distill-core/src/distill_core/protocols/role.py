@@ -113,6 +113,16 @@ class Role(Protocol):
         """The "unconditional" side of guidance: the negative prompt, everything but the caption kept."""
         ...
 
+    @property
+    def guides_at_once(self) -> bool:
+        """Whether both sides of guidance are best asked in one pass, by :meth:`unconditional_where`: each pass has its weights come from
+        host memory, or from other processes. Where it is false, a method asks the sides one after the other."""
+        ...
+
+    def unconditional_where(self, condition: Condition, mask_B: Tensor) -> Condition:
+        """The unconditional side where the mask [B] is true; for a role that guides at once, and declared as "unconditional"."""
+        ...
+
     def drop_condition(self, condition: Condition, dropped_B: Tensor) -> Condition:
         """The empty caption where the mask [B] is true."""
         ...

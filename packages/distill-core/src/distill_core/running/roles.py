@@ -14,6 +14,7 @@ from distill_core.config.checks import family_of
 from distill_core.config.document import dotted
 from distill_core.config.recomputation import recomputation_of
 from distill_core.config.resolve import ResolvedRun
+from distill_core.config.role_checks import MIXED
 from distill_core.config.schema import FirstStage, RunConfig
 from distill_core.errors import ConfigError, MethodError, Problem
 from distill_core.plugins.loading import CodeOf, load_target, make_target
@@ -117,6 +118,7 @@ class RoleBuilder:
             recomputation=recomputation_of(self.run.config, name),
             offload=self.weights.offload_of(name) if model else None,
             kernel=kernel_of(self.run, name),
+            guidance_passes=guidance_passes_of(self.run, name),
         )
         role.whole = role.whole and not need.rewards
         stage = self.run.config.roles[name].checkpoint
@@ -125,7 +127,18 @@ class RoleBuilder:
         if role.lora is not None and need.trainable:
             self._tell_of_lora(role, role.lora)
         self.settle(role)
+        if "unconditional" in need.operations and self.run.config.roles[name].guidance_passes is None:
+            self._tell_of_guidance(role)
         return role
+
+    def _tell_of_guidance(self, role: RoleHandle) -> None:
+        """Both sides in one pass, where that was not asked for."""
+        if role.guides_at_once and self.run.method.guidance(self.run.method_options).get(role.name) != 1.0:
+            whence = "host memory" if role.offload is not None else "other processes"
+            self.tell(
+                f"both sides of the guidance of role {role.name!r} are predicted in one pass, as its weights come from {whence} for each "
+                f"(roles.{role.name}.guidance_passes: 2 for two passes)"
+            )
 
     def _take_stage(self, role: RoleHandle, stage: FirstStage) -> None:
         """A LoRA of another run; all weights of one have come with the modules."""
@@ -158,6 +171,14 @@ class RoleBuilder:
             torch.manual_seed(key_bits(self.run.config.training.seed, "role", name))
             module: nn.Module = make(self.run.facts, self.run.method_options, *size)
             return nn.ModuleDict({OWN_MODULE: named(name, module.to(self.placement.device))})
+
+
+def guidance_passes_of(run: ResolvedRun, name: str) -> int | None:
+    """Of a role, by ``roles.NAME.guidance_passes``; two of a family that cannot mix the two sides."""
+    source, role = source_of(run, name), run.config.roles.get(name)
+    if MIXED not in run.models[family_of(run.config, source)].operations:
+        return 2
+    return None if role is None else role.guidance_passes
 
 
 def kernel_of(run: ResolvedRun, name: str) -> Kernel | None:

@@ -101,6 +101,10 @@ class ToyAdapter:
         """Zeros."""
         return ToyText(torch.zeros(len(condition), TEXT_WIDTH, device=self.device))
 
+    def unconditional_where(self, condition: Condition, mask_B: Tensor) -> ToyText:
+        """Zeros where asked for."""
+        return self.drop_condition(condition, mask_B)
+
     def drop_condition(self, condition: Condition, dropped_B: Tensor) -> ToyText:
         """Zeros where dropped."""
         assert isinstance(condition, ToyText)

@@ -17,7 +17,7 @@ from torch import Tensor
 from distill_core.errors import PluginError
 from distill_core.plugins.timesteps import TRAIN_TIMESTEPS
 from distill_core.protocols.condition import Condition
-from distill_core.protocols.prediction import Ask, Prediction
+from distill_core.protocols.prediction import Ask
 from distill_core.ranks.ranks import Ranks
 
 
@@ -47,11 +47,6 @@ def joined_by(asked: Asked, boundary: float, ranks: Ranks) -> Asked:
         timestep for timestep, own, any_ in zip(sides, here, ranks.anywhere(here), strict=True) if any_ and not own
     ]
     return _with_sample(asked, added[0]) if added else asked
-
-
-def without_sample(prediction: Prediction, count: int) -> Prediction:
-    """The answer for the first samples."""
-    return Prediction(prediction.velocity[:count], tuple(layer[:count] for layer in prediction.features))
 
 
 def _with_sample(asked: Asked, timestep: float) -> Asked:

@@ -126,6 +126,15 @@ class DeclaredRole:
         """The "unconditional" side of guidance."""
         return self._declared("unconditional").unconditional(condition)
 
+    @property
+    def guides_at_once(self) -> bool:
+        """Whether both sides of guidance are asked in one pass."""
+        return self._role.guides_at_once
+
+    def unconditional_where(self, condition: Condition, mask_B: Tensor) -> Condition:
+        """The unconditional side where the mask [B] is true."""
+        return self._declared("unconditional").unconditional_where(condition, mask_B)
+
     def drop_condition(self, condition: Condition, dropped_B: Tensor) -> Condition:
         """The empty caption where the mask [B] is true."""
         return self._declared("drop_condition").drop_condition(condition, dropped_B)

@@ -29,6 +29,7 @@ from distill_core.protocols.adapter import (
     Extends,
     HasExperts,
     HasUnconditional,
+    MixesUnconditional,
     ShiftsFlow,
 )
 from distill_core.protocols.condition import Condition, Prompt
@@ -38,7 +39,7 @@ from distill_core.ranks.peers import Peers, sharing
 from distill_core.ranks.ranks import ALONE, Ranks
 from distill_core.training.answered import answered
 from distill_core.training.averages import WeightAverage
-from distill_core.training.both_experts import Asked, joined_by, without_sample
+from distill_core.training.both_experts import Asked, joined_by
 from distill_core.training.guarded_adamw import Flag
 from distill_core.training.kernels import Kernel, attending
 from distill_core.training.lora import LoraWeights, Worn, wearing
@@ -73,6 +74,8 @@ class RoleHandle:
         recomputation: what its blocks, if they were asked to, recompute in backward.
         offload: what has its frozen weights come and go; None where they stay on the device.
         kernel: what its attention is computed by; None: as the family does.
+        guidance_passes: in how many passes both sides of guidance are asked; None: in one where each pass has its weights come from host
+            memory or from other processes, else in two.
         peers: the processes that share the tokens of its predictions' clips; None where it has them alone. Set once its weights are there.
         whole: whether all of its weights are state of the run, although nothing trains them by gradient: a follower's.
         optimizer: what trains the role; None for a frozen one. Set once, when the run is built.
@@ -97,6 +100,7 @@ class RoleHandle:
         recomputation: Recomputation | None = WHOLE,
         offload: Offload | None = None,
         kernel: Kernel | None = None,
+        guidance_passes: int | None = 2,
         peers: Peers | None = None,
     ) -> None:
         self.name = name
@@ -112,6 +116,7 @@ class RoleHandle:
         self.recomputation = recomputation
         self.offload = offload
         self.kernel = kernel
+        self.guidance_passes = guidance_passes
         self.peers = peers
         self.whole = follows is not None or OWN_MODULE in modules
         self.optimizer: RoleOptimizer | None = None
@@ -259,7 +264,7 @@ class RoleHandle:
         if not self.among.alone and (boundary := self.boundary) is not None:
             asked = joined_by(asked, boundary, self.among)
         made = self.adapter.predict(self.modules, asked.noisy, asked.timestep, asked.condition, asked.ask)
-        return made if len(asked.noisy) == count else without_sample(made, count)
+        return made if len(asked.noisy) == count else made.first(count)
 
     def anywhere(self, wanted: bool) -> bool:
         """Whether a prediction is wanted on any rank, where the weights are in parts."""
@@ -312,6 +317,17 @@ class RoleHandle:
     def unconditional(self, condition: Condition) -> Condition:
         """The "unconditional" side of guidance."""
         return self._offering(HasUnconditional, "unconditional").unconditional(condition)
+
+    @property
+    def guides_at_once(self) -> bool:
+        """Whether both sides of guidance are asked in one pass."""
+        if self.guidance_passes is None:
+            return self.offload is not None or not self.among.alone
+        return self.guidance_passes == 1
+
+    def unconditional_where(self, condition: Condition, mask_B: Tensor) -> Condition:
+        """The unconditional side where the mask [B] is true."""
+        return self._offering(MixesUnconditional, "unconditional_where").unconditional_where(condition, mask_B)
 
     def drop_condition(self, condition: Condition, dropped_B: Tensor) -> Condition:
         """The empty caption where the mask [B] is true."""

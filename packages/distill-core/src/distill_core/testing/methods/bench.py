@@ -97,6 +97,10 @@ class FamilyAdapter(ToyAdapter):
         """Zeros."""
         return FamilyText(super().unconditional(self._own(condition)).mean_BD, self.family)
 
+    def unconditional_where(self, condition: Condition, mask_B: Tensor) -> FamilyText:
+        """Zeros where asked for."""
+        return self.drop_condition(condition, mask_B)
+
     def drop_condition(self, condition: Condition, dropped_B: Tensor) -> FamilyText:
         """Zeros where dropped."""
         return FamilyText(super().drop_condition(self._own(condition), dropped_B).mean_BD, self.family)

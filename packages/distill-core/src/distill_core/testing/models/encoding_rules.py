@@ -11,7 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from distill_core.protocols.adapter import DropsCondition, EncodesCondition, HasUnconditional
+from distill_core.protocols.adapter import (
+    DropsCondition,
+    EncodesCondition,
+    HasUnconditional,
+    MixesUnconditional,
+)
 from distill_core.protocols.condition import Condition
 from distill_core.testing.models.subject import CAPTIONS, Subject, Tried
 
@@ -102,6 +107,9 @@ def check_conditions(subject: Subject, tried: Tried) -> None:
     if isinstance(adapter, HasUnconditional):
         with tried.rule("unconditional"):
             _check_unconditional(subject, adapter, tried)
+    if isinstance(adapter, MixesUnconditional):
+        with tried.rule("unconditional_where"):
+            _check_mixed(subject, adapter, tried)
     if isinstance(adapter, DropsCondition):
         with tried.rule("drop_condition"):
             _check_drop(subject, adapter, tried)
@@ -155,6 +163,25 @@ def _check_drop(subject: Subject, adapter: DropsCondition, tried: Tried) -> None
         "a dropped row is predicted as before; give it the empty caption",
     )
     expect_alike(subject, tried, rule, "a condition before and after some of it was dropped", condition)
+
+
+def _check_mixed(subject: Subject, adapter: MixesUnconditional, tried: Tried) -> None:
+    rule, condition = "unconditional_where", subject.batch.condition_of(subject.role)
+    expected = subject.velocity
+    if isinstance(adapter, HasUnconditional):
+        negative = adapter.unconditional(condition)
+        uncond = subject.role.predict_velocity(subject.noisy, subject.timestep, negative)
+        expected = torch.stack([subject.velocity[0], uncond[1]])
+    mixed = adapter.unconditional_where(condition, torch.tensor([False, True]))
+    _expect_size(tried, rule, mixed, 2)
+    tried.expect_close(
+        rule,
+        "a row under its condition beside one under its unconditional side; put that where the mask is true, and there alone",
+        subject.role.predict_velocity(subject.noisy, subject.timestep, mixed),
+        expected,
+        subject.close,
+    )
+    expect_alike(subject, tried, rule, "a condition before and after some of it became unconditional", condition)
 
 
 def _expect_size(tried: Tried, rule: str, condition: Condition, size: int) -> None:

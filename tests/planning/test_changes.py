@@ -108,7 +108,8 @@ def test_weights_that_live_in_host_memory_take_none_of_the_device_between_two_st
     assert {plan.held[1].weights for plan in (stay, leave)} == {
         here
     }  # while it predicts all are there, and of such small clips that is a peak
-    assert leave.flops == stream.flops == stay.flops
+    assert stay.flops < leave.flops == stream.flops  # the negative prompt, beside a caption, is as long as that
+    assert leave.flops < 1.03 * stay.flops
 
 
 def test_a_run_that_fits_no_card_is_told_all_that_helps(folders: Path, index: PluginIndex) -> None:

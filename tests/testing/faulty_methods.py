@@ -308,3 +308,9 @@ class NormalisesOverTheBatch(Regression):
         noisy, t_B = self.noisy(batch, draw)
         error = self.guess(self.student, batch, noisy, t_B) - self.guess(self.teacher, batch, noisy, t_B)
         return (error**2).mean() / error.detach().abs().mean()
+
+
+class LogsARootOverTheBatch(Regression):
+    def losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
+        (loss,) = super().losses(batch, draw)
+        yield replace(loss, metrics={"root": loss.value.detach().sqrt()})

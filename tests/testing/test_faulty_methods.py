@@ -72,6 +72,12 @@ FAULTS: list[tuple[type, type, str, str]] = [
     (faulty.DeviationOverTheBatch, Regression, "batch of one", "take it over a sample"),
     (faulty.SumsOverTheBatch, Regression, "mean over the batch", "a loss is a mean over the batch"),
     (faulty.NormalisesOverTheBatch, Regression, "micro-batches", "check_method(..., couples_rows=True)"),
+    (
+        faulty.LogsARootOverTheBatch,
+        Regression,
+        "logged figures",
+        "the figure of each sample, and the mean over the batch last",
+    ),
 ]
 
 

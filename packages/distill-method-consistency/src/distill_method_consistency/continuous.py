@@ -46,7 +46,8 @@ class Scm(Method):
         logvar_B = torch.zeros_like(angle_B) if self.variance is None else self.variance(angle_B).double()
         value = continuous_loss(function_BTCHW, normalised(raw_BTCHW, options.tangent_constant), logvar_B)
         roles = ("student",) if self.variance is None else ("student", "logvar")
-        yield StagedLoss(roles, "loss", value.float(), {"tangent": raw_BTCHW.square().mean().sqrt().float()})
+        size_B = raw_BTCHW.square().flatten(1).mean(1).sqrt()
+        yield StagedLoss(roles, "loss", value.float(), {"tangent": size_B.mean().float()})
 
     def _angle(self, draw: Draw) -> Tensor:
         """t̂ = atan(e^τ / σ_d), τ normal (section 4.1), float64 [B]."""

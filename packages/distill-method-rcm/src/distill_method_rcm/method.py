@@ -66,7 +66,8 @@ class Rcm(Method):
         raw_BTCHW = tangent(state, state.function_of(held_BTCHW), teacher_BTCHW, derivative_BTCHW, warmup)
         loss = consistency_loss(state.function_of(prediction.velocity), normalised(raw_BTCHW, options.tangent_constant))
         value = options.weight_of(batch.latent_shape) * loss.float()
-        return StagedLoss("student", "consistency_loss", value, {"tangent": raw_BTCHW.square().mean().sqrt().float()})
+        size_B = raw_BTCHW.square().flatten(1).mean(1).sqrt()
+        return StagedLoss("student", "consistency_loss", value, {"tangent": size_B.mean().float()})
 
     def _matching(self, batch: Batch, draw: Draw) -> StagedLoss:
         """The student's sample moves along the difference of the two scores (DMD2, arXiv 2405.14867)."""

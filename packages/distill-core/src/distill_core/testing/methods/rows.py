@@ -67,3 +67,10 @@ def _expect_micro_batches(step: int, whole: Answer, alone: Sequence[Answer], fin
         "their gradients differ; gradient accumulation would train something else. Normalise within a sample; or, where the method "
         "means to compare rows, say check_method(..., couples_rows=True)",
     )
+    apart = whole.logged_apart(accumulated)
+    findings.expect(
+        not apart,
+        "logged figures",
+        f"step {step}: {', '.join(apart)} of a batch is not the mean of {'those' if len(apart) > 1 else 'that'} of its rows; over several "
+        "processes, and under accumulation, means of means are logged: take the figure of each sample, and the mean over the batch last",
+    )

@@ -59,8 +59,9 @@ def means(said: str, value: object) -> bool:
 def default_of(options: type[Options], name: str) -> object:
     """An option's; of guidance, which may be given in either convention, what comes of none."""
     value: object = options.model_fields[name].get_default(call_default_factory=True)
-    guided = issubclass(options, GuidanceOptions) and name == "guidance_scale" and value is None
-    return options().scale if guided else value
+    if name == "guidance_scale" and value is None and issubclass(options, GuidanceOptions):
+        return options().scale
+    return value
 
 
 def test_the_options_in_a_readmes_table_are_there_and_have_the_defaults_that_it_says() -> None:

@@ -1,6 +1,7 @@
-"""What a VAE's decoder alone adds to the drift of long clips: real clips of the small shapes world, slowed, encoded and decoded.
+"""What a VAE's decoder alone adds to the drift of long clips: real clips of the shapes world, slowed, encoded and decoded.
 
-The first line of each length is of the clips as they were drawn. Seconds a clip on one CPU thread.
+The first line of each length is of the clips as they were drawn. Seconds a clip on one CPU thread. With ``--samples``, clips that
+`distill sample` wrote are measured alike, e.g. a student's by one decoder and by another (``--base``).
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from diffusers import AutoencoderKLWan
 from torch import Tensor
 
 from distill_core.protocols import SampledVideo
+from distill_core.video.reading import read_video
 from distill_metric_drift.config import DriftOptions
 from distill_metric_drift.metric import DriftMetric
-from distill_metric_shapes.captions import SMALL
+from distill_metric_shapes.captions import SETTINGS, SMALL
 from distill_metric_shapes.world import make_clip
 
 SEED = 555
@@ -26,19 +28,28 @@ SEED = 555
 def main() -> None:
     """Print a line of figures for each length and pipeline."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("pipelines", nargs="+", type=Path, help="diffusers folders with a VAE of the shapes world")
+    parser.add_argument("pipelines", nargs="*", type=Path, help="diffusers folders with a VAE of the shapes world")
+    parser.add_argument("--setting", choices=SETTINGS, default=SMALL.name, help="whose clips (default: %(default)s)")
     parser.add_argument("--frames", type=int, nargs="+", default=(9, 17, 33), help="4n + 1 (default: 9 17 33)")
     parser.add_argument("--clips", type=int, default=24, help="default: %(default)s")
+    parser.add_argument("--samples", nargs="+", type=Path, default=(), help="folders of mp4 files, measured besides")
     arguments = parser.parse_args()
+    if not arguments.pipelines and not arguments.samples:
+        parser.error("nothing to measure; name pipelines, or --samples")
     torch.set_num_threads(1)
-    for frames in arguments.frames:
-        setting = replace(SMALL, frames=frames)
+    for frames in arguments.frames if arguments.pipelines else ():
+        setting = replace(SETTINGS[arguments.setting], frames=frames)
         drawn = [make_clip(setting, SEED, index).frames_FHW3 for index in range(arguments.clips)]
         videos = [torch.from_numpy(clip) for clip in drawn]
         tell(frames, "as drawn", videos)
         for pipeline in arguments.pipelines:
             vae = AutoencoderKLWan.from_pretrained(pipeline, subfolder="vae").float()
             tell(frames, str(pipeline), (through(vae, video) for video in videos))
+    for folder in arguments.samples:
+        sampled = [read_video(path).frames for path in sorted(folder.glob("*.mp4"))]
+        if not sampled:
+            parser.error(f"{folder} has no mp4 files; `distill sample` writes some")
+        tell(len(sampled[0]), str(folder), sampled)
 
 
 @torch.no_grad()

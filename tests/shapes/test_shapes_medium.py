@@ -8,17 +8,21 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import lengthen
 import pytest
 import torch
 from clips import read_clips
-from lengthen import main as lengthen
+from diffusers import AutoencoderKLWan
+from lengthen import Lengthening
 from safetensors.torch import load_file
 from tests.recipes import run_recipe
 from tests.shapes.test_shapes_recipe import SHAPES, command
+from torch import Tensor
 
-from distill_metric_shapes.captions import MEDIUM
+from distill_metric_shapes.captions import MEDIUM, SMALL, Setting
 from distill_metric_shapes.measure import accuracy, measure
 
 MEDIUM_TEACHER = SHAPES / "medium-teacher"
@@ -80,9 +84,43 @@ def test_a_decoder_is_lengthened_for_whole_latent_frames_alone(
     asked = ["lengthen.py", str(SHAPES / "teacher"), "--output", str(tmp_path / "long"), "--frames", "16"]
     monkeypatch.setattr(sys, "argv", asked)
     with pytest.raises(SystemExit, match="2"):
-        lengthen()
+        lengthen.main()
     assert "--frames is 4n + 1, as the VAE has it: 13, not 16" in capsys.readouterr().err
     assert not (tmp_path / "long").exists()
+
+
+@pytest.mark.parametrize(("asked", "frames"), [(["--frames", "13"], 13), ([], SMALL.frames)])
+def test_a_decoder_is_lengthened_for_the_frames_that_are_asked_for_or_the_settings_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: list[str], frames: int
+) -> None:
+    found = list[tuple[Setting, Lengthening]]()
+    monkeypatch.setattr(lengthen, "lengthen", lambda *arguments: found.append(arguments[2:]))
+    own = ["lengthen.py", "teacher", "--output", str(tmp_path / "long"), "--setting", "small", "--steps", "3"]
+    monkeypatch.setattr(sys, "argv", [*own, *asked])
+    lengthen.main()
+    ((setting, training),) = found
+    assert (setting.name, setting.frames, training.steps) == ("small", frames, 3)
+
+
+@pytest.mark.parametrize(("setting", "border"), [(SMALL, True), (MEDIUM, False)])
+def test_a_border_counts_where_it_is_the_clips_own_and_not_where_it_was_cut(
+    monkeypatch: pytest.MonkeyPatch, setting: Setting, border: bool
+) -> None:
+    """What comes back is a tensor of ours, whose gradient says which pixels count."""
+    decoded = list[Tensor]()
+
+    def decode(vae: AutoencoderKLWan, latents_BCTHW: Tensor) -> Tensor:
+        decoded.append(torch.zeros(len(latents_BCTHW), 3, 1, 32, 32, requires_grad=True))
+        return decoded[-1]
+
+    monkeypatch.setattr(lengthen, "decode_unclamped", decode)
+    vae = AutoencoderKLWan.from_pretrained(SHAPES / "teacher", subfolder="vae").float()
+    lengthen.train_decoder(vae, replace(setting, frames=1), Lengthening(steps=1, clips=1, batch=1))
+    assert decoded[0].grad is not None
+    counts_HW = decoded[0].grad.abs().sum((0, 1, 2)) > 0
+    assert counts_HW[4:-4, 4:-4].all()
+    assert counts_HW[:4].all() == counts_HW[:, -4:].all() == border
+    assert counts_HW[:4].any() == counts_HW[:, -4:].any() == border
 
 
 def test_the_medium_teacher_is_small_and_takes_the_small_worlds_latents() -> None:

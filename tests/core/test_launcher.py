@@ -41,7 +41,17 @@ def test_one_that_does_not_leave_when_another_has_failed_is_killed_after_the_gra
     began = time.monotonic()
     assert shell("test $RANK = 1 && exit 70; exec sleep 60", grace=0.5) == 70
     assert time.monotonic() - began < 20
-    assert capfd.readouterr().err == "rank 0 did not leave within 0.5 s of that, and is killed\n"
+    assert capfd.readouterr().err == "rank 0 did not leave when another had, and is killed\n"
+
+
+def test_one_that_the_others_have_left_behind_as_gone_gets_no_more_time_than_they_need(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distill_core.ranks.launcher.LEFT_BEHIND", 0.5)
+    began = time.monotonic()
+    assert shell("test $RANK = 1 && exec sleep 60; exit 79", grace=50.0) == 79
+    assert time.monotonic() - began < 20
+    assert capfd.readouterr().err == "rank 1 did not leave when another had, and is killed\n"
 
 
 def test_a_signal_is_passed_on_and_waited_for_as_long_as_it_takes(capfd: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,9 @@ from distill_core.terminal import remark
 
 GRACE = 35.0
 """Seconds that the others have to leave once a process has failed; one that is stopped, or stuck, is killed then."""
+LEFT_BEHIND = 20.0
+"""The same once one has left because another is gone: that one does nothing any more, the rest have heard by then. With the seconds that
+it takes to see that one is gone, and to leave, all are away 35 seconds after ``distributed.timeout``."""
 _POLL = 0.05
 
 
@@ -71,12 +74,13 @@ def _waited(children: Sequence[subprocess.Popen[bytes]], stopping: Stopping, gra
                 seen.add(rank)
                 if child.returncode:
                     failed.append(child.returncode)
-                    until = min(until, time.monotonic() + grace)
+                    patience = min(grace, LEFT_BEHIND) if child.returncode == PeerError.exit_code else grace
+                    until = min(until, time.monotonic() + patience)
                 if child.returncode < 0 and not passed_on:
                     remark(f"rank {rank} was ended by {_signal(-child.returncode)}")
     stuck = [str(rank) for rank in range(len(children)) if rank not in seen]
     if stuck:
-        remark(f"rank {', '.join(stuck)} did not leave within {grace:g} s of that, and is killed")
+        remark(f"rank {', '.join(stuck)} did not leave when another had, and is killed")
     own = [status for status in failed if status != PeerError.exit_code]
     status = (own or failed or [0])[0]
     return 128 - status if status < 0 else status

@@ -1,4 +1,4 @@
-"""Collectives of a training step on two ranks, against theory: ``uv run python benchmarks/ranks.py [finetune dmd2]``.
+"""Collectives of a training step on two ranks, against theory: ``uv run python benchmarks/ranks.py [METHOD…] [--shard 1] [--context 2]``.
 
 Two processes of this machine train a small Wan by gloo. Weights in parts: for a model of L blocks, L + 1 gathers a forward pass and L + 1
 more where it has a graph, L + 1 scatters where it is trained; one reduction for the norms and the verdict, one of a few integers of the
@@ -100,11 +100,15 @@ def main() -> None:
     """Each method, in parts and whole."""
     parser = argparse.ArgumentParser(description="collectives of a training step on two ranks, against theory")
     parser.add_argument("methods", nargs="*", default=["finetune", "dmd2"])
+    parser.add_argument("--shard", type=int, nargs="*", default=[SIZE, 1], help="weights in so many parts alone")
+    parser.add_argument("--context", type=int, nargs="*", default=[1, SIZE], help="so many to a clip alone")
+    chosen = parser.parse_args()
     spawn = multiprocessing.get_context("spawn")
-    for method in parser.parse_args().methods:
-        for shard, lora, context in product((SIZE, 1), (False, True), (1, SIZE)):
-            with tempfile.TemporaryDirectory() as root:
-                port, world = free_port(), World(Path(root), LAYERS, 2)
+    with tempfile.TemporaryDirectory() as root:
+        world = World(Path(root), LAYERS, 2)
+        for method in chosen.methods:
+            for shard, lora, context in product(chosen.shard, (False, True), chosen.context):
+                port = free_port()
                 processes = [
                     spawn.Process(target=rank_of, args=(rank, port, world, method, shard, lora, context))
                     for rank in range(SIZE)

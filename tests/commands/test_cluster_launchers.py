@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -68,14 +71,57 @@ def test_torchrun_as_the_page_says_it_trains_as_one_process_does(alone: list[dic
     assert_as_alone(result, alone, tmp_path)
 
 
-def test_files_for_clusters_parse_and_start_distill_run_under_torchrun() -> None:
-    pod, task = (yaml.safe_load(block_with("yaml", text)) for text in ("PyTorchJob", "num_nodes"))
-    worker = pod["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]
-    (container,) = worker["containers"]
-    assert container["command"] == ["torchrun", "--no-python", "distill", "run", "/runs/run.yaml"]
-    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in worker["volumes"]}
-    assert container["resources"]["limits"]["nvidia.com/gpu"] == int(pod["spec"]["nprocPerNode"])
-    words = task["run"].replace("\\\n", " ").split()
-    assert words[0] == "torchrun"
-    assert words[-4:] == ["--no-python", "distill", "run", "/runs/run.yaml"]
-    assert subprocess.run(["bash", "-n", "-c", task["run"]], check=False).returncode == 0
+def of_kubernetes() -> dict[str, Any]:
+    """The page's job of pods."""
+    job: dict[str, Any] = yaml.safe_load(block_with("yaml", "PyTorchJob"))
+    return job
+
+
+def of_skypilot() -> dict[str, Any]:
+    """The page's task."""
+    task: dict[str, Any] = yaml.safe_load(block_with("yaml", "num_nodes"))
+    return task
+
+
+def test_files_for_clusters_say_what_their_clusters_need() -> None:
+    job, task = of_kubernetes(), of_skypilot()
+    replicas = job["spec"]["pytorchReplicaSpecs"]
+    assert replicas["Master"]["replicas"] == 1, "Workers alone are not told of each other"
+    assert replicas["Worker"]["template"] == replicas["Master"]["template"]
+    pod = replicas["Master"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["name"] == "pytorch", "the operator knows its container by this name"
+    assert container["command"][-4:] == ["--no-python", "distill", "run", "/runs/run.yaml"]
+    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == int(job["spec"]["nprocPerNode"])
+    assert task["workdir"] == ".", "else there is no requirements.txt on the machines"
+    assert task["run"].replace("\\\n", " ").split()[-4:] == ["--no-python", "distill", "run", "run.yaml"]
+
+
+def as_kubernetes(node: int, port: int) -> tuple[str, dict[str, str]]:
+    """What a pod of two runs, with what the operator tells it."""
+    told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "RANK": str(node)}
+    told |= {"PET_NNODES": "2", "PET_NODE_RANK": str(node), "PET_NPROC_PER_NODE": "1"}
+    (container,) = of_kubernetes()["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]["containers"]
+    command = shlex.join(container["command"]).replace("/runs/run.yaml", "run.yaml")
+    return re.sub(r"'?\$\((\w+)\)'?", lambda found: told[found[1]], command), told
+
+
+def as_skypilot(node: int, port: int) -> tuple[str, dict[str, str]]:
+    """What a machine of two runs, with what SkyPilot tells it."""
+    told = {"SKYPILOT_NUM_NODES": "2", "SKYPILOT_NODE_RANK": str(node), "SKYPILOT_NUM_GPUS_PER_NODE": "1"}
+    return of_skypilot()["run"].replace("29500", str(port)), {**told, "SKYPILOT_NODE_IPS": "127.0.0.1\n127.0.0.2"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("told", [as_kubernetes, as_skypilot])
+def test_two_machines_of_a_cluster_train_as_one_process_does(
+    alone: list[dict[str, float]], tmp_path: Path, told: Callable[[int, int], tuple[str, dict[str, str]]]
+) -> None:
+    port = free_port()
+    with ThreadPoolExecutor(2) as machines:
+        results = list(
+            machines.map(lambda node: run_script(told(node, port)[0], tmp_path, told(node, port)[1]), (0, 1))
+        )
+    for result in results:
+        assert_as_alone(result, alone, tmp_path)

@@ -15,7 +15,7 @@ from torch import Tensor, autograd, is_grad_enabled, nn
 
 from distill_core.planning.hollow import tensors_of
 from distill_core.planning.ledger import Ledger
-from distill_core.training.sharding import units_of
+from distill_core.training.sharding import own_outputs, units_of
 
 
 class Unit:
@@ -67,6 +67,7 @@ class PlayedParts:
         """From now on the weights of a model, which a role or several own, are in parts, but while a unit computes."""
         units = []
         for unit, parameters in units_of(module):
+            own_outputs(unit)
             if parameters:
                 units.append(Unit(unit, parameters, self.shares))
                 self._units |= dict.fromkeys(parameters, units[-1])

@@ -29,9 +29,26 @@ def shard(module: nn.Module, mesh: DeviceMesh, ready: Callable[[nn.Module], None
         ready(unit)
         held = list(unit.parameters()) if unit is not module else _in_no_block(module, blocks)
         whole = set(held) - set(_fitting(held, special))
+        own_outputs(unit)
         spread = fully_shard(unit, mesh=mesh, reshard_after_forward=True, ignored_params=whole)
     for block in blocks:
         block.register_forward_hook(partial(_bring_rest, spread))  # the last, which is the module
+
+
+def own_outputs(unit: nn.Module) -> None:
+    """What a unit gives out with a graph is no view from now on: FSDP2 hangs the start of its backward pass on it, and that is lost where
+    somebody changes a view in place."""
+    unit.register_forward_hook(_without_views)
+
+
+def _without_views(_: nn.Module, __: object, output: object) -> object:
+    if type(output) is tuple:  # a named one keeps its names
+        return tuple(_owned(each) for each in output)
+    return _owned(output)
+
+
+def _owned(value: object) -> object:
+    return value.clone() if isinstance(value, Tensor) and value.requires_grad and value._is_view() else value
 
 
 def _bring_rest(module: FSDPModule, _: nn.Module, __: object, output: object) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from time import sleep
+
 import pytest
 import torch
 from tests.core.conftest import ToyWorld
@@ -9,7 +12,9 @@ from torch import Tensor, nn
 
 from distill_core.config.recomputation import Recomputation
 from distill_core.errors import ConfigError
+from distill_core.ranks.place import Place
 from distill_core.running.preparation import prepare
+from distill_core.terminal import said_meanwhile
 from distill_core.training.compiled import compile_blocks, made, why_not_compiled
 from distill_core.training.lora import LoraWeights, Rank, wearing
 from distill_core.training.recompute import recomputed, recomputing
@@ -146,3 +151,21 @@ def test_a_model_without_blocks_is_refused(world: ToyWorld, monkeypatch: pytest.
     run["training"]["compile"] = True
     with pytest.raises(ConfigError, match=r"roles\.student\.compile: this model has no blocks"):
         world.train(run)
+
+
+def test_a_person_hears_that_a_compiler_is_tried_out_and_what_the_first_steps_will_take(
+    world: ToyWorld, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = world.mapping("dmd2")
+    run["roles"]["student"]["compile"] = True
+    run["distributed"] = {"shard": 1}
+    monkeypatch.setattr("distill_core.running.means.why_not_compiled", lambda *_: sleep(0.3))
+    for patience, told in ((9.0, 0), (0.1, 1)):
+        meanwhile = partial(said_meanwhile, patience=patience)
+        monkeypatch.setattr("distill_core.running.preparation.said_meanwhile", meanwhile)
+        found = world.resolved(run)
+        prepare(found)
+        assert capsys.readouterr().err.count("trying out on this machine") == told
+        prepare(found, Place(1, 2, 1))
+        assert not capsys.readouterr().err, "the first process says it"
+    assert "blocks of student are compiled when they are first called" in " ".join(found.notes)

@@ -6,6 +6,9 @@ No text is read as markup, and none can act on the terminal (:mod:`distill_core.
 from __future__ import annotations
 
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from distill_core.printable import visible
@@ -13,6 +16,10 @@ from distill_core.printable import visible
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
+
+
+SILENCE = 2.0
+"""Seconds that a command may take without a word."""
 
 
 def answer(text: str) -> None:
@@ -28,6 +35,18 @@ def document(text: str) -> None:
 def remark(text: str) -> None:
     """A line beside the answer, on stderr."""
     print(visible(text), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def said_meanwhile(text: str, patience: float = SILENCE) -> Iterator[None]:
+    """What takes longer inside than so many seconds goes on after a line about it."""
+    timer = threading.Timer(patience, remark, [text])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def console(*, stderr: bool = True) -> Console:

@@ -35,6 +35,7 @@ def notes_of(run: ResolvedRun) -> Iterator[str]:
     """All notes, in no order of weight."""
     yield from _of_sparsity(run)
     yield from _of_recomputation(run)
+    yield from _of_compilation(run)
     yield from _of_ranks(run)
     yield from _of_copies(run)
     yield from _of_shifts(run)
@@ -76,6 +77,13 @@ def _of_recomputation(run: ResolvedRun) -> Iterator[str]:
             yield f"roles.{name}.recompute_every has no effect: nothing of the role is recomputed (roles.{name}.recompute)"
     if run.config.training.recompute_every > 1 and len(none) == len(run.config.roles):
         yield "training.recompute_every has no effect: nothing is recomputed (training.enable_gradient_checkpointing_type)"
+
+
+def _of_compilation(run: ResolvedRun) -> Iterator[str]:
+    """What its first steps take."""
+    names = [name for name, need in run.needs.items() if need.is_model and run.config.compiles(name)]
+    if names:
+        yield f"blocks of {', '.join(names)} are compiled when they are first called: no step ends for a minute, or for several"
 
 
 def _of_ranks(run: ResolvedRun) -> Iterator[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from distill_core.errors import DistillError, PeerError, StoppedError
 from distill_core.plugins.border import describe
 from distill_core.ranks.place import Place
 from distill_core.stopping import StopSignal
-from distill_core.terminal import remark
+from distill_core.terminal import said_meanwhile
 
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
@@ -30,8 +29,6 @@ _FAREWELL = 10.0
 """Seconds that the first rank waits for the others before it takes the store with it."""
 _WORD = 120.0
 """Seconds that a process which cannot come waits for the others, to tell them: all import the same, and not all as fast."""
-_SILENCE = 2.0
-"""Seconds after which it tells a person first."""
 _SHORT_WORD = 5.0
 """The same for one that was asked to leave, and for those who are there already to hear it before a launcher ends them."""
 
@@ -134,7 +131,7 @@ class Meeting:
             self._part_told(store, _SHORT_WORD)
             return
         failure = Failure(self._place.rank, reason_of(error))
-        with _said_meanwhile(
+        with said_meanwhile(
             f"rank {failure.rank} ends, and waits {_WORD:.0f} s at most to tell the others: {failure.reason}"
         ):
             store = self.reached(_WORD)
@@ -163,18 +160,6 @@ class Meeting:
         until = time.monotonic() + patience
         while not over() and time.monotonic() < until:
             time.sleep(_POLL)
-
-
-@contextmanager
-def _said_meanwhile(text: str) -> Iterator[None]:
-    """What takes its time inside does so after a person was told."""
-    timer = threading.Timer(_SILENCE, remark, [text])
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 def reason_of(error: BaseException) -> str:

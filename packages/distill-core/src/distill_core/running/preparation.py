@@ -6,6 +6,7 @@ Writes nothing, loads no weight, and knows no algorithm.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,11 @@ from distill_core.running.run_directory import RunDirectory
 from distill_core.running.shared_clips import refuse_shared_clips, refuse_uneven_tokens
 from distill_core.sampling.measures import Measures
 from distill_core.sampling.requests import check_pictures, picture_misfit
+from distill_core.terminal import said_meanwhile
+
+TRIED_OUT = (
+    "trying out on this machine what the run asks of it, torch.compile or a kernel: a minute or more the first time"
+)
 
 LatentShape = tuple[int, int, int, int]
 
@@ -269,8 +275,9 @@ def _surveyed(run: ResolvedRun | Findings, faults: Faults, process: Place) -> _S
             refuse_narrow_weights(config, placement.compute)
             refuse_quantized(config, placement.device, placement.compute)
             refuse_optimizers(config)
-            refuse_compiled(run, placement.device, placement.compute, layout)
-            refuse_kernels(run, placement.device, placement.compute)
+            with said_meanwhile(TRIED_OUT) if process.rank == 0 else nullcontext():
+                refuse_compiled(run, placement.device, placement.compute, layout)
+                refuse_kernels(run, placement.device, placement.compute)
     needs = {} if run.method is None else run.method.needs(run.demands)
     for name, role in config.roles.items():
         if role.checkpoint is not None:

@@ -48,9 +48,7 @@ from distill_core.sampling.measures import Measures
 from distill_core.sampling.requests import check_pictures, picture_misfit
 from distill_core.terminal import said_meanwhile
 
-TRIED_OUT = (
-    "trying out on this machine what the run asks of it, torch.compile or a kernel: a minute or more the first time"
-)
+TRIED_OUT = "trying out on this machine what the run asks of it, e.g. a compiler: a minute, or more, the first time"
 
 LatentShape = tuple[int, int, int, int]
 

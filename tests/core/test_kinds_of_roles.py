@@ -195,6 +195,27 @@ def test_a_role_starts_from_a_checkpoint_of_another_run(tmp_path: Path) -> None:
         assert tensor.dtype == torch.bfloat16
         assert tensor.equal(trained[name].to(torch.bfloat16))
     assert any("starts from role 'student'" in line for line in told)
+    assert not any("has no place" in line for line in told)
+
+
+def test_weights_that_a_role_has_no_place_for_are_told_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = ToyWorld(tmp_path)
+    first = world.train(world.mapping("finetune", training={"max_train_steps": 1}))
+    second = world.mapping("dmd2") | {"output_dir": str(tmp_path / "second"), "validation": {"interval": None}}
+    second["roles"]["student"]["checkpoint"] = {"run": str(first.root)}
+    prepared, told, state = prepare(world.resolved(second)), list[str](), Checkpoint.state
+
+    def wider(self: Checkpoint) -> dict[str, Any]:
+        """As if it had been trained with a second time."""
+        held: dict[str, Any] = state(self)
+        return held | {"tensors": held["tensors"] | {"roles.student.modules.denoiser.second.weight": [4, 4]}}
+
+    monkeypatch.setattr(Checkpoint, "state", wider)
+    models = build_models(prepared.run, prepared.placement)
+    RoleBuilder(prepared.run, models, prepared.placement, prepared.latent_shape, told.append).build()
+    assert (
+        sum("role 'student' has no place for 1 of its weights (denoiser.second.weight)" in line for line in told) == 1
+    )
 
 
 @pytest.mark.parametrize(

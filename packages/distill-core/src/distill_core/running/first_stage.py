@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,12 @@ class FoundStage:
     role: str
     averaged: bool
     lora: bool
+
+    def unplaced(self, names: Collection[str]) -> list[str]:
+        """The role's weights and buffers that are none of ``names``, which are those of a role that is to start from it."""
+        prefix = f"roles.{self.role}.modules."
+        held = (name.removeprefix(prefix) for name in self.checkpoint.state()["tensors"] if name.startswith(prefix))
+        return sorted(name for name in held if name not in names)
 
 
 def find_stage(stage: FirstStage) -> FoundStage:

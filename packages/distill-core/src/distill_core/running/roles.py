@@ -147,6 +147,12 @@ class RoleBuilder:
             if found.lora:
                 take_weights(role, found)
         self.tell(f"role {role.name!r} starts from role {found.role!r} of {found.checkpoint.path}")
+        left = [] if role.lora is not None or found.lora else found.unplaced(role.container.state_dict())
+        if left:
+            self.tell(
+                f"role {role.name!r} has no place for {len(left)} of its weights ({left[0]}{', …' if left[1:] else ''}), which are left "
+                "out: it begins as another model than was trained, e.g. one without a second time"
+            )
 
     def _tell_of_lora(self, role: RoleHandle, lora: LoraWeights) -> None:
         users = self.weights.users(role.name)

@@ -67,6 +67,11 @@ def test_counts_of_frames_are_counts() -> None:
     assert "it samples by no blocks; set blocks too" in fault(replace(PLAIN, window=4))
 
 
+def test_a_sink_that_would_do_nothing_is_refused() -> None:
+    assert "sink does nothing without a window" in fault(replace(BLOCKS, sink=1))
+    assert misfit(replace(BLOCKS, sink=0), TOY, ALL) is None
+
+
 # Before a run trains
 
 

@@ -83,4 +83,8 @@ def misfit(
         return f"{wrong[0] if wrong else 'sink'} counts latent frames, and is less than {1 if wrong else 0}"
     if request.blocks is None and (request.window is not None or request.sink):
         return "window and sink are what a stream of blocks keeps, and it samples by no blocks; set blocks too"
+    if request.sink and request.window is None:
+        return (
+            "sink does nothing without a window: a block sees all frames before it; set window too, or leave sink out"
+        )
     return None

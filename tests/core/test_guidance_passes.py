@@ -19,6 +19,7 @@ from torch.distributed.tensor.debug import CommDebugMode
 
 from distill_core import flow
 from distill_core.config.document import write_yaml
+from distill_core.config.notes import notes_of
 from distill_core.config.resolve import open_run
 from distill_core.errors import ConfigError
 from distill_core.plugins.index import PluginIndex
@@ -152,6 +153,22 @@ def test_a_run_guides_a_teacher_in_host_memory_at_once_and_tells_it_in_one_note(
     assert events.count(said) == told
     assert set(asked) == rows
     assert (len(asked) == 10) == bool(told)
+
+
+@pytest.mark.parametrize(
+    ("options", "noted"),
+    [
+        ({"guidance_scale": 1.0}, True),
+        ({"guidance_scale": 1.0, "low_noise_guidance_scale": 3.0}, False),
+        ({"guidance_scale": 3.0, "low_noise_guidance_scale": 1.0}, False),
+    ],
+    ids=["of nothing", "of one expert", "of the other"],
+)
+def test_passes_of_no_guidance_are_noted(world: ToyWorld, options: dict[str, float], noted: bool) -> None:
+    run = sound(world, teacher={"guidance_passes": 1})
+    run["method_config"] = options
+    said = "roles.teacher.guidance_passes has no effect: method_config guides teacher by a scale of 1"
+    assert (said in notes_of(world.resolved(run))) == noted
 
 
 @pytest.mark.parametrize("lacks", [False, True])

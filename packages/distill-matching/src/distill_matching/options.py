@@ -155,6 +155,12 @@ class GuidanceOptions(Options):
             return self.real_score_guidance_scale + 1.0
         return DEFAULT_GUIDANCE_SCALE
 
+    @property
+    def told_scale(self) -> float:
+        """The s by which anything is guided: ``scale``, or that of the expert for low noise where ``scale`` is 1."""
+        low_noise = self.low_noise_guidance_scale
+        return low_noise if self.scale == 1.0 and low_noise is not None else self.scale
+
     def scale_at(self, timestep: float, boundary: float | None) -> float:
         """s at a timestep, 1 outside the range (arXiv 2404.07724, section 3). ``boundary``: between two experts of the teacher."""
         if not self.guidance_range[0] <= timestep <= self.guidance_range[1]:

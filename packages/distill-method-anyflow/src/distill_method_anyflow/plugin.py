@@ -73,6 +73,6 @@ def distill_register_methods(registry: Registry[MethodSpec]) -> None:
             roles_to_step=OnPolicyOptions.roles_to_step,
             sampling=OnPolicyOptions.sampling,
             notes=OnPolicyOptions.notes,
-            guidance=lambda options: {**map_guidance(options), "teacher": options.scale},
+            guidance=lambda options: {**map_guidance(options), "teacher": options.told_scale},
         )
     )

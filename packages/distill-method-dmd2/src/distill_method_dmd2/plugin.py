@@ -45,6 +45,6 @@ def distill_register_methods(registry: Registry[MethodSpec]) -> None:
             sampling=Dmd2Options.sampling,
             notes=Dmd2Options.notes,
             misfits=Dmd2Options.misfits,
-            guidance=lambda options: {"teacher": options.scale},
+            guidance=lambda options: {"teacher": options.told_scale},
         )
     )

@@ -39,7 +39,7 @@ def spec() -> MethodSpec:
         sampling=FdistillOptions.sampling,
         notes=FdistillOptions.notes,
         misfits=FdistillOptions.misfits,
-        guidance=lambda options: {"teacher": options.scale},
+        guidance=lambda options: {"teacher": options.told_scale},
     )
 
 

@@ -31,7 +31,7 @@ def spec() -> MethodSpec:
         roles_to_step=PhasedDmdOptions.roles_to_step,
         sampling=PhasedDmdOptions.sampling,
         notes=PhasedDmdOptions.notes,
-        guidance=lambda options: {"teacher": options.scale},
+        guidance=lambda options: {"teacher": options.told_scale},
         misfits=PhasedDmdOptions.misfits,
     )
 

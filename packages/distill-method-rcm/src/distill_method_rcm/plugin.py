@@ -37,6 +37,6 @@ def distill_register_methods(registry: Registry[MethodSpec]) -> None:
             roles_to_step=RcmOptions.roles_to_step,
             sampling=RcmOptions.sampling,
             notes=RcmOptions.notes,
-            guidance=lambda options: {"teacher": options.scale},
+            guidance=lambda options: {"teacher": options.told_scale},
         )
     )

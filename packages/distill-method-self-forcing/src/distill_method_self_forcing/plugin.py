@@ -67,7 +67,7 @@ def long_tuning_demands(options: LongTuningOptions) -> Demands:
 
 def guidance(options: CausalMatchingOptions) -> dict[str, float]:
     """Of the teacher, where its score counts."""
-    return {} if options.student_loss == "gan" else {"teacher": options.scale}
+    return {} if options.student_loss == "gan" else {"teacher": options.told_scale}
 
 
 @hookimpl

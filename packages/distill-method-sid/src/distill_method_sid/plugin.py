@@ -33,7 +33,7 @@ def sid() -> MethodSpec:
         roles_to_step=SidOptions.roles_to_step,
         sampling=SidOptions.sampling,
         notes=SidOptions.notes,
-        guidance=lambda options: {"teacher": options.scale},
+        guidance=lambda options: {"teacher": options.told_scale},
     )
 
 
@@ -49,7 +49,7 @@ def sgmd() -> MethodSpec:
         roles_to_step=SgmdOptions.roles_to_step,
         sampling=SgmdOptions.sampling,
         notes=SgmdOptions.notes,
-        guidance=lambda options: {"teacher": options.scale},
+        guidance=lambda options: {"teacher": options.told_scale},
     )
 
 

@@ -144,8 +144,10 @@ def _of_experts(run: ResolvedRun) -> Iterator[str]:
 
 
 def _of_guidance(run: ResolvedRun) -> Iterator[str]:
-    """Roles that the method guides although guidance is an input of their model."""
+    """Roles that the method guides although guidance is an input of their model, and passes of guidance where it does not guide."""
     for role, scale in run.method.guidance(run.method_options).items():
+        if scale == 1.0 and role in run.config.roles and run.config.roles[role].guidance_passes is not None:
+            yield f"roles.{role}.guidance_passes has no effect: method_config guides {role} by a scale of 1"
         if scale != 1.0 and role in run.facts and run.facts[role].embedded_guidance:
             yield (
                 f"{role} is guided twice: guidance is an input of its model (pipeline_config), and method {run.method.name!r} guides it by "

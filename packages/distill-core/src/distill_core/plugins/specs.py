@@ -339,8 +339,8 @@ class MethodSpec:
             instance of ``options``.
         makes: ``"module:Class"``, a :class:`distill_core.protocols.method.ColumnMaker`, called as ``Class(roles, options)`` with the roles
             that ``Demands.makers`` names; empty where it makes no column. ``distill data trajectories`` runs it.
-        guidance: of roles that it guides by two predictions, the scale; a function of an instance of ``options``. It is noted where the
-            role's model is told a guidance besides.
+        guidance: of roles that it guides by two predictions, the scale, 1 where the options have it guide nothing; a function of an
+            instance of ``options``. It is noted where the role's model is told a guidance besides, and what has no effect at 1.
         misfits: which options the models contradict, each with its key in ``method_config`` and a message that names the remedy; a function
             of an instance of ``options`` and of the settled facts of each role that has a folder. Such a run is refused.
     """

@@ -19,7 +19,7 @@ from distill_core.terminal import remark
 
 GRACE = 35.0
 """Seconds that the others have to leave once a process has failed; one that is stopped, or stuck, is killed then."""
-LEFT_BEHIND = 20.0
+LEFT_BEHIND = 15.0
 """The same once one has left because another is gone: that one does nothing any more, the rest have heard by then. With the seconds that
 it takes to see that one is gone, and to leave, all are away 35 seconds after ``distributed.timeout``."""
 _POLL = 0.05

@@ -11,6 +11,7 @@ from distill_method_nft.config import NftOptions, RewardGradientOptions
 from distill_method_nft.nft import Nft
 from distill_method_nft.plugin import demands, nft, reward_gradient
 from distill_method_nft.reward_gradient import RewardGradient
+from distill_method_nft.walk import Walk
 
 NFT = NftOptions(sampling_steps=2, group_size=2, timesteps_per_clip=1)
 DRAFT = RewardGradientOptions(sampling_steps=3, through=2)
@@ -73,6 +74,28 @@ def test_so_many_steps_of_draft_hold_a_graph(through: int, forwards: int) -> Non
     assert len(seen) == 3
     assert sum(seen) == forwards
     assert set(gradients(roles)) == {"student"}
+
+
+def test_a_clip_goes_along_the_flow_or_by_fresh_noise() -> None:
+    steps, found = (1000.0, 500.0, 0.0), {}
+    for move in ("ode", "sde"):
+        options = RewardGradientOptions(timesteps=steps[:2], rollout_move=move, reference_weight=0.0)
+        student, batch, draw = toy_roles(reward_gradient(), options)["student"], toy_batch(), toy_draw(1)
+        walk = Walk(student, batch.condition_of(student), options, draw)
+        start = draw.normal("start", batch.latent_shape)
+        found[move] = walk.through(start, steps)
+        x0 = start - student.predict_velocity(start, walk.everywhere(1000.0, start), walk.condition)
+        noise = start if move == "ode" else toy_draw(1).normal("renoise/500", batch.latent_shape)
+        half = 0.5 * x0 + 0.5 * noise
+        by_hand = half - 0.5 * student.predict_velocity(half, walk.everywhere(500.0, half), walk.condition)
+        torch.testing.assert_close(found[move], by_hand)
+        assert options.sampling(lambda timestep: timestep).sampler == move
+    assert not found["ode"].allclose(found["sde"])
+
+
+def test_a_move_between_steps_is_without_effect_on_one_step() -> None:
+    assert ("rollout_move",) in [names for _, names in RewardGradientOptions(timesteps=(1000.0,)).idle()]
+    assert ("rollout_move",) not in [names for _, names in RewardGradientOptions(timesteps=(1000.0, 500.0)).idle()]
 
 
 def test_refl_draws_from_the_later_steps() -> None:

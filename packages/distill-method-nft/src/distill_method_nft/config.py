@@ -14,12 +14,14 @@ from distill_core.protocols.validator import ValidationRequest
 
 
 class WalkOptions(Options):
-    """How clips are sampled to be rewarded: Euler steps along the flow, without guidance. Timesteps are in [0, 1000]."""
+    """How clips are sampled to be rewarded: step by step, without guidance. Timesteps are in [0, 1000]."""
 
     sampling_steps: Annotated[int, Field(ge=1)] = 10
     """Steps of the run's shifted schedule, where `timesteps` names none."""
     timesteps: tuple[Annotated[float, Field(gt=0, le=1000)], ...] | None = None
     """The timesteps of a few-step student, strictly descending from 1000; null: `sampling_steps` of the schedule."""
+    rollout_move: Literal["sde", "ode"] = "ode"
+    """From one step to the next, also in sampling. ode: along the predicted flow. sde: fresh noise on the predicted x0, as in `dmd2`."""
     attn_kind: Literal["dense", "vsa"] = "dense"
     """Attention of the student, and of those that follow it; the reference is dense."""
     reference_weight: Annotated[float, Field(ge=0)] = 1e-4
@@ -42,6 +44,8 @@ class WalkOptions(Options):
         yield from super().idle()
         if self.timesteps is not None:
             yield "timesteps names the steps", ("sampling_steps",)
+        if self.count == 1:
+            yield "a clip takes one step", ("rollout_move",)
 
     @property
     def count(self) -> int:
@@ -51,7 +55,8 @@ class WalkOptions(Options):
     def sampling(self, _: Callable[[float], float]) -> ValidationRequest:
         """The student as its clips are sampled for rewards."""
         steps = self.sampling_steps if self.timesteps is None else None
-        return ValidationRequest("student", "ode", steps, self.timesteps, guidance_scale=1.0, attn_kind=self.attn_kind)
+        move, kind = self.rollout_move, self.attn_kind
+        return ValidationRequest("student", move, steps, self.timesteps, guidance_scale=1.0, attn_kind=kind)
 
 
 class NftOptions(WalkOptions):

@@ -15,7 +15,7 @@ from distill_core.protocols import Ask, Batch, Draw, Method, Role, StagedLoss, V
 from distill_core.training.rewards import WeightedRewards
 from distill_method_nft.config import NftOptions
 from distill_method_nft.losses import distance, goodness, implied, nft_loss
-from distill_method_nft.walk import grid, walked
+from distill_method_nft.walk import Walk, grid
 
 
 class Nft(Method):
@@ -44,7 +44,8 @@ class Nft(Method):
     def _clip(self, batch: Batch, draw: Draw, steps: tuple[float, ...]) -> Tensor:
         """A clip of the old policy for each caption, as latents."""
         noise_BTCHW = draw.normal("start", batch.latent_shape)
-        return walked(self.old, noise_BTCHW, batch.condition_of(self.old), (*steps, 0.0), self.options.attn_kind)
+        walk = Walk(self.old, batch.condition_of(self.old), self.options, draw)
+        return walk.through(noise_BTCHW, (*steps, 0.0))
 
     @torch.no_grad()
     def _judged(self, clips: list[Tensor], batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

@@ -15,7 +15,7 @@ from distill_core import flow
 from distill_core.protocols import Ask, Batch, Draw, Method, Role, StagedLoss, ValidationRequest
 from distill_core.training.rewards import WeightedRewards
 from distill_method_nft.config import RewardGradientOptions
-from distill_method_nft.walk import grid, walked
+from distill_method_nft.walk import Walk, grid
 
 
 class RewardGradient(Method):
@@ -32,13 +32,14 @@ class RewardGradient(Method):
         """- reward, and the squared distance to the reference where the gradient begins."""
         steps = (*grid(self.student, self.options, batch.latent_shape), 0.0)
         first = self._first(draw)
-        condition, kind = batch.condition_of(self.student), self.options.attn_kind
+        condition = batch.condition_of(self.student)
+        walk = Walk(self.student, condition, self.options, draw)
         with torch.no_grad():
-            start_BTCHW = draw.normal("start", batch.latent_shape)
-            noisy_BTCHW = walked(self.student, start_BTCHW, condition, steps[: first + 1], kind)
-        t_B = torch.full((batch.size,), steps[first], dtype=torch.float64, device=noisy_BTCHW.device)
-        velocity_BTCHW = self.student.predict_velocity(noisy_BTCHW, t_B, condition, Ask(kind))
-        each = self._rewarded(noisy_BTCHW, velocity_BTCHW, t_B, steps[first:], batch)
+            noisy_BTCHW = walk.through(draw.normal("start", batch.latent_shape), steps[: first + 1])
+        t_B = walk.everywhere(steps[first], noisy_BTCHW)
+        velocity_BTCHW = self.student.predict_velocity(noisy_BTCHW, t_B, condition, Ask(self.options.attn_kind))
+        x0_BTCHW = self._rewarded(walk, noisy_BTCHW, velocity_BTCHW, steps[first:])
+        each = self.rewards.each(self.student.decode_pixels(x0_BTCHW), [row.caption for row in batch.rows])
         value = -self.options.reward_scale * self.rewards.total(each).mean()
         metrics = {f"reward/{name}": score_B.detach().mean() for name, score_B in each.items()}
         if self.reference is not None:
@@ -58,18 +59,11 @@ class RewardGradient(Method):
         earliest = self.options.first_drawn()
         return earliest + draw.shared_index("step", count - earliest)
 
-    def _rewarded(
-        self, noisy_BTCHW: Tensor, velocity_BTCHW: Tensor, t_B: Tensor, steps: tuple[float, ...], batch: Batch
-    ) -> dict[str, Tensor]:
-        """The rewards of the clip at the end of the steps, or of x̂0 of the first of them."""
+    def _rewarded(self, walk: Walk, noisy_BTCHW: Tensor, velocity_BTCHW: Tensor, steps: tuple[float, ...]) -> Tensor:
+        """The clip that is rewarded, as latents: at the end of the steps, or x̂0 of the first of them."""
         if self.options.gradient == "drawn_step":
-            x0_BTCHW = flow.x0_of(noisy_BTCHW, velocity_BTCHW, t_B)
-        else:
-            next_B = torch.full_like(t_B, steps[1])
-            moved_BTCHW = flow.euler_step(noisy_BTCHW, velocity_BTCHW, t_B, next_B)
-            condition = batch.condition_of(self.student)
-            x0_BTCHW = walked(self.student, moved_BTCHW, condition, steps[1:], self.options.attn_kind)
-        return self.rewards.each(self.student.decode_pixels(x0_BTCHW), [row.caption for row in batch.rows])
+            return flow.x0_of(noisy_BTCHW, velocity_BTCHW, walk.everywhere(steps[0], noisy_BTCHW))
+        return walk.through(walk.step(noisy_BTCHW, velocity_BTCHW, *steps[:2]), steps[1:])
 
     def roles_to_step(self, step: int) -> tuple[str, ...]:
         """The student, on every step."""

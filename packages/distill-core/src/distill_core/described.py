@@ -9,12 +9,16 @@ import ast
 import inspect
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from types import MappingProxyType, ModuleType
 
 from pydantic import BaseModel, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
+
+_UNDESCRIBED = ContextVar("_UNDESCRIBED", default=False)
 
 
 class Described(BaseModel):
@@ -23,6 +27,8 @@ class Described(BaseModel):
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         schema = handler(core_schema)
+        if _UNDESCRIBED.get():
+            return schema
         properties = handler.resolve_ref_schema(schema).get("properties", {})
         for name, meaning in meanings(cls).items():
             alias = cls.model_fields[name].alias
@@ -30,6 +36,16 @@ class Described(BaseModel):
             if key in properties:
                 properties[key].setdefault("description", meaning)
         return schema
+
+
+@contextmanager
+def undescribed() -> Iterator[None]:
+    """JSON Schemas that are made inside are without the strings under fields, so that no source is read."""
+    token = _UNDESCRIBED.set(True)
+    try:
+        yield
+    finally:
+        _UNDESCRIBED.reset(token)
 
 
 def meanings(model: type[BaseModel]) -> Mapping[str, str]:

@@ -15,6 +15,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     # Threads of a CPU run that spin while they wait stall each other where the machine is busy: five times slower was seen on two cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Plugins of pydantic's own would look on at each validation: for them it reads the metadata of all that is installed.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         from distill_core.cli.plain import run_plain
 

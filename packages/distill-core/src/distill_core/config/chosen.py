@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from distill_core.config.document import Document, KeyPath
 from distill_core.config.faults import keys_by_section, problems_of, validated
 from distill_core.config.schema import RunConfig
-from distill_core.config.shape import shape_of
+from distill_core.config.shape import outline_of
 from distill_core.errors import PluginError, Problem
 from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.plugins.reward_spec import RewardOptions, RewardSpec
@@ -81,7 +81,7 @@ class ChosenPlugins:
         if spec is None:
             return
         self.metrics[name] = spec
-        sections = keys_by_section(shape_of(spec.options), f"metrics.{name}")
+        sections = keys_by_section(outline_of(spec.options), f"metrics.{name}")
         options = self._options(spec.options, ("metrics", name), sections, f"metric {name!r}")
         if options is not None:
             self.metric_options[name] = options
@@ -91,7 +91,7 @@ class ChosenPlugins:
         if spec is None:
             return
         self.rewards[name] = spec
-        sections = keys_by_section(shape_of(spec.options), f"rewards.{name}")
+        sections = keys_by_section(outline_of(spec.options), f"rewards.{name}")
         options = self._options(spec.options, ("rewards", name), sections, f"reward {name!r}")
         if isinstance(options, RewardOptions):
             self.reward_options[name] = options
@@ -134,7 +134,7 @@ class ChosenPlugins:
         self.models[spec.name] = spec
         given = self._document.data.get("families")
         if isinstance(given, Mapping) and spec.name in given:
-            sections = keys_by_section(shape_of(spec.options), f"families.{spec.name}")
+            sections = keys_by_section(outline_of(spec.options), f"families.{spec.name}")
             options = self._options(spec.options, ("families", spec.name), sections, f"model {spec.name!r}")
             self.model_options.update({} if options is None else {spec.name: options})
             return
@@ -200,12 +200,12 @@ def _offered(find: Callable[[str], SpecT], name: str | None) -> SpecT | None:
 def _option_keys(model: ModelSpec | None, method: MethodSpec | None) -> dict[str, tuple[str, ...]]:
     sections: dict[str, tuple[str, ...]] = {}
     if model is not None:
-        sections |= keys_by_section(shape_of(model.options), "pipeline_config")
+        sections |= keys_by_section(outline_of(model.options), "pipeline_config")
     if method is not None:
-        sections |= keys_by_section(shape_of(method.options), "method_config")
+        sections |= keys_by_section(outline_of(method.options), "method_config")
     return sections
 
 
 def _sections(model: ModelSpec | None, method: MethodSpec | None) -> dict[str, tuple[str, ...]]:
     """The keys of all mappings of a run.yaml that these plugins make."""
-    return keys_by_section(shape_of(RunConfig)) | _option_keys(model, method)
+    return keys_by_section(outline_of(RunConfig)) | _option_keys(model, method)

@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 
 from distill_core.config.document import Document, KeyPath
 from distill_core.config.scalars import FLOAT
-from distill_core.config.shape import Shape, shape_of
+from distill_core.config.shape import Shape, outline_of, shape_of
 from distill_core.config.suggest import closest, unknown_key
 from distill_core.errors import Problem
 from distill_core.plugins.option_type import ContradictionsError
@@ -50,7 +50,7 @@ def problems_of(
 
     ``elsewhere``: the keys of mappings outside ``model``, by dotted path, for a key that stands in the wrong one.
     """
-    translator = _Translator(shape_of(model), document, at, elsewhere if elsewhere is not None else {})
+    translator = _Translator(model, document, at, elsewhere if elsewhere is not None else {})
     return translator.problems(error.errors(include_url=False))
 
 
@@ -82,11 +82,14 @@ class _Place:
 class _Translator:
     """Turns the errors of one validation into problems."""
 
-    def __init__(self, shape: Shape, document: Document, at: KeyPath, elsewhere: Mapping[str, Sequence[str]]) -> None:
-        self._shape = shape
+    def __init__(
+        self, model: type[BaseModel], document: Document, at: KeyPath, elsewhere: Mapping[str, Sequence[str]]
+    ) -> None:
+        self._model = model
+        self._shape = outline_of(model)
         self._document = document
         self._at = at
-        self._sections = {**elsewhere, **keys_by_section(shape, ".".join(str(segment) for segment in at))}
+        self._sections = {**elsewhere, **keys_by_section(self._shape, ".".join(str(segment) for segment in at))}
 
     def problems(self, errors: Sequence[ErrorDetails]) -> list[Problem]:
         """One problem a value, in the order of the errors; the alternatives of a union are one problem, not one each."""
@@ -151,7 +154,7 @@ class _Translator:
         return [(path, f"{error['msg'][:1].lower()}{error['msg'][1:]}; got {shown(self._value(path))}")]
 
     def _required(self, path: KeyPath) -> str:
-        shape = self._shape.at(path)
+        shape = shape_of(self._model).at(path)
         meaning = "" if shape is None or not shape.description else f": {shape.description}"
         return f"is required{meaning}"
 

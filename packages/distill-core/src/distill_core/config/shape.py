@@ -12,6 +12,11 @@ from typing import Any
 
 from pydantic import BaseModel
 from pydantic.errors import PydanticInvalidForJsonSchema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
+from pydantic_core import CoreSchema
+from pydantic_core.core_schema import WithDefaultSchema
+
+from distill_core.described import undescribed
 
 JsonSchema = Mapping[str, Any]
 KNOWN_AS = "known_as"
@@ -177,11 +182,39 @@ def _choices(option: JsonSchema) -> tuple[object, ...]:
     return (option["const"],) if "const" in option else tuple(option.get("enum", ()))
 
 
+class _Outline(GenerateJsonSchema):
+    """What a value may be and nothing besides: no defaults, no titles, and definitions under the names that are unique in any case."""
+
+    def generate(self, schema: CoreSchema, mode: JsonSchemaMode = "validation") -> JsonSchemaValue:
+        """The schema with all its definitions."""
+        outline = self.generate_inner(schema)
+        return {**outline, "$defs": self.definitions}
+
+    def default_schema(self, schema: WithDefaultSchema) -> JsonSchemaValue:
+        """The value's own."""
+        return self.generate_inner(schema["schema"])
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        """Never."""
+        return False
+
+
 @cache
 def shape_of(model: type[BaseModel]) -> Shape:
     """The shape of a model. A model with a field that JSON cannot express has a shape that says nothing."""
+    return _shape(model, GenerateJsonSchema)
+
+
+@cache
+def outline_of(model: type[BaseModel]) -> Shape:
+    """The same without defaults and descriptions, in a fifth of the time: what keys there are, and what is allowed."""
+    with undescribed():
+        return _shape(model, _Outline)
+
+
+def _shape(model: type[BaseModel], generator: type[GenerateJsonSchema]) -> Shape:
     try:
-        schema = model.model_json_schema()
+        schema = model.model_json_schema(schema_generator=generator)
     except PydanticInvalidForJsonSchema:
         return Shape({}, {})
     return Shape(schema, schema.get("$defs", {}))

@@ -1,0 +1,71 @@
+"""What it costs to tell a typo in a run.yaml, counted and not timed: what is imported, made and read before it is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+RUN = """\
+recipe: {family: wan, method: dmd2}
+roles:
+  student: {path: student, trainable: true}
+  teacher: {path: teacher, trainable: false}
+  critic: {path: critic, trainable: true}
+data: {path: data}
+training: {max_train_stepz: 1000}
+output_dir: run
+"""
+
+PROGRAM = """
+import json, sys
+from collections import Counter
+
+calls = Counter()
+
+def watch(frame, event, _):
+    if event == "call":
+        calls[f"{frame.f_globals.get('__name__')}.{frame.f_code.co_qualname}"] += 1
+
+sys.setprofile(watch)
+try:
+    from distill_core.cli import main
+    main(["run", "run.yaml"])
+finally:
+    sys.setprofile(None)
+    print(json.dumps({"calls": calls, "modules": [*sys.modules]}))
+"""
+"""Runs the command, and prints how often each function was called and what had been imported."""
+
+
+@pytest.fixture(scope="module")
+def cost(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The calls and the modules of the second command with a typo: the first one keeps the list of plugins."""
+    folder = tmp_path_factory.mktemp("typo")
+    (folder / "run.yaml").write_text(RUN)
+    environment = {**os.environ, "XDG_CACHE_HOME": str(folder)}
+    environment.pop("PYDANTIC_DISABLE_PLUGINS", None)
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM], env=environment, cwd=folder, capture_output=True, text=True, check=False
+        )
+    assert "training.max_train_stepz: unknown key; did you mean `max_train_steps`?" in done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_a_typo_is_told_by_few_of_the_modules_of_the_tool(cost: dict[str, Any]) -> None:
+    ours = [name for name in cost["modules"] if name.partition("_")[0] == "distill"]
+    assert 50 < len(ours) <= 120, ours
+    assert not {"torch", "numpy", "typer", "rich", "pyarrow"}.intersection(cost["modules"])
+
+
+def test_a_typo_is_told_without_reading_source_or_what_else_is_installed(cost: dict[str, Any]) -> None:
+    calls = cost["calls"]
+    assert calls["distill_core.config.shape.outline_of"] == 3
+    assert "ast.parse" not in calls
+    assert "importlib.metadata.entry_points" not in calls

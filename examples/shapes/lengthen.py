@@ -2,7 +2,7 @@
 
 A causal decoder that never saw a fourth latent frame gives it other colours: there, what it remembers comes from further back than any
 frame of its training had. Only the decoder is trained here, on clips of another setting: the encoder, and so every latent, is what it was,
-and data, teachers and students go on fitting.
+and data, teachers and students go on fitting. A training that was stopped goes on by the same command, from the state beside its output.
 
 Shapes in names: N clips, B batch, C latent channels, T latent frames, F frames, H height, W width, 3 = RGB in [-1, 1].
 """
@@ -13,7 +13,8 @@ import argparse
 import json
 import shutil
 import sys
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,9 @@ import torch
 from diffusers import AutoencoderKLWan
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from vae import LATENT_NOISE, decode_unclamped, pixel_weight, to_video
+from vae import LATENT_NOISE, decode_unclamped, load_state, pixel_weight, save_state, to_video
 
+from distill_core.data.encoding.keys import hash_file
 from distill_core.durable import SEAL
 from distill_core.errors import DistillError, RunDirectoryError
 from distill_diffusers.export_record import RECORD
@@ -35,6 +37,8 @@ STRIDE = 4
 
 As many pixels at each border of a cutting do not count: the decoder knows it as the border of a clip, and it is none.
 """
+KEPT = 20
+"""Steps after which the training says how far it is, and keeps it."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +86,15 @@ def lengthen(pipeline: Path, output: Path, setting: Setting, training: Lengtheni
 
     Raises:
         RunDirectoryError: ``output`` is there already.
+        CheckpointError: what is kept beside it is of another training, or cannot be read.
     """
     if output.exists():
         raise RunDirectoryError(f"{output} is there already; name a new folder, or remove this one")
     vae = AutoencoderKLWan.from_pretrained(pipeline, subfolder="vae").float()
-    trained = train_decoder(vae, setting, training).state_dict()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    state_file = output.with_name(f"{output.name}.state.pt")
+    identity = {**asdict(training), **asdict(setting), "vae": hash_file(pipeline / WEIGHTS)}
+    trained = train_decoder(vae, setting, training, state_file, identity).state_dict()
     stored = load_file(pipeline / WEIGHTS)
     part = output.with_name(f"{output.name}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -95,6 +103,7 @@ def lengthen(pipeline: Path, output: Path, setting: Setting, training: Lengtheni
     save_file(weights, part / WEIGHTS, metadata={"format": "pt"})
     _forget_hashes(part / RECORD)
     part.rename(output)
+    state_file.unlink()
 
 
 def _forget_hashes(record: Path) -> None:
@@ -105,15 +114,20 @@ def _forget_hashes(record: Path) -> None:
         record.write_text(json.dumps(left, indent=2), encoding="utf-8")
 
 
-def train_decoder(vae: AutoencoderKLWan, setting: Setting, training: Lengthening) -> AutoencoderKLWan:
-    """The same VAE, trained where it decodes."""
+def train_decoder(
+    vae: AutoencoderKLWan, setting: Setting, training: Lengthening, state_file: Path, identity: Mapping[str, object]
+) -> AutoencoderKLWan:
+    """The same VAE, trained where it decodes; ``identity`` is all that its steps follow from, and ``state_file`` where they are kept."""
     videos, latents = _encoded(vae, setting, training)
     vae.requires_grad_(False)
     trained = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
     for parameter in trained:
         parameter.requires_grad_(True)
     optimizer = torch.optim.AdamW(trained, lr=training.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
-    for step in range(training.steps):
+    begin = load_state(state_file, vae, optimizer, identity)
+    if begin:
+        print(f"[decoder] going on from step {begin} of {training.steps}", flush=True)
+    for step in range(begin, training.steps):
         for group in optimizer.param_groups:
             group["lr"] = training.learning_rate * (1.0 - step / training.steps)
         video_B3FHW, latents_BCTHW = _cut(videos, latents, training, step)
@@ -124,9 +138,10 @@ def train_decoder(vae: AutoencoderKLWan, setting: Setting, training: Lengthening
         torch.nn.utils.clip_grad_norm_(trained, training.clip_norm)
         optimizer.step()
         optimizer.zero_grad()
-        if (step + 1) % 20 == 0 or step + 1 == training.steps:
+        if (step + 1) % KEPT == 0 or step + 1 == training.steps:
             last = error.detach()[:, :, -STRIDE:].abs().mean().item()
             print(f"[decoder] step {step + 1} of {training.steps}: error of the last frames {last:.3f}", flush=True)
+            save_state(state_file, vae, optimizer, identity, step + 1)
     return vae.requires_grad_(False)
 
 

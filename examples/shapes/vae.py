@@ -9,9 +9,10 @@ Shapes in names: B batch, C latent channels, T latent frames, F frames, H height
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import numpy.typing as npt
@@ -139,7 +140,7 @@ def train_vae(
     vae = new_vae(training.seed).train()
     _lay_channels_last(vae)
     optimizer = torch.optim.AdamW(vae.parameters(), lr=training.learning_rate, betas=(0.9, 0.99), fused=True)
-    step = _load_state(state_file, vae, optimizer, training)
+    step = load_state(state_file, vae, optimizer, asdict(training))
     started, first, total = time.monotonic(), step, 0.0
     while step < training.steps and time.monotonic() - started < seconds:
         for group in optimizer.param_groups:
@@ -153,9 +154,9 @@ def train_vae(
         if step % every == 0 or step == training.steps:
             rate = (step - first) / (time.monotonic() - started)
             report(Progress(step, total / min(every, step - first), rate, (training.steps - step) / rate))
-            _save_state(state_file, vae, optimizer, training, step)
+            save_state(state_file, vae, optimizer, asdict(training), step)
             total = 0.0
-    _save_state(state_file, vae, optimizer, training, step)
+    save_state(state_file, vae, optimizer, asdict(training), step)
     trained = new_vae(training.seed)  # with contiguous weights again, which safetensors asks for
     trained.load_state_dict(vae.state_dict())
     return trained.eval(), step
@@ -177,25 +178,40 @@ def _draw_batch(frames_NFHW3: npt.NDArray[np.uint8], training: VaeTraining, step
     return video_B3FHW, torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
 
 
-def _save_state(
-    state_file: Path, vae: AutoencoderKLWan, optimizer: torch.optim.Optimizer, training: VaeTraining, step: int
+def save_state(
+    state_file: Path,
+    vae: AutoencoderKLWan,
+    optimizer: torch.optim.Optimizer,
+    training: Mapping[str, object],
+    step: int,
 ) -> None:
-    state = {"vae": vae.state_dict(), "optimizer": optimizer.state_dict(), "training": asdict(training), "step": step}
+    """Keep a training of which ``step`` steps are done, in place of what is there; ``training`` is what its steps follow from."""
+    state = {"vae": vae.state_dict(), "optimizer": optimizer.state_dict(), "training": dict(training), "step": step}
     partial = state_file.with_suffix(".partial")
     torch.save(state, partial)
     partial.replace(state_file)
 
 
-def _load_state(
-    state_file: Path, vae: AutoencoderKLWan, optimizer: torch.optim.Optimizer, training: VaeTraining
+def load_state(
+    state_file: Path, vae: AutoencoderKLWan, optimizer: torch.optim.Optimizer, training: Mapping[str, object]
 ) -> int:
+    """Go on where :func:`save_state` left off: the steps that are done, 0 where nothing is kept.
+
+    Raises:
+        CheckpointError: the file cannot be read, or is of another training.
+    """
     if not state_file.exists():
         return 0
-    state = torch.load(state_file, weights_only=True)
-    if state["training"] != asdict(training):
+    try:
+        state = torch.load(state_file, weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
         raise CheckpointError(
-            f"{state_file} was trained with {state['training']}, not {asdict(training)}; "
-            "ask for the same settings, or name another work folder"
+            f"{state_file} cannot be read as the state of a training; remove it to begin anew"
+        ) from error
+    if state["training"] != dict(training):
+        raise CheckpointError(
+            f"{state_file} was trained with {state['training']}, not {dict(training)}; "
+            "ask for the same settings, or name another folder"
         )
     vae.load_state_dict(state["vae"])
     optimizer.load_state_dict(state["optimizer"])

@@ -22,6 +22,7 @@ from tests.recipes import run_recipe
 from tests.shapes.test_shapes_recipe import SHAPES, command
 from torch import Tensor
 
+from distill_core.errors import CheckpointError
 from distill_metric_shapes.captions import MEDIUM, SMALL, Setting
 from distill_metric_shapes.measure import accuracy, measure
 
@@ -104,7 +105,7 @@ def test_a_decoder_is_lengthened_for_the_frames_that_are_asked_for_or_the_settin
 
 @pytest.mark.parametrize(("setting", "border"), [(SMALL, True), (MEDIUM, False)])
 def test_a_border_counts_where_it_is_the_clips_own_and_not_where_it_was_cut(
-    monkeypatch: pytest.MonkeyPatch, setting: Setting, border: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: Setting, border: bool
 ) -> None:
     """What comes back is a tensor of ours, whose gradient says which pixels count."""
     decoded = list[Tensor]()
@@ -115,12 +116,53 @@ def test_a_border_counts_where_it_is_the_clips_own_and_not_where_it_was_cut(
 
     monkeypatch.setattr(lengthen, "decode_unclamped", decode)
     vae = AutoencoderKLWan.from_pretrained(SHAPES / "teacher", subfolder="vae").float()
-    lengthen.train_decoder(vae, replace(setting, frames=1), Lengthening(steps=1, clips=1, batch=1))
+    training = Lengthening(steps=1, clips=1, batch=1)
+    lengthen.train_decoder(vae, replace(setting, frames=1), training, tmp_path / "state.pt", {})
     assert decoded[0].grad is not None
     counts_HW = decoded[0].grad.abs().sum((0, 1, 2)) > 0
     assert counts_HW[4:-4, 4:-4].all()
     assert counts_HW[:4].all() == counts_HW[:, -4:].all() == border
     assert counts_HW[:4].any() == counts_HW[:, -4:].any() == border
+
+
+def test_a_lengthening_that_was_stopped_goes_on_from_what_it_kept_and_ends_at_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(lengthen, "KEPT", 2)
+    decode, calls, last = lengthen.decode_unclamped, list[int](), 99
+
+    def decode_until(vae: AutoencoderKLWan, latents_BCTHW: Tensor) -> Tensor:
+        calls.append(len(calls))
+        if len(calls) == last:
+            raise KeyboardInterrupt
+        return decode(vae, latents_BCTHW)
+
+    monkeypatch.setattr(lengthen, "decode_unclamped", decode_until)
+    setting, training = replace(SMALL, frames=1), Lengthening(steps=5, clips=2, batch=1)
+    lengthen.lengthen(SHAPES / "teacher", tmp_path / "whole", setting, training)
+    last = len(calls) + 4
+    with pytest.raises(KeyboardInterrupt):
+        lengthen.lengthen(SHAPES / "teacher", tmp_path / "stopped", setting, training)
+    assert not (tmp_path / "stopped").exists()
+    with pytest.raises(CheckpointError, match=r"stopped\.state\.pt was trained with .* ask for the same settings"):
+        lengthen.lengthen(SHAPES / "teacher", tmp_path / "stopped", setting, replace(training, steps=6))
+    lengthen.lengthen(SHAPES / "teacher", tmp_path / "stopped", setting, training)
+    assert "[decoder] going on from step 2 of 5" in capsys.readouterr().out
+    assert len(calls) == last + 3
+    whole, stopped = (load_file(tmp_path / name / lengthen.WEIGHTS) for name in ("whole", "stopped"))
+    assert all(torch.equal(whole[name], stopped[name]) for name in whole)
+    assert {path.name for path in tmp_path.iterdir()} == {"whole", "stopped"}
+
+
+def test_a_kept_lengthening_that_cannot_be_read_is_told_with_its_file(tmp_path: Path) -> None:
+    kept = tmp_path / "long.state.pt"
+    kept.write_bytes(b"PK, and no more")
+    with pytest.raises(
+        CheckpointError, match=r"long\.state\.pt cannot be read as the state of a training; remove it to begin anew"
+    ):
+        lengthen.lengthen(
+            SHAPES / "teacher", tmp_path / "long", replace(SMALL, frames=1), Lengthening(steps=1, clips=1)
+        )
 
 
 def test_the_medium_teacher_is_small_and_takes_the_small_worlds_latents() -> None:

@@ -24,8 +24,8 @@ from diffusers import AutoencoderKLWan
 from distill_core.data.encoding.clips import cut_clips
 from distill_core.data.encoding.encode_videos import encode_videos
 from distill_core.data.encoding.encoder import Encoding
+from distill_core.data.encoding.encoder_keys import encoder_keys
 from distill_core.data.encoding.folder import EncodingFolder
-from distill_core.data.encoding.keys import hash_encoders
 from distill_core.data.encoding.report import Fate
 from distill_core.data.encoding.rules import clip_rules
 from distill_core.data.encoding.shard import Shard
@@ -94,7 +94,7 @@ def main() -> None:
         rules = clip_rules(facts, num_frames=arguments.frames, height=arguments.size, width=arguments.size)
         sources = find_sources(folder / "videos")
         frames = [clip.frames for source in sources for clip in cut_clips(source.path, rules)]
-        origin = Origin("wan", "model", hash_encoders(facts))
+        origin = Origin("wan", "model", encoder_keys(facts).whole)
 
         def command() -> None:
             shutil.rmtree(folder / "out", ignore_errors=True)

@@ -33,7 +33,7 @@ def test_data_of_other_encoders_are_told_with_both_names_by_check_dry_run_and_ru
     said = [distill(*command) for command in (("config", "check", path), ("run", path, "--dry-run"), ("run", path))]
     assert [each.code for each in said] == [0, 0, 0]
     (note,) = {note_in(each.err) for each in said}
-    assert f"{encoded} was encoded with {tiny} (wan), and the encoders of {other} (wan) are others" in note
+    assert f"{encoded} was encoded with {tiny} (wan), and the vae of {other} (wan) is another: " in note
     events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
     assert [event["message"] for event in events if event["event"] == "note"] == [note.removeprefix("note: ")]
     assert note_in(distill("data", "validate", encoded, "--model", other).err) == note

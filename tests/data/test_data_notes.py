@@ -12,7 +12,7 @@ import torch
 from data_sets import SPACE, clip, write_clips
 from tests.core.conftest import ToyWorld
 
-from distill_core.data.encoding.keys import hash_encoders
+from distill_core.data.encoding.encoder_keys import encoder_keys
 from distill_core.data.encoding.writer import ParquetWriter
 from distill_core.data.examining import normalisation, provenance
 from distill_core.data.examining.normalisation import ChannelMoments, look_at_some
@@ -89,7 +89,7 @@ def notes_of(world: ToyWorld, *origins: Origin) -> tuple[str, ...]:
 
 def test_data_of_other_encoders_are_a_note_with_both_names(tmp_path: Path) -> None:
     world = ToyWorld(tmp_path)
-    own = hash_encoders(inspect(str(tmp_path / "student")))
+    own = encoder_keys(inspect(str(tmp_path / "student"))).whole
     assert notes_of(world, Origin("toy", "models/elsewhere", own)) == ()
     (note,) = notes_of(world, Origin("toy", "models/other", "x"), Origin("toy", "models/other", "x"))
     assert f"was encoded with models/other (toy), and the encoders of {tmp_path / 'student'} (toy) are others" in note
@@ -103,9 +103,9 @@ def test_a_folder_that_is_older_than_its_data_is_not_hashed_and_one_that_was_cha
 ) -> None:
     world = ToyWorld(tmp_path)
     student = tmp_path / "student"
-    origin = Origin("toy", str(student), hash_encoders(inspect(str(student))))
+    origin = Origin("toy", str(student), encoder_keys(inspect(str(student))).whole)
     hashed: list[Path] = []
-    monkeypatch.setattr(provenance, "hash_encoders", lambda facts: hashed.append(facts.path) or hash_encoders(facts))
+    monkeypatch.setattr(provenance, "encoder_keys", lambda facts: hashed.append(facts.path) or encoder_keys(facts))
     os.utime(student / "toy.json", (1, 1))
     assert notes_of(world, origin) == ()
     assert not hashed

@@ -8,7 +8,7 @@ import torch
 
 from distill_core.cli.encoding import EncodeRequest, carry_out
 from distill_core.config.schema import Data
-from distill_core.data.encoding.keys import hash_encoders
+from distill_core.data.encoding.encoder_keys import encoder_keys
 from distill_core.data.reading.dataset import open_dataset
 from distill_core.data.reading.fit import fitting_shapes
 from distill_core.video.writing import write_mp4
@@ -30,11 +30,11 @@ def test_a_clip_through_a_real_pipeline_fits_it(tmp_path: Path) -> None:
 
 def test_other_denoisers_with_the_same_encoders_have_the_same_key_and_other_encoders_another(tmp_path: Path) -> None:
     make_tiny_pipeline(tmp_path / "model")
-    key = hash_encoders(inspect(str(tmp_path / "model")))
+    key = encoder_keys(inspect(str(tmp_path / "model"))).whole
     change_last_byte(tmp_path / "model" / "transformer" / "diffusion_pytorch_model.safetensors")
-    assert hash_encoders(inspect(str(tmp_path / "model"))) == key
+    assert encoder_keys(inspect(str(tmp_path / "model"))).whole == key
     change_last_byte(tmp_path / "model" / "vae" / "diffusion_pytorch_model.safetensors")
-    assert hash_encoders(inspect(str(tmp_path / "model"))) != key
+    assert encoder_keys(inspect(str(tmp_path / "model"))).whole != key
 
 
 def change_last_byte(file: Path) -> None:

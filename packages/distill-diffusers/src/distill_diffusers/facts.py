@@ -21,6 +21,9 @@ SHIFT_KEYS = {
 }
 """The schedulers of diffusers that can sample a flow, and how each calls the flow shift."""
 
+DECODING = ("decoder.", "post_quant_conv.")
+"""How every autoencoder of diffusers calls what makes pixels of latents."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DiffusersFacts(ModelFacts):
@@ -66,6 +69,7 @@ class CommonFacts(TypedDict):
     latent_shape: tuple[int, int, int, int] | None
     encoders: tuple[str, ...]
     autoencoder: str
+    decoding: tuple[str, ...]
     told_guidance: float | None
     embedded_guidance: bool
     frozen_alone: str
@@ -104,6 +108,7 @@ def common_facts(
         latent_shape=record.latent_shape,
         encoders=folder.lent,
         autoencoder="vae",
+        decoding=DECODING,
         told_guidance=told_guidance if told_guidance is None or record.told_guidance is None else record.told_guidance,
         embedded_guidance=told_guidance is not None,
         frozen_alone=folder.frozen_alone,

@@ -23,8 +23,8 @@ from distill_core.data.encoding.captions import CaptionEntry, read_captions
 from distill_core.data.encoding.encode_captions import ShownCaptions, caption_id, encode_captions
 from distill_core.data.encoding.encode_videos import encode_videos
 from distill_core.data.encoding.encoder import Encoding
+from distill_core.data.encoding.encoder_keys import encoder_keys
 from distill_core.data.encoding.folder import REPORT, EncodingFolder
-from distill_core.data.encoding.keys import hash_encoders
 from distill_core.data.encoding.report import Fate
 from distill_core.data.encoding.rules import DEFAULT_HDR, ClipRules, Hdr, clip_rules
 from distill_core.data.encoding.shard import Shard
@@ -190,8 +190,9 @@ def carry_out(request: EncodeRequest) -> None:
     with waiting(f"looking at {request.source}") as say:
         work = _Work.of(request, facts)
         say("hashing the encoders")
+        keys = encoder_keys(facts)
         origin = Origin(
-            model.spec.name, request.model, hash_encoders(facts), request.settings(facts), facts.text_length
+            model.spec.name, request.model, keys.whole, request.settings(facts), facts.text_length, keys.parts
         )
         folder.check(origin, work.names(), overwrite=request.overwrite)
     console = terminal.console()

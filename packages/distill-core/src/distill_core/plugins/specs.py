@@ -43,6 +43,7 @@ class ModelFacts:
         latent_shape: [T, C, H, W] that the folder says it was trained at, or None.
         encoders: the subfolders of what encodes videos and captions, whose content tells data apart; () if it is spread over the folder.
         autoencoder: the subfolder that holds what makes latents of pixels; empty where it is no subfolder of its own.
+        decoding: how the names of those of its weights begin that take no part in making latents.
         feature_width: features of one token in the hidden layers, for modules that are built on them; 0 if it hands out none.
         layers: hidden layers whose outputs can be asked for; 0 if it hands out none.
         boundary: the timestep in [0, 1000] from which on a second expert takes over, or None where there is one alone.
@@ -67,6 +68,7 @@ class ModelFacts:
     latent_shape: tuple[int, int, int, int] | None = None
     encoders: tuple[str, ...] = ()
     autoencoder: str = ""
+    decoding: tuple[str, ...] = ()
     feature_width: int = 0
     layers: int = 0
     boundary: float | None = None

@@ -19,8 +19,9 @@ import torch
 from distill_core.config.checks import family_of
 from distill_core.config.data_sets import hub_data
 from distill_core.config.resolve import ResolvedRun
+from distill_core.data.encoding.encoder_keys import encoder_keys
 from distill_core.data.encoding.folder import EncodingFolder
-from distill_core.data.encoding.keys import digest, hash_encoders, hash_file
+from distill_core.data.encoding.keys import digest, hash_file
 from distill_core.data.reading.columns import T2V_SCHEMA, TEXT_ONLY_SCHEMA, with_columns
 from distill_core.data.reading.dataset import ParquetDataset, open_dataset
 from distill_core.data.reading.files import read_facts
@@ -186,7 +187,8 @@ def _origin(run: ResolvedRun, dataset: ParquetDataset, settings: dict[str, objec
     if first is not None and all(each is not None and _same_encoders(first, each) for each in others):
         return replace(first, settings=plain)
     facts = run.facts[run.lead]
-    return Origin(family_of(run.config, run.lead), str(facts.path), hash_encoders(facts), plain, facts.text_length)
+    keys, family = encoder_keys(facts), family_of(run.config, run.lead)
+    return Origin(family, str(facts.path), keys.whole, plain, facts.text_length, keys.parts)
 
 
 def _same_encoders(one: Origin, other: Origin) -> bool:

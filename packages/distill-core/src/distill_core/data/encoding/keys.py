@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from distill_core.data.encoding.rules import ClipRules
-from distill_core.plugins.specs import ModelFacts
 from distill_core.video.decoder import decoder_version
 
 VERSION = 2
 """Rises when the same clip, model and settings come to give other tensors."""
-_SNAPSHOT = re.compile(r"[0-9a-f]{40}")
 
 
 def digest(*parts: object) -> str:
@@ -28,33 +25,12 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def hash_encoders(facts: ModelFacts) -> str:
-    """A key of the weights, and of every other file, of a model's encoders.
-
-    A snapshot of the Hugging Face Hub is known by its commit, which is such a key already, and needs no weights to be there yet.
-    """
-    if facts.path.parent.name == "snapshots" and _SNAPSHOT.fullmatch(facts.path.name):
-        return digest(facts.path.name)
-    return digest(*(f"{file.relative_to(facts.path).as_posix()} {hash_file(file)}" for file in encoder_files(facts)))
-
-
-def encoder_files(facts: ModelFacts) -> list[Path]:
-    """Every file of a model's encoders."""
-    return sorted(_files(facts.path / part for part in facts.encoders) if facts.encoders else _files([facts.path]))
-
-
-def _files(paths: Iterable[Path]) -> Iterable[Path]:
-    """Every file in these folders and below."""
-    for path in paths:
-        yield from (file for file in path.rglob("*") if file.is_file())
-
-
 @dataclass(frozen=True)
 class Keys:
     """Makes the keys of one encoding.
 
     Attributes:
-        encoders: the model's, from :func:`hash_encoders`.
+        encoders: the model's, from :func:`distill_core.data.encoding.encoder_keys.encoder_keys`.
         dtype: what tensors are stored in, by name.
         text_length: the tokens that captions are cut at.
     """

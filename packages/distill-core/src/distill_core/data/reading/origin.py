@@ -18,9 +18,10 @@ class Origin:
     Attributes:
         family: the model plugin's name.
         model: the pipeline folder or hub id, as it was given.
-        encoders: the key of the model's encoders, see :func:`distill_core.data.encoding.keys.hash_encoders`.
+        encoders: the key of the model's encoders, see :mod:`distill_core.data.encoding.encoder_keys`.
         settings: what rows were made into, by the names of the command's options.
         text_length: the tokens that captions were cut at: as many as the model attends, padding included. None where that was not recorded.
+        parts: the keys of what each of the encoders encodes by; empty where that was not recorded.
     """
 
     family: str
@@ -28,6 +29,7 @@ class Origin:
     encoders: str
     settings: Mapping[str, object] = field(default_factory=dict)
     text_length: int | None = None
+    parts: Mapping[str, str] = field(default_factory=dict)
 
     def metadata(self) -> dict[bytes, bytes]:
         """As metadata of a parquet schema."""

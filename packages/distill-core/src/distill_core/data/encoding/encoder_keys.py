@@ -1,0 +1,94 @@
+"""What tells the encoders of two models apart: one key of them all, and one of what each of them encodes by."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from distill_core.data.encoding.keys import digest, hash_file
+from distill_core.plugins.specs import ModelFacts
+
+_SNAPSHOT = re.compile(r"[0-9a-f]{40}")
+_TENSORS = ".safetensors"
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """What the header of a safetensors file says of one."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data_offsets: tuple[int, int]
+
+    def hash(self, content: memoryview) -> str:
+        """Of what it is, in a file's content behind the header."""
+        begin, end = self.data_offsets
+        return digest(self.dtype, self.shape, hashlib.sha256(content[begin:end]).hexdigest())
+
+
+_HEADER = TypeAdapter(dict[str, _Tensor | dict[str, str]])
+"""Tensors by their names, and texts of the writer's."""
+
+
+@dataclass(frozen=True)
+class EncoderKeys:
+    """The keys of one model's encoders.
+
+    Attributes:
+        whole: of the weights, and of every other file, of all of them.
+        parts: of each, by the names of their subfolders, without the weights that only decode. Empty where they are not told apart: spread
+            over the folder, or a snapshot of the Hub.
+    """
+
+    whole: str
+    parts: Mapping[str, str] = field(default_factory=dict)
+
+
+def encoder_keys(facts: ModelFacts) -> EncoderKeys:
+    """The keys of a model's encoders, whose files are read once.
+
+    A snapshot of the Hugging Face Hub is known by its commit, which is such a key already, and needs no weights to be there yet.
+    """
+    if facts.path.parent.name == "snapshots" and _SNAPSHOT.fullmatch(facts.path.name):
+        return EncoderKeys(digest(facts.path.name))
+    found = {file.relative_to(facts.path).as_posix(): hash_file(file) for file in encoder_files(facts)}
+    used = {name: _hash_of_encoding(facts, name, whole) for name, whole in found.items()}
+    return EncoderKeys(
+        digest(*_lines(found)), {part: digest(*_lines(used, f"{part}/")) for part in sorted(facts.encoders)}
+    )
+
+
+def _lines(hashes: Mapping[str, str], start: str = "") -> Iterator[str]:
+    """Names that begin so, with their hashes."""
+    return (f"{name} {known}" for name, known in hashes.items() if name.startswith(start))
+
+
+def _hash_of_encoding(facts: ModelFacts, name: str, whole: str) -> str:
+    """A hash of those weights of a file that encode; ``whole``, that of its content, where all may."""
+    if not facts.decoding or not name.startswith(f"{facts.autoencoder}/") or not name.endswith(_TENSORS):
+        return whole
+    content = memoryview((facts.path / name).read_bytes())
+    begin = 8 + int.from_bytes(content[:8], "little")
+    try:
+        header = _HEADER.validate_json(bytes(content[8:begin]))
+    except ValidationError:
+        return whole  # no safetensors file: who loads it will say so
+    tensors = {tensor: said for tensor, said in header.items() if isinstance(said, _Tensor)}
+    encoding = (tensor for tensor in sorted(tensors) if not tensor.startswith(facts.decoding))
+    return digest(*(f"{tensor} {tensors[tensor].hash(content[begin:])}" for tensor in encoding))
+
+
+def encoder_files(facts: ModelFacts) -> list[Path]:
+    """Every file of a model's encoders."""
+    return sorted(_files(facts.path / part for part in facts.encoders) if facts.encoders else _files([facts.path]))
+
+
+def _files(paths: Iterable[Path]) -> Iterable[Path]:
+    """Every file in these folders and below."""
+    for path in paths:
+        yield from (file for file in path.rglob("*") if file.is_file())

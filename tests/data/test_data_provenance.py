@@ -1,0 +1,124 @@
+"""Data and the encoders that they rest on: which of them another model has otherwise."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from safetensors.torch import load_file, save_file
+
+from distill_core.data.encoding.encoder_keys import encoder_keys
+from distill_core.data.examining.provenance import OwnEncoders
+from distill_core.data.reading.columns import T2V_SCHEMA, TEXT_ONLY_SCHEMA
+from distill_core.data.reading.files import read_facts
+from distill_core.data.reading.origin import Origin
+from distill_model_wan.folder import inspect
+from distill_model_wan.testing import make_tiny_pipeline
+
+VAE = Path("vae", "diffusion_pytorch_model.safetensors")
+TEXT = Path("text_encoder", "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model that encoded the data."""
+    folder = tmp_path_factory.mktemp("provenance") / "model"
+    make_tiny_pipeline(folder)
+    return folder
+
+
+def other(model: Path, place: Path, weights: Path, begins: str) -> Path:
+    """A copy of a model, another in those of a file's weights whose names begin so."""
+    folder = shutil.copytree(model, place / f"{weights.parent.name}-{begins}")
+    tensors = load_file(folder / weights)
+    chosen = {name: tensor + 1 for name, tensor in tensors.items() if name.startswith(begins)}
+    assert chosen
+    save_file({**tensors, **chosen}, folder / weights, metadata={"format": "pt"})
+    return folder
+
+
+def origin_of(model: Path) -> Origin:
+    keys = encoder_keys(inspect(str(model)))
+    return Origin("wan", str(model), keys.whole, {}, 8, keys.parts)
+
+
+def notes(folder: Path, origin: Origin, *schemas: pa.Schema) -> Iterator[str]:
+    """What the model in ``folder`` says of data of this origin, a file without rows for each schema."""
+    files = []
+    for number, schema in enumerate(schemas):
+        path = folder.with_name(f"data-{number}.parquet")
+        pq.write_table(schema.with_metadata(origin.metadata()).empty_table(), path)
+        files.append(read_facts(path, path))
+    return OwnEncoders("wan", "own", inspect(str(folder))).notes("data", files)
+
+
+@pytest.mark.parametrize(
+    ("weights", "begins", "clips", "captions"),
+    [
+        (VAE, "decoder.", "", ""),
+        (VAE, "post_quant_conv.", "", ""),
+        (VAE, "encoder.", "the vae of own (wan) is another", ""),
+        (VAE, "quant_conv.", "the vae of own (wan) is another", ""),
+        (TEXT, "", "the text_encoder of own (wan) is another", "the text_encoder of own (wan) is another"),
+    ],
+)
+def test_encoders_that_data_rest_on_are_named_and_others_are_not(
+    tmp_path: Path, model: Path, weights: Path, begins: str, clips: str, captions: str
+) -> None:
+    changed = other(model, tmp_path, weights, begins)
+    origin = origin_of(model)
+    assert encoder_keys(inspect(str(changed))).whole != origin.encoders
+    for schema, expected in ((T2V_SCHEMA, clips), (TEXT_ONLY_SCHEMA, captions)):
+        found = list(notes(changed, origin, schema, schema))
+        assert len(found) == bool(expected)
+        assert expected in "".join(found)
+
+
+def test_every_encoder_that_is_another_is_named_statistics_of_latents_are_the_vaes(tmp_path: Path, model: Path) -> None:
+    changed = other(other(model, tmp_path, TEXT, ""), tmp_path, VAE, "encoder.")
+    (note,) = notes(changed, origin_of(model), T2V_SCHEMA)
+    assert "and the text_encoder and the vae of own (wan) are others: " in note
+    config = shutil.copytree(model, tmp_path / "config") / "vae" / "config.json"
+    text = config.read_text()
+    config.write_text(text.replace('"latents_mean": [', '"latents_mean": [\n'))
+    assert config.read_text() != text
+    (note,) = notes(config.parent.parent, origin_of(model), T2V_SCHEMA)
+    assert "the vae of own (wan) is another" in note
+    assert not list(notes(config.parent.parent, origin_of(model), TEXT_ONLY_SCHEMA))
+
+
+def test_data_that_record_one_key_alone_are_compared_by_the_model_that_they_name_as_long_as_it_is_there(
+    tmp_path: Path, model: Path
+) -> None:
+    there = shutil.copytree(model, tmp_path / "there")
+    old = replace(origin_of(there), parts={})
+    decodes, reads = other(model, tmp_path, VAE, "decoder."), other(model, tmp_path, TEXT, "")
+    assert not list(notes(decodes, old, T2V_SCHEMA))
+    (note,) = notes(reads, old, TEXT_ONLY_SCHEMA)
+    assert "the text_encoder of own (wan) is another" in note
+    shutil.copy(reads / TEXT, there / TEXT)  # no longer what encoded the data
+    (note,) = notes(reads, old, TEXT_ONLY_SCHEMA)
+    assert "the encoders of own (wan) are others" in note
+    shutil.rmtree(there)
+    (note,) = notes(decodes, old, T2V_SCHEMA)
+    assert "the encoders of own (wan) are others" in note
+
+
+def test_a_file_that_is_no_safetensors_is_known_by_its_content(tmp_path: Path, model: Path) -> None:
+    folder = shutil.copytree(model, tmp_path / "model")
+    (folder / VAE).write_bytes(b"no weights")
+    first = encoder_keys(inspect(str(model))).parts
+    second = encoder_keys(replace(inspect(str(model)), path=folder)).parts
+    assert {name for name in first if first[name] != second[name]} == {"vae"}
+
+
+def test_parts_are_recorded_and_read_again_and_are_no_difference_of_settings(model: Path) -> None:
+    origin = origin_of(model)
+    assert set(origin.parts) == {"vae", "text_encoder", "tokenizer"}
+    assert Origin.of(origin.metadata()) == origin
+    assert replace(origin, parts={}).difference(origin) == ""

@@ -77,6 +77,7 @@ def test_a_folder_is_what_its_index_says(acme: Path) -> None:
         "latent_shape": None,
         "encoders": ("vae", "tokenizer"),
         "autoencoder": "vae",
+        "decoding": ("decoder.", "post_quant_conv."),
         "told_guidance": None,
         "embedded_guidance": False,
         "frozen_alone": "",

@@ -312,10 +312,6 @@ class MetricSpec:
         return {"build": self.build}
 
 
-def _default_demands(_: Any) -> Demands:
-    return Demands()
-
-
 def _fits_all(*_: Any) -> Iterable[tuple[str, str]]:
     return ()
 
@@ -354,7 +350,7 @@ class MethodSpec:
     options: type[Options]
     build: str
     roles: Mapping[str, RoleNeed]
-    demands: Callable[[Any], Demands] = field(default=_default_demands)
+    demands: Callable[[Any], Demands] = field(default=lambda _: Demands())
     roles_to_step: Callable[[Any, int], tuple[str, ...]] | None = None
     sampling: Callable[[Any, Callable[[float], float]], ValidationRequest | None] = field(default=_untold)
     notes: Callable[[Any], Iterable[str]] = field(default=_nothing_to_note)

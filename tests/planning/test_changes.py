@@ -11,7 +11,7 @@ from tests.planning.test_plan_measured import BF16, FULL, LARGER, folders, index
 from distill_core.cli.app import main
 from distill_core.errors import ConfigError, PlanError
 from distill_core.planning.cards import CARDS, GIB, Card
-from distill_core.planning.changes import Kept, changes, fitting, on_more_gpus, planner
+from distill_core.planning.changes import Change, Kept, Planner, changes, fitting, on_more_gpus
 from distill_core.planning.plan import Plan
 from distill_core.planning.subject import subject_of
 from distill_core.plugins.index import PluginIndex
@@ -35,7 +35,7 @@ def card_of(usable: int) -> Card:
 def kept_for(folders: Path, index: PluginIndex, share: float) -> tuple[Plan, list[Kept]]:
     """What makes a run of four samples fit a share of its peak."""
     with weightless():
-        make = planner(run_yaml(folders, "finetune", "t2v"), BATCH, index, print)
+        make = Planner(run_yaml(folders, "finetune", "t2v"), BATCH, index, print)
         plan = make([])
         return plan, fitting(plan, card_of(int(share * plan.peak)), make, print)
 
@@ -51,19 +51,54 @@ def test_the_cheapest_changes_come_first_and_no_more_than_are_needed(folders: Pa
     assert kept[0].plan.trial.parameters == plan.trial.parameters
 
 
+def test_what_a_later_change_alone_is_enough_for_is_left_out_again(folders: Path, index: PluginIndex) -> None:
+    averaged = (FULL, "roles.student.ema.decay=0.9", "method_config.caption_dropout=0", *LARGER)
+    tried: list[str] = []
+    with weightless():
+        make = Planner(run_yaml(folders, "finetune", "t2v"), averaged, index, print)
+        plan, shorter = make([]), make(["data.num_frames=9"])
+        kept = fitting(plan, card_of(shorter.peak), make, tried.append)
+    assert "trying without roles.student.ema.placement=cpu" in tried
+    assert [(each.change.overrides, each.plan.peak) for each in kept] == [(("data.num_frames=9",), shorter.peak)]
+
+
+def test_a_change_that_sets_a_section_anew_replaces_those_of_its_keys() -> None:
+    none, moved, other = (
+        Change((key,), "") for key in ("roles.a.ema=null", "roles.a.ema.placement=cpu", "roles.a.em=1")
+    )
+    assert none.replaces(moved)
+    assert not moved.replaces(none)
+    assert not other.replaces(moved)
+    assert Change(("a.b=1", "a.c=2"), "").replaces(Change(("a.b=3",), ""))
+
+
+def test_weights_below_loras_may_leave_the_card_too(folders: Path, index: PluginIndex) -> None:
+    with weightless():
+        offered = [
+            each.overrides for each in changes(subject_of(run_yaml(folders, "dmd2", "t2v"), (), index, on_card=True))
+        ]
+        make = Planner(run_yaml(folders, "finetune", "t2v"), (), index, print)
+        here, away = (make(["roles.student.lora.rank=2", *more]) for more in ((), ("roles.student.placement=stream",)))
+    loras = offered.index(("roles.student.lora.rank=64", "roles.critic.lora.rank=64"))
+    assert offered[loras + 1] == tuple(f"roles.{name}.placement=stream" for name in ("student", "teacher", "critic"))
+    owner = ("student", "weights")
+    assert away.trial.at_rest[owner] < here.trial.at_rest[owner]
+
+
 def test_the_fewest_gpus_on_which_a_run_fits_are_found_with_the_samples_of_a_step_as_they_are(
     folders: Path, index: PluginIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("distill_core.planning.changes.MOST_GPUS", 2)
     with weightless():
-        make = planner(run_yaml(folders, "finetune", "t2v"), BATCH[:2], index, print)
+        make = Planner(run_yaml(folders, "finetune", "t2v"), BATCH[:2], index, print)
         plan = make([])
         on_two = make(["training.train_batch_size=2", "training.gradient_accumulation_steps=2"], 2)
         assert on_two.subject.layout == Layout(1, 2)
         assert on_two.peak < plan.peak
         assert on_two.trial.checkpoint == plan.trial.checkpoint  # all of it, whoever writes it
         assert on_two.trial.parameters == plan.trial.parameters
-        more = on_more_gpus(plan, [], card_of(on_two.peak), make, print)
+        alone = Kept(Change(("roles.student.ema={decay: 0.9, placement: cpu}",), "not of weights in parts"), plan)
+        more = on_more_gpus(plan, [alone], card_of(on_two.peak), make, print)
         assert isinstance(more, Kept)
         assert (more.change.gpus, more.change.price) == (2, "the same batch")
         assert more.change.overrides == ("training.train_batch_size=2", "training.gradient_accumulation_steps=2")
@@ -75,7 +110,7 @@ def test_the_fewest_gpus_on_which_a_run_fits_are_found_with_the_samples_of_a_ste
 
 def test_what_several_gpus_cannot_share_is_refused_by_name(folders: Path, index: PluginIndex) -> None:
     with weightless():
-        make = planner(run_yaml(folders, "finetune", "t2v"), (), index, print)
+        make = Planner(run_yaml(folders, "finetune", "t2v"), (), index, print)
         for gpus, more, said in (
             (2, ["training.train_batch_size=3"], "2 processes cannot share a batch of 3 equally"),
             (
@@ -100,7 +135,7 @@ def test_weights_that_live_in_host_memory_take_none_of_the_device_between_two_st
     folders: Path, index: PluginIndex
 ) -> None:
     with weightless():
-        make = planner(run_yaml(folders, "dmd2", "t2v"), (), index, print)
+        make = Planner(run_yaml(folders, "dmd2", "t2v"), (), index, print)
         stay, stream, leave = (make([f"roles.teacher.placement={place}"]) for place in ("device", "stream", "cpu"))
     owner = ("teacher", "weights")
     here, streamed, away = (plan.trial.at_rest.get(owner, 0) for plan in (stay, stream, leave))
@@ -147,7 +182,7 @@ def test_weights_and_moments_in_fewer_bits_are_planned_without_their_libraries(
     folders: Path, index: PluginIndex
 ) -> None:
     with weightless():
-        make = planner(run_yaml(folders, "dmd2", "t2v"), (BF16,), index, print)
+        make = Planner(run_yaml(folders, "dmd2", "t2v"), (BF16,), index, print)
         plain, small = make([]), make(["roles.teacher.weights=int8", "roles.student.optimizer=adamw8bit"])
     before, after = ({held.name: held for held in plan.held} for plan in (plain, small))
     assert after["teacher"].parameters == before["teacher"].parameters
@@ -190,8 +225,8 @@ def test_a_folder_of_json_files_is_enough_and_a_size_is_asked_for(
             copy.write_bytes(file.read_bytes())
     with weightless():
         path = run_yaml(folders, "finetune", "t2v")
-        make = planner(path, (f"roles.student.path={bare}",), index, print)
-        assert make([]).held[0] == planner(path, (), index, print)([]).held[0]
+        make = Planner(path, (f"roles.student.path={bare}",), index, print)
+        assert make([]).held[0] == Planner(path, (), index, print)([]).held[0]
         with pytest.raises(
             Exception, match=r"data\.path: there is nothing at .*num_height is not given either; add e\.g\."
         ):

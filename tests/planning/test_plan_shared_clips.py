@@ -13,7 +13,7 @@ from tests.core.ranked import launched
 from tests.planning.test_plan_measured import BF16, FULL, LARGER, ONE_KIND, folders, index, run_yaml
 
 from distill_core.errors import ConfigError
-from distill_core.planning.changes import planner
+from distill_core.planning.changes import Planner
 from distill_core.planning.ledger import Ledger, Phase
 from distill_core.planning.made_up_rows import MadeUpRows
 from distill_core.planning.stage import Stage
@@ -58,7 +58,7 @@ def test_what_processes_cannot_share_is_refused_by_name(
     folders: Path, index: PluginIndex, method: str, gpus: int, more: Sequence[str], said: str
 ) -> None:
     with weightless():
-        make = planner(run_yaml(folders, method, "t2v"), (), index, print)
+        make = Planner(run_yaml(folders, method, "t2v"), (), index, print)
         with pytest.raises(ConfigError, match=said):
             make(["training.train_batch_size=4", *more], gpus)
 

@@ -82,9 +82,9 @@ def _planned(
         remark(f"warning: {warning}")
     with waiting(f"checking {path}") as say, weightless():
         from distill_core.planning.cards import CARDS
-        from distill_core.planning.changes import fitting, on_more_gpus, planner
+        from distill_core.planning.changes import Planner, fitting, on_more_gpus
 
-        make = planner(path, overrides, index, say, gpus)
+        make = Planner(path, overrides, index, say, gpus)
         made = make([])
         if gpu is None:
             return made, [made.on(card) for card in CARDS.values()], [], None

@@ -1,6 +1,7 @@
 """What makes a run smaller, the cheapest first, each as the keys to add; how many of them it takes to fit a card, or how many cards.
 
-A change is kept if the run, played with it, takes less; so nothing here is a formula of any method's or family's.
+A change is kept if the run, played with it, takes less, and left out again if what came after it is enough; so nothing here is a formula
+of any method's or family's.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from distill_core.config.schema import LIBRARIES, RunConfig
 from distill_core.errors import DistillError
@@ -44,8 +44,12 @@ class Change:
 
     @property
     def keys(self) -> frozenset[str]:
-        """The keys alone: a change of the same ones takes its place."""
+        """The keys alone."""
         return frozenset(override.partition("=")[0] for override in self.overrides)
+
+    def replaces(self, other: Change) -> bool:
+        """Whether nothing is left of another change beside this one: each of its keys is set here, or all of the section that it is in."""
+        return all(any(f"{theirs}.".startswith(f"{mine}.") for mine in self.keys) for theirs in other.keys)
 
 
 @dataclass(frozen=True)
@@ -56,45 +60,90 @@ class Kept:
     plan: Plan
 
 
-class Make(Protocol):
-    """Plans a run."""
+@dataclass(frozen=True)
+class Planner:
+    """Plans a run.yaml. To be called where all is weightless.
+
+    Attributes:
+        path: of it.
+        overrides: of its keys.
+        index: the plugins.
+        say: shows what is being done.
+        count: on how many cards.
+    """
+
+    path: Path
+    overrides: Sequence[str]
+    index: PluginIndex
+    say: Say
+    count: int = 1
 
     def __call__(self, more: Sequence[str], gpus: int | None = None) -> Plan:
-        """With further overrides, on another number of GPUs."""
+        """With further overrides, on another number of GPUs. Raises DistillError for what cannot be planned."""
+        subject = self._subject(more, gpus)
+        return Plan(subject, play(subject, self.say))
+
+    def takes(self, more: Sequence[str], gpus: int) -> bool:
+        """Whether that is a run at all."""
+        try:
+            self._subject(more, gpus)
+        except DistillError:
+            return False
+        return True
+
+    def _subject(self, more: Sequence[str], gpus: int | None) -> Subject:
+        ranks = self.count if gpus is None else gpus
+        return subject_of(self.path, [*self.overrides, *more], self.index, on_card=True, ranks=ranks)
 
 
-def planner(path: Path, overrides: Sequence[str], index: PluginIndex, say: Say, count: int = 1) -> Make:
-    """Plans a run.yaml on so many cards. To be called where all is weightless."""
-
-    def make(more: Sequence[str], gpus: int | None = None) -> Plan:
-        """With further overrides."""
-        ranks = count if gpus is None else gpus
-        subject = subject_of(path, [*overrides, *more], index, on_card=True, ranks=ranks)
-        return Plan(subject, play(subject, say))
-
-    return make
-
-
-def fitting(plan: Plan, card: Card, make: Make, say: Say) -> list[Kept]:
+def fitting(plan: Plan, card: Card, make: Planner, say: Say) -> list[Kept]:
     """The cheapest changes after which a run fits a card; or all that help, where it does not fit with all of them."""
     kept: list[Kept] = []
     for change in changes(plan.subject):
         if plan.on(card).fits:
             break
-        chosen = [override for each in kept for override in each.change.overrides]
         say(f"trying {' '.join(change.overrides)}")
         try:
-            smaller = make([*chosen, *change.overrides])
+            smaller = make([*_overrides(kept), *change.overrides])
         except DistillError:  # not for this family, or not beside what is kept already
             continue
         if smaller.peak < _LESS * plan.peak:
             plan = smaller
-            kept = [*(each for each in kept if not each.change.keys <= change.keys), Kept(change, plan)]
-    return kept
+            kept = [*(each for each in kept if not change.replaces(each.change)), Kept(change, plan)]
+    return _needed(kept, card, make, say) if plan.on(card).fits else kept
 
 
-def on_more_gpus(plan: Plan, kept: Sequence[Kept], card: Card, make: Make, say: Say) -> Kept | str:
-    """The fewest GPUs that a run fits on with no change but those of ``kept`` that train the same; or why there is no such number."""
+def _overrides(kept: Sequence[Kept]) -> list[str]:
+    return [override for each in kept for override in each.change.overrides]
+
+
+def _needed(kept: Sequence[Kept], card: Card, make: Planner, say: Say) -> list[Kept]:
+    """Those without which a run does not fit: what a later change alone is enough for is left out, the dearest first."""
+    for extra in reversed(kept[:-1]):
+        place = [each.change for each in kept].index(extra.change)
+        before, after = kept[:place], kept[place + 1 :]
+        say(f"trying without {' '.join(extra.change.overrides)}")
+        try:
+            whole = make(_overrides([*before, *after]))
+            if whole.on(card).fits:
+                kept = [*before, *_again(before, after[:-1], make), Kept(after[-1].change, whole)]
+        except DistillError:  # what came later needs it
+            continue
+    return list(kept)
+
+
+def _again(before: Sequence[Kept], after: Sequence[Kept], make: Planner) -> list[Kept]:
+    """Changes that were played beside one that is left out now, played without it."""
+    played: list[Kept] = []
+    for each in after:
+        played.append(Kept(each.change, make(_overrides([*before, *played, each]))))
+    return played
+
+
+def on_more_gpus(plan: Plan, kept: Sequence[Kept], card: Card, make: Planner, say: Say) -> Kept | str:
+    """The fewest GPUs that a run fits on with no change but those of ``kept`` that train the same and go with so many; or why there is
+    no such number.
+    """
     training, gpus = plan.subject.run.config.training, 2 * plan.subject.ranks
     asked = training.train_batch_size * training.gradient_accumulation_steps
     smallest = plan
@@ -107,7 +156,9 @@ def on_more_gpus(plan: Plan, kept: Sequence[Kept], card: Card, make: Make, say: 
         same = [
             override
             for each in kept
-            if each.change.same and not each.change.keys <= change.keys
+            if each.change.same
+            and not change.replaces(each.change)
+            and make.takes([*each.change.overrides, *batch], gpus)
             for override in each.change.overrides
         ]
         say(f"trying {gpus} GPUs")
@@ -148,15 +199,9 @@ def _same_training(subject: Subject) -> Iterator[Change]:
     kept = [name for name, role in run.config.roles.items() if role.recompute in ("none", "selective")]
     if kept:
         yield Change(tuple(f"roles.{name}.recompute=full" for name in kept), "about a third more time for these")
-    stay = [
-        name
-        for name, need in run.needs.items()
-        if need.is_model and need.follows is None and _could_leave(run.config, name)
-    ]
+    stay = [name for name in _models(subject) if _could_leave(run.config, name)]
     if stay:
-        yield Change(
-            tuple(f"roles.{name}.placement=stream" for name in stay), "frozen weights come over the bus for each pass"
-        )
+        yield Change(_streamed(stay), "frozen weights come over the bus for each pass")
     averaged = [
         name for name, role in run.config.roles.items() if role.ema is not None and role.ema.placement == "device"
     ]
@@ -172,6 +217,15 @@ def _same_training(subject: Subject) -> Iterator[Change]:
         yield Change(
             ("distributed.context=2", *batch), "two GPUs share each clip: the same batch, with exchanges in every layer"
         )
+
+
+def _models(subject: Subject) -> list[str]:
+    """Roles with weights of their own files."""
+    return [name for name, need in subject.run.needs.items() if not need.sourceless]
+
+
+def _streamed(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"roles.{name}.placement=stream" for name in names)
 
 
 def _could_leave(config: RunConfig, name: str) -> bool:
@@ -191,6 +245,8 @@ def _other_training(subject: Subject) -> Iterator[Change]:
         yield Change(
             tuple(f"roles.{name}.lora.rank=64" for name in full), "LoRAs are trained, not all weights", same=False
         )
+        bases = [name for name in _models(subject) if name in full or _could_leave(run.config, name)]
+        yield Change(_streamed(bases), "the frozen weights below LoRAs come over the bus for each pass too", same=False)
     if averaged:
         yield Change(tuple(f"roles.{name}.ema=null" for name in averaged), "no averaged weights", same=False)
     frames = subject.latent_shape[0]

@@ -109,6 +109,19 @@ def test_rewards_that_a_method_does_not_raise_are_refused(world: ToyWorld) -> No
     assert refused(world, "finetune", {"glow": {}}) == ("rewards", "method 'finetune' raises no rewards; remove it")
 
 
+def test_rewards_that_a_method_raises_under_other_options_are_refused_with_where_these_stand(world: ToyWorld) -> None:
+    mapping = world.mapping("dmd2", method_config={"dmd_denoising_steps": [1000, 500]})
+    path = world.root / "run.yaml"
+    path.write_text(write_yaml({**mapping, "rewards": {"glow": {}}}), encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        open_run(path, (), INDEX)
+    (problem,) = caught.value.problems
+    assert (problem.key, problem.message) == (
+        "rewards",
+        "method 'dmd2' raises no rewards under these options; `distill plugins show dmd2` says which do, or remove it",
+    )
+
+
 def test_an_unknown_reward_and_a_misspelt_option_are_refused(world: ToyWorld) -> None:
     assert "Did you mean 'glow'?" in refused(world, "nft", {"glwo": {}})[1]
     assert refused(world, "nft", {"glow": {"wieght": 2}})[0] == "rewards.glow.wieght"

@@ -5,6 +5,10 @@ from __future__ import annotations
 from distill_core.plugins import RoleNeed
 
 STUDENT = RoleNeed(trainable=True, operations=frozenset({"predict", "flow_shift"}))
+REWARDED_STUDENT = RoleNeed(trainable=True, operations=STUDENT.operations | {"decode_pixels"})
+"""A student whose clips are decoded, with their graph, for the run's rewards."""
+REWARDS = RoleNeed(trainable=False, rewards=True)
+
 TEACHER = RoleNeed(trainable=False, operations=frozenset({"predict", "unconditional"}))
 CRITIC = RoleNeed(trainable=True, operations=frozenset({"predict"}))
 

@@ -34,6 +34,11 @@ class Dmd2Options(DiscriminatorOptions, ScoreCeilingOptions, MatchingOptions):
     gan_weight: Annotated[float, Field(ge=0)] = 0.0
     """Weight of a GAN loss on teacher features (DMD2 section 4.3), 0.001 to 0.03 elsewhere. Needs latents; 0: none."""
 
+    reward_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the run's `rewards`, raised by their gradient on the samples of the last step (DMDR, arXiv 2511.13649); 0: none."""
+    reward_interval: Annotated[int, Field(ge=1)] = 1
+    """Every how many of the student's updates they are asked: each decodes its samples, with a graph."""
+
     def contradictions(self) -> Iterator[str]:
         """A regression and a hold on the first step that such steps do not leave room for."""
         yield from super().contradictions()
@@ -58,13 +63,15 @@ class Dmd2Options(DiscriminatorOptions, ScoreCeilingOptions, MatchingOptions):
         return self.gan_weight > 0.0
 
     def idle(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """Settings of a regression, or a hold on the first step, that is left out."""
+        """Settings of a regression, a hold on the first step, or rewards, that are left out."""
         yield from super().idle()
         if not self.regression_weight:
             names = ("regression_interval", "regression_steps", "regression_guidance_scale")
             yield "regression_weight is 0", names
         if not self.diversity_weight:
             yield "diversity_weight is 0", ("diversity_steps", "diversity_anchor")
+        if not self.reward_weight:
+            yield "reward_weight is 0", ("reward_interval",)
 
     def roles_to_step(self, step: int) -> tuple[str, ...]:
         """The critic on every step, the student too on every ``generator_update_interval``-th, or there in its stead.

@@ -12,6 +12,7 @@ import torch
 
 from distill_core.flow import TRAIN_TIMESTEPS
 from distill_core.protocols import Ask, Batch, Draw, Role, StagedLoss
+from distill_core.training.rewards import WeightedRewards
 from distill_matching.adversary import Adversary
 from distill_matching.alternating import Alternating
 from distill_matching.discriminator import generator_loss
@@ -31,11 +32,16 @@ class Dmd2(Alternating):
         self.options, self.teacher = options, roles["teacher"]
         if options.gan_weight:
             self.adversary = Adversary(roles, options, self.scores.timestep)
+        self.rewards: WeightedRewards | None = None
+        if options.reward_weight:
+            rewards = roles["rewards"].module
+            assert isinstance(rewards, WeightedRewards)
+            self.rewards = rewards
         self.first_exit = 1 if options.diversity_weight else 0
         self.up_to_step = options.score_ceiling == "step"
 
     def student_loss(self, sample: StudentSample, batch: Batch, draw: Draw) -> StagedLoss:
-        """Noise the sample, let critic and teacher denoise it, and move it along their difference."""
+        """Noise the sample, let critic and teacher denoise it, and move it along their difference; raise the rewards of finished clips."""
         layers = () if self.adversary is None else self.adversary.layers
         scored = self.scores.of(sample, batch, draw, layers=layers)
         gradient_BTCHW = self.scores.gradient(scored)
@@ -44,14 +50,23 @@ class Dmd2(Alternating):
         if self.adversary is not None:
             gan_loss = generator_loss(self.adversary.logit(scored.features))
             value, metrics = value + self.options.gan_weight * gan_loss, {**metrics, "gan_loss": gan_loss.detach()}
+        last = (sample.next_B == 0.0).nonzero().flatten().tolist()
+        if self.rewards is not None and last and self._updates(draw) % self.options.reward_interval == 0:
+            pixels_BFCHW = self.student.decode_pixels(sample.x_BTCHW[last])
+            each = self.rewards.each(pixels_BFCHW, [batch.rows[index].caption for index in last])
+            value = value - self.options.reward_weight * self.rewards.total(each).sum() / batch.size
+            metrics |= {f"reward/{name}": score_B.detach().mean() for name, score_B in each.items()}
         return StagedLoss(role="student", name="student_loss", value=value, metrics=metrics)
+
+    def _updates(self, draw: Draw) -> int:
+        """How many the student has had by now."""
+        return draw.step // self.options.generator_update_interval
 
     def further_losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
         """The diversity term; and the regression, on every ``regression_interval``-th of the student's updates."""
         if self.options.diversity_weight > 0.0:
             yield self._diversity(batch, draw.within("diversity"))
-        updates = draw.step // self.options.generator_update_interval
-        if self.options.regression_weight > 0.0 and updates % self.options.regression_interval == 0:
+        if self.options.regression_weight > 0.0 and self._updates(draw) % self.options.regression_interval == 0:
             yield self._regression(batch, draw.within("regression"))
 
     def _diversity(self, batch: Batch, draw: Draw) -> StagedLoss:

@@ -159,11 +159,10 @@ def rewards(
     """Rewards that the method does not take, that it lacks, whose gradient it needs and they do not give, or that weigh nothing."""
     if demands.rewards == "none":
         if document.data.get("rewards"):
-            able = any(need.rewards for need in method.roles.values())
-            remedy = f"under these options; `distill plugins show {method.name}` says which do, or remove it"
-            yield document.problem(
-                ("rewards",), f"method {method.name!r} raises no rewards{f' {remedy}' if able else '; remove it'}"
-            )
+            remedy = "; remove it"
+            if any(need.rewards for need in method.roles.values()):
+                remedy = f" under these options; `distill plugins show {method.name}` says which do, or remove it"
+            yield document.problem(("rewards",), f"method {method.name!r} raises no rewards{remedy}")
         return
     able = [name for name, spec in index.rewards.items() if spec.differentiable or demands.rewards == "any"]
     which = f"those installed that it can: {', '.join(able)}" if able else "none that it can is installed"

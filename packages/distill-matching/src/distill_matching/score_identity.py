@@ -23,9 +23,10 @@ def sid_loss(
 ) -> Tensor:
     """mean (r - f) · ((r - x) - α (r - f)) / mean |x - r|, with r and f what teacher and critic make of the noised sample x.
 
-    The fused loss of arXiv 2404.04057, section 4, whose ``x_g`` is x here, as ``generator_loss`` of its authors' code (mingyuanzhou/SiD,
-    training/sid_loss.py) multiplies it out. Gradients flow through x, and through both scores with respect
-    to x; the divisor (each sample's own) is a constant. The mean is over the frames from ``first`` on. Where r = f, it is 0.
+    The fused loss of arXiv 2404.04057, section 4, "SiD: Score identity Distillation" (its number could not be looked up), whose ``x_g`` is
+    x here, as ``generator_loss`` of its authors' code (mingyuanzhou/SiD, training/sid_loss.py) multiplies it out. Gradients flow through
+    x, and through both scores with respect to x; the divisor (each sample's own) is a constant. The mean is over the frames from
+    ``first`` on. Where r = f, it is 0.
     """
     x, f, r = x_BTCHW.float(), fake_BTCHW.float(), real_BTCHW.float()
     distance = (x - r).abs().mean(dim=(1, 2, 3, 4), keepdim=True).detach()

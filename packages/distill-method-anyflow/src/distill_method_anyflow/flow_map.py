@@ -1,4 +1,7 @@
-"""The first stage: a student that jumps between any two times (AnyFlow, arXiv 2605.13724)."""
+"""The first stage: a student that jumps between any two times (AnyFlow, arXiv 2605.13724: "forward training", z_t to z_r).
+
+Its own equations could not be looked up, so none is cited; :mod:`~distill_method_anyflow.losses` cites its code.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The second stage: the map's own samples are matched to the teacher's (AnyFlow, arXiv 2605.13724; the scores are DMD2's, 2405.14867)."""
+"""The second stage: the map's own samples are matched to the teacher's (AnyFlow, arXiv 2605.13724: "Flow Map Backward Simulation").
+
+The scores are DMD2's (2405.14867).
+"""
 
 from __future__ import annotations
 

@@ -40,7 +40,10 @@ class Ladd(Method):
         yield self.adversary.loss(sample, batch, draw)
 
     def _student_loss(self, sample: StudentSample, batch: Batch, draw: Draw) -> StagedLoss:
-        """mean softplus(-D(features of the noised sample)) (arXiv 2403.12015, section 3.2, with the loss of DMD2's equation 5)."""
+        """mean softplus(-D(features of the noised sample)), in the form of DMD2's equation 5 (arXiv 2405.14867).
+
+        The adversary on the teacher's generative features is LADD's (arXiv 2403.12015); its own equations could not be looked up.
+        """
         x_BTCHW, t_B = sample.x_BTCHW, self._timestep(sample, batch, draw)
         noisy_BTCHW = self.student.add_noise(x_BTCHW, draw.normal_like("score", x_BTCHW), t_B)
         condition, ask = batch.condition_of(self.teacher), Ask(features=self.adversary.layers)

@@ -356,4 +356,11 @@ CASES = (
         {"student_loss": {"student": (0, 1), "teacher": (0, 1)}},
         {"block": 1, **EACH, "student_loss": "gan"},
     ),
+    Case(  # one step a block, so that nothing is drawn: 4 blocks, then 4 told again and 3 new, and so on
+        "self-forcing",
+        "Their stream is told again at each step from those frames, under the weights of now: one forward a block of history",
+        "streaming-long-tuning",
+        {"student_loss": {"student": ((3 + 4 + 2) / 2, (4 + 3) / 2), **SCORED}, "critic_loss": {"critic": (0, 1)}},
+        {"block": 1, "overlap": 1, "max_frames": 7, "dmd_denoising_steps": [1000, 0], **EACH},
+    ),
 )

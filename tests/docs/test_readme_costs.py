@@ -40,7 +40,7 @@ def test_an_update_costs_what_the_readme_says(case: Case, tmp_path: Path) -> Non
 
 
 def test_every_method_is_counted() -> None:
-    assert {case.method for case in CASES} == {*discover().methods} - {"streaming-long-tuning"}
+    assert {case.method for case in CASES} == {*discover().methods}
 
 
 def counted(case: Case, folder: Path) -> Costs:

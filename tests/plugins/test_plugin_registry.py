@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
+from pydantic.errors import PydanticSchemaGenerationError
 
 from distill_core.plugins import MethodSpec, ModelSpec, Options, RoleNeed
 from distill_core.plugins.registry import Registry
@@ -67,3 +68,20 @@ def test_a_faulty_method_is_refused(change: dict[str, Any], message: str) -> Non
 def test_a_faulty_model_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Registry(ModelSpec).add(replace(MODEL, **change))
+
+
+class Opaque:
+    """What no YAML can say."""
+
+
+class Unchecked(Options):
+    """Options of which pydantic cannot check one."""
+
+    thing: Opaque
+
+
+def test_options_that_cannot_be_checked_are_refused_as_they_are_added_and_not_when_a_run_gives_them() -> None:
+    registry = Registry(MethodSpec)
+    with pytest.raises(PydanticSchemaGenerationError, match="Opaque"):
+        registry.add(replace(METHOD, options=Unchecked))
+    assert registry.specs == ()

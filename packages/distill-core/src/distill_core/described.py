@@ -1,6 +1,7 @@
 """Pydantic models whose fields are described by the string under each.
 
 Pydantic can read those strings itself, as each class is made, which takes longer than the class. Here they are read when somebody asks.
+A module of many such models has no ``from __future__ import annotations``: pydantic needs each annotation at once, and would compile it.
 """
 
 from __future__ import annotations

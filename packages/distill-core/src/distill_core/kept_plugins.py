@@ -80,7 +80,7 @@ def _place() -> Path:
 def _read() -> Listing | None:
     """What was kept; None if there is nothing, if it is damaged, or if something that it rests on has changed."""
     try:
-        kept = unsealed(_place().read_bytes())
+        kept = unsealed(_place().read_bytes(), indent=None)
         if (kept["environment"], kept["imported"]) != (_environment(), _stamp(kept["files"])):
             return None
         rows = tuple(ListedPlugin(row["shown"], tuple(row["hooks"]), row["status_line"]) for row in kept["rows"])
@@ -96,7 +96,7 @@ def _keep(found: Listing) -> None:
     place = _place()
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        write_text(place, sealed({**content, "environment": _environment()}), 0o600, lasting=False)
+        write_text(place, sealed({**content, "environment": _environment()}, indent=None), 0o600, lasting=False)
         _forget(place.parent)
     except (OSError, UnicodeEncodeError):  # without it plugins are asked again: that costs time, and nothing else
         return

@@ -3,10 +3,8 @@
 Tests compare the tensors with the class itself. Imports no torch.
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -38,7 +36,7 @@ class CausalVaeConfig(Json):
     out_channels: int = 3
 
     @model_validator(mode="after")
-    def _levels(self) -> CausalVaeConfig:
+    def _levels(self) -> Self:
         if len(self.temperal_downsample) < len(self.dim_mult) - 1:
             raise ValueError(f"temperal_downsample has too few values for dim_mult, which has {len(self.dim_mult)}")
         return self

@@ -1,7 +1,5 @@
 """What families read alike from a denoiser's config.json. Imports no torch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 

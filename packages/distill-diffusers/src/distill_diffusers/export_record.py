@@ -1,7 +1,5 @@
 """distill.json: what an export knows about itself that diffusers has no key for, and the hashes of its files. Imports no torch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal

@@ -24,7 +24,7 @@ Repeats = Annotated[int, Field(ge=1, le=1024)]
 class Json(BaseModel):
     """A file that others write: keys that are not asked for are none of our business. Defaults are those of the library that writes it."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, defer_build=True)
 
 
 JsonT = TypeVar("JsonT", bound=Json)

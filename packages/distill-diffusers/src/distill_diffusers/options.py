@@ -1,7 +1,5 @@
 """What the ``pipeline_config`` of families of flow models has in common, and where what it leaves open comes from. Imports no torch."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Annotated, Literal, TypeVar
 

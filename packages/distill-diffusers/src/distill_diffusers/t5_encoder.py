@@ -2,8 +2,6 @@
 
 Imports no torch."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from distill_diffusers.json_files import Json, Repeats

@@ -4,8 +4,6 @@ A method's options are a class that inherits from the groups that it uses, the f
 ``class MyOptions(CriticOptions, ScoreOptions, FewStepOptions)``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Literal
 

@@ -1,7 +1,5 @@
 """``method_config`` of DMD2."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """Wan's own options, ``pipeline_config`` in run.yaml, and the one place where those left open are resolved."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Annotated, Literal
 

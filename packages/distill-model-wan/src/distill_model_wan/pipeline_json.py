@@ -3,8 +3,6 @@
 Decides nothing about what is supported (``folder.py`` does). Imports no torch.
 """
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from distill_core.plugins import LatentSpace

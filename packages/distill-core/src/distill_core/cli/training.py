@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from distill_core import terminal
 from distill_core.errors import ConfigError, Problem
-from distill_core.ranks.layout import Layout
 from distill_core.ranks.place import ONLY, Place
 from distill_core.terminal import answer, document, line, remark
 from distill_core.unswept import unswept
@@ -88,6 +87,7 @@ def _run(path: Path, overrides: Sequence[str], dry_run: bool, resume: str | None
             _print_plan(prepared)
         return
     from distill_core.ranks.joined import joined
+    from distill_core.ranks.layout import Layout
     from distill_core.running.run_directory import RunDirectory
     from distill_core.running.session import train
 

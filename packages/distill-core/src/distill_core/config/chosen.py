@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     from distill_core.plugins.index import PluginIndex
 
+Sections = Mapping[str, Sequence[str]]
+"""The keys of mappings of a run.yaml, by dotted path."""
 SpecT = TypeVar("SpecT", ModelSpec, MethodSpec, MetricSpec, RewardSpec)
 
 
@@ -56,7 +59,7 @@ class ChosenPlugins:
         family = _text_at(document, ("recipe", "family"))
         self.method = self._find(index.method, ("recipe", "method"))
         lead = self._find(index.model, ("recipe", "family"))
-        sections = _sections(lead, self.method)
+        sections = partial(_sections, lead, self.method)
         if lead is not None:
             self.models[lead.name] = lead
             options = self._options(lead.options, ("pipeline_config",), sections, f"model {lead.name!r}")
@@ -81,7 +84,7 @@ class ChosenPlugins:
         if spec is None:
             return
         self.metrics[name] = spec
-        sections = keys_by_section(outline_of(spec.options), f"metrics.{name}")
+        sections = partial(_own_sections, spec, f"metrics.{name}")
         options = self._options(spec.options, ("metrics", name), sections, f"metric {name!r}")
         if options is not None:
             self.metric_options[name] = options
@@ -91,7 +94,7 @@ class ChosenPlugins:
         if spec is None:
             return
         self.rewards[name] = spec
-        sections = keys_by_section(outline_of(spec.options), f"rewards.{name}")
+        sections = partial(_own_sections, spec, f"rewards.{name}")
         options = self._options(spec.options, ("rewards", name), sections, f"reward {name!r}")
         if isinstance(options, RewardOptions):
             self.reward_options[name] = options
@@ -108,8 +111,9 @@ class ChosenPlugins:
             return None
 
     def _options(
-        self, options: type[Options], path: KeyPath, sections: Mapping[str, Sequence[str]], owner: str
+        self, options: type[Options], path: KeyPath, sections: Callable[[], Sections], owner: str
     ) -> Options | None:
+        """The options as their own type. ``sections`` tells, of a fault, the keys of other mappings."""
         document = self._document
         if path[0] not in document.data:
             document = replace(document, data={**document.data, str(path[0]): {}})
@@ -121,7 +125,7 @@ class ChosenPlugins:
                 return validated(options, data)
         except RefusedError as refusal:
             if isinstance(refusal.__cause__, ValidationError):
-                self.problems += problems_of(refusal.__cause__, options, document, path, sections)
+                self.problems += problems_of(refusal.__cause__, options, document, path, sections())
             else:
                 problem = self._document.problem(path, refusal.reason)
                 self.problems.append(replace(problem, cause=refusal.__cause__))
@@ -134,7 +138,7 @@ class ChosenPlugins:
         self.models[spec.name] = spec
         given = self._document.data.get("families")
         if isinstance(given, Mapping) and spec.name in given:
-            sections = keys_by_section(outline_of(spec.options), f"families.{spec.name}")
+            sections = partial(_own_sections, spec, f"families.{spec.name}")
             options = self._options(spec.options, ("families", spec.name), sections, f"model {spec.name!r}")
             self.model_options.update({} if options is None else {spec.name: options})
             return
@@ -198,12 +202,13 @@ def _offered(find: Callable[[str], SpecT], name: str | None) -> SpecT | None:
 
 
 def _option_keys(model: ModelSpec | None, method: MethodSpec | None) -> dict[str, tuple[str, ...]]:
-    sections: dict[str, tuple[str, ...]] = {}
-    if model is not None:
-        sections |= keys_by_section(outline_of(model.options), "pipeline_config")
-    if method is not None:
-        sections |= keys_by_section(outline_of(method.options), "method_config")
-    return sections
+    model_sections = {} if model is None else _own_sections(model, "pipeline_config")
+    return model_sections | ({} if method is None else _own_sections(method, "method_config"))
+
+
+def _own_sections(spec: ModelSpec | MethodSpec | MetricSpec | RewardSpec, at: str) -> dict[str, tuple[str, ...]]:
+    """The keys of all mappings of a plugin's options, which stand at a path of a run.yaml."""
+    return keys_by_section(outline_of(spec.options), at)
 
 
 def _sections(model: ModelSpec | None, method: MethodSpec | None) -> dict[str, tuple[str, ...]]:

@@ -1,7 +1,5 @@
 """What a run.yaml may say of LoRAs, under a role."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

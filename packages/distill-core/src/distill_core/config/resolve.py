@@ -17,9 +17,7 @@ from distill_core.config.chosen import ChosenPlugins, option_keys
 from distill_core.config.document import Document
 from distill_core.config.folders import complete_options, inspect_folders, with_absolute_paths
 from distill_core.config.load import LoadedRun, parse_run
-from distill_core.config.notes import notes_of
 from distill_core.config.schema import RoleConfig, RunConfig
-from distill_core.config.sparsity import SparsityRamp
 from distill_core.errors import Problem
 from distill_core.plugins.answers import demands_of
 from distill_core.plugins.border import RefusedError, plugin_border
@@ -28,6 +26,7 @@ from distill_core.plugins.reward_spec import RewardOptions, RewardSpec
 from distill_core.plugins.specs import Demands, MethodSpec, MetricSpec, ModelFacts, ModelSpec, Options, RoleNeed
 
 if TYPE_CHECKING:
+    from distill_core.config.sparsity import SparsityRamp
     from distill_core.plugins.index import PluginIndex
 
 
@@ -83,11 +82,15 @@ class ResolvedRun:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know of it before it trains."""
+        from distill_core.config.notes import notes_of
+
         return tuple(dict.fromkeys(notes_of(self)))
 
     @property
     def sparsity(self) -> SparsityRamp | None:
         """How sparse attention grows over the run; None where the method asks for none."""
+        from distill_core.config.sparsity import SparsityRamp
+
         training = self.config.training
         if "vsa" not in self.demands.kinds:
             return None

@@ -1,8 +1,6 @@
 """What a run.yaml may say of sampling: validation while it trains, and the comparison at its end."""
 
-from __future__ import annotations
-
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -85,7 +83,7 @@ class ComparedRow(Section):
         return timesteps if timesteps is None else in_thousand(timesteps)
 
     @model_validator(mode="after")
-    def _steps_or_timesteps(self) -> ComparedRow:
+    def _steps_or_timesteps(self) -> Self:
         if self.steps is not None and self.timesteps is not None:
             raise ValueError("give steps or timesteps, not both")
         return self

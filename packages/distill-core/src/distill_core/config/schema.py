@@ -4,8 +4,6 @@
 :mod:`distill_core.config.resolve`.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import (

@@ -16,4 +16,4 @@ Name = Annotated[str, Field(min_length=1)]
 class Section(Described):
     """A mapping of run.yaml: frozen, unknown keys refused, NaN and infinity refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)

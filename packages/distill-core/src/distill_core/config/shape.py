@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from pydantic import BaseModel
@@ -52,7 +52,7 @@ class Shape:
     schema: JsonSchema
     definitions: Mapping[str, JsonSchema]
 
-    @property
+    @cached_property
     def properties(self) -> dict[str, Shape]:
         """The keys that a mapping of this shape may have, each with its shape; of all alternatives that are mappings."""
         return {

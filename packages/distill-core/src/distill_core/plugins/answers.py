@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
 from typing import Any, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError, create_model
 
 from distill_core.plugins.loading import CodeOf, load_target
 from distill_core.plugins.registry import refuse_roles
@@ -18,20 +17,21 @@ def ill_typed(answer: object, kind: type) -> str | None:
     """Why ``answer`` is none of the dataclass ``kind``, or holds what that does not declare; None for a good one."""
     if not isinstance(answer, kind):
         return f"a {kind.__name__} is wanted, not {answer!r}"
-    for name, adapter in _declared(kind).items():
-        value = getattr(answer, name)
-        try:
-            adapter.validate_python(value, strict=True)
-        except ValidationError as error:
-            return f"{kind.__name__}.{name} cannot be {value!r}: {error.errors()[0]['msg']}"
+    try:
+        _declared(kind).model_validate(vars(answer), strict=True)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name = str(fault["loc"][0])
+        return f"{kind.__name__}.{name} cannot be {vars(answer)[name]!r}: {fault['msg']}"
     return None
 
 
 @cache
-def _declared(kind: type[Any]) -> Mapping[str, TypeAdapter[Any]]:
-    """What tells whether a value is of the type of each field."""
+def _declared(kind: type[Any]) -> type[BaseModel]:
+    """What tells whether the value of each field is of its type."""
     hints = get_type_hints(kind)
-    return {field.name: TypeAdapter(hints[field.name]) for field in fields(kind)}
+    declared: dict[str, Any] = {field.name: (hints[field.name], ...) for field in fields(kind)}
+    return create_model(kind.__name__, **declared)
 
 
 def _refuse(answer: object, kind: type) -> None:

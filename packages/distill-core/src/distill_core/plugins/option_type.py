@@ -1,7 +1,5 @@
 """The type of a plugin's options. Imports no torch."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Self
 
@@ -24,7 +22,7 @@ class Options(Described):
     The string under a field is its meaning, shown by ``distill plugins show`` and kept in the JSON Schema.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     def contradictions(self) -> Iterator[str]:
         """What does not go together of options that are each right by themselves, a sentence each, with the remedy.

@@ -34,7 +34,8 @@ class Registry(Generic[SpecT]):
 
         Raises TypeError for anything else. Raises ValueError for a name that is none or that the same plugin has already
         added, a summary that is not one line, options that are no :class:`Options`, a target that is not
-        ``"module:Name"``, an unknown operation, and a role that follows no trained model.
+        ``"module:Name"``, an unknown operation, and a role that follows no trained model. Raises what pydantic raises of options that it
+        cannot check.
         """
         if not isinstance(spec, self._kind):
             raise TypeError(f"registry.add wants a {self._kind.__name__}, got {type(spec).__name__}")
@@ -53,6 +54,7 @@ def _check(spec: PluginSpec) -> None:
         raise ValueError(f"{spec.name!r}: options must be a subclass of plugins.Options, not {spec.options!r}")
     if isinstance(spec, RewardSpec) and not issubclass(spec.options, RewardOptions):
         raise ValueError(f"{spec.name!r}: options must be a subclass of plugins.RewardOptions, not {spec.options!r}")
+    spec.options.model_rebuild()  # raises what is wrong with an annotation; classes that others are derived from alone are never built
     for field, target in spec.targets.items():
         if not _TARGET.fullmatch(target):
             raise ValueError(f"{spec.name!r}: {field} must be 'module:Name', not {target!r}")

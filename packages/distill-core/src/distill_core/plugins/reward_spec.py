@@ -1,7 +1,5 @@
 """What a plugin tells the core about a reward. Imports no torch."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal

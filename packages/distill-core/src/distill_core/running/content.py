@@ -1,7 +1,5 @@
 """The content of files as hashes, each computed once: kept in the run directory by size and times. Knows no file's meaning."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Iterable, Sequence

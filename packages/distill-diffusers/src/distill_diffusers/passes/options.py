@@ -1,7 +1,5 @@
 """The option of families whose self-attention may be sparse. Imports no torch."""
 
-from __future__ import annotations
-
 from typing import Literal, TypeVar
 
 from distill_diffusers.options import FlowOptions

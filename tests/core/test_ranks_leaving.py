@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -146,13 +147,18 @@ def test_ranks_that_are_told_different_things_refuse_by_name(world: ToyWorld) ->
     for rank, text in enumerate(texts):
         (world.root / f"{rank}.yaml").write_text(text)
 
+    other = world.root / "other" / "pluggy-99.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: pluggy\nVersion: 99\n")
+
     def work(rank: int) -> None:
-        """Each its own file."""
+        """Each its own file, and its own version of a package."""
+        sys.path[:0] = [str(other.parent)] * rank
         toy_run(world.root / f"{rank}.yaml", None, lambda: None)
 
     first, second = launched(2, work, world.root).ended()
     assert (first.status, second.status) == (79, 79)
-    assert "rank 1 has other than rank 0: training.max_train_steps;" in first.err
+    assert "rank 1 has other than rank 0: the package pluggy, training.max_train_steps;" in first.err
     assert good_steps(world) == []
 
 

@@ -65,7 +65,7 @@ def loading(folder: Path, index: PluginIndex, more: tuple[str, ...], *, in_turn:
             builder.weights.spread = settling.spread if in_turn else None
             with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
                 role = builder.build()["student"]
-            settling.agree({})
+            settling.agree()
             mapped = weights_of(folder).stat().st_size
             sizes = (
                 size for size in allocations(profiled) if abs(size) != mapped

@@ -24,14 +24,13 @@ from distill_core.protocols.trainer import Trainer
 from distill_core.ranks.ranks import ALONE, Ranks
 from distill_core.redaction import redact_mapping
 from distill_core.running.content import ContentHashes
-from distill_core.running.continuation import flatten, without_paths
 from distill_core.running.identity import DATA, consent_of, identity_of
 from distill_core.running.preparation import Placement, Prepared, comparison_prompts, validation_prompts
 from distill_core.running.requests import refuse_misfits
 from distill_core.running.resuming import named_checkpoint, set_aside_later
 from distill_core.running.roles import RoleBuilder, attach_optimizers, build_method, build_models, go_on, refuse_idle
 from distill_core.running.run_directory import RunDirectory
-from distill_core.running.settling import Settling
+from distill_core.running.settling import Settling, refuse_unlike_code
 from distill_core.running.trackers import open_trackers, silent
 from distill_core.running.weights import Probe
 from distill_core.sampling.validator import VALIDATION, VideoValidator
@@ -84,6 +83,7 @@ def build(
     """Load everything that the run names, and the newest checkpoint of its directory into it. Of several ``ranks`` the first one writes."""
     run, placement, latent_shape = prepared.run, prepared.placement, prepared.latent_shape
     config = run.config
+    refuse_unlike_code(prepared, plugins, ranks)
     models = build_models(run, placement)
 
     def tell(remark: str) -> None:
@@ -95,7 +95,7 @@ def build(
     batches, settling = batches_of(run, models, placement), Settling(ranks, placement.device)
     probe = probe_of(prepared, models, batches)
     roles = RoleBuilder(run, models, placement, latent_shape, tell, probe, settling, spread=settling.spread).build()
-    settling.agree({**flatten(without_paths(run.to_mapping())), "data": prepared.dataset.fingerprint()})
+    settling.agree()
     method = build_method(run, roles)
     refuse_idle(config, method)
     refuse_misfits(run, method, latent_shape)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from distill_core.checkpoint import Consent, Identity
 from distill_core.config.checks import family_of
+from distill_core.config.resolve import ResolvedRun
 from distill_core.config.suggest import closest
 from distill_core.errors import ConfigError, Problem
 from distill_core.plugins.index import NOWHERE
@@ -47,11 +48,19 @@ def identity_of(
         family = f"encoders.{family_of(run.config, name)}"
         if family not in rests_on:
             rests_on[family] = _folder_hash(facts, _encoders(facts), content)
-    used = {("model", name) for name in run.models} | {("method", run.method.name)}
-    for row in plugins:
-        if (row["kind"], row["name"]) in used and row["status"] == "ok" and row["package"] != NOWHERE:
-            rests_on[f"plugins.{row['name']}"] = f"{row['package']} {row['version']}"
+    for row in used_plugins(run, plugins):
+        rests_on[f"plugins.{row['name']}"] = f"{row['package']} {row['version']}"
     return Identity(rests_on=rests_on, settings=redact_mapping(binding(run.to_mapping())))
+
+
+def used_plugins(run: ResolvedRun, plugins: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    """The rows of the installed packages that have the run's families and method."""
+    used = {("model", name) for name in run.models} | {("method", run.method.name)}
+    return [
+        row
+        for row in plugins
+        if (row["kind"], row["name"]) in used and row["status"] == "ok" and row["package"] != NOWHERE
+    ]
 
 
 def role_identity(role: str, facts: ModelFacts, content: ContentHashes, frozen: str | None) -> dict[str, str]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
 
 from distill_core.errors import PeerError
 from distill_core.ranks.ranks import Ranks
-from distill_core.running.identity import Known, frozen_hash, hashes_of, learn
+from distill_core.running.continuation import flatten, without_paths
+from distill_core.running.identity import Known, frozen_hash, hashes_of, learn, used_plugins
+from distill_core.running.preparation import Prepared
+from distill_core.running.versions import versions_below
 from distill_core.training.roles import OWN_MODULE, RoleHandle
 from distill_core.training.unread import Unread
 
@@ -87,18 +89,31 @@ class Settling:
             for module in role.modules.values():
                 shard(module, self.ranks.mesh)
 
-    def agree(self, said: Mapping[str, Any]) -> None:
-        """Raise PeerError if what is ``said``, or a role's first weights, are not the same on all ranks: each names what differs."""
-        known = {**{name: repr(value) for name, value in said.items()}, **self._first}
-        for rank, theirs in enumerate(self.ranks.gather(known)):
-            names = sorted(known.keys() | theirs.keys())
-            differing = [name for name in names if known.get(name) != theirs.get(name)]
-            if differing and rank:
-                raise _disagreement(rank, differing, self.ranks)
-            if differing:
-                raise _disagreement(self.ranks.rank, differing, self.ranks)
+    def agree(self) -> None:
+        """Raise PeerError if a role's first weights are not the same on all ranks."""
+        refuse_unlike(self._first, self.ranks)
+
+
+def refuse_unlike_code(prepared: Prepared, plugins: Sequence[Mapping[str, str]], ranks: Ranks) -> None:
+    """Raise PeerError if ranks have other settings, data or packages. ``plugins``: the rows of the installed ones."""
+    if ranks.alone:
+        return
+    run = prepared.run
+    settings = {name: repr(value) for name, value in flatten(without_paths(run.to_mapping())).items()}
+    code = versions_below(row["package"] for row in used_plugins(run, plugins))
+    packages = {f"the package {name}": version for name, version in code.items()}
+    refuse_unlike({**settings, "data": prepared.dataset.fingerprint(), **packages}, ranks)
+
+
+def refuse_unlike(known: Mapping[str, str], ranks: Ranks) -> None:
+    """Raise PeerError if what is known by name is not the same on all ranks: each names what differs."""
+    for rank, theirs in enumerate(ranks.gather(dict(known))):
+        names = sorted(known.keys() | theirs.keys())
+        differing = [name for name in names if known.get(name) != theirs.get(name)]
+        if differing:
+            raise _disagreement(rank if rank else ranks.rank, differing, ranks)
 
 
 def _disagreement(rank: int, differing: list[str], ranks: Ranks) -> PeerError:
-    message = f"rank {rank} has other than rank 0: {', '.join(differing)}; all processes need the same run.yaml, models and data"
-    return PeerError(message, told=not ranks.first)
+    remedy = "all processes need the same run.yaml, models, data and packages"
+    return PeerError(f"rank {rank} has other than rank 0: {', '.join(differing)}; {remedy}", told=not ranks.first)

@@ -21,6 +21,7 @@ from distill_core.plugins import Options, RewardOptions, RewardSpec
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.registry import Registry
 from distill_core.running.preparation import prepare
+from distill_core.running.rewards import weighted_rewards
 from distill_core.running.run_directory import RunDirectory
 from distill_core.running.session import train
 from distill_core.testing.toy_rewards import Brightness
@@ -161,3 +162,18 @@ def test_options_without_a_weight_are_refused_at_the_plugin() -> None:
     registry: Registry[RewardSpec] = Registry(RewardSpec)
     with pytest.raises(ValueError, match=r"subclass of plugins\.RewardOptions"):
         registry.add(RewardSpec("glow", "bright", Options, f"{__name__}:Bright"))
+
+
+def test_above_what_is_enough_a_reward_rises_no_more_and_has_no_gradient() -> None:
+    bounded = WeightedRewards({"glow": Bright(RewardOptions())}, {"glow": 2.0}, {"glow": 0.5})
+    pixels = torch.stack([torch.full((1, 3, 2, 2), value) for value in (0.25, 0.75)]).requires_grad_()
+    each = bounded.each(pixels, ["a", "b"])
+    total = bounded.total(each)
+    assert (each["glow"].tolist(), total.tolist()) == ([0.25, 0.75], [0.5, 1.0])
+    (gradient,) = torch.autograd.grad(total.sum(), pixels)
+    assert [bool(clip.any()) for clip in gradient] == [True, False]
+
+
+def test_what_is_enough_of_a_reward_stands_in_the_run(world: ToyWorld) -> None:
+    run = resolved(world, "reward-gradient", {"glow": {"enough": 0.5}}, reference_weight=0.5)
+    assert weighted_rewards(run).enough == {"glow": 0.5}

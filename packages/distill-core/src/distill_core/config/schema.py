@@ -326,7 +326,7 @@ class RunConfig(Section):
     metrics: dict[str, dict[str, Any]] = Field(default={})
     """Measures of sampled clips, by the metric's name, each with its options (`distill plugins show METRIC`); `{}` for the defaults."""
     rewards: dict[str, dict[str, Any]] = Field(default={})
-    """Rewards that the method raises, by name, each with `weight` and options (`distill plugins show REWARD`); most take none."""
+    """Rewards that the method raises, by name, each with `weight`, `enough` and options (`distill plugins show REWARD`); most take none."""
     validation: Validation = Validation()
     """Samples during training."""
     comparison: Comparison | None = None

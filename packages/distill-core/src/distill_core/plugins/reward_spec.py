@@ -17,6 +17,8 @@ class RewardOptions(Options):
 
     weight: Annotated[float, Field(ge=0)] = 1.0
     """Its share of the sum of all rewards of the run."""
+    enough: float | None = None
+    """A clip that scores this or more counts as this, so that its gradient is 0 and only clips below learn; null: the more the better."""
 
 
 @dataclass(frozen=True)

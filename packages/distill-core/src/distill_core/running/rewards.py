@@ -24,8 +24,10 @@ def check_rewards(run: ResolvedRun | Findings, dataset: Mixture, plan: DataPlan,
 
 def weighted_rewards(run: ResolvedRun) -> WeightedRewards:
     """All of them. Raises PluginError for one that cannot be built."""
-    weights = {name: options.weight for name, options in run.reward_options.items()}
-    return WeightedRewards({name: _built(run, name) for name in weights}, weights)
+    options = run.reward_options
+    weights = {name: each.weight for name, each in options.items()}
+    enough = {name: each.enough for name, each in options.items() if each.enough is not None}
+    return WeightedRewards({name: _built(run, name) for name in options}, weights, enough)
 
 
 def _built(run: ResolvedRun | Findings, name: str) -> Reward:

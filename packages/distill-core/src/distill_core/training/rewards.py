@@ -18,11 +18,14 @@ class WeightedRewards(nn.Module):
     Attributes:
         rewards: by name.
         weights: of each, by name.
+        enough: above which a score counts as this, by name, of those that have such a bound.
     """
 
-    def __init__(self, rewards: Mapping[str, Reward], weights: Mapping[str, float]) -> None:
+    def __init__(
+        self, rewards: Mapping[str, Reward], weights: Mapping[str, float], enough: Mapping[str, float] | None = None
+    ) -> None:
         super().__init__()
-        self.rewards, self.weights = dict(rewards), dict(weights)
+        self.rewards, self.weights, self.enough = dict(rewards), dict(weights), dict(enough or {})
         self.parts = nn.ModuleList(reward for reward in rewards.values() if isinstance(reward, nn.Module))
         self.parts.requires_grad_(False)
         self.parts.eval()
@@ -44,9 +47,10 @@ class WeightedRewards(nn.Module):
         return found
 
     def total(self, each: Mapping[str, Tensor]) -> Tensor:
-        """Σ weight · reward, float32 [B]."""
-        return torch.stack([self.weights[name] * score_B for name, score_B in each.items()]).sum(0)
+        """Σ weight · min(reward, enough), float32 [B]; the bound is the margin of ReFL's loss (arXiv 2304.05977, section 4)."""
+        bounded = {name: score_B.clamp(max=self.enough.get(name, torch.inf)) for name, score_B in each.items()}
+        return torch.stack([self.weights[name] * score_B for name, score_B in bounded.items()]).sum(0)
 
     def forward(self, pixels_BFCHW: Tensor, captions: Sequence[str]) -> Tensor:
-        """Their weighted sum, float32 [B]."""
+        """Their weighted sum, each up to what is enough of it, float32 [B]."""
         return self.total(self.each(pixels_BFCHW, captions))

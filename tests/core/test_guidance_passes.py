@@ -197,4 +197,6 @@ def test_a_family_that_cannot_mix_the_sides_goes_on_with_two_passes(world: ToyWo
     path = world.root / "run.yaml"
     path.write_text(write_yaml(sound(world, teacher={"placement": "cpu"})), encoding="utf-8")
     assert guidance_passes_of(open_run(path, (), index), "teacher") == 2
+    asked_for = open_run(path, ("roles.teacher.guidance_passes=2",), index)
+    assert guidance_passes_of(asked_for, "teacher") == 2
     assert guidance_passes_of(world.resolved(sound(world, teacher={"placement": "cpu"})), "teacher") is None

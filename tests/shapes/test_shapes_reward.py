@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from distill_core.errors import DataError
@@ -69,3 +70,33 @@ def test_captions_and_sizes_that_it_cannot_measure_are_refused() -> None:
         REWARD.check(["moves left"], (9, 32, 32))
     with pytest.raises(DataError, match="9 frames of 32×32, this run makes 9 frames of 64×64"):
         REWARD.check(["a red square moves left"], (9, 64, 64))
+
+
+@pytest.mark.parametrize(
+    ("part", "place", "word"), [("colour", 1, "blue"), ("shape", 2, "circle"), ("motion", 4, "up")]
+)
+def test_a_part_alone_is_all_that_is_looked_at(part: str, place: int, word: str) -> None:
+    clip = next(clip for clip in CLIPS if all(each not in clip.caption for each in ("blue", "circle", " up")))
+    reward, words = ShapesReward(ShapesRewardOptions(parts=(part,))), clip.caption.split()
+    right = reward.score(pixels(clip.frames_FHW3), [clip.caption]).item()
+    for index, other in ((1, "blue"), (2, "circle"), (4, "up")):
+        changed = " ".join(other if at == index else each for at, each in enumerate(words))
+        score = reward.score(pixels(clip.frames_FHW3), [changed]).item()
+        assert score < right - 0.5 if index == place else score == pytest.approx(right, abs=0.05)
+
+
+def test_the_whole_is_the_mean_of_its_parts() -> None:
+    clip = CLIPS[3]
+    scores = {
+        parts: ShapesReward(ShapesRewardOptions(parts=parts)).score(pixels(clip.frames_FHW3), [clip.caption]).item()
+        for parts in (("colour",), ("shape",), ("motion",), ("colour", "motion"))
+    }
+    one = sum(scores[(part,)] for part in ("colour", "shape", "motion"))
+    assert REWARD.score(pixels(clip.frames_FHW3), [clip.caption]).item() == pytest.approx(one / 3)
+    assert scores["colour", "motion"] == pytest.approx((scores["colour",] + scores["motion",]) / 2)
+
+
+@pytest.mark.parametrize(("parts", "message"), [((), "at least 1 item"), (("shape", "shape"), "each part counts once")])
+def test_parts_that_are_none_or_named_twice_are_refused(parts: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ShapesRewardOptions.model_validate({"parts": parts})

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from distill_core.plugins import Options, RewardOptions
+
+Part = Literal["colour", "shape", "motion"]
+PARTS: tuple[Part, ...] = ("colour", "shape", "motion")
 
 
 class ShapesOptions(Options):
@@ -22,7 +25,16 @@ class ShapesOptions(Options):
 
 
 class ShapesRewardOptions(RewardOptions):
-    """Which world's clips are rewarded."""
+    """Which world's clips are rewarded, and for what."""
 
     setting: Literal["small", "medium"] = "small"
     """The world's size: 9 frames of 32×32, or 17 of 64×64. The soft judge looks at one thing, so that the large world has none."""
+    parts: Annotated[tuple[Part, ...], Field(min_length=1)] = PARTS
+    """What of a clip is rewarded, the mean of these: a part that is right already is better left out, since it is pushed all the same."""
+
+    @field_validator("parts")
+    @classmethod
+    def _once(cls, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+        if len(set(parts)) < len(parts):
+            raise ValueError("each part counts once: leave out what is named again")
+        return parts

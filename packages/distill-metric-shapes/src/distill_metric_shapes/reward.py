@@ -17,7 +17,7 @@ class ShapesReward:
     """The :class:`distill_core.protocols.Reward`."""
 
     def __init__(self, options: ShapesRewardOptions) -> None:
-        self.setting = SETTINGS[options.setting]
+        self.setting, self.parts = SETTINGS[options.setting], options.parts
 
     def check(self, prompts: Sequence[str], shape_FHW: tuple[int, int, int]) -> None:
         """Raises DataError for a caption outside the grammar, or clips of another size than the setting's."""
@@ -27,7 +27,6 @@ class ShapesReward:
 
     def score(self, pixels_BFCHW: Tensor, captions: Sequence[str]) -> Tensor:
         """How well each clip shows its caption, [B] in [0, 1]."""
-        pairs = zip(pixels_BFCHW.float(), captions, strict=True)
-        return torch.stack(
-            [soft_verdict(video, parse(caption, self.setting)[0], self.setting) for video, caption in pairs]
-        )
+        things = [parse(caption, self.setting)[0] for caption in captions]
+        pairs = zip(pixels_BFCHW.float(), things, strict=True)
+        return torch.stack([soft_verdict(video, thing, self.setting, self.parts) for video, thing in pairs])

@@ -6,10 +6,13 @@ Shapes in names: F frames, C = RGB, H height, W width, S shapes, 2 = (x right, y
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 
 from distill_metric_shapes.captions import COLOURS, Setting, Thing
+from distill_metric_shapes.config import PARTS, Part
 from distill_metric_shapes.outlines import coverage
 from distill_metric_shapes.verdict import COLOUR_TOLERANCE, LEAST_TRAVEL
 from distill_metric_shapes.world import BACKGROUND, DIRECTIONS
@@ -19,18 +22,18 @@ SHARPNESS = 0.05
 """Differences of fit between two outlines of about this size decide which one it is."""
 
 
-def soft_verdict(video_FCHW: Tensor, thing: Thing, setting: Setting) -> Tensor:
-    """The mean of what is right about colour, shape and motion, a scalar in [0, 1]; the video is about [0, 1]."""
+def soft_verdict(video_FCHW: Tensor, thing: Thing, setting: Setting, parts: Sequence[Part] = PARTS) -> Tensor:
+    """The mean of what is right about these parts, a scalar in [0, 1]; the video is about [0, 1]."""
     video_FCHW = video_FCHW.clamp(0.0, 1.0)
     cover_FHW = _cover(video_FCHW, thing.colour)
     area_F = cover_FHW.sum(dim=(1, 2)).clamp(min=LEAST_AREA)
     centre_F2 = _centre(cover_FHW, area_F)
-    parts = (
-        _colour(video_FCHW, cover_FHW, thing.colour),
-        _shape(cover_FHW, centre_F2, area_F, thing.shape, setting),
-        _motion(centre_F2, thing.motion, setting),
-    )
-    return torch.stack(parts).mean()
+    measured: dict[Part, Callable[[], Tensor]] = {
+        "colour": lambda: _colour(video_FCHW, cover_FHW, thing.colour),
+        "shape": lambda: _shape(cover_FHW, centre_F2, area_F, thing.shape, setting),
+        "motion": lambda: _motion(centre_F2, thing.motion, setting),
+    }
+    return torch.stack([measured[part]() for part in parts]).mean()
 
 
 def _cover(video_FCHW: Tensor, colour: str) -> Tensor:

@@ -101,7 +101,7 @@ def test_a_training_out_of_time_stops_and_says_where(frames: Frames, tmp_path: P
 
 def test_a_state_of_other_settings_is_refused(frames: Frames, tmp_path: Path) -> None:
     train_vae(frames, replace(TRAINING, steps=1), tmp_path / "vae.pt", lambda _: None)
-    with pytest.raises(CheckpointError, match="name another work folder"):
+    with pytest.raises(CheckpointError, match="name another folder"):
         train_vae(frames, TRAINING, tmp_path / "vae.pt", lambda _: None)
 
 

@@ -11,6 +11,7 @@ from tests.recipes import figures, run_recipe, write_clips
 SAYS = {
     "dmd2": ("student_loss", "critic_loss"),
     "dmd2-2step": ("student_loss", "critic_loss"),
+    "dmd2-varied": ("student_loss", "critic_loss"),
     "dmd2-lora": ("student_loss", "critic_loss"),
     "fdistill": ("student_loss", "critic_loss", "discriminator_loss", "density_ratio"),
     "sid": ("student_loss", "critic_loss", "score_gap"),
@@ -40,3 +41,17 @@ def test_a_recipe_trains_at_reduced_size(name: str, tmp_path: Path, monkeypatch:
         values = [value for line in logged for key, value in line.items() if key.endswith(wanted)]
         assert values, f"{name} logs no {wanted}: {sorted(logged[-1])}"
         assert all(math.isfinite(value) for value in values)
+
+
+@pytest.mark.slow
+def test_the_rewarded_student_begins_as_the_varied_one_and_is_held_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])
+    first = run_recipe("dmd2-varied", tmp_path / "varied", "checkpoint.interval=2", compare=False)
+    origins = [f"roles.{role}.checkpoint={{run: {first.root}}}" for role in ("student", "reference")]
+    second = run_recipe("dmd2-rewarded", tmp_path / "rewarded", *origins, "checkpoint.interval=2", compare=False)
+    logged = figures(second)
+    assert logged[0]["reference_distance"] == 0.0
+    assert logged[-1]["reference_distance"] > 0.0
+    assert all(0.0 < line["reward/shapes"] < 1.0 for line in logged)

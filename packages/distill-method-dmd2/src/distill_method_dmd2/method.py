@@ -50,12 +50,13 @@ class Dmd2(Alternating):
         if self.adversary is not None:
             gan_loss = generator_loss(self.adversary.logit(scored.features))
             value, metrics = value + self.options.gan_weight * gan_loss, {**metrics, "gan_loss": gan_loss.detach()}
-        last = (sample.next_B == 0.0).nonzero().flatten().tolist()
-        if self.rewards is not None and last and self._updates(draw) % self.options.reward_interval == 0:
-            pixels_BFCHW = self.student.decode_pixels(sample.x_BTCHW[last])
-            each = self.rewards.each(pixels_BFCHW, [batch.rows[index].caption for index in last])
-            value = value - self.options.reward_weight * self.rewards.total(each).sum() / batch.size
-            metrics |= {f"reward/{name}": score_B.detach().mean() for name, score_B in each.items()}
+        if self.rewards is not None and self._updates(draw) % self.options.reward_interval == 0:
+            last = [index for index, following in enumerate(sample.next_B.tolist()) if following == 0.0]
+            if last:
+                pixels_BFCHW = self.student.decode_pixels(sample.x_BTCHW[last])
+                each = self.rewards.each(pixels_BFCHW, [batch.rows[index].caption for index in last])
+                value = value - self.options.reward_weight * self.rewards.total(each).sum() / batch.size
+                metrics |= {f"reward/{name}": score_B.detach().mean() for name, score_B in each.items()}
         return StagedLoss(role="student", name="student_loss", value=value, metrics=metrics)
 
     def _updates(self, draw: Draw) -> int:

@@ -9,17 +9,7 @@ import sys
 from typing import Any
 
 import pytest
-
-RUN = """\
-recipe: {family: wan, method: dmd2}
-roles:
-  student: {path: student, trainable: true}
-  teacher: {path: teacher, trainable: false}
-  critic: {path: critic, trainable: true}
-data: {path: data}
-training: {max_train_stepz: 1000}
-output_dir: run
-"""
+from benchmarks.cli_start import TYPO
 
 PROGRAM = """
 import json, sys
@@ -47,7 +37,7 @@ finally:
 def cost(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The calls and the modules of the second command with a typo: the first one keeps the list of plugins."""
     folder = tmp_path_factory.mktemp("typo")
-    (folder / "run.yaml").write_text(RUN)
+    (folder / "run.yaml").write_text(TYPO)
     environment = {**os.environ, "XDG_CACHE_HOME": str(folder)}
     environment.pop("PYDANTIC_DISABLE_PLUGINS", None)
     for watched in ([], ["watched"]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable
 from dataclasses import replace
@@ -130,8 +131,17 @@ def test_what_another_program_wrote_under_our_name_is_no_origin() -> None:
     assert Origin.of(known.metadata()) == known
 
 
-def test_inspect_names_every_model_that_encoded_a_part_of_the_data(tmp_path: Path) -> None:
-    write_encoded(tmp_path, Origin("toy", "one", "x"), Origin("toy", "two", "y"), Origin("toy", "one again", "x"))
-    lines = overview(tmp_path).lines()
-    assert any(line.startswith("encoded with one (toy)") for line in lines)
-    assert "other files of it were encoded with two, by other encoders" in lines
+def test_inspect_names_every_set_of_encoders_of_the_data_for_a_person_and_for_a_program(tmp_path: Path) -> None:
+    apart = Origin("toy", "two", "y", {"dtype": "float32"}, 8, {"text": "0123456789abcdef", "vae": "fedcba9876543210"})
+    write_encoded(tmp_path, Origin("toy", "one", "x"), apart, Origin("toy", "one again", "x"))
+    found = overview(tmp_path)
+    lines = found.lines()
+    begin = lines.index("encoded with one (toy): ")
+    assert lines[begin + 1 : begin + 4] == [
+        "  encoders: not told apart x",
+        "other files of it were encoded with two (toy): dtype float32, text_length 8",
+        "  encoders: text 0123456789ab, vae fedcba987654",
+    ]
+    assert "one again" not in "".join(lines)
+    (told,) = json.loads(json.dumps(found.as_json()))["further_origins"]
+    assert told["parts"] == apart.parts

@@ -42,8 +42,10 @@ def other(model: Path, place: Path, weights: Path, begins: str) -> Path:
     return folder
 
 
-def origin_of(model: Path) -> Origin:
+def origin_of(model: Path, *without: str) -> Origin:
     keys = encoder_keys(inspect(str(model)))
+    for part in without:
+        keys = keys.without(part)
     return Origin("wan", str(model), keys.whole, {}, 8, keys.parts)
 
 
@@ -71,10 +73,10 @@ def test_encoders_that_data_rest_on_are_named_and_others_are_not(
     tmp_path: Path, model: Path, weights: Path, begins: str, clips: str, captions: str
 ) -> None:
     changed = other(model, tmp_path, weights, begins)
-    origin = origin_of(model)
-    assert encoder_keys(inspect(str(changed))).whole != origin.encoders
-    for schema, expected in ((T2V_SCHEMA, clips), (TEXT_ONLY_SCHEMA, captions)):
-        found = list(notes(changed, origin, schema, schema))
+    assert (origin_of(changed).encoders == origin_of(model).encoders) == (not clips)
+    assert (origin_of(changed, "vae").encoders == origin_of(model, "vae").encoders) == (not captions)
+    for without, schema, expected in (((), T2V_SCHEMA, clips), (("vae",), TEXT_ONLY_SCHEMA, captions)):
+        found = list(notes(changed, origin_of(model, *without), schema, schema))
         assert len(found) == bool(expected)
         assert expected in "".join(found)
 
@@ -89,23 +91,20 @@ def test_every_encoder_that_is_another_is_named_statistics_of_latents_are_the_va
     assert config.read_text() != text
     (note,) = notes(config.parent.parent, origin_of(model), T2V_SCHEMA)
     assert "the vae of own (wan) is another" in note
-    assert not list(notes(config.parent.parent, origin_of(model), TEXT_ONLY_SCHEMA))
+    assert not list(notes(config.parent.parent, origin_of(model, "vae"), TEXT_ONLY_SCHEMA))
 
 
-def test_data_that_record_one_key_alone_are_compared_by_the_model_that_they_name_as_long_as_it_is_there(
+def test_captions_that_rest_on_the_vae_too_as_those_beside_pictures_do_are_another_vaes(
     tmp_path: Path, model: Path
 ) -> None:
-    there = shutil.copytree(model, tmp_path / "there")
-    old = replace(origin_of(there), parts={})
-    decodes, reads = other(model, tmp_path, VAE, "decoder."), other(model, tmp_path, TEXT, "")
-    assert not list(notes(decodes, old, T2V_SCHEMA))
-    (note,) = notes(reads, old, TEXT_ONLY_SCHEMA)
-    assert "the text_encoder of own (wan) is another" in note
-    shutil.copy(reads / TEXT, there / TEXT)  # no longer what encoded the data
-    (note,) = notes(reads, old, TEXT_ONLY_SCHEMA)
-    assert "the encoders of own (wan) are others" in note
-    shutil.rmtree(there)
-    (note,) = notes(decodes, old, T2V_SCHEMA)
+    (note,) = notes(other(model, tmp_path, VAE, "encoder."), origin_of(model), TEXT_ONLY_SCHEMA)
+    assert "the vae of own (wan) is another" in note
+
+
+def test_encoders_that_are_not_told_apart_are_others_all_together(tmp_path: Path, model: Path) -> None:
+    snapshot = replace(origin_of(model), parts={})
+    assert not list(notes(other(model, tmp_path, VAE, "decoder."), snapshot, T2V_SCHEMA))
+    (note,) = notes(other(model, tmp_path, TEXT, ""), snapshot, TEXT_ONLY_SCHEMA)
     assert "the encoders of own (wan) are others" in note
 
 
@@ -117,8 +116,11 @@ def test_a_file_that_is_no_safetensors_is_known_by_its_content(tmp_path: Path, m
     assert {name for name in first if first[name] != second[name]} == {"vae"}
 
 
-def test_parts_are_recorded_and_read_again_and_are_no_difference_of_settings(model: Path) -> None:
+def test_parts_are_recorded_and_read_again_and_a_difference_names_them(model: Path) -> None:
     origin = origin_of(model)
     assert set(origin.parts) == {"vae", "text_encoder", "tokenizer"}
     assert Origin.of(origin.metadata()) == origin
     assert replace(origin, parts={}).difference(origin) == ""
+    changed = replace(origin, encoders="x", parts={**origin.parts, "vae": "y", "tokenizer": "z"})
+    assert changed.difference(origin) == "the model's tokenizer and vae"
+    assert replace(changed, parts={}).difference(origin) == "the model's encoders"

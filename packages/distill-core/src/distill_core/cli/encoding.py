@@ -191,6 +191,8 @@ def carry_out(request: EncodeRequest) -> None:
         work = _Work.of(request, facts)
         say("hashing the encoders")
         keys = encoder_keys(facts)
+        if request.captions_only and not facts.pictures:
+            keys = keys.without(facts.autoencoder)
         origin = Origin(
             model.spec.name, request.model, keys.whole, request.settings(facts), facts.text_length, keys.parts
         )

@@ -19,7 +19,7 @@ import torch
 from distill_core.config.checks import family_of
 from distill_core.config.data_sets import hub_data
 from distill_core.config.resolve import ResolvedRun
-from distill_core.data.encoding.encoder_keys import encoder_keys
+from distill_core.data.encoding.encoder_keys import EncoderKeys, encoder_keys
 from distill_core.data.encoding.folder import EncodingFolder
 from distill_core.data.encoding.keys import digest, hash_file
 from distill_core.data.reading.columns import T2V_SCHEMA, TEXT_ONLY_SCHEMA, with_columns
@@ -183,12 +183,17 @@ def _items(plan: DataPlan, number: int) -> Iterator[Item]:
 def _origin(run: ResolvedRun, dataset: ParquetDataset, settings: dict[str, object]) -> Origin:
     """What is recorded: the encoders that the source records, or else those of the run's first role."""
     plain = json.loads(json.dumps(settings))
+    facts = run.facts[run.lead]
     first, *others = [Origin.of(file.metadata) for file in dataset.files]
     if first is not None and all(each is not None and _same_encoders(first, each) for each in others):
-        return replace(first, settings=plain)
-    facts = run.facts[run.lead]
-    keys, family = encoder_keys(facts), family_of(run.config, run.lead)
-    return Origin(family, str(facts.path), keys.whole, plain, facts.text_length, keys.parts)
+        origin = replace(first, settings=plain)
+    else:
+        keys, family = encoder_keys(facts), family_of(run.config, run.lead)
+        origin = Origin(family, str(facts.path), keys.whole, plain, facts.text_length, keys.parts)
+    if run.demands.latents:
+        return origin
+    rested_on = EncoderKeys(origin.encoders, origin.parts).without(facts.autoencoder)
+    return replace(origin, encoders=rested_on.whole, parts=rested_on.parts)
 
 
 def _same_encoders(one: Origin, other: Origin) -> bool:

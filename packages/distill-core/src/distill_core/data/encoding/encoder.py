@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from distill_core.data.encoding.encoder_keys import EncoderKeys
 from distill_core.data.encoding.keys import Keys
 from distill_core.data.encoding.report import Fate, Listener
 from distill_core.data.encoding.store import CAPTION_CHANGE, Store
@@ -62,8 +63,11 @@ class Encoding:
 
     @property
     def keys(self) -> Keys:
-        """What makes the keys of its rows."""
-        return Keys(self.origin.encoders, str(self.dtype).removeprefix("torch."), self.origin.text_length)
+        """What makes the keys of its rows: a latent rests on the autoencoder alone, a caption on the other encoders."""
+        encoders = EncoderKeys(self.origin.encoders, self.origin.parts)
+        latents = encoders.parts.get(self.facts.autoencoder, encoders.whole)
+        texts = encoders.without(self.facts.autoencoder).whole
+        return Keys(latents, texts, str(self.dtype).removeprefix("torch."), self.origin.text_length)
 
 
 @dataclass(frozen=True)

@@ -37,16 +37,26 @@ _HEADER = TypeAdapter(dict[str, _Tensor | dict[str, str]])
 
 @dataclass(frozen=True)
 class EncoderKeys:
-    """The keys of one model's encoders.
+    """The keys of one model's encoders: of their weights and every other file, but for the weights that only decode.
 
     Attributes:
-        whole: of the weights, and of every other file, of all of them.
-        parts: of each, by the names of their subfolders, without the weights that only decode. Empty where they are not told apart: spread
-            over the folder, or a snapshot of the Hub.
+        whole: of all of them.
+        parts: of each, by the names of their subfolders. Empty where they are not told apart: spread over the folder, or a snapshot of the
+            Hub.
     """
 
     whole: str
     parts: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def together(cls, parts: Mapping[str, str]) -> EncoderKeys:
+        """The keys of encoders that have each one of its own."""
+        return cls(digest(*_lines(parts)), parts)
+
+    def without(self, part: str) -> EncoderKeys:
+        """The keys of all but one of them; these, where it is not told apart."""
+        left = {name: known for name, known in self.parts.items() if name != part}
+        return self if left == self.parts else EncoderKeys.together(left)
 
 
 def encoder_keys(facts: ModelFacts) -> EncoderKeys:
@@ -56,11 +66,15 @@ def encoder_keys(facts: ModelFacts) -> EncoderKeys:
     """
     if facts.path.parent.name == "snapshots" and _SNAPSHOT.fullmatch(facts.path.name):
         return EncoderKeys(digest(facts.path.name))
-    found = {file.relative_to(facts.path).as_posix(): hash_file(file) for file in encoder_files(facts)}
-    used = {name: _hash_of_encoding(facts, name, whole) for name, whole in found.items()}
-    return EncoderKeys(
-        digest(*_lines(found)), {part: digest(*_lines(used, f"{part}/")) for part in sorted(facts.encoders)}
-    )
+    used = {name: _hash_of_encoding(facts, name) for name in (_name(facts, file) for file in encoder_files(facts))}
+    if not facts.encoders:
+        return EncoderKeys(digest(*_lines(used)))
+    return EncoderKeys.together({part: digest(*_lines(used, f"{part}/")) for part in sorted(facts.encoders)})
+
+
+def _name(facts: ModelFacts, file: Path) -> str:
+    """A file's path in the model's folder."""
+    return file.relative_to(facts.path).as_posix()
 
 
 def _lines(hashes: Mapping[str, str], start: str = "") -> Iterator[str]:
@@ -68,16 +82,16 @@ def _lines(hashes: Mapping[str, str], start: str = "") -> Iterator[str]:
     return (f"{name} {known}" for name, known in hashes.items() if name.startswith(start))
 
 
-def _hash_of_encoding(facts: ModelFacts, name: str, whole: str) -> str:
-    """A hash of those weights of a file that encode; ``whole``, that of its content, where all may."""
+def _hash_of_encoding(facts: ModelFacts, name: str) -> str:
+    """A hash of those weights of a file that encode; of its content, where all may."""
     if not facts.decoding or not name.startswith(f"{facts.autoencoder}/") or not name.endswith(_TENSORS):
-        return whole
+        return hash_file(facts.path / name)
     content = memoryview((facts.path / name).read_bytes())
     begin = 8 + int.from_bytes(content[:8], "little")
     try:
         header = _HEADER.validate_json(bytes(content[8:begin]))
     except ValidationError:
-        return whole  # no safetensors file: who loads it will say so
+        return hash_file(facts.path / name)  # no safetensors file: who loads it will say so
     tensors = {tensor: said for tensor, said in header.items() if isinstance(said, _Tensor)}
     encoding = (tensor for tensor in sorted(tensors) if not tensor.startswith(facts.decoding))
     return digest(*(f"{tensor} {tensors[tensor].hash(content[begin:])}" for tensor in encoding))

@@ -30,23 +30,25 @@ class Keys:
     """Makes the keys of one encoding.
 
     Attributes:
-        encoders: the model's, from :func:`distill_core.data.encoding.encoder_keys.encoder_keys`.
+        latents: the key of what makes latents of pixels, from :func:`distill_core.data.encoding.encoder_keys.encoder_keys`.
+        texts: the key of what encodes captions.
         dtype: what tensors are stored in, by name.
         text_length: the tokens that captions are cut at.
     """
 
-    encoders: str
+    latents: str
+    texts: str
     dtype: str
     text_length: int | None = None
 
     def latent(self, video: str, rules: ClipRules) -> str:
         """The key of all clips of a video, whose bytes have the hash ``video``."""
-        return digest("latent", VERSION, self.encoders, self.dtype, decoder_version(), video, rules)
+        return digest("latent", VERSION, self.latents, self.dtype, decoder_version(), video, rules)
 
     def shown(self, caption: str, pictures: Iterable[Path], size_FHW: tuple[int, int, int]) -> str:
         """The key of an encoded caption and the pictures beside it, for videos of a size in pixels."""
-        return digest(self.text(caption), *map(hash_file, pictures), size_FHW)
+        return digest(self.text(caption), self.latents, *map(hash_file, pictures), size_FHW)
 
     def text(self, caption: str) -> str:
         """The key of an encoded caption."""
-        return digest("text", VERSION, self.encoders, self.dtype, self.text_length, caption)
+        return digest("text", VERSION, self.texts, self.dtype, self.text_length, caption)

@@ -14,6 +14,8 @@ from distill_core.data.reading.origin import Origin
 
 CAPTIONS_SHOWN = 3
 SHAPES_SHOWN = 12
+KEY_SHOWN = 12
+"""Digits of an encoder's key that a person is shown; `--json` has all."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Overview:
         first_captions: a few of them.
         fingerprint: the same for two data sets whose files hold the same.
         origin: what its first file was made with, if `distill data encode` made it.
-        further_origins: models that other files of it were encoded with.
+        further_origins: what other files of it were made with, one for each set of encoders.
     """
 
     path: str
@@ -52,7 +54,7 @@ class Overview:
     first_captions: tuple[str, ...]
     fingerprint: str
     origin: Origin | None
-    further_origins: tuple[str, ...] = ()
+    further_origins: tuple[Origin, ...] = ()
 
     def as_json(self) -> dict[str, object]:
         """As plain data."""
@@ -73,11 +75,9 @@ class Overview:
         lines.append(f"captions: {self.captions} different")
         lines += [f"  {' '.join(caption.split())}" for caption in self.first_captions]
         if self.origin is not None:
-            made_with = {**self.origin.settings, "text_length": self.origin.text_length}
-            settings = ", ".join(f"{name} {value}" for name, value in made_with.items() if value not in (None, []))
-            lines.append(f"encoded with {self.origin.model} ({self.origin.family}): {settings}")
-        if self.further_origins:
-            lines.append(f"other files of it were encoded with {', '.join(self.further_origins)}, by other encoders")
+            lines += [f"encoded with {_made_with(self.origin)}", _encoders(self.origin)]
+        for other in self.further_origins:
+            lines += [f"other files of it were encoded with {_made_with(other)}", _encoders(other)]
         return [*lines, f"fingerprint: {self.fingerprint}"]
 
 
@@ -90,7 +90,7 @@ def overview(path: Path) -> Overview:
     captions = {caption for file in dataset.files if file.rows for caption in texts_of(file, "caption")}
     pixels = Counter("x".join(map(str, sizes)) for sizes in _together(dataset, ("num_frames", "height", "width")))
     origins = [origin for file in dataset.files if (origin := Origin.of(file.metadata)) is not None]
-    others = [origin.model for origin in origins if origin.encoders != origins[0].encoders]
+    by_encoders = {origin.encoders: origin for origin in reversed(origins)}
     return Overview(
         path=str(path),
         schema="text-only" if not clips else "T2V" if clips == summary.rows else "T2V and text-only",
@@ -110,7 +110,7 @@ def overview(path: Path) -> Overview:
         first_captions=dataset.captions(CAPTIONS_SHOWN),
         fingerprint=dataset.fingerprint(),
         origin=origins[0] if origins else None,
-        further_origins=tuple(dict.fromkeys(others)),
+        further_origins=tuple(origin for origin in origins[1:] if by_encoders[origin.encoders] is origin),
     )
 
 
@@ -122,6 +122,19 @@ def _together(dataset: ParquetDataset, names: Sequence[str]) -> Iterator[tuple[o
             for values in zip(*(table.column(name).to_pylist() for name in names), strict=True):
                 if None not in values:
                     yield values
+
+
+def _made_with(origin: Origin) -> str:
+    """The model and the settings of an origin."""
+    settings = {**origin.settings, "text_length": origin.text_length}
+    listed = ", ".join(f"{name} {value}" for name, value in settings.items() if value not in (None, []))
+    return f"{origin.model} ({origin.family}): {listed}"
+
+
+def _encoders(origin: Origin) -> str:
+    """Its encoders, by the beginnings of their keys: of each, or of all together where they are not told apart."""
+    keys = origin.parts or {"not told apart": origin.encoders}
+    return "  encoders: " + ", ".join(f"{name} {key[:KEY_SHOWN]}" for name, key in keys.items())
 
 
 def _rate(value: object) -> str:

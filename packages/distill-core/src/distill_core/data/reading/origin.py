@@ -18,10 +18,10 @@ class Origin:
     Attributes:
         family: the model plugin's name.
         model: the pipeline folder or hub id, as it was given.
-        encoders: the key of the model's encoders, see :mod:`distill_core.data.encoding.encoder_keys`.
+        encoders: the key of those of the model's encoders that its rows rest on, see :mod:`distill_core.data.encoding.encoder_keys`.
         settings: what rows were made into, by the names of the command's options.
         text_length: the tokens that captions were cut at: as many as the model attends, padding included. None where that was not recorded.
-        parts: the keys of what each of the encoders encodes by; empty where that was not recorded.
+        parts: the keys of each of these encoders, by name; empty where they are not told apart.
     """
 
     family: str
@@ -52,10 +52,19 @@ class Origin:
         )
         changed = [name for name in (*here, *(there.keys() - here.keys())) if here.get(name) != there.get(name)]
         shown = (
-            "the model's encoders" if name == "encoders" else f"{name} {here.get(name)}, not {there.get(name)}"
+            f"the model's {self._others(other)}"
+            if name == "encoders"
+            else f"{name} {here.get(name)}, not {there.get(name)}"
             for name in changed
         )
         return "; ".join(shown)
+
+    def _others(self, other: Origin) -> str:
+        """Those encoders that are not the other's, by name where both record them."""
+        if not (self.parts and other.parts):
+            return "encoders"
+        names = sorted({*self.parts, *other.parts})
+        return " and ".join(name for name in names if self.parts.get(name) != other.parts.get(name))
 
 
 _ORIGIN = TypeAdapter(Origin)

@@ -18,6 +18,7 @@ from distill_core.config.resolve import open_run
 from distill_core.data.encoding.writer import ParquetWriter
 from distill_core.data.reading.columns import T2V_SCHEMA, TEXT_ONLY_SCHEMA, CaptionRecord, ClipRecord, with_columns
 from distill_core.data.reading.dataset import open_dataset
+from distill_core.data.reading.origin import Origin
 from distill_core.data.reading.tensors import tensor_columns
 from distill_core.errors import ConfigError, DataError, MethodError, RunDirectoryError
 from distill_core.plugins.index import PluginIndex
@@ -27,6 +28,7 @@ from distill_core.protocols import Batch, Draw
 from distill_core.running.preparation import prepare
 from distill_core.running.run_directory import RunDirectory
 from distill_core.running.session import train
+from distill_core.testing import toy_spec
 from distill_core.testing.toy import ToyModel, encode_caption
 from distill_core.testing.toy_spec import TOY
 from distill_method_kd import plugin as kd
@@ -134,6 +136,18 @@ def test_a_stopped_making_goes_on_and_makes_bitwise_what_an_unbroken_one_does(
     broken = paths.rows()
     assert "made 5 of 5 rows into" in paths.make("--overwrite")
     assert all(tensor.equal(broken[name]) for name, tensor in paths.rows().items())
+
+
+def test_what_is_made_of_captions_alone_rests_on_no_autoencoder(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = toy_spec.inspect
+    monkeypatch.setattr(
+        toy_spec, "inspect", lambda path: replace(real(path), encoders=("text", "vae"), autoencoder="vae")
+    )
+    paths.make()
+    (file,) = open_dataset(paths.made, latents=False).files
+    origin = Origin.of(file.metadata)
+    assert origin is not None
+    assert set(origin.parts) == {"text"}
 
 
 def test_shards_make_what_one_process_makes(paths: Paths) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from diffusers import WanImageToVideoPipeline
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from tests.commands.conftest import Command, distill  # noqa: F401  the fixture
 from tests.wan.conftest import CPU
 from torch import Tensor
@@ -252,3 +253,15 @@ def test_captions_with_pictures_train_without_a_clip(
     assert "(2 of them before)" in again.err
     Image.fromarray(picture(size, size, 7).numpy()).save(tmp_path / "2.png")
     assert "(1 of them before)" in distill(*order, "--num-frames", FRAMES, "--height", size, "--width", size).err
+    order = (*order[:5], _with_another_vae(shown[variant], tmp_path / "other"), *order[6:], "--num-frames", FRAMES)
+    refused = distill(*order, "--height", size, "--width", size)
+    assert "data of other settings (the model's vae)" in refused.err
+    assert "encoded 2 of 3 into" in distill(*order, "--height", size, "--width", size, "--overwrite").err
+
+
+def _with_another_vae(model: Path, folder: Path) -> Path:
+    """A copy of a model whose VAE encodes otherwise."""
+    file = shutil.copytree(model, folder) / "vae" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    save_file({name: tensor * 1.1 for name, tensor in tensors.items()}, file, metadata={"format": "pt"})
+    return folder

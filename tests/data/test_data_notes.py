@@ -23,7 +23,8 @@ from distill_core.data.reading.dataset import open_dataset
 from distill_core.data.reading.origin import METADATA_KEY, Origin
 from distill_core.errors import DataError
 from distill_core.plugins.specs import LatentSpace
-from distill_core.running.preparation import prepare
+from distill_core.ranks.place import Place
+from distill_core.running.preparation import prepare, refuse_idle_processes
 from distill_core.testing.toy import encode_caption
 from distill_core.testing.toy_spec import inspect, write_toy_model
 
@@ -145,3 +146,82 @@ def test_inspect_names_every_set_of_encoders_of_the_data_for_a_person_and_for_a_
     assert "one again" not in "".join(lines)
     (told,) = json.loads(json.dumps(found.as_json()))["further_origins"]
     assert told["parts"] == apart.parts
+
+
+# batches that repeat rows
+
+
+@pytest.mark.parametrize(
+    ("training", "data", "said"),
+    [
+        ({"train_batch_size": 5}, {}, None),
+        (
+            {"train_batch_size": 6},
+            {},
+            "a step draws 6 samples (training.train_batch_size=6) of 5 rows: it repeats them, up to 2 times",
+        ),
+        ({"train_batch_size": 2, "gradient_accumulation_steps": 2}, {}, None),
+        (
+            {"train_batch_size": 2, "gradient_accumulation_steps": 8},
+            {},
+            "draws 16 samples (training.train_batch_size=2, gradient_accumulation_steps=8) of 5 rows: it repeats them, up to 4 times",
+        ),
+        ({"train_batch_size": 6}, {"repeats": 7}, "of 5 rows"),
+        (
+            {"train_batch_size": 100_000},
+            {},
+            "of 5 rows: it repeats them, up to 20000 times each; 5 or fewer repeat none",
+        ),
+    ],
+)
+def test_a_step_that_draws_more_samples_than_there_are_rows_is_a_note_with_both_numbers(
+    tmp_path: Path, training: dict[str, int], data: dict[str, int], said: str | None
+) -> None:
+    world = ToyWorld(tmp_path)
+    run = world.mapping("finetune", training=training, data=data)
+    notes = [note for note in prepare(world.resolved(run)).notes if "repeat" in note]
+    assert [said is not None and said in note for note in notes] == [True] * (said is not None)
+
+
+def test_a_batch_that_draws_more_samples_than_its_shape_has_rows_is_a_note(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path)
+    wide = [replace(clip(number), latent_CTHW=torch.zeros(2, 3, 4, 8)) for number in range(2)]
+    write_clips(tmp_path / "wide", [replace(each, text_LD=encode_caption("a ball")) for each in wide])
+    mix = {"mix": [{"path": str(tmp_path / "wide")}]}
+    told = {
+        batch: prepare(world.resolved(world.mapping("finetune", training={"train_batch_size": batch}, data=mix))).notes
+        for batch in (2, 3)
+    }
+    assert told[2] == ()
+    (note,) = told[3]
+    assert "draws 3 samples (training.train_batch_size): 1 of 2 shapes have fewer rows, latents" in note
+    assert "[T, C, H, W] = [3, 2, 4, 8] 2; " in note
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch", "processes", "context", "remedy"),
+    [
+        (5, 64, 64, 1, "5 rows are too few for 64 processes; start 4, which share a batch of 64"),
+        (3, 12, 12, 2, "3 rows are too few for 6 groups of 2 processes; start 6, which share a batch of 12"),
+        (4, 8, 8, 2, None),
+    ],
+)
+def test_fewer_rows_than_processes_are_refused_with_a_number_of_them_that_starts(
+    rows: int, batch: int, processes: int, context: int, remedy: str | None
+) -> None:
+    if remedy is None:
+        refuse_idle_processes(rows, batch, processes, context)
+        return
+    with pytest.raises(DataError, match=remedy):
+        refuse_idle_processes(rows, batch, processes, context)
+
+
+def test_rows_that_are_passed_over_and_repeats_of_a_row_employ_no_process(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path)
+    bad = replace(clip(9), latent_CTHW=torch.zeros(5, 3, 4, 4), text_LD=encode_caption("a ball"))
+    good = [replace(clip(n), latent_CTHW=torch.zeros(2, 3, 4, 4), text_LD=encode_caption("a ball")) for n in range(3)]
+    write_clips(tmp_path / "some", [*good, bad])
+    data = {"path": str(tmp_path / "some"), "on_bad_row": "skip", "repeats": 4}
+    run = world.resolved(world.mapping("finetune", training={"train_batch_size": 4}, data=data))
+    with pytest.raises(DataError, match="3 rows are too few for 4 processes; start 2"):
+        prepare(run, Place(0, 4))

@@ -142,10 +142,14 @@ def refuse_sharding(run: ResolvedRun | Findings, layout: Layout) -> None:
         raise ConfigError(problems)
 
 
-def refuse_idle_processes(dataset: Mixture, processes: int) -> None:
-    """Raise DataError for fewer rows than processes."""
-    if len(dataset) < processes:
-        raise DataError(f"{len(dataset)} rows are too few for {processes} processes; start at most {len(dataset)}")
+def refuse_idle_processes(rows: int, batch: int, processes: int, context: int) -> None:
+    """Raise DataError for fewer rows than there are processes, or groups of ``context`` that share clips."""
+    groups = processes // context
+    if rows >= groups:
+        return
+    who = f"{groups} processes" if context == 1 else f"{groups} groups of {context} processes"
+    most = context * max(number for number in range(1, rows + 1) if batch % number == 0)
+    raise DataError(f"{rows} rows are too few for {who}; start {most}, which share a batch of {batch} equally")
 
 
 @dataclass(frozen=True)
@@ -284,10 +288,10 @@ def _surveyed(run: ResolvedRun | Findings, faults: Faults, process: Place) -> _S
                 refuse_other_stage(role.checkpoint, needs[name].stage_of if name in needs else ())
     check_files(run, faults)
     dataset = _opened(run, faults)
-    if dataset is not None:
-        with faults.at("data", "path"):
-            refuse_idle_processes(dataset, process.size // layout.context)
     plan = None if dataset is None else _planned(run, dataset, faults)
+    if plan is not None:
+        with faults.at("data", "path"):
+            refuse_idle_processes(plan.different, config.training.train_batch_size, process.size, layout.context)
     if plan is not None:
         with faults.at("distributed"):
             refuse_uneven_tokens(run, plan.latent_shape, [bucket.latent_shape for bucket in plan.buckets], layout)
@@ -303,7 +307,7 @@ def _surveyed(run: ResolvedRun | Findings, faults: Faults, process: Place) -> _S
         _check_pictures(run, dataset, faults)
     if dataset is not None and plan is not None:
         check_rewards(run, dataset, plan, faults)
-    notes = () if dataset is None or plan is None or faults.problems else tuple(data_notes(run, dataset, faults))
+    notes = () if dataset is None or plan is None or faults.problems else tuple(data_notes(run, dataset, plan, faults))
     return _Survey(placement, dataset, plan, measures, notes)
 
 

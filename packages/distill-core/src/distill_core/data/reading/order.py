@@ -56,6 +56,11 @@ class Bucket:
         """How often its rows are drawn all together, against other buckets."""
         return sum((stratum.weight for stratum in self.strata), Fraction(0))
 
+    @cached_property
+    def different(self) -> int:
+        """How many rows there are, each counted once, however often it is repeated."""
+        return int(np.count_nonzero(np.bincount(self.rows)))
+
     def alike(self, row: int) -> np.ndarray:
         """The numbers of the rows that are drawn as often as this one: those of its stratum."""
         return next(stratum.rows for stratum in self.strata if row in stratum.rows)

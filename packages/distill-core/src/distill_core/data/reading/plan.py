@@ -40,6 +40,11 @@ class DataPlan:
         """[T, C, H, W] of the most samples: what a run samples at."""
         return self.buckets[0].latent_shape
 
+    @property
+    def different(self) -> int:
+        """How many rows it trains on, each counted once: a row is of one shape."""
+        return sum(bucket.different for bucket in self.buckets)
+
 
 def plan_data(mixture: Mixture, models: Iterable[ModelFacts], data: Data) -> DataPlan:
     """The plan of a run whose roles are of these models. Raises DataError if data, models and section ``data`` do not agree.

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from rich.console import Console
 from tests.core.conftest import methods
 
-from distill_core.config.sampled import Validation
+from distill_core.config.sampled import Validation, completed
 from distill_core.protocols import Role, SampledVideo, ValidationRequest
 from distill_core.sampling import validator as validation
 from distill_core.sampling.measures import Measures
-from distill_core.sampling.validator import VideoValidator, completed, slug
+from distill_core.sampling.validator import VideoValidator, slug
 from distill_core.stopping import Stopping
 from distill_core.testing.contracts import toy_roles
 from distill_core.tracking import JsonlTracker

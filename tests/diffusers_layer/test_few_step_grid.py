@@ -86,12 +86,12 @@ def test_the_grid_that_is_advised_is_accepted_as_it_is_printed(grid: tuple[float
 @pytest.mark.parametrize(
     ("grid", "nearest"),
     [
-        ((999.0, 750.0, 500.0, 250.0), "1000, 750, 500, 250, up to 1 away; export with that one"),
+        ((999.0, 750.0, 500.0, 250.0), r"1000, 750, 500, 250\], up to 1 away; train on that one, or export with it"),
         ((999.0,), "1000"),
         ((1000.0, 900.0, 600.0, 100.0), "1000, "),
         ((1000.0, 999.0, 100.0), "1000, "),
     ],
 )
 def test_a_grid_that_cannot_be_made_is_refused_with_the_nearest(grid: tuple[float, ...], nearest: str) -> None:
-    with pytest.raises(ModelFolderError, match=f"The nearest grid is {nearest}"):
+    with pytest.raises(ModelFolderError, match=rf"The nearest grid is \[{nearest}"):
         solve_grid(grid)

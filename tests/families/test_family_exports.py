@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.families.conftest import Family
 from torch import Tensor
 
 from distill_core.errors import ModelFolderError
+from distill_core.plugins.loading import load_target
 from distill_core.protocols import ValidationRequest
 from distill_diffusers.loading import part_class
 
@@ -99,3 +101,33 @@ def test_what_a_pipeline_of_steps_of_its_own_cannot_follow_is_refused_with_what_
             model.export(role.modules, family.facts, request, family.shape, tmp_path / "out", torch.float32)
         (video,) = model.sampler.sample(role, request, family.shape)
         assert len(video.frames) == family.frames[0], "distill itself samples it"
+
+
+UNFOLLOWED: Mapping[str, ValidationRequest] = {
+    "guidance": replace(MANY, guidance_scale=0.5),
+    "guidance of 1.5": replace(MANY, guidance_scale=1.5, negative_prompt="blurred"),
+    "grid": replace(FEW, timesteps=(999.0, 750.0, 500.0, 250.0)),
+    "jumps": replace(FEW, until=True, guidance_scale=0.5),
+    "all": replace(FEW, sampler=None, timesteps=(999.0, 750.0, 500.0, 250.0), guidance_scale=0.5),
+}
+"""What some pipelines do not follow, or none."""
+
+
+@pytest.mark.parametrize("request_", UNFOLLOWED.values(), ids=UNFOLLOWED)
+def test_a_note_before_training_says_all_that_an_export_will_be_refused_for(
+    family: Family, tmp_path: Path, request_: ValidationRequest
+) -> None:
+    options = family.spec.options.model_validate({"sampler_kind": "sde"})
+    facts = family.spec.settle(family.facts, options)
+    noted = list(load_target(family.spec.notes)(facts, options, request_))
+    model = family.model(sampler_kind="sde")
+    told = list[str]()
+    try:
+        model.export(family.role(model).modules, family.facts, request_, family.shape, tmp_path / "out", torch.float32)
+    except ModelFolderError as refusal:
+        told = str(refusal).splitlines()
+    assert noted == [f"`distill export` will refuse the result: {reason}" for reason in told]
+    if request_ is UNFOLLOWED["all"]:
+        assert len(told) == 2 + (model.own_steps is not None)
+    elif request_ not in (UNFOLLOWED["guidance of 1.5"], UNFOLLOWED["grid"]):
+        assert told

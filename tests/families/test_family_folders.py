@@ -128,7 +128,7 @@ def test_what_flux_2_is_not_guided_by_has_no_export(make_family: Callable[[str],
     testing = import_module("distill_model_flux.klein.testing")
     distilled = family.look(testing.make_tiny_pipeline(tmp_path / "distilled", distilled=True))
     assert distilled.summary.endswith("distilled to few steps")
-    with pytest.raises(ModelFolderError, match=r"is_distilled; export with a guidance scale of 1"):
+    with pytest.raises(ModelFolderError, match=r"is_distilled; sample it with a guidance scale of 1"):
         model.export(modules, distilled, request, family.shape, tmp_path / "out", torch.float32)
 
 

@@ -76,8 +76,8 @@ def test_a_grid_that_export_will_refuse_is_a_note_and_the_one_that_is_advised_is
     resolve: Resolve, grid: str
 ) -> None:
     (note,) = resolve("dmd2", f"method_config.dmd_denoising_steps={grid}").notes
-    assert note.startswith("`distill export` will refuse the timesteps ")
-    (advised,) = re.findall(r"Nearest is (\[[^]]+\])", note)
+    assert note.startswith("`distill export` will refuse the result: no diffusers scheduler follows the timesteps ")
+    (advised,) = re.findall(r"nearest grid is (\[[^]]+\])", note)
     assert resolve("dmd2", f"method_config.dmd_denoising_steps={advised}").notes == ()
     solve_grid(tuple(json.loads(advised)))
 
@@ -93,7 +93,7 @@ def test_a_warped_grid_is_judged_as_it_is_warped(resolve: Resolve) -> None:
     uneven = "method_config.dmd_denoising_steps=[1000, 937.5, 833.3333333, 625]"
     assert resolve("dmd2", uneven).notes == ()
     (note,) = resolve("dmd2", *warped, "method_config.dmd_denoising_steps=[1000, 937.5, 900, 250]").notes
-    assert note.startswith("`distill export` will refuse the timesteps 1000, 986.842105, 978.26087, 625: ")
+    assert "follows the timesteps 1000, 986.842105, 978.26087, 625: " in note
 
 
 def test_a_diffusers_that_shifts_its_spacing_once_is_solved_for_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,7 +309,10 @@ def test_notes_are_shown_before_training(
     method_config = {"dmd_denoising_steps": [999, 750, 500, 250], "real_score_guidance_scale": 4.5}
     told = distill(*command, run_yaml("dmd2", method_config=method_config, training={"max_train_steps": 5}))
     assert told.code == 0, told.err
-    assert "note: `distill export` will refuse the timesteps 999, 750, 500, 250" in told.err
+    assert (
+        "note: `distill export` will refuse the result: no diffusers scheduler follows the timesteps 999, 750, 500, 250: "
+        in told.err
+    )
     assert "s = 5.5 of uncond + s·(cond - uncond)" in told.err
 
 

@@ -27,7 +27,7 @@ FEW = ValidationRequest(
 @pytest.mark.parametrize(
     ("request_", "words"),
     [
-        (replace(FEW, timesteps=(999.0, 750.0, 500.0, 250.0)), "The nearest grid is 1000, 750, 500, 250"),
+        (replace(FEW, timesteps=(999.0, 750.0, 500.0, 250.0)), r"The nearest grid is \[1000, 750, 500, 250\]"),
         (
             replace(FEW, timesteps=(1000.0, 900.0, 600.0, 100.0)),
             "no diffusers scheduler follows the timesteps 1000, 900",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,11 @@ from distill_core.flow import noise_of, x0_of
 from distill_core.flow.walks import Noise, Velocity
 from distill_core.plugins import ModelFacts
 from distill_core.protocols import ValidationRequest
+from distill_diffusers.export_faults import export_faults
 from distill_diffusers.facts import DiffusersFacts, diffusers_facts
+from distill_diffusers.notes import of_exports
 from distill_diffusers.options import FlowOptions
 from distill_diffusers.own_steps import OwnSteps
-from distill_diffusers.own_steps import notes as own_notes
 
 VPrediction = Callable[[Tensor, Tensor], Tensor]
 """(x_vp [B, C, T, H, W] of unit variance, the model's own timesteps [B]) to v = √a ε - √(1-a) x0."""
@@ -68,4 +70,5 @@ class DdimSteps(OwnSteps):
 
 def notes(facts: ModelFacts, options: FlowOptions, sampling: ValidationRequest | None) -> Iterator[str]:
     """The :class:`distill_core.plugins.specs.RoleNotes` of a family of such models."""
-    yield from own_notes(DdimSteps(diffusers_facts(facts)), sampling)
+    steps = DdimSteps(diffusers_facts(facts))
+    return of_exports(facts, options, sampling, partial(export_faults, asks="steps", own_steps=steps))

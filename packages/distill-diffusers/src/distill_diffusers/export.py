@@ -19,12 +19,12 @@ from huggingface_hub import save_torch_state_dict
 from torch import Tensor, nn
 
 import distill_core
-from distill_core.errors import ModelFolderError, RunDirectoryError
+from distill_core.errors import RunDirectoryError
 from distill_core.flow import denoising_grid, shifted_uniform_grid
 from distill_core.protocols import ValidationRequest
-from distill_core.protocols.adapter import PICTURES
 from distill_core.protocols.validator import SamplerKind
 from distill_diffusers.copied_part import copy_licences, copy_part
+from distill_diffusers.export_faults import guidance_of
 from distill_diffusers.export_record import STREAMED, ExportRecord, RecordedSampling, RecordedVsa, write_record
 from distill_diffusers.facts import DiffusersFacts
 from distill_diffusers.few_step_grid import few_step_scheduler
@@ -34,11 +34,8 @@ from distill_diffusers.own_steps import OwnSteps
 from distill_diffusers.pipeline_folder import GUIDER
 from distill_diffusers.quiet import quietly
 from distill_diffusers.schedule import Schedule
-from distill_diffusers.schedulers import flow_shift_of, many_step_scheduler, refuse_one_step
+from distill_diffusers.schedulers import flow_shift_of, many_step_scheduler
 from distill_diffusers.streamed_card import streamed_card
-
-STREAM_PARTS = ValidationRequest("", blocks=1).parts
-"""What sampling block by block asks of predictions: no pipeline does it, and `distill sample` does it from an export."""
 
 
 @dataclass(frozen=True)
@@ -103,24 +100,19 @@ def plan_sampling(
     conditions: Conditions,
     own_steps: OwnSteps | None = None,
 ) -> tuple[Any, ExportRecord]:
-    """The scheduler that samples the export, and what its record says. Raises ModelFolderError if diffusers cannot sample it so."""
-    guidance, low_noise = _guidance(base, request)
-    beyond = request.parts - STREAM_PARTS - set(PICTURES)
-    if beyond:
-        raise ModelFolderError(
-            f"no pipeline of diffusers samples with {', '.join(sorted(beyond))}, as this role is sampled, so it has no export; "
-            "`distill sample` samples it from the run's directory"
-        )
+    """The scheduler that samples the export, and what its record says, of a request that :func:`export_faults` finds no fault with.
+
+    Raises ModelFolderError for a grid that follows from the size of the latents and cannot be made.
+    """
+    guidance, low_noise = guidance_of(base, request)
     base_scheduler = base.folder.scheduler
     if own_steps is not None:
-        grid, steps = _own_grid(own_steps, request)
-        own_steps.refuse(grid or own_steps.grid(steps), stochastic=kind == "sde")
+        grid, steps = _own_grid(request)
         scheduler = own_steps.scheduler()
     elif request.timesteps is None and kind == "ode":
         assert request.steps is not None
         grid, steps = None, request.steps
         scheduler = many_step_scheduler(base_scheduler, conditions.shift)
-        refuse_one_step(scheduler, steps)
     else:
         grid = _grid(base, request, conditions)
         steps = len(grid)
@@ -155,22 +147,6 @@ def plan_sampling(
     return scheduler, record
 
 
-def _guidance(base: DiffusersFacts, request: ValidationRequest) -> tuple[float, float | None]:
-    """Both experts' guidance scales, the second where there is one. Raises ModelFolderError for what no pipeline applies."""
-    guidance = 1.0 if request.guidance_scale is None else request.guidance_scale
-    low_noise = None if base.boundary is None else request.low_noise_guidance_scale
-    if min(guidance, guidance if low_noise is None else low_noise) < 1.0:
-        raise ModelFolderError(
-            f"diffusers applies no guidance scale below 1, got {guidance if low_noise is None else (guidance, low_noise)}; "
-            "export with 1 or more"
-        )
-    if guidance == 1.0 and low_noise not in (None, 1.0):
-        raise ModelFolderError(
-            f"diffusers guides no expert where the first has a guidance scale of 1, and the second has {low_noise}; give the first more"
-        )
-    return guidance, low_noise
-
-
 def _grid(base: DiffusersFacts, request: ValidationRequest, conditions: Conditions) -> tuple[float, ...]:
     if request.timesteps is not None:
         return denoising_grid(request.timesteps)
@@ -181,13 +157,12 @@ def _grid(base: DiffusersFacts, request: ValidationRequest, conditions: Conditio
     return shifted_uniform_grid(request.steps, shift)
 
 
-def _own_grid(own_steps: OwnSteps, request: ValidationRequest) -> tuple[tuple[float, ...] | None, int]:
-    """The timesteps that are asked for, if they are, and how many. Raises ModelFolderError for too few."""
+def _own_grid(request: ValidationRequest) -> tuple[tuple[float, ...] | None, int]:
+    """The timesteps that are asked for, if they are, and how many."""
     if request.timesteps is not None:
         grid = denoising_grid(request.timesteps)
         return grid, len(grid)
     assert request.steps is not None
-    own_steps.refuse_too_few(request.steps)
     return None, request.steps
 
 

@@ -70,20 +70,22 @@ def scheduler_grid(parameters: GridParameters, steps: int, asks: Asks = "steps")
 
 def solve_grid(grid: tuple[float, ...], asks: Asks = "steps") -> GridParameters:
     """The parameters of a falling grid in (0, 1000]. Raises ModelFolderError, with the nearest grid there is, if it has none."""
-    parameters = _through_its_ends(grid, asks)
-    if _distance(parameters, grid, asks) > TOLERANCE:
-        raise ModelFolderError(f"{unlike(grid, asks)}, or train on a grid that fits")
-    return parameters
+    reason = why_unlike(grid, asks)
+    if reason is not None:
+        raise ModelFolderError(reason)
+    return _through_its_ends(grid, asks)
 
 
-def unlike(grid: tuple[float, ...], asks: Asks = "steps") -> str:
-    """Why a grid that cannot be made cannot, and which can."""
+def why_unlike(grid: tuple[float, ...], asks: Asks = "steps") -> str | None:
+    """Why no scheduler makes a falling grid in (0, 1000], with the nearest that one makes, or None if one does."""
+    if _distance(_through_its_ends(grid, asks), grid, asks) <= TOLERANCE:
+        return None
     near = nearest_grid(grid, asks)
     away = max(abs(one - other) for one, other in zip(near, grid, strict=True))
     return (
         f"no diffusers scheduler follows the timesteps {listed(grid)}: in {len(grid)} steps it can start at 1000 only, and between that "
-        f"and the last timestep it can only warp even spacing by a shift. The nearest grid is {listed(near)}, up to {away:.3g} away; "
-        f"export with that one (--timesteps {listed(near).replace(', ', ',')})"
+        f"and the last timestep it can only warp even spacing by a shift. The nearest grid is [{listed(near)}], up to {away:.3g} away; "
+        f"train on that one, or export with it (--timesteps {listed(near).replace(', ', ',')})"
     )
 
 

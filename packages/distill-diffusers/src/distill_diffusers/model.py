@@ -7,7 +7,7 @@ frames, F pixel frames, H W rows and columns.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from distill_diffusers.captions import CaptionEncoder, TextParts
 from distill_diffusers.codec import VideoCodec
 from distill_diffusers.conditions import TOKENS, CaptionTensors
 from distill_diffusers.export import Conditions, ExportPlan, plan_sampling, write_export
+from distill_diffusers.export_faults import export_faults
 from distill_diffusers.export_record import RecordedVsa
 from distill_diffusers.facts import DiffusersFacts, diffusers_facts
 from distill_diffusers.loading import load_part
@@ -108,6 +109,13 @@ class DiffusersModel(ABC, Generic[OptionsT, ConditionT]):
     def make_own_steps(self) -> OwnSteps | None:
         """The steps of a pipeline whose scheduler counts noise in another way than a flow does; None for a flow."""
         return None
+
+    def export_faults(self, facts: DiffusersFacts, request: ValidationRequest) -> Iterator[str]:
+        """Why no pipeline samples a role of these settled facts so, each reason with the way on; a family adds its own.
+
+        Its ``notes`` say the same before training, in the same words (:func:`distill_diffusers.notes.of_exports`).
+        """
+        return export_faults(facts, request, self.sampler.kind(request), self.schedule.asks, self.own_steps)
 
     def prepare_denoiser(self, denoiser: Any, facts: DiffusersFacts, part: str, request: ModelRequest) -> None:
         """A denoiser was loaded, and is on the CPU: a chance to change its layers."""
@@ -192,9 +200,12 @@ class DiffusersModel(ABC, Generic[OptionsT, ConditionT]):
         """Write a pipeline folder that plain diffusers samples as ``sampling`` says, at ``latent_shape`` [T, C, H, W].
 
         Weights are stored in ``dtype``, those that diffusers always holds in float32 excepted. Raises ModelFolderError, before
-        anything is written, if no diffusers scheduler can; RunDirectoryError if ``output`` is taken.
+        anything is written, with every reason if no pipeline can; RunDirectoryError if ``output`` is taken.
         """
-        facts, kind = diffusers_facts(base), self.sampler.kind(sampling)
+        facts, kind = self.settled(base, self.options), self.sampler.kind(sampling)
+        faults = tuple(self.export_faults(facts, sampling))
+        if faults:
+            raise ModelFolderError("\n".join(faults))
         trained = Conditions(
             latent_shape=latent_shape,
             text_length=self.facts.text_length,

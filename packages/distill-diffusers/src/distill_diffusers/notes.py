@@ -1,44 +1,44 @@
-"""What a person should know of a role before it is trained: an export that no scheduler can follow, an expert that nothing trains."""
+"""What a person should know of a role before it is trained: an export that will be refused, an expert that nothing trains."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from distill_core.flow import denoising_grid
 from distill_core.plugins import ModelFacts
 from distill_core.protocols import ValidationRequest
+from distill_core.protocols.validator import SamplerKind
+from distill_diffusers.export_faults import export_faults
 from distill_diffusers.facts import DiffusersFacts, diffusers_facts
-from distill_diffusers.few_step_grid import TOLERANCE, listed, nearest_grid
+from distill_diffusers.few_step_grid import listed
 from distill_diffusers.options import FlowOptions
-from distill_diffusers.schedule import Asks
+
+ExportFaults = Callable[[DiffusersFacts, ValidationRequest, SamplerKind], Iterator[str]]
+"""A family's :meth:`distill_diffusers.model.DiffusersModel.export_faults`, told of settled facts, before there is a model."""
 
 
 def of_steps(facts: ModelFacts, options: FlowOptions, sampling: ValidationRequest | None) -> Iterator[str]:
     """The :class:`distill_core.plugins.specs.RoleNotes` of a family whose pipeline asks its scheduler for a number of steps."""
-    yield from _notes(facts, sampling, "steps")
+    return of_exports(facts, options, sampling, partial(export_faults, asks="steps"))
 
 
 def of_sigmas(facts: ModelFacts, options: FlowOptions, sampling: ValidationRequest | None) -> Iterator[str]:
     """The same of one whose pipeline asks for σ."""
-    yield from _notes(facts, sampling, "sigmas")
+    return of_exports(facts, options, sampling, partial(export_faults, asks="sigmas"))
 
 
-def _notes(facts: ModelFacts, sampling: ValidationRequest | None, asks: Asks) -> Iterator[str]:
-    if sampling is not None and sampling.timesteps is not None:
-        grid = denoising_grid(sampling.timesteps)
-        yield from of_grid(grid, asks)
-        yield from of_experts(diffusers_facts(facts), grid)
-
-
-def of_grid(grid: tuple[float, ...], asks: Asks) -> Iterator[str]:
-    """A grid that `distill export` will refuse, with the nearest that it takes."""
-    near = nearest_grid(grid, asks)
-    away = max(abs(one - other) for one, other in zip(near, grid, strict=True))
-    if away > TOLERANCE:
-        yield (
-            f"`distill export` will refuse the timesteps {listed(grid)}: no diffusers scheduler makes them. Nearest is "
-            f"[{listed(near)}], up to {away:.3g} away: train on it, or export with --timesteps {listed(near).replace(', ', ',')}"
-        )
+def of_exports(
+    facts: ModelFacts, options: FlowOptions, sampling: ValidationRequest | None, faults: ExportFaults
+) -> Iterator[str]:
+    """The same of one whose exports are refused for these faults."""
+    if sampling is None:
+        return
+    known = diffusers_facts(facts)
+    for fault in faults(known, sampling, options.sampler_kind if sampling.sampler is None else sampling.sampler):
+        yield f"`distill export` will refuse the result: {fault}"
+    if sampling.timesteps is not None:
+        yield from of_experts(known, denoising_grid(sampling.timesteps))
 
 
 def of_experts(facts: DiffusersFacts, grid: tuple[float, ...]) -> Iterator[str]:

@@ -11,9 +11,10 @@ from typing import Any
 
 from torch import Tensor
 
-from distill_core.errors import ModelFolderError
+from distill_core.flow import denoising_grid
 from distill_core.flow.walks import Noise, Velocity
 from distill_core.protocols import ValidationRequest
+from distill_core.protocols.validator import SamplerKind
 from distill_diffusers.few_step_grid import TOLERANCE, listed
 
 
@@ -47,35 +48,30 @@ class OwnSteps(ABC):
             return False
         return max(abs(one - other) for one, other in zip(self.grid(len(grid)), grid, strict=True)) <= TOLERANCE
 
-    def why_not(self, grid: tuple[float, ...]) -> str | None:
-        """Why the pipeline cannot follow a grid, with the one that it can, or None if it can."""
-        if self.makes(grid):
-            return None
-        steps = max(self.fewest, len(grid))
-        return (
-            f"the pipeline makes its timesteps itself, and not {listed(grid)}: of {steps} steps it makes {listed(self.grid(steps))}; "
-            "train on those, or export with --timesteps"
-        )
-
-    def refuse_too_few(self, steps: int) -> None:
-        """Raise ModelFolderError for fewer steps than the pipeline can be asked for."""
-        if steps < self.fewest:
-            raise ModelFolderError(f"the pipeline makes nothing of {steps} step; ask for {self.fewest} or more")
-
-    def refuse(self, grid: tuple[float, ...], *, stochastic: bool) -> None:
-        """Raise ModelFolderError for what the pipeline cannot follow."""
-        if stochastic:
-            raise ModelFolderError(
-                "the pipeline samples along the flow, and never noises anew; train and export it with the "
-                "sampler ode (`distill sample` samples either way)"
+    def faults(self, request: ValidationRequest, kind: SamplerKind) -> Iterator[str]:
+        """Why the pipeline cannot follow a request that says its steps, each reason with the way on; nothing if it can."""
+        if kind == "sde":
+            yield (
+                "the pipeline samples along the flow, and never noises anew; train it with the sampler ode (`distill sample` samples "
+                "either way)"
             )
-        if (reason := self.why_not(grid)) is not None:
-            raise ModelFolderError(reason)
+        if request.timesteps is None:
+            assert request.steps is not None
+            reason = self.too_few(request.steps)
+            yield from () if reason is None else (reason,)
+            return
+        grid = denoising_grid(request.timesteps)
+        if not self.makes(grid):
+            steps = max(self.fewest, len(grid))
+            yield (
+                f"the pipeline makes its timesteps itself, and not {listed(grid)}: of {steps} steps it makes {listed(self.grid(steps))}; "
+                "train on those, or export with --timesteps"
+            )
 
-
-def notes(own: OwnSteps, sampling: ValidationRequest | None) -> Iterator[str]:
-    """What is to be said of a role that is sampled at timesteps which `distill export` will refuse."""
-    if sampling is not None and sampling.timesteps is not None:
-        reason = own.why_not(tuple(timestep for timestep in sampling.timesteps if timestep))
-        if reason is not None:
-            yield f"`distill export` will refuse the result: {reason}"
+    def too_few(self, steps: int) -> str | None:
+        """Why the pipeline cannot be asked for so many steps, or None if it can."""
+        return (
+            None
+            if steps >= self.fewest
+            else f"the pipeline makes nothing of {steps} step; ask for {self.fewest} or more"
+        )

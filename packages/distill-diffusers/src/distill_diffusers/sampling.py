@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from distill_core.errors import ModelFolderError
 from distill_core.flow import denoising_grid, shifted_uniform_grid
 from distill_core.flow.guided import Combine, GuidedVelocity, evaluating, led_away
 from distill_core.flow.stream_clock import StreamClock
@@ -167,7 +168,9 @@ class FlowSampler:
         """The timesteps of so many steps. Raises ModelFolderError for fewer than the pipeline can be asked for."""
         if self.own_steps is None:
             return shifted_uniform_grid(steps, shift)
-        self.own_steps.refuse_too_few(steps)
+        reason = self.own_steps.too_few(steps)
+        if reason is not None:
+            raise ModelFolderError(reason)
         return self.own_steps.grid(steps)
 
 

@@ -57,18 +57,25 @@ def many_step_scheduler(config: Mapping[str, Any], shift: float | None) -> Any:
     return UniPCMultistepScheduler.from_config(options)
 
 
-def refuse_one_step(scheduler: Any, steps: int) -> None:
-    """Raise ModelFolderError for one step of a schedule that is stretched to a last σ: diffusers divides 0 by 0 there."""
-    if steps == 1 and scheduler.config.get("shift_terminal"):
-        raise ModelFolderError(
-            "one step of the folder's own schedule is undefined: its shift_terminal says where the last of several steps is; ask for "
-            "2 steps or more, or name the timestep, e.g. timesteps: [1000]"
-        )
+def why_no_one_step(config: Mapping[str, Any], steps: int) -> str | None:
+    """Why a scheduler of this config makes nothing of so many steps, or None if it does: one step of a schedule that is stretched to a last
+    σ is 0 divided by 0 in diffusers."""
+    if steps > 1 or not config.get("shift_terminal"):
+        return None
+    return (
+        "one step of the folder's own schedule is undefined: its shift_terminal says where the last of several steps is; ask for 2 steps "
+        "or more, or name the timestep, e.g. timesteps: [1000]"
+    )
 
 
 def asked(scheduler: Any, asks: Asks, steps: int, shift: float, device: torch.device) -> Any:
-    """The scheduler with its timesteps, asked for as the pipeline does; ``shift`` is for one that depends on the number of tokens."""
-    refuse_one_step(scheduler, steps)
+    """The scheduler with its timesteps, asked for as the pipeline does; ``shift`` is for one that depends on the number of tokens.
+
+    Raises ModelFolderError for one step of a schedule that makes nothing of it.
+    """
+    reason = why_no_one_step(scheduler.config, steps)
+    if reason is not None:
+        raise ModelFolderError(reason)
     dynamic = {"mu": math.log(shift)} if scheduler.config.get("use_dynamic_shifting") else {}
     if asks == "steps":
         scheduler.set_timesteps(steps, device=device, **dynamic)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from distill_core.errors import ModelFolderError
-from distill_core.plugins import ModelFacts
 from distill_core.protocols import ModelPlugin, ValidationRequest
 from distill_diffusers.caption_model import CaptionModel
 from distill_diffusers.captions import TextParts
 from distill_diffusers.conditions import TOKENS, CaptionTensors, NamedTensors
+from distill_diffusers.facts import DiffusersFacts
 from distill_diffusers.features import Layers
 from distill_diffusers.model_card import PipelineCall
 from distill_diffusers.options import FlowOptions
 from distill_model_cosmos2.folder import TEXT_LENGTH
-from distill_model_cosmos2.noise import CosmosSteps
+from distill_model_cosmos2.noise import CosmosSteps, cosmos_faults
 
 
 class Cosmos2Model(CaptionModel[FlowOptions]):
@@ -58,22 +55,9 @@ class Cosmos2Model(CaptionModel[FlowOptions]):
         )[0]
         return velocity_BCTHW
 
-    def export(
-        self,
-        modules: Mapping[str, nn.Module],
-        base: ModelFacts,
-        sampling: ValidationRequest,
-        latent_shape: tuple[int, int, int, int],
-        output: Path,
-        dtype: torch.dtype,
-    ) -> None:
-        """As every family. Raises ModelFolderError, too, for a guidance that the pipeline takes for none."""
-        if sampling.guidance_scale is not None and 1.0 < sampling.guidance_scale <= 2.0:
-            raise ModelFolderError(
-                f"the pipeline guides by s - 1, and only where that is above 1, so not by "
-                f"{sampling.guidance_scale:g}; export with 1, or more than 2"
-            )
-        super().export(modules, base, sampling, latent_shape, output, dtype)
+    def export_faults(self, facts: DiffusersFacts, request: ValidationRequest) -> Iterator[str]:
+        """With a guidance that the pipeline takes for none."""
+        return cosmos_faults(facts, request, self.sampler.kind(request))
 
 
 def _keeps_the_contract(model: Cosmos2Model) -> ModelPlugin:

@@ -13,10 +13,12 @@ from distill_core.flow import x0_of
 from distill_core.flow.walks import Noise, Velocity
 from distill_core.plugins import ModelFacts
 from distill_core.protocols import ValidationRequest
-from distill_diffusers.facts import DiffusersFacts, diffusers_facts
+from distill_core.protocols.validator import SamplerKind
+from distill_diffusers.export_faults import export_faults
+from distill_diffusers.facts import DiffusersFacts
+from distill_diffusers.notes import of_exports
 from distill_diffusers.options import FlowOptions
 from distill_diffusers.own_steps import OwnSteps
-from distill_diffusers.own_steps import notes as own_notes
 from distill_model_cosmos2.folder import NOISE_LEAST, NOISE_MOST
 
 _NOISE = {"sigma_max": NOISE_MOST, "sigma_min": NOISE_LEAST, "sigma_data": 1.0, "final_sigmas_type": "sigma_min"}
@@ -63,6 +65,16 @@ class CosmosSteps(OwnSteps):
         return x
 
 
+def cosmos_faults(facts: DiffusersFacts, request: ValidationRequest, kind: SamplerKind) -> Iterator[str]:
+    """Why the pipeline does not sample a role so: as every family, and a guidance that it takes for none."""
+    yield from export_faults(facts, request, kind, "steps", CosmosSteps(facts))
+    if request.guidance_scale is not None and 1.0 < request.guidance_scale <= 2.0:
+        yield (
+            f"the pipeline guides by s - 1, and only where that is above 1, so not by {request.guidance_scale:g}; sample it with 1, or "
+            "more than 2"
+        )
+
+
 def notes(facts: ModelFacts, options: FlowOptions, sampling: ValidationRequest | None) -> Iterator[str]:
     """The :class:`distill_core.plugins.specs.RoleNotes` of Cosmos-Predict2."""
-    yield from own_notes(CosmosSteps(diffusers_facts(facts)), sampling)
+    return of_exports(facts, options, sampling, cosmos_faults)

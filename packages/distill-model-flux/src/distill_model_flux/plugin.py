@@ -39,6 +39,6 @@ def distill_register_models(registry: Registry[ModelSpec]) -> None:
             latent_spaces=("flux2-128ch",),
             features=True,
             kernels=True,
-            asks="sigmas",
+            notes="distill_model_flux.klein.exports:notes",
         )
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from distill_core.comparison.page import PageClip, write_page
 from distill_core.comparison.table import ComparedLine, ComparisonTable
-from distill_core.config.sampled import ComparedRow, Comparison, Validation
+from distill_core.config.sampled import ComparedRow, Comparison, Validation, completed
 from distill_core.errors import ConfigError, PeerError, Problem
 from distill_core.plugins.specs import LatentSpace
 from distill_core.protocols.model import Sampler
@@ -20,7 +20,7 @@ from distill_core.ranks.ranks import ALONE, Ranks
 from distill_core.sampling.measures import Measures
 from distill_core.sampling.side_by_side import SideBySide
 from distill_core.sampling.stream_speed import StreamSpeed
-from distill_core.sampling.validator import completed, distinct_slugs, slug
+from distill_core.sampling.validator import distinct_slugs, slug
 from distill_core.stopping import Stopping
 from distill_core.tracking.events import Events
 from distill_core.tracking.progress import Progress

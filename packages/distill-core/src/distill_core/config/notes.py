@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from distill_core.config.cadence import updates_of
 from distill_core.config.checks import family_of
 from distill_core.config.recomputation import recomputation_of
+from distill_core.config.sampled import completed
 from distill_core.config.schema import LIBRARIES
 from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.plugins.loading import load_target
@@ -208,7 +209,11 @@ def _of_families(run: ResolvedRun, request: ValidationRequest | None) -> Iterato
     for role, facts in run.facts.items():
         if run.config.roles[role].trainable:
             family = family_of(run.config, role)
-            own = request if request is not None and role == request.role else None
+            own = (
+                completed(request, run.config.validation, (), run.config.training.VSA_sparsity)
+                if request is not None and role == request.role
+                else None
+            )
             if run.models[family].notes:
                 noted: RoleNotes = load_target(run.models[family].notes, f"model {family!r}")
                 yield from noted(facts, run.model_options[family], own)

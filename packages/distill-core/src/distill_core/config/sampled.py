@@ -1,11 +1,15 @@
 """What a run.yaml may say of sampling: validation while it trains, and the comparison at its end."""
 
-from typing import Annotated, Literal, Self
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from distill_core.config.section import PathText, Positive, Section
 from distill_core.plugins.timesteps import in_thousand
+
+if TYPE_CHECKING:
+    from distill_core.protocols.validator import ValidationRequest
 
 LowNoiseScale = Annotated[
     Annotated[float, Field(ge=0)] | None, Field(json_schema_extra={"known_as": ["guidance_scale_2"]})
@@ -108,3 +112,25 @@ class Comparison(Section):
     """The first clip's seed; the others count on from there."""
     page_clips: Positive = 12
     """Clips of each row that the page shows, from all over its prompts, the same of every row."""
+
+
+def completed(
+    request: "ValidationRequest", settings: Validation, prompts: tuple[str, ...], sparsity: float
+) -> "ValidationRequest":
+    """A request with what the method left open filled in: from the run's ``validation`` section, and the sparsity that it ends with."""
+    open_steps = request.steps is None and request.timesteps is None
+    return replace(
+        request,
+        steps=settings.sampling_steps if open_steps else request.steps,
+        guidance_scale=settings.guidance_scale if request.guidance_scale is None else request.guidance_scale,
+        low_noise_guidance_scale=(
+            settings.low_noise_guidance_scale
+            if request.guidance_scale is None and request.low_noise_guidance_scale is None
+            else request.low_noise_guidance_scale
+        ),
+        seeds=settings.seeds if request.seeds is None else request.seeds,
+        prompts=prompts if request.prompts is None else request.prompts,
+        first_frames=settings.first_frames if request.prompts is None else request.first_frames,
+        last_frames=settings.last_frames if request.prompts is None else request.last_frames,
+        sparsity=sparsity if request.sparsity is None else request.sparsity,
+    )

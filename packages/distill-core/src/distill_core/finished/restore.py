@@ -14,6 +14,7 @@ from distill_core.checkpoint import Checkpoint, records_alone
 from distill_core.config.checks import family_of
 from distill_core.config.document import read_document
 from distill_core.config.resolve import ResolvedRun, open_run
+from distill_core.config.sampled import completed
 from distill_core.durable import read_signed
 from distill_core.errors import CheckpointError, ConfigError, Problem, RunDirectoryError
 from distill_core.finished.relocation import compare, path_override, refuse_absent, relocated
@@ -30,7 +31,6 @@ from distill_core.running.loras import fixed_loras, trained_lora
 from distill_core.running.preparation import LatentShape, Placement
 from distill_core.running.run_directory import RunDirectory
 from distill_core.sampling.requests import misfit
-from distill_core.sampling.validator import completed
 from distill_core.training.answered import loaded_modules
 from distill_core.training.roles import RoleHandle
 from distill_core.training.state import finished_tensors

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from distill_core.config.sampled import Validation
+from distill_core.config.sampled import Validation, completed
 from distill_core.errors import RunDirectoryError
 from distill_core.finished.source import PixelSize, SamplingSource, default_placement, open_source
 from distill_core.plugins.discovery import discover
@@ -18,7 +18,7 @@ from distill_core.printable import visible
 from distill_core.protocols.validator import ValidationRequest
 from distill_core.sampling.requests import check_pictures
 from distill_core.sampling.stream_speed import StreamSpeed, Timed
-from distill_core.sampling.validator import completed, slug
+from distill_core.sampling.validator import slug
 from distill_core.training.answered import sampled
 from distill_core.video.reading import read_picture
 from distill_core.video.samples import write_sample

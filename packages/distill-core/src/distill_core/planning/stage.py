@@ -13,6 +13,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from distill_core.checkpoint import Checkpoints
 from distill_core.config.resolve import ResolvedRun
+from distill_core.config.sampled import completed
 from distill_core.data.reading.order import Bucket
 from distill_core.data.reading.stream import RowStream
 from distill_core.planning.hollow import hollow_out, storage_of
@@ -33,7 +34,6 @@ from distill_core.ranks.ranks import Ranks
 from distill_core.running.build import encode_texts, schedule_of
 from distill_core.running.roles import RoleBuilder, attach_optimizers, build_method, build_models
 from distill_core.running.settling import Settling
-from distill_core.sampling.validator import completed
 from distill_core.stopping import Stopping
 from distill_core.terminal import quiet
 from distill_core.tracking.events import Events

@@ -129,7 +129,7 @@ class RoleNotes(Protocol):
     def __call__(self, facts: ModelFacts, options: Any, sampling: ValidationRequest | None) -> Iterable[str]:
         """Lines for a person, on a trained role's settled facts under an instance of the family's options.
 
-        ``sampling`` is how the run's result will be sampled, where that is this role's and known.
+        ``sampling`` is how the run's result will be sampled, and exported, where that is this role's and known: complete but for prompts.
         """
         ...
 

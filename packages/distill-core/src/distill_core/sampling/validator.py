@@ -7,10 +7,9 @@ import itertools
 import re
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
-from distill_core.config.sampled import Validation
+from distill_core.config.sampled import Validation, completed
 from distill_core.protocols.model import Sampler
 from distill_core.protocols.tracker import Tracker
 from distill_core.protocols.validator import SampledVideo, ValidationRequest
@@ -27,28 +26,6 @@ from distill_core.video.samples import write_sample
 
 VALIDATION = "validation/"
 """What the names of a validation's figures begin with."""
-
-
-def completed(
-    request: ValidationRequest, settings: Validation, prompts: tuple[str, ...], sparsity: float
-) -> ValidationRequest:
-    """A request with what the method left open filled in: from the run's ``validation`` section, and the sparsity that it ends with."""
-    open_steps = request.steps is None and request.timesteps is None
-    return replace(
-        request,
-        steps=settings.sampling_steps if open_steps else request.steps,
-        guidance_scale=settings.guidance_scale if request.guidance_scale is None else request.guidance_scale,
-        low_noise_guidance_scale=(
-            settings.low_noise_guidance_scale
-            if request.guidance_scale is None and request.low_noise_guidance_scale is None
-            else request.low_noise_guidance_scale
-        ),
-        seeds=settings.seeds if request.seeds is None else request.seeds,
-        prompts=prompts if request.prompts is None else request.prompts,
-        first_frames=settings.first_frames if request.prompts is None else request.first_frames,
-        last_frames=settings.last_frames if request.prompts is None else request.last_frames,
-        sparsity=sparsity if request.sparsity is None else request.sparsity,
-    )
 
 
 def slug(prompt: str, length: int = 48) -> str:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
 from diffusers import Flux2KleinPipeline
 from torch import Tensor, nn
 
-from distill_core.errors import ModelFolderError
-from distill_core.plugins import ModelFacts
 from distill_core.protocols import ModelPlugin, ValidationRequest
 from distill_diffusers.caption_model import CaptionModel
 from distill_diffusers.captions import TextParts
 from distill_diffusers.conditions import TOKENS, CaptionTensors, NamedTensors
-from distill_diffusers.facts import diffusers_facts
+from distill_diffusers.facts import DiffusersFacts
 from distill_diffusers.features import Layers
 from distill_diffusers.model_card import PipelineCall
 from distill_diffusers.options import FlowOptions
 from distill_diffusers.schedule import Schedule
-from distill_model_flux.klein.folder import TEXT_LENGTH, Settings
+from distill_model_flux.klein.exports import klein_faults
+from distill_model_flux.klein.folder import TEXT_LENGTH
 
 
 class KleinModel(CaptionModel[FlowOptions]):
@@ -73,27 +71,9 @@ class KleinModel(CaptionModel[FlowOptions]):
         velocity_BCTHW: Tensor = tokens_BLC.transpose(1, 2).unflatten(2, (T, H, W))
         return velocity_BCTHW
 
-    def export(
-        self,
-        modules: Mapping[str, nn.Module],
-        base: ModelFacts,
-        sampling: ValidationRequest,
-        latent_shape: tuple[int, int, int, int],
-        output: Path,
-        dtype: torch.dtype,
-    ) -> None:
-        """Write a pipeline folder. Raises ModelFolderError for guidance that the pipeline does not apply."""
-        if sampling.guidance_scale not in (None, 1.0):
-            negative = self.facts.negative_prompt if sampling.negative_prompt is None else sampling.negative_prompt
-            if diffusers_facts(base).folder.settings(Settings).is_distilled:
-                raise ModelFolderError(
-                    "Flux2KleinPipeline does not guide a model whose model_index.json says is_distilled; export with a guidance scale of 1"
-                )
-            if negative:
-                raise ModelFolderError(
-                    f"Flux2KleinPipeline leads away from the empty caption alone, not from {negative!r}; leave the negative prompt out"
-                )
-        super().export(modules, base, sampling, latent_shape, output, dtype)
+    def export_faults(self, facts: DiffusersFacts, request: ValidationRequest) -> Iterator[str]:
+        """With guidance that the pipeline does not apply."""
+        return klein_faults(facts, request, self.sampler.kind(request))
 
 
 def _positions(sizes: Sequence[int], device: torch.device) -> Tensor:

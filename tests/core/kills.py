@@ -1,7 +1,7 @@
 """A run that saves at every step, killed again and again at random moments of a save: what is left must be good, and right to the bit.
 
 ``uv run python -m tests.core.kills 400`` prints how many kills there were, how many of them came within a save, and how many did harm:
-a quarter of them each with saves at once and behind training, of one process and of one of two.
+an equal part of them each with saves at once and behind training: of one process, of one of two and of four, and of all of those.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -41,14 +42,21 @@ class Way:
 
     Attributes:
         mode: ``checkpoint.mode``.
-        ranks: how many, of which one is killed.
+        ranks: how many.
+        killed: how many of them are killed, each at a moment of its own.
     """
 
     mode: str = "sync"
     ranks: int = 1
+    killed: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.mode}, {self.killed} of {self.ranks}"
 
 
-WAYS = tuple(Way(mode, ranks) for ranks in (1, 2) for mode in ("sync", "async"))
+WAYS = tuple(
+    Way(mode, ranks, killed) for ranks, killed in ((1, 1), (2, 1), (2, 2), (4, 1), (4, 4)) for mode in ("sync", "async")
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ class Storm:
     """What became of a number of kills.
 
     Attributes:
-        kills: how many processes were killed.
+        kills: how many times processes were killed.
         within: how many of them in the midst of a save: something unpublished lay about.
         bad: what was wrong afterwards, each in a line; nothing ever should be.
     """
@@ -83,7 +91,7 @@ def run_yaml(root: Path, way: Way) -> Path:
     world = ToyWorld(root)
     mapping: dict[str, Any] = world.mapping(
         "finetune",
-        training={"max_train_steps": STEPS},
+        training={"max_train_steps": STEPS, "train_batch_size": 4},
         checkpoint={"interval": 1, "keep_last": STEPS, "mode": way.mode},
         tracking={"log_interval": 1},
         distributed={"timeout": 20.0},
@@ -94,20 +102,29 @@ def run_yaml(root: Path, way: Way) -> Path:
     return path
 
 
-def processes(path: Path, way: Way, victim: int, at: Point | None, act: Callable[[], None]) -> list[Ended]:
-    """The run, and how each of its processes ended; one of them acts when it gets to a point."""
+def processes(path: Path, way: Way, acts: Mapping[int, Callable[[], None]], at: Point | None = None) -> list[Ended]:
+    """The run, and how each of its processes ended; some of them, by rank, act when they get to a point."""
     if way.ranks == 1:
-        return [distill_run(path, at, act)]
+        return [distill_run(path, at, acts.get(0, _idle))]
     joined._FAREWELL = (
         1.0  # what a first rank waits for one that was killed, which is what most of the time would go by with
     )
-    return launched(way.ranks, lambda rank: toy_run(path, at if rank == victim else None, act), path.parent).ended()
+
+    def work(rank: int) -> None:
+        """As one of them."""
+        toy_run(path, at if rank in acts else None, acts.get(rank, _idle))
+
+    return launched(way.ranks, work, path.parent).ended()
+
+
+def _idle() -> None:
+    """Nothing to do at a point."""
 
 
 def unharmed(root: Path, way: Way) -> dict[str, str]:
     """The state at every step of the run that nothing kills, by the checkpoint's name."""
     path = run_yaml(root, way)
-    for ended in processes(path, way, 0, None, lambda: None):
+    for ended in processes(path, way, {}):
         assert ended.status == 0, ended.err
     return {place.name: state_of(place) for place in (root / "run" / "checkpoints").glob("step-*")}
 
@@ -133,23 +150,22 @@ def storm(root: Path, right: Mapping[str, str], kills: int, seed: int, way: Way)
         if path is None:
             runs += 1
             path = run_yaml(root / f"run-{runs}", way)
-        delay, nth = chance.uniform(0.0, LONGEST_SAVE), chance.randint(1, SAVES_BEFORE_A_KILL)
-        victim = chance.randrange(way.ranks)
-        at, beside = Point(Checkpoints, "save", nth=nth), path.parent
-        ended = processes(path, way, victim, at, lambda: killer(delay, beside))  # noqa: B023  called at once
-        checkpoints = path.parent / "run" / "checkpoints"
-        if ended[victim].status == -signal.SIGKILL:
+        at = Point(Checkpoints, "save", nth=chance.randint(1, SAVES_BEFORE_A_KILL))
+        victims = chance.sample(range(way.ranks), way.killed)
+        ended = processes(
+            path, way, {rank: partial(killer, chance.uniform(0.0, LONGEST_SAVE), path.parent) for rank in victims}, at
+        )
+        first = ended[victims[0]]
+        if first.status == -signal.SIGKILL:
             done += 1
             within += (path.parent / "within").exists()
             (path.parent / "within").unlink(missing_ok=True)
-        elif ended[victim].status:
-            bad.append(f"exit status {ended[victim].status}: {ended[victim].err[-300:]}")
-        bad += harm(checkpoints, right)
-        if ended[victim].status == 0:
+        elif first.status and way.killed == 1:
+            bad.append(f"exit status {first.status}: {first.err[-300:]}")
+        bad += harm(path.parent / "run" / "checkpoints", right)
+        if first.status == 0:
             path = None
-        print(
-            f"{way.mode}, {way.ranks}: {done} of {kills} kills, {within} within a save, {len(bad)} bad", file=sys.stderr
-        )
+        print(f"{way}: {done} of {kills} kills, {within} within a save, {len(bad)} bad", file=sys.stderr)
     return Storm(done, within, tuple(bad))
 
 
@@ -173,8 +189,7 @@ def main(kills: int, ways: Sequence[Way] = WAYS) -> None:
             began = time.monotonic()
             found = storm(Path(folder), unharmed(Path(folder) / "whole", way), kills // len(ways), 0, way)
         print(
-            f"{way.mode}, {way.ranks} process{'es' * (way.ranks > 1)}: {found.kills} kills, {found.within} within a save, "
-            f"{len(found.bad)} bad, {time.monotonic() - began:.0f} s",
+            f"{way} killed: {found.kills} kills, {found.within} within a save, {len(found.bad)} bad, {time.monotonic() - began:.0f} s",
             *found.bad,
             sep="\n",
             flush=True,
@@ -183,4 +198,4 @@ def main(kills: int, ways: Sequence[Way] = WAYS) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(int(sys.argv[1]), [way for way in WAYS if sys.argv[2:] in ([], [way.mode, str(way.ranks)])])
+    main(int(sys.argv[1]), [way for way in WAYS if sys.argv[2:] in ([], [str(way)])])

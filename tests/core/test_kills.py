@@ -23,7 +23,7 @@ from distill_core.training.trainer import DistillTrainer
     [
         pytest.param(Way("sync"), 2, id="sync"),
         pytest.param(Way("async"), 2, id="async"),
-        *(pytest.param(way, 100, id=f"{way.mode}, {way.ranks}, 100", marks=pytest.mark.nightly) for way in WAYS),
+        *(pytest.param(way, 100, id=f"{way}, 100", marks=pytest.mark.nightly) for way in WAYS),
     ],
 )
 def test_kills_while_saving_do_no_harm(tmp_path: Path, way: Way, kills: int) -> None:

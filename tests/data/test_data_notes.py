@@ -24,7 +24,8 @@ from distill_core.data.reading.origin import METADATA_KEY, Origin
 from distill_core.errors import DataError
 from distill_core.plugins.specs import LatentSpace
 from distill_core.ranks.place import Place
-from distill_core.running.preparation import prepare, refuse_idle_processes
+from distill_core.running.preparation import prepare
+from distill_core.running.shared_batches import refuse_idle_processes
 from distill_core.testing.toy import encode_caption
 from distill_core.testing.toy_spec import inspect, write_toy_model
 

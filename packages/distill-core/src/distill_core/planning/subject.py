@@ -18,7 +18,8 @@ from distill_core.plugins.specs import LatentSpace
 from distill_core.ranks.layout import Layout
 from distill_core.ranks.place import Place
 from distill_core.running.means import refuse_placed
-from distill_core.running.preparation import LatentShape, Placement, prepare, refuse_sharding, refuse_uneven
+from distill_core.running.preparation import LatentShape, Placement, prepare, refuse_sharding
+from distill_core.running.shared_batches import refuse_uneven
 from distill_core.running.shared_clips import refuse_shared_clips, refuse_uneven_tokens
 
 _SIZES = "data.num_frames=81 data.num_height=480 data.num_width=832"

@@ -24,7 +24,7 @@ from distill_core.data.reading.hub_data import fetched
 from distill_core.data.reading.made_with import check_made_shape
 from distill_core.data.reading.mixture import Mixture, Part
 from distill_core.data.reading.plan import DataPlan, plan_data
-from distill_core.errors import ConfigError, DataError, Problem
+from distill_core.errors import ConfigError, Problem
 from distill_core.plugins.specs import LatentSpace, ModelFacts
 from distill_core.ranks.layout import Layout
 from distill_core.ranks.place import ONLY, Place
@@ -43,6 +43,7 @@ from distill_core.running.means import (
 from distill_core.running.resuming import refuse_named
 from distill_core.running.rewards import check_rewards
 from distill_core.running.run_directory import RunDirectory
+from distill_core.running.shared_batches import refuse_idle_processes, refuse_uneven
 from distill_core.running.shared_clips import refuse_shared_clips, refuse_uneven_tokens
 from distill_core.sampling.measures import Measures
 from distill_core.sampling.requests import check_pictures, picture_misfit
@@ -97,28 +98,6 @@ def place(device: str, precision: str, local_rank: int = 0) -> Placement:
     return Placement(where, torch.bfloat16 if half else torch.float32)
 
 
-def refuse_uneven(config: RunConfig, processes: int) -> None:
-    """Raise ConfigError for a batch that so many processes, or groups of those that share clips, cannot share equally."""
-    batch, parts = config.training.train_batch_size, config.training.gradient_accumulation_steps
-    shares = max(1, processes // config.distributed.context)
-    if batch % shares == 0:
-        return
-    who = (
-        f"{processes} processes"
-        if shares == processes
-        else f"{shares} groups of {config.distributed.context} processes"
-    )
-    message = f"{who} cannot share a batch of {batch} equally"
-    if (batch * parts) % shares == 0:
-        remedy = (
-            f"training.train_batch_size={shares} training.gradient_accumulation_steps={batch * parts // shares}"
-            " is as many samples a step"
-        )
-    else:
-        remedy = f"set it to a multiple of {shares}"
-    raise ConfigError([Problem("training.train_batch_size", f"{message}; {remedy}")])
-
-
 def refuse_sharding(run: ResolvedRun | Findings, layout: Layout) -> None:
     """Raise ConfigError for what weights in parts cannot serve: models whose passes differ from process to process, and derivatives."""
     problems = []
@@ -140,16 +119,6 @@ def refuse_sharding(run: ResolvedRun | Findings, layout: Layout) -> None:
             )
     if problems:
         raise ConfigError(problems)
-
-
-def refuse_idle_processes(rows: int, batch: int, processes: int, context: int) -> None:
-    """Raise DataError for fewer rows than there are processes, or groups of ``context`` that share clips."""
-    groups = processes // context
-    if rows >= groups:
-        return
-    who = f"{groups} processes" if context == 1 else f"{groups} groups of {context} processes"
-    most = context * max(number for number in range(1, rows + 1) if batch % number == 0)
-    raise DataError(f"{rows} rows are too few for {who}; start {most}, which share a batch of {batch} equally")
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def _with(section: str, line: str) -> str:
         ("max_grad_norm: 0", "must be a number, above 0, or null; got 0"),
         ("betas: [0.9]", "must be a list of 2, each a number, at least 0 and below 1; got [0.9]"),
         ("betas: [0.9, 0.9, 0.9]", "must be a list of 2, each a number, at least 0 and below 1; got [0.9, 0.9, 0.9]"),
-        ("betas: 0.9", "must be a list of 2, each a number, at least 0 and below 1; got 0.9; write it as [0.9]"),
+        ("betas: 0.9", "must be a list of 2, each a number, at least 0 and below 1; got 0.9"),
         ("precision: fp23", 'must be one of `auto`, `fp32`, `bf16`; got the text "fp23"; did you mean `fp32`?'),
         ("precision: [bf16]", 'must be one of `auto`, `fp32`, `bf16`; got ["bf16"]'),
         ("VSA_sparsity: 1", "must be a number, at least 0 and below 1; got 1"),
@@ -103,6 +103,39 @@ def test_booleans_of_yaml_1_1_are_text_and_the_message_says_so(write: Write, val
 def test_a_number_where_text_belongs_asks_for_quotes(write: Write) -> None:
     problem = _the_problem(write(RUN.replace("output_dir: out", "output_dir: 2024")))
     assert problem.message == "must be text, not empty; got 2024; put it in quotes"
+
+
+def test_a_number_where_a_length_of_time_belongs_is_shown_one(write: Write) -> None:
+    problem = _the_problem(write(RUN + "checkpoint: {every: 100}\n"))
+    assert problem.message == "must be text such as `30min`, or null; got 100"
+
+
+def test_a_text_where_a_list_of_texts_belongs_is_shown_as_one(write: Write) -> None:
+    problem = _the_problem(write(RUN + "validation: {prompts: a red square}\n"))
+    assert problem.message.endswith('got the text "a red square"; write it as [a red square]')
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("checkpoint:", "must be a mapping; got nothing (null); write {} for its defaults, or remove the key"),
+        ("validation: true", "must be a mapping; got true; write {} for its defaults"),
+        ("validation: false", "must be a mapping; got false"),
+        ("comparison: true", "must be a mapping, or null; got true"),
+    ],
+)
+def test_a_section_without_keys_is_told_how_it_is_written(write: Write, line: str, message: str) -> None:
+    assert _the_problem(write(f"{RUN}{line}\n")).message == message
+
+
+def test_a_section_that_must_have_keys_is_not_told_to_be_empty(write: Write) -> None:
+    problem = _the_problem(write(RUN.replace("data:\n  path: clips\n", "data:\n")))
+    assert problem.message == "must be a mapping; got nothing (null)"
+
+
+def test_more_steps_than_can_be_counted_through_are_refused_at_once(write: Write) -> None:
+    problem = _the_problem(write(RUN.replace("max_train_steps: 10", f"max_train_steps: {10**23}")))
+    assert problem.message.startswith("must be a whole number, at least 1 and at most 10000000; got 1000")
 
 
 def test_a_missing_key_is_named_with_its_meaning_at_the_line_of_its_section(write: Write) -> None:
@@ -197,7 +230,7 @@ def test_the_message_of_the_error_has_file_line_key_and_fault(write: Write) -> N
         load_run(path)
     assert (
         str(caught.value)
-        == f'{path}:8: training.max_train_steps: must be a whole number, at least 1; got the text "ten"'
+        == f'{path}:8: training.max_train_steps: must be a whole number, at least 1 and at most 10000000; got the text "ten"'
     )
 
 
@@ -251,7 +284,7 @@ def test_an_override_repairs_a_fault_of_the_file(write: Write) -> None:
         (
             "training.max_train_steps=x",
             "training.max_train_steps",
-            'must be a whole number, at least 1; got the text "x"',
+            'must be a whole number, at least 1 and at most 10000000; got the text "x"',
         ),
         ("training.max_train_step=3", "training.max_train_step", "unknown key; did you mean `max_train_steps`?"),
         ("training", "", "write it as key.path=value"),

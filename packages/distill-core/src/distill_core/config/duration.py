@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 _WRITTEN = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(s|min|h)")
@@ -25,5 +25,5 @@ def _checked(text: str) -> str:
     return text
 
 
-Duration = Annotated[str, AfterValidator(_checked)]
+Duration = Annotated[str, AfterValidator(_checked), Field(examples=["30min"])]
 """A length of time in s, min or h."""

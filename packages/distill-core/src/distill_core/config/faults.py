@@ -225,10 +225,12 @@ def _hint(value: Any, shape: Shape) -> str:
         return _text_hint(value, shape)
     if isinstance(value, float) and "integer" in kinds and value.is_integer():
         return f"; write {int(value)}"
-    if isinstance(value, int | float) and "string" in kinds and not shape.choices:
+    if isinstance(value, int | float) and "string" in kinds and not (shape.choices or shape.examples):
         return "; put it in quotes"
-    if isinstance(value, int | float) and "array" in kinds:
+    if isinstance(value, int | float) and shape.holds_one:
         return f"; write it as [{shown(value)}]"
+    if shape.may_be_empty and (value is None or value is True):
+        return "; write {} for its defaults" + (", or remove the key" if value is None else "")
     return ""
 
 
@@ -241,4 +243,4 @@ def _text_hint(text: str, shape: Shape) -> str:
         return "; in YAML 1.2 only true and false are booleans"
     if kinds & {"number", "integer"} and FLOAT.fullmatch(text.strip()):
         return "; remove the quotes"
-    return f"; write it as [{text}]" if "array" in kinds else ""
+    return f"; write it as [{text}]" if shape.holds_one else ""

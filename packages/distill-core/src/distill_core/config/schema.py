@@ -214,7 +214,7 @@ class Data(Section):
 class Training(Optimization):
     """Length, batch, precision, and the optimizer's defaults."""
 
-    max_train_steps: Positive
+    max_train_steps: Annotated[int, Field(ge=1, le=10_000_000)]
     """Training steps: a step is one pass of the optimizers over an accumulated batch."""
     train_batch_size: Positive = 1
     """Samples per micro-step, of all processes together: each of N has an N-th of them, and trains what one would."""

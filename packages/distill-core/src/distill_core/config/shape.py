@@ -87,6 +87,27 @@ class Shape:
         """The values of an enumeration; empty if it is none."""
         return tuple(choice for option in self._options() for choice in _choices(option))
 
+    @property
+    def examples(self) -> tuple[object, ...]:
+        """Values that it may have, where its type alone does not say what is meant."""
+        return tuple(example for option in self._options() for example in option.get("examples", ()))
+
+    @property
+    def holds_one(self) -> bool:
+        """Whether it may be a list of one item."""
+        return any(
+            option.get("type") == "array" and option.get("minItems", 0) <= 1 <= option.get("maxItems", 1)
+            for option in self._options()
+        )
+
+    @property
+    def may_be_empty(self) -> bool:
+        """Whether it may be a mapping without keys."""
+        return any(
+            option.get("type") == "object" and not option.get("required") and not option.get("minProperties")
+            for option in self._options()
+        )
+
     def kinds(self) -> frozenset[str]:
         """JSON Schema's names of the types that the value may have, e.g. ``{"number", "null"}``."""
         return frozenset(option["type"] for option in self._options() if "type" in option)
@@ -162,6 +183,8 @@ class Shape:
 def _text_words(option: JsonSchema) -> str:
     if "pattern" in option:
         return f"text that matches `{option['pattern']}`"
+    if "examples" in option:
+        return f"text such as `{option['examples'][0]}`"
     if option.get("minLength") == 1 and "maxLength" not in option:
         return "text, not empty"
     length = _bounds(option, {"minLength": "at least {}", "maxLength": "at most {}"})

@@ -12,7 +12,7 @@ import torch
 
 from distill_core.flow import TRAIN_TIMESTEPS
 from distill_core.protocols import Ask, Batch, Draw, Role, StagedLoss
-from distill_core.training.rewards import WeightedRewards
+from distill_core.training.rewards import rewards_of
 from distill_matching.adversary import Adversary
 from distill_matching.alternating import Alternating
 from distill_matching.discriminator import generator_loss
@@ -32,11 +32,7 @@ class Dmd2(Alternating):
         self.options, self.teacher = options, roles["teacher"]
         if options.gan_weight:
             self.adversary = Adversary(roles, options, self.scores.timestep)
-        self.rewards: WeightedRewards | None = None
-        if options.reward_weight:
-            rewards = roles["rewards"].module
-            assert isinstance(rewards, WeightedRewards)
-            self.rewards = rewards
+        self.rewards = rewards_of(roles["rewards"]) if options.reward_weight else None
         self.first_exit = 1 if options.diversity_weight else 0
         self.up_to_step = options.score_ceiling == "step"
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from distill_core.protocols import Ask, Batch, Draw, Method, Role, StagedLoss, ValidationRequest
-from distill_core.training.rewards import WeightedRewards
+from distill_core.training.rewards import rewards_of
 from distill_method_nft.config import NftOptions
 from distill_method_nft.losses import distance, goodness, implied, nft_loss
 from distill_method_nft.walk import Walk, grid
@@ -24,9 +24,7 @@ class Nft(Method):
     def __init__(self, roles: Mapping[str, Role], options: NftOptions) -> None:
         self.student, self.old = roles["student"], roles["old"]
         self.reference = roles["reference"] if options.reference_weight else None
-        rewards = roles["rewards"].module
-        assert isinstance(rewards, WeightedRewards)
-        self.rewards, self.options = rewards, options
+        self.rewards, self.options = rewards_of(roles["rewards"]), options
 
     def losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
         """Of each clip of each group, the loss at each of its noise levels, each a share of the step's."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from distill_core import flow
 from distill_core.protocols import Ask, Batch, Draw, Method, Role, StagedLoss, ValidationRequest
-from distill_core.training.rewards import WeightedRewards
+from distill_core.training.rewards import rewards_of
 from distill_method_nft.config import RewardGradientOptions
 from distill_method_nft.walk import Walk, grid
 
@@ -24,9 +24,7 @@ class RewardGradient(Method):
     def __init__(self, roles: Mapping[str, Role], options: RewardGradientOptions) -> None:
         self.student = roles["student"]
         self.reference = roles["reference"] if options.reference_weight else None
-        rewards = roles["rewards"].module
-        assert isinstance(rewards, WeightedRewards)
-        self.rewards, self.options = rewards, options
+        self.rewards, self.options = rewards_of(roles["rewards"]), options
 
     def losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
         """- reward, and the squared distance to the reference where the gradient begins."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from distill_core.training.rewards import WeightedRewards
+from distill_core.training.rewards import rewards_of
 from distill_core.training.roles import RoleHandle
 
 
@@ -26,6 +26,5 @@ class Played:
 
 def play_rewards(role: RoleHandle) -> None:
     """Let a role that is the run's rewards answer by stand-ins."""
-    rewards = role.module
-    assert isinstance(rewards, WeightedRewards)
+    rewards = rewards_of(role)
     rewards.rewards = {name: Played() for name in rewards.rewards}

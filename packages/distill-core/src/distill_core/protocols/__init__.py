@@ -3,27 +3,37 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from distill_core.protocols.adapter import Adapter
-    from distill_core.protocols.batch import Batch, RowKey
-    from distill_core.protocols.condition import Condition, Prompt
-    from distill_core.protocols.data import Row
-    from distill_core.protocols.draw import Draw
-    from distill_core.protocols.method import ColumnMaker, Follows, Method, StagedLoss
-    from distill_core.protocols.metric import Metric
-    from distill_core.protocols.model import (
-        EncodesAhead,
-        EncodesColumns,
-        EncodesPictures,
-        ModelPlugin,
-        ModelRequest,
-        Sampler,
-    )
-    from distill_core.protocols.prediction import Ask, Prediction, Stream, Tangents
-    from distill_core.protocols.reward import Reward
-    from distill_core.protocols.role import Role
-    from distill_core.protocols.tracker import Tracker
-    from distill_core.protocols.trainer import Trainer, TrainingSummary
-    from distill_core.protocols.validator import SampledVideo, StreamTimes, ValidationRequest, Validator
+    from distill_core.protocols.adapter import Adapter as Adapter
+    from distill_core.protocols.batch import Batch as Batch
+    from distill_core.protocols.batch import RowKey as RowKey
+    from distill_core.protocols.condition import Condition as Condition
+    from distill_core.protocols.condition import Prompt as Prompt
+    from distill_core.protocols.data import Row as Row
+    from distill_core.protocols.draw import Draw as Draw
+    from distill_core.protocols.method import ColumnMaker as ColumnMaker
+    from distill_core.protocols.method import Follows as Follows
+    from distill_core.protocols.method import Method as Method
+    from distill_core.protocols.method import StagedLoss as StagedLoss
+    from distill_core.protocols.metric import Metric as Metric
+    from distill_core.protocols.model import EncodesAhead as EncodesAhead
+    from distill_core.protocols.model import EncodesColumns as EncodesColumns
+    from distill_core.protocols.model import EncodesPictures as EncodesPictures
+    from distill_core.protocols.model import ModelPlugin as ModelPlugin
+    from distill_core.protocols.model import ModelRequest as ModelRequest
+    from distill_core.protocols.model import Sampler as Sampler
+    from distill_core.protocols.prediction import Ask as Ask
+    from distill_core.protocols.prediction import Prediction as Prediction
+    from distill_core.protocols.prediction import Stream as Stream
+    from distill_core.protocols.prediction import Tangents as Tangents
+    from distill_core.protocols.reward import Reward as Reward
+    from distill_core.protocols.role import Role as Role
+    from distill_core.protocols.tracker import Tracker as Tracker
+    from distill_core.protocols.trainer import Trainer as Trainer
+    from distill_core.protocols.trainer import TrainingSummary as TrainingSummary
+    from distill_core.protocols.validator import SampledVideo as SampledVideo
+    from distill_core.protocols.validator import StreamTimes as StreamTimes
+    from distill_core.protocols.validator import ValidationRequest as ValidationRequest
+    from distill_core.protocols.validator import Validator as Validator
 else:
     _PLACES = {
         "adapter": ("Adapter",),
@@ -41,6 +51,7 @@ else:
         "trainer": ("Trainer", "TrainingSummary"),
         "validator": ("SampledVideo", "StreamTimes", "ValidationRequest", "Validator"),
     }
+    __all__ = [name for names in _PLACES.values() for name in names]
 
     def __getattr__(name: str) -> object:
         """A contract, out of its module. Raises AttributeError for what is none."""
@@ -50,38 +61,3 @@ else:
             if name in names:
                 return vars(import_module(f"{__name__}.{place}"))[name]
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-__all__ = [
-    "Adapter",
-    "Ask",
-    "Batch",
-    "ColumnMaker",
-    "Condition",
-    "Draw",
-    "EncodesAhead",
-    "EncodesColumns",
-    "EncodesPictures",
-    "Follows",
-    "Method",
-    "Metric",
-    "ModelPlugin",
-    "ModelRequest",
-    "Prediction",
-    "Prompt",
-    "Reward",
-    "Role",
-    "Row",
-    "RowKey",
-    "SampledVideo",
-    "Sampler",
-    "StagedLoss",
-    "Stream",
-    "StreamTimes",
-    "Tangents",
-    "Tracker",
-    "Trainer",
-    "TrainingSummary",
-    "ValidationRequest",
-    "Validator",
-]

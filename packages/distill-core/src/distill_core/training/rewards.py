@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from distill_core.errors import PluginError
 from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.protocols.reward import Reward
+from distill_core.protocols.role import Role
 
 
 class WeightedRewards(nn.Module):
@@ -54,3 +55,10 @@ class WeightedRewards(nn.Module):
     def forward(self, pixels_BFCHW: Tensor, captions: Sequence[str]) -> Tensor:
         """Their weighted sum, each up to what is enough of it, float32 [B]."""
         return self.total(self.each(pixels_BFCHW, captions))
+
+
+def rewards_of(role: Role) -> WeightedRewards:
+    """The rewards that a role is, which its method declares by ``RoleNeed.rewards``."""
+    rewards = role.module
+    assert isinstance(rewards, WeightedRewards), f"role {role.name!r} is declared as something else"
+    return rewards

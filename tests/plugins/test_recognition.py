@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from distill_core.cli.family import chosen_family
-from distill_core.errors import ModelFolderError, PluginError, UnsupportedMemberError
+from distill_core.cli.family import chosen_family, chosen_model
+from distill_core.errors import ForeignPipelineError, ModelFolderError, PluginError, UnsupportedMemberError
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.recognition import recognised
 from distill_core.plugins.specs import ModelFacts
 from distill_core.testing.toy_spec import TOY, write_toy_model
 
 REFUSES = replace(TOY, name="refuses", inspect="test_recognition:refuse")
+SENDS_ON = replace(TOY, name="sends-on", inspect="test_recognition:send_on")
 FAILS = replace(TOY, name="fails", inspect="test_recognition:fail")
 
 
@@ -24,6 +25,10 @@ def refuse(path: str) -> ModelFacts:
 
 def know(path: str) -> ModelFacts:
     raise UnsupportedMemberError(f"{path} is a toy car")
+
+
+def send_on(path: str) -> ModelFacts:
+    raise ForeignPipelineError(f"{path} is a pipeline of class Toys")
 
 
 def fail(path: str) -> ModelFacts:
@@ -66,3 +71,13 @@ def test_of_a_folder_that_one_family_knows_by_name_that_word_alone_is_given(tmp_
 def test_a_folder_that_two_take_leaves_the_choice_open(toy: str) -> None:
     with pytest.raises(PluginError, match="say which with --family: other, toy"):
         chosen_family(PluginIndex.of(models=[TOY, replace(TOY, name="other"), REFUSES]), None, toy)
+
+
+def test_a_folder_of_another_family_than_the_one_that_is_named_is_refused_with_its_own(toy: str) -> None:
+    index = PluginIndex.of(models=[SENDS_ON, TOY])
+    remedy = r"is a pipeline of class Toys; toy would take it: leave out --family, or say --family toy$"
+    with pytest.raises(ModelFolderError, match=remedy):
+        chosen_model(index, "sends-on", toy)
+    assert chosen_model(index, None, toy).spec is TOY
+    with pytest.raises(ModelFolderError, match=r"is a pipeline of class Toys$"):
+        chosen_model(PluginIndex.of(models=[SENDS_ON]), "sends-on", toy)

@@ -74,6 +74,10 @@ class ModelFolderError(DistillError):
     exit_code = 2
 
 
+class ForeignPipelineError(ModelFolderError):
+    """A pipeline of a class that the family does not take; another family may."""
+
+
 class UnsupportedMemberError(ModelFolderError):
     """A model that the family knows by name and does not take: what others say of its folder is of no use then."""
 

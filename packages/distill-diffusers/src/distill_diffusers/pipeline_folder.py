@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from distill_core.errors import ModelFolderError, UnsupportedMemberError
+from distill_core.errors import ForeignPipelineError, ModelFolderError, UnsupportedMemberError
 from distill_core.plugins.weightless import is_weightless
 from distill_diffusers.export_record import STREAMED, ExportRecord, is_weights, read_record, refuse_changes
 from distill_diffusers.foreign_code import refuse_code
@@ -55,7 +55,6 @@ class PipelineKind:
         text_parts: the parts that encode captions.
         also: further pipeline classes whose folders it takes.
         others: of other classes, of pipelines and of denoisers, what they are.
-        kin: of other pipeline classes, the family of ours that takes them.
         stranger: what a denoiser's config.json says that it is, where its class does not: a member that the family does not take; None
             for one that it may take.
         originals: files by which another format of the same weights is known, and what that is.
@@ -76,7 +75,6 @@ class PipelineKind:
     text_parts: tuple[str, ...] = ("tokenizer", "text_encoder")
     also: tuple[str, ...] = ()
     others: Mapping[str, str] = field(default_factory=dict)
-    kin: Mapping[str, str] = field(default_factory=dict)
     stranger: Callable[[Mapping[str, Any]], str | None] = _no_stranger
     originals: Mapping[str, str] = field(default_factory=dict)
     shapes: Mapping[str, Callable[[Path], Mapping[str, Shape]]] = field(default_factory=dict)
@@ -307,14 +305,10 @@ def open_folder(path: str, kind: PipelineKind) -> PipelineFolder:
 
 def _refuse_class(folder: Path, class_name: str, kind: PipelineKind) -> None:
     """Raise ModelFolderError for a pipeline of a class that the family does not take, by what that is."""
-    if class_name in kind.kin:
-        raise ModelFolderError(
-            f"{folder} is a {class_name}, which is of the family {kind.kin[class_name]}; name that one"
-        )
     if class_name in kind.others:
         raise UnsupportedMemberError(f"{folder} is {kind.others[class_name]}, which is not supported. {kind.supported}")
     if class_name not in (kind.pipeline, *kind.also):
-        raise ModelFolderError(
+        raise ForeignPipelineError(
             f"{folder} is a pipeline of class {class_name}, which is not supported. {kind.supported}"
         )
 

@@ -67,7 +67,6 @@ FLUX = PipelineKind(
         "FluxPriorReduxPipeline": "a FLUX.1 Redux",
         "Flux2Pipeline": "a FLUX.2 dev, whose text encoder and tokenizer are a Mistral's for pictures",
     },
-    kin={"Flux2KleinPipeline": "flux2"},
     key_shapes={"transformer": shapes_of(TransformerConfig, _key_shapes)},
 )
 

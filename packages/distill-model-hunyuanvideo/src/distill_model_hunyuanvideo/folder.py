@@ -80,7 +80,6 @@ HUNYUAN = PipelineKind(
         "HunyuanVideo15ImageToVideoPipeline": "an image-to-video HunyuanVideo 1.5",
         "HunyuanDiTPipeline": "a Hunyuan-DiT, which is no flow",
     },
-    kin={"HunyuanVideo15Pipeline": "hunyuanvideo15"},
     key_shapes={"transformer": shapes_of(TransformerConfig, _key_shapes)},
 )
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from distill_core import terminal
 from distill_core.cli.encode_progress import EncodeProgress, encode_progress
-from distill_core.cli.family import ChosenModel, EncoderWhenNeeded, chosen_family
+from distill_core.cli.family import EncoderWhenNeeded, chosen_model
 from distill_core.cli.waiting import waiting
 from distill_core.data.encoding.captions import CaptionEntry, read_captions
 from distill_core.data.encoding.encode_captions import ShownCaptions, caption_id, encode_captions
@@ -184,7 +184,7 @@ class _Listener:
 def carry_out(request: EncodeRequest) -> None:
     """Encode, and print what became of the clips. What can be refused is refused before the encoders are loaded."""
     shard = Shard.of_process(os.environ) if request.shard is None else Shard.parse(request.shard)
-    model = ChosenModel.of(chosen_family(discover(), request.family, request.model), request.model, request.text_length)
+    model = chosen_model(discover(), request.family, request.model, request.text_length)
     facts = model.facts
     folder = EncodingFolder(request.output, shard)
     with waiting(f"looking at {request.source}") as say:

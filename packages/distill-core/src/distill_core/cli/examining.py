@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from distill_core.cli.family import ChosenModel, chosen_family
+from distill_core.cli.family import ChosenModel, chosen_model
 from distill_core.cli.waiting import Say, waiting
 from distill_core.data.encoding.folder import PREVIEW
 from distill_core.data.examining.examine import Against, Examination, examine
@@ -28,7 +28,7 @@ def examine_for(path: Path, model: str | None, family: str | None, text_length: 
     """Every bad row of a data set, of those that do not fit ``model`` too, if there is one."""
     against: Against | None = None
     if model is not None:
-        chosen = ChosenModel.of(chosen_family(discover(), family, model), model, text_length)
+        chosen = chosen_model(discover(), family, model, text_length)
         against = Against(chosen.facts, chosen.spec.name, model)
 
     def listen(rows: int) -> None:
@@ -70,7 +70,7 @@ def _with_latents(path: Path) -> ParquetDataset:
 def _model(path: Path, model: str | None, family: str | None, origin: Origin | None) -> ChosenModel:
     """``model``, or the one that the data set at ``path`` was encoded with."""
     if model is not None:
-        return ChosenModel.of(chosen_family(discover(), family, model), model)
+        return chosen_model(discover(), family, model)
     if origin is None:
         raise DataError(f"{path} does not record the model that encoded it; name it with --model")
     try:

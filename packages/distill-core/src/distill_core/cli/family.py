@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from distill_core.data.encoding.encoder import unmade
-from distill_core.errors import PluginError
+from distill_core.errors import ForeignPipelineError, PluginError
 from distill_core.plugins.answers import facts_of, settled_facts
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.loading import make_target
-from distill_core.plugins.recognition import recognised
+from distill_core.plugins.recognition import owners, recognised
 from distill_core.plugins.specs import ModelFacts, ModelSpec, Options
 from distill_core.protocols.model import EncodesColumns, EncodesPictures, ModelPlugin
 
@@ -89,6 +89,18 @@ class ChosenModel:
             self.spec.build, f"model {self.spec.name!r}", self.facts, self.options, device, torch.float32
         )
         return plugin
+
+
+def chosen_model(index: PluginIndex, family: str | None, path: str, text_length: int | None = None) -> ChosenModel:
+    """The model at a path, of the family of that name, or of the one that takes it. Raises as the two above."""
+    try:
+        return ChosenModel.of(chosen_family(index, family, path), path, text_length)
+    except ForeignPipelineError as refusal:
+        names = owners(path, refusal, index)
+        if not names:
+            raise
+        remedy = f"{' and '.join(names)} would take it: leave out --family, or say --family {names[0]}"
+        raise ForeignPipelineError(f"{refusal}; {remedy}") from refusal
 
 
 @dataclass(frozen=True)

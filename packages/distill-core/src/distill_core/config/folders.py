@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeGuard
 
 from distill_core.config.blame import problems_of_error
@@ -15,6 +15,8 @@ from distill_core.config.document import Document
 from distill_core.config.schema import RoleConfig, RunConfig
 from distill_core.errors import DistillError, Problem
 from distill_core.plugins.answers import completed_options, facts_of, settled_facts
+from distill_core.plugins.index import PluginIndex
+from distill_core.plugins.recognition import owners
 from distill_core.plugins.specs import ModelFacts, ModelSpec, Options
 
 
@@ -50,26 +52,27 @@ def _absolute(path: str) -> str:
 
 
 def inspect_folders(
-    roles: Iterable[str], config: RunConfig, plugins: ChosenPlugins, document: Document
+    roles: Iterable[str], config: RunConfig, plugins: ChosenPlugins, index: PluginIndex, document: Document
 ) -> tuple[dict[str, ModelFacts], list[Problem]]:
     """What the roles' folders say under their families' options, by role, and a problem for each that says nothing usable.
 
-    A folder is looked at once; a role without one is passed over.
+    A folder is looked at once, by the role's family and, if that refuses it as another's, by all; a role without one is passed over.
     """
     facts: dict[str, ModelFacts] = {}
     problems: list[Problem] = []
-    seen: dict[tuple[str, str], ModelFacts | Problem] = {}
+    seen: dict[tuple[str, str], ModelFacts | _Refused] = {}
     for role in roles:
         path, family = config.roles[role].path, family_of(config, role)
         if family not in plugins.models or path is None:
             continue
         if (family, path) not in seen:
             options = plugins.model_options.get(family)
-            seen[family, path] = _facts_or_fault(plugins.models[family], options, path)
+            seen[family, path] = _looked_at(plugins.models[family], options, path, index)
         found = seen[family, path]
-        if isinstance(found, Problem):
-            problem = document.problem(("roles", role, "path"), found.message)
-            problems.append(replace(problem, cause=found.cause))
+        if isinstance(found, _Refused):
+            key = "recipe.family" if config.roles[role].family is None else f"roles.{role}.family"
+            problem = document.problem(("roles", role, "path"), found.said(key))
+            problems.append(replace(problem, cause=found.error))
         else:
             facts[role] = found
     return facts, problems
@@ -92,10 +95,27 @@ def complete_options(
     return options, problems
 
 
-def _facts_or_fault(model: ModelSpec, options: Options | None, path: str) -> ModelFacts | Problem:
-    """What a folder says, or what is wrong with it, to be placed by the caller. ``options``: None if they are wrong themselves."""
+@dataclass(frozen=True)
+class _Refused:
+    """A folder that is nothing usable: what its family raised, and the families that take it instead."""
+
+    error: DistillError
+    owners: tuple[str, ...]
+
+    def said(self, key: str) -> str:
+        """What is wrong, on one line. ``key``: where the run names the family."""
+        message = str(self.error).replace("\n", " ")
+        if not self.owners:
+            return message
+        return (
+            f"{message}; {' and '.join(self.owners)} would take it: set {key}: {self.owners[0]}, or name another folder"
+        )
+
+
+def _looked_at(model: ModelSpec, options: Options | None, path: str, index: PluginIndex) -> ModelFacts | _Refused:
+    """What a folder says to its family. ``options``: None if they are wrong themselves."""
     try:
         facts = facts_of(model, path)
         return facts if options is None else settled_facts(model, facts, options)
     except DistillError as error:
-        return Problem("", str(error).replace("\n", " "), cause=error)
+        return _Refused(error, owners(path, error, index))

@@ -248,7 +248,7 @@ def _compare(loaded: LoadedRun, index: PluginIndex, known: Sequence[Problem], on
     order = config.roles if method is None else [role for role in method.needs(demands) if role in config.roles]
     problems += role_checks.conditions(order, config, models, document)
     looked_at = [role for role in order if only in (None, role)]
-    facts, unusable = inspect_folders(looked_at, config, plugins, document)
+    facts, unusable = inspect_folders(looked_at, config, plugins, index, document)
     problems += unusable
     completed, failed = complete_options(facts, config, plugins, document)
     problems += failed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distill_core.errors import DistillError, ModelFolderError, UnsupportedMemberError
+from distill_core.errors import DistillError, ForeignPipelineError, ModelFolderError, UnsupportedMemberError
 from distill_core.plugins.answers import facts_of
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.specs import ModelFacts, ModelSpec
@@ -28,3 +28,13 @@ def recognised(path: str, index: PluginIndex, what: str) -> list[tuple[ModelSpec
         error = UnsupportedMemberError if known else ModelFolderError
         raise error(f"{path} {what} ({said or 'none is installed'})")
     return takers
+
+
+def owners(path: str, refusal: DistillError, index: PluginIndex) -> tuple[str, ...]:
+    """The installed families that take a folder, by name, where one has refused it as another's pipeline."""
+    if not isinstance(refusal, ForeignPipelineError):
+        return ()
+    try:
+        return tuple(spec.name for spec, _ in recognised(path, index, "is of no installed family"))
+    except ModelFolderError:
+        return ()

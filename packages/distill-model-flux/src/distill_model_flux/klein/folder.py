@@ -96,7 +96,6 @@ KLEIN = PipelineKind(
         "Flux2KleinInpaintPipeline": "a FLUX.2 klein that paints into pictures",
         "Flux2KleinKVPipeline": "a FLUX.2 klein that keeps what it attends of given pictures",
     },
-    kin={"FluxPipeline": "flux"},
     key_shapes={"transformer": shapes_of(TransformerConfig, _key_shapes)},
     dynamic_shift=dynamic_shift,
 )

@@ -79,7 +79,6 @@ HUNYUAN_15 = PipelineKind(
     others={
         "HunyuanVideo15ImageToVideoPipeline": "an image-to-video HunyuanVideo 1.5",
     },
-    kin={"HunyuanVideoPipeline": "hunyuanvideo"},
     key_shapes={"transformer": shapes_of(TransformerConfig, _key_shapes)},
 )
 

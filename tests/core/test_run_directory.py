@@ -207,3 +207,21 @@ def test_what_is_written_beside_has_a_name_that_the_sweep_knows(tmp_path: Path) 
         durable.beside(tmp_path / name).touch()
     durable.sweep(tmp_path)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_directory_that_could_not_be_made_is_refused_before_anything_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "notes").write_text("mine")
+
+    def refusal(root: Path) -> str:
+        with pytest.raises(RunDirectoryError) as caught:
+            RunDirectory(root).claim({})
+        return str(caught.value)
+
+    assert f"{tmp_path / 'notes'} is a file; choose another output_dir" in refusal(tmp_path / "notes")
+    assert f"{tmp_path / 'notes'} is a file; choose another output_dir" in refusal(tmp_path / "notes" / "run" / "a")
+    assert "cannot be looked at: File name too long; choose another output_dir" in refusal(tmp_path / ("x" * 300))
+    RunDirectory(tmp_path / "new" / "run").claim({})
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may write anywhere
+    assert f"{tmp_path} cannot be written to; choose another output_dir" in refusal(tmp_path / "new" / "run")

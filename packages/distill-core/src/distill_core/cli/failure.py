@@ -21,6 +21,7 @@ _REMEDIES = {
     errno.EROFS: "name a path on a disk that can be written to",
     errno.ENOENT: "check the path",
     errno.ENOTDIR: "check the path",
+    errno.ENAMETOOLONG: "shorten it",
     errno.EISDIR: "name a file",
 }
 

@@ -67,10 +67,13 @@ class RunDirectory:
         the directory is :meth:`locked`. Raises RunDirectoryError for a path that holds something else, or a run of which this one is no
         continuation.
         """
-        if not self.root.exists():
+        there = self._nearest()
+        if not there.is_dir():
+            raise RunDirectoryError(f"output_dir {self.root}: {there} is a file; choose another output_dir")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise RunDirectoryError(f"output_dir {self.root}: {there} cannot be written to; choose another output_dir")
+        if there != self.root:
             return
-        if not self.root.is_dir():
-            raise RunDirectoryError(f"output_dir {self.root} is a file; choose another output_dir")
         self._refuse_links()
         self._refuse_strangers()
         if all(path.name.startswith(".") for path in self.root.iterdir()):
@@ -91,6 +94,15 @@ class RunDirectory:
                 f"output_dir {self.root} holds another run ({'; '.join(changes)}); choose another output_dir, make the two agree, "
                 "or go on with the new settings by checkpoint.resume=changed"
             )
+
+    def _nearest(self) -> Path:
+        """The directory itself, or the nearest one above it that there is. Raises RunDirectoryError for a name that none can have."""
+        try:
+            return next(path for path in (self.root, *self.root.parents) if path.exists())
+        except OSError as error:
+            raise RunDirectoryError(
+                f"output_dir {self.root} cannot be looked at: {error.strerror}; choose another output_dir"
+            ) from error
 
     def changes(self, asked: Mapping[str, Any]) -> list[str]:
         """What this configuration has other than the run in the directory and a continuation may not have, one line per key.

@@ -38,6 +38,7 @@ from distill_core.stopping import Stopping
 from distill_core.terminal import quiet
 from distill_core.tracking.events import Events
 from distill_core.tracking.progress import Progress
+from distill_core.tracking.silence import Silence
 from distill_core.training.asking import AskedMethod
 from distill_core.training.batches import Batches
 from distill_core.training.by_rule import HeldByRule
@@ -247,7 +248,7 @@ class Stage:
             start=0,
             validated=True,
             checkpoints=Checkpoints(self._nowhere, events, keep_last=1),
-            tracker=_NoTracker(),
+            tracker=Silence(),
             events=events,
             progress=Progress(quiet()),
             validator=None,
@@ -322,25 +323,3 @@ def _from_its_folders(subject: Subject) -> ResolvedRun:
 
 def _unheard(_: str) -> None:
     """What a family says of its modules is the run's to tell."""
-
-
-class _NoTracker:
-    """Nothing is told of what is only played."""
-
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Nothing."""
-
-    def video(self, name: str, path: Path, caption: str, step: int) -> None:
-        """Nothing."""
-
-    def file(self, path: Path, name: str) -> None:
-        """Nothing."""
-
-    def saved(self, step: int) -> None:
-        """Nothing."""
-
-    def go_back(self, step: int) -> None:
-        """Nothing."""
-
-    def finish(self) -> None:
-        """Nothing."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from distill_core.config.schema import Tracking
@@ -14,6 +13,7 @@ from distill_core.running.run_directory import RunDirectory
 from distill_core.tracking.events import Events
 from distill_core.tracking.fanout import Trackers
 from distill_core.tracking.jsonl import JsonlTracker
+from distill_core.tracking.silence import Silence
 
 
 def open_trackers(
@@ -44,31 +44,9 @@ def open_trackers(
     return Trackers(JsonlTracker(directory.metrics, first_step, events), others, events)
 
 
-class _Silent:
-    """A tracker that keeps nothing."""
-
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Nothing."""
-
-    def video(self, name: str, path: Path, caption: str, step: int) -> None:
-        """Nothing."""
-
-    def file(self, path: Path, name: str) -> None:
-        """Nothing."""
-
-    def saved(self, step: int) -> None:
-        """Nothing."""
-
-    def go_back(self, step: int) -> None:
-        """Nothing."""
-
-    def finish(self) -> None:
-        """Nothing."""
-
-
 def silent(events: Events) -> Trackers:
     """What a process has that is not the first of its run: only that one tells."""
-    return Trackers(_Silent(), [], events)
+    return Trackers(Silence(), [], events)
 
 
 def _without_secrets(settings: Tracking, events: Events) -> Tracking:

@@ -41,6 +41,7 @@ from distill_core.testing.toy_rewards import toy_rewards
 from distill_core.testing.toy_spec import ToyOptions, inspect, write_toy_model
 from distill_core.tracking.events import Events
 from distill_core.tracking.progress import Progress
+from distill_core.tracking.silence import Silence
 from distill_core.training.batches import Batches
 from distill_core.training.draws import KeyedDraw
 from distill_core.training.optimization import RoleOptimizer
@@ -125,28 +126,6 @@ class FamilyAdapter(ToyAdapter):
                 "pass batch.condition_of(role) of the same role"
             )
         return condition
-
-
-class Silence:
-    """A tracker that nobody reads."""
-
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Nothing."""
-
-    def video(self, name: str, path: Path, caption: str, step: int) -> None:
-        """Nothing."""
-
-    def file(self, path: Path, name: str) -> None:
-        """Nothing."""
-
-    def saved(self, step: int) -> None:
-        """Nothing."""
-
-    def go_back(self, step: int) -> None:
-        """Nothing."""
-
-    def finish(self) -> None:
-        """Nothing."""
 
 
 @dataclass(frozen=True)

@@ -225,3 +225,16 @@ def test_a_directory_that_could_not_be_made_is_refused_before_anything_is_loaded
     RunDirectory(tmp_path / "new" / "run").claim({})
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may write anywhere
     assert f"{tmp_path} cannot be written to; choose another output_dir" in refusal(tmp_path / "new" / "run")
+
+
+def test_a_folder_that_is_no_runs_is_refused_without_a_walk_through_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A home directory, or the disk, would take minutes."""
+    (tmp_path / "holidays").mkdir()
+    (tmp_path / "holidays" / "a.mp4").touch()
+    looked: list[object] = []
+    monkeypatch.setattr(os, "scandir", lambda path: looked.append(path))
+    with pytest.raises(RunDirectoryError, match="is not empty and holds no run; choose another output_dir"):
+        RunDirectory(tmp_path).claim({})
+    assert looked == []

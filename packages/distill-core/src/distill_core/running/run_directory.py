@@ -75,11 +75,12 @@ class RunDirectory:
         if there != self.root:
             return
         self._refuse_links()
-        self._refuse_strangers()
-        if all(path.name.startswith(".") for path in self.root.iterdir()):
-            return  # at most a lock, and a file of ours that was being written when the process died
-        if not self.resolved_yaml.exists():
+        begun = self.resolved_yaml.exists()
+        if not begun and not all(path.name.startswith(".") for path in self.root.iterdir()):
             raise RunDirectoryError(f"output_dir {self.root} is not empty and holds no run; choose another output_dir")
+        self._refuse_strangers()  # which looks at all that there is: not at what is no run's, e.g. a home directory
+        if not begun:
+            return  # at most a lock, and a file of ours that was being written when the process died
         if not self.metrics.exists() and not self.checkpoints.exists():
             return  # an attempt that ended before its first figures: there is nothing to lose
         resume = asked["checkpoint"]["resume"]

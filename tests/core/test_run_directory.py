@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from tests.core.kills import state_of
 from distill_core import durable
 from distill_core.config.document import write_yaml
 from distill_core.errors import RunDirectoryError
+from distill_core.running import run_directory
 from distill_core.running.preparation import prepare
 from distill_core.running.run_directory import RunDirectory
 from distill_core.running.session import train
@@ -233,8 +235,10 @@ def test_a_folder_that_is_no_runs_is_refused_without_a_walk_through_it(
     """A home directory, or the disk, would take minutes."""
     (tmp_path / "holidays").mkdir()
     (tmp_path / "holidays" / "a.mp4").touch()
-    looked: list[object] = []
-    monkeypatch.setattr(os, "scandir", lambda path: looked.append(path))
+
+    def walk(*folders: Path) -> Iterator[Path]:
+        raise AssertionError(f"{folders} are looked through")
+
+    monkeypatch.setattr(run_directory, "strangers_in", walk)
     with pytest.raises(RunDirectoryError, match="is not empty and holds no run; choose another output_dir"):
         RunDirectory(tmp_path).claim({})
-    assert looked == []

@@ -65,6 +65,7 @@ def _with(section: str, line: str) -> str:
         ("learning_rate:", "must be a number, above 0; got nothing (null)"),
         ("learning_rate: [1]", "must be a number, above 0; got [1]"),
         ("learning_rate: {a: 1}", "must be a number, above 0; got a mapping (a)"),
+        ("cpu_threads: 9999999999", "must be a whole number, at least 1 and at most 1024, or null; got 9999999999"),
         ("seed: 1.0", "must be a whole number, at least 0; got 1.0; write 1"),
         ("seed: true", "must be a whole number, at least 0; got true"),
         ("seed: -1", "must be a whole number, at least 0; got -1"),

@@ -207,7 +207,7 @@ class Data(Section):
     """Pixel rows, for captions without latents."""
     num_width: Positive | None = None
     """Pixel columns, for captions without latents."""
-    num_workers: Annotated[int, Field(ge=0)] = 2
+    num_workers: Annotated[int, Field(ge=0, le=1024)] = 2
     """Threads that read ahead; 0 reads when a batch is needed. What is read does not depend on it."""
 
 
@@ -229,7 +229,7 @@ class Training(Optimization):
     """Dtype of a forward pass. auto: bf16 on a GPU, fp32 on a CPU. Master weights, losses and optimizer state stay fp32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train. auto: the GPU if there is one."""
-    cpu_threads: Positive | None = None
+    cpu_threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Threads of a run on the CPU; null leaves it to torch. Small models are quickest with 1."""
     enable_gradient_checkpointing_type: Literal["full", "selective"] | None = None
     """full: recompute activations in backward instead of keeping them (less memory, about a third more time). selective: all but what

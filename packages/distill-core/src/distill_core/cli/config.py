@@ -18,9 +18,7 @@ def check(
     run_yaml: Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The file to check.", show_default=False)],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[KEY.PATH=VALUE]...", help="Overrides, as `distill run` takes them.", show_default=False
-        ),
+        typer.Argument(metavar="KEY=VALUE", help="Keys of the YAML to override, e.g. training.seed=1"),
     ] = None,
 ) -> None:
     """Say ok, or all that is wrong with a run.yaml: its plugins, its models' folders, its data, and whether its output_dir is free.
@@ -38,7 +36,8 @@ def check(
 @app.command()
 def schema(
     output: Annotated[
-        Path | None, typer.Option(help="Write to this file instead of standard output.", show_default=False)
+        Path | None,
+        typer.Option(metavar="FILE", help="Write to this file instead of standard output.", show_default=False),
     ] = None,
 ) -> None:
     """Print one JSON Schema of run.yaml, with the options of the installed plugins."""

@@ -16,15 +16,24 @@ app = typer.Typer(help="Make training data from videos and captions, and look at
 
 DataSet = Annotated[
     Path,
-    typer.Argument(help="A data set: a folder of parquet files, one file, or one of the Hugging Face Hub, owner/name."),
+    typer.Argument(
+        metavar="DATA",
+        help="A data set: a folder of parquet files, one file, or one of the Hugging Face Hub, owner/name.",
+    ),
 ]
-Family = Annotated[str | None, typer.Option(help="Model plugin; needed only where several are installed.")]
+Family = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Model plugin; needed only where several take the folder.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 TextLength = Annotated[
     int | None,
-    typer.Option(min=1, help="Text tokens that the model attends, padding included; by default what its folder says."),
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Text tokens that the model attends, padding included; by default what its folder says.",
+    ),
 ]
-Pixels = Annotated[int | None, typer.Option(min=1, help="Pixel rows or columns of each clip.")]
+Pixels = Annotated[int | None, typer.Option(min=1, metavar="N", help="Pixel rows or columns of each clip.")]
 
 
 @app.command()
@@ -86,14 +95,19 @@ def encode(
 def trajectories(
     path: Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The run that will train on them, at data.path.")],
     source: Annotated[
-        str, typer.Option(help="The data set whose rows they are made of: captions alone, or clips; or one of the Hub.")
+        str,
+        typer.Option(
+            metavar="DIR", help="The data set whose rows they are made of: captions alone, or clips; or one of the Hub."
+        ),
     ],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="Keys of the YAML to override, e.g. roles.NAME.path=FOLDER"),
     ] = None,
     dtype: Annotated[StoredDtype, typer.Option(help="What they are stored in.")] = StoredDtype.FLOAT32,
-    per_row: Annotated[int, typer.Option(min=1, help="So many of each row, each from a noise of its own.")] = 1,
+    per_row: Annotated[
+        int, typer.Option(min=1, metavar="N", help="So many of each row, each from a noise of its own.")
+    ] = 1,
     shard: Annotated[
         str | None,
         typer.Option(metavar="I/N", help="Make the I-th of N parts, beside other processes; torchrun says it itself."),
@@ -128,7 +142,8 @@ def inspect(
         Path | None, typer.Option(metavar="FILE.html", help="The page; _preview.html beside the data by default.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="What decodes; by default the model that the data set was encoded with.")
+        str | None,
+        typer.Option(metavar="DIR", help="What decodes; by default the model that the data set was encoded with."),
     ] = None,
     family: Family = None,
 ) -> None:
@@ -163,7 +178,8 @@ def inspect(
 def validate(
     path: DataSet,
     model: Annotated[
-        str | None, typer.Option(help="Pipeline folder, or hub id, that the rows must fit; none by default.")
+        str | None,
+        typer.Option(metavar="DIR", help="Pipeline folder, or hub id, that the rows must fit; none by default."),
     ] = None,
     family: Family = None,
     text_length: TextLength = None,

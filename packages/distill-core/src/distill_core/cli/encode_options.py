@@ -24,10 +24,15 @@ class HighDynamicRange(StrEnum):
     REFUSE = "refuse"
 
 
-Source = Annotated[Path, typer.Argument(help="A folder of videos and pictures; with --captions-only a captions file.")]
-Model = Annotated[str, typer.Option(help="Pipeline folder, or hub id, whose encoders are to be used.")]
-Output = Annotated[Path, typer.Option(help="The data set to make, or to add what is new to.")]
-NumFrames = Annotated[int | None, typer.Option(min=1, help="Frames of each clip; shorter ones are skipped.")]
+Source = Annotated[
+    Path,
+    typer.Argument(metavar="SOURCE", help="A folder of videos and pictures; with --captions-only a captions file."),
+]
+Model = Annotated[str, typer.Option(metavar="DIR", help="Pipeline folder, or hub id, whose encoders are to be used.")]
+Output = Annotated[Path, typer.Option(metavar="DIR", help="The data set to make, or to add what is new to.")]
+NumFrames = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Frames of each clip; shorter ones are skipped.")
+]
 Bucket = Annotated[
     list[str] | None,
     typer.Option(
@@ -35,12 +40,16 @@ Bucket = Annotated[
         help="Frames, height and width that a clip may be made into; HxW of pictures. Repeatable.",
     ),
 ]
-ClipsPerVideo = Annotated[int, typer.Option(min=1, help="Cut so many clips at most from one video, one after another.")]
-Fps = Annotated[float | None, typer.Option(min=0.01, help="Frames per second of each clip.")]
+ClipsPerVideo = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Cut so many clips at most from one video, one after another.")
+]
+Fps = Annotated[float | None, typer.Option(min=0.01, metavar="F", help="Frames per second of each clip.")]
 Hdr = Annotated[HighDynamicRange, typer.Option(help="Videos of high dynamic range (PQ, HLG): made SDR, or left out.")]
 Captions = Annotated[
     Path | None,
-    typer.Option(help="A .jsonl, .json, .csv, .tsv or .parquet that names each video with its caption."),
+    typer.Option(
+        metavar="FILE", help="A .jsonl, .json, .csv, .tsv or .parquet that names each video with its caption."
+    ),
 ]
 CaptionsOnly = Annotated[
     bool,

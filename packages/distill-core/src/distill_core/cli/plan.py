@@ -30,7 +30,10 @@ def plan(
         typer.Option(help="One card, and what to change where the run does not fit it.", show_default=False),
     ] = None,
     gpus: Annotated[
-        int, typer.Option(min=1, help="How many of them the run is spread over, as its section distributed says.")
+        int,
+        typer.Option(
+            min=1, metavar="N", help="How many of them the run is spread over, as its section distributed says."
+        ),
     ] = 1,
     profile: Annotated[
         Gpu | None,

@@ -234,3 +234,26 @@ def test_the_commands_import_nothing_heavy_before_they_are_run() -> None:
     heavy = "{'torch', 'numpy', 'pyarrow', 'av', 'rich.progress'} & set(sys.modules)"
     code = f"import sys, distill_core.cli.data; print(sorted({heavy}))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("rate", ["inf", "nan", "1001", "0"])
+def test_a_rate_that_no_clip_has_is_the_commands_fault_and_no_videos(
+    toy: Path, videos: Path, tmp_path: Path, rate: str
+) -> None:
+    result = run("encode", videos, "--model", toy, "--output", tmp_path / "out", "--fps", rate)
+    assert result.exit_code == 2
+    assert "Invalid value for '--fps'" in result.output
+    assert "cannot be looked at" not in result.output
+
+
+def test_every_option_of_a_data_command_says_what_it_takes_in_its_own_word() -> None:
+    commands = get_command(app)
+    assert isinstance(commands, TyperGroup)
+    plain = [
+        f"{name} {option.name}"
+        for name, command in commands.commands.items()
+        for option in command.params
+        if isinstance(option, TyperOption) and not option.is_flag and option.metavar is None
+        if option.name not in ("dtype", "hdr")  # which show their choices
+    ]
+    assert plain == []

@@ -43,7 +43,7 @@ Bucket = Annotated[
 ClipsPerVideo = Annotated[
     int, typer.Option(min=1, metavar="N", help="Cut so many clips at most from one video, one after another.")
 ]
-Fps = Annotated[float | None, typer.Option(min=0.01, metavar="F", help="Frames per second of each clip.")]
+Fps = Annotated[float | None, typer.Option(min=0.01, max=1000.0, metavar="F", help="Frames per second of each clip.")]
 Hdr = Annotated[HighDynamicRange, typer.Option(help="Videos of high dynamic range (PQ, HLG): made SDR, or left out.")]
 Captions = Annotated[
     Path | None,

@@ -184,7 +184,7 @@ def test_a_null_gradient_norm_of_a_role_is_none_and_one_that_is_left_out_is_the_
 def test_a_run_goes_on_with_another_gradient_norm_only_where_that_is_asked_for(world: ToyWorld) -> None:
     mapping = world.mapping("finetune", training={"max_train_steps": 2})
     world.train(mapping)
-    with pytest.raises(RunDirectoryError, match=r"roles\.student\.max_grad_norm: not set there, None here"):
+    with pytest.raises(RunDirectoryError, match=r"roles\.student\.max_grad_norm: not set there, null here"):
         world.train(mapping, "roles.student.max_grad_norm=null")
 
 

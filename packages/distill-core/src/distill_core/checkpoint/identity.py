@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -115,7 +116,8 @@ def shown(flat: Mapping[str, Any], key: str) -> str:
     """A setting as a difference shows it; where a null is a setting, a key that is not there is something else."""
     if key not in flat and key.rpartition(".")[2] in NULL_IS_SAID:
         return "not set"
-    return repr(flat.get(key))
+    value = flat.get(key)
+    return json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
 
 
 def _short(text: str) -> str:

@@ -20,7 +20,7 @@ from distill_core.described import undescribed
 
 JsonSchema = Mapping[str, Any]
 KNOWN_AS = "known_as"
-"""Where a field of a plugin's options states other tools' names for it: ``Field(json_schema_extra={"known_as": [...]})``."""
+"""Where a field, of a plugin's options too, states other tools' names for it: ``Field(json_schema_extra={"known_as": [...]})``."""
 
 _BOUNDS = {
     "minimum": "at least {}",

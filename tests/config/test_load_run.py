@@ -342,3 +342,17 @@ def test_a_file_that_is_far_too_large_is_not_parsed(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_bytes(b"x" * (MAX_BYTES + 1))
     assert "too many for a run.yaml" in _the_problem(path).message
+
+
+@pytest.mark.parametrize(
+    ("override", "ours"),
+    [
+        ("training.lr=1", "learning_rate"),
+        ("training.steps=1", "max_train_steps"),
+        ("roles.student.lr=1", "learning_rate"),
+    ],
+)
+def test_what_other_tools_call_a_key_is_known(write: Write, override: str, ours: str) -> None:
+    problem = _problems(write(RUN), override)[0]
+    theirs = override.partition("=")[0].rpartition(".")[2]
+    assert problem.message.endswith(f"unknown key; what other tools call `{theirs}` is `{ours}` here")

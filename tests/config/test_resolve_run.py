@@ -406,3 +406,16 @@ def test_a_folder_of_another_family_is_refused_with_that_family_and_the_key_that
     assert of_run == [(f"roles.{role}.path", remedy.format("recipe.family")) for role in ("student", "teacher")]
     of_role = said(RUN.replace("teacher: {path: small,", "teacher: {family: sends-on, path: small,"))
     assert ("roles.teacher.path", remedy.format("roles.teacher.family")) in of_role
+
+
+@pytest.mark.parametrize("below", [".", "checkpoints/step-00000100"])
+def test_a_run_in_the_place_of_a_model_is_refused_with_the_ways_to_go_on_from_it(
+    write: Write, tmp_path: Path, below: str
+) -> None:
+    run = tmp_path / "run"
+    (run / below).mkdir(parents=True)
+    (run / "resolved.yaml").touch()
+    problem = the_problem_of(write(RUN), f"roles.student.path={run / below}")
+    assert problem.key == "roles.student.path"
+    assert f"{run} is a run, and no model: name what `distill export` makes of it" in problem.message
+    assert problem.message.endswith(f"and roles.student.checkpoint.run: {run}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeGuard
 
 from distill_core.config.blame import problems_of_error
@@ -18,6 +19,9 @@ from distill_core.plugins.answers import completed_options, facts_of, settled_fa
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.recognition import owners
 from distill_core.plugins.specs import ModelFacts, ModelSpec, Options
+
+RUN_RECORD = "resolved.yaml"
+"""The file by which a run directory is known."""
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:
@@ -71,7 +75,7 @@ def inspect_folders(
         found = seen[family, path]
         if isinstance(found, _Refused):
             key = "recipe.family" if config.roles[role].family is None else f"roles.{role}.family"
-            problem = document.problem(("roles", role, "path"), found.said(key))
+            problem = document.problem(("roles", role, "path"), found.said(role, key))
             problems.append(replace(problem, cause=found.error))
         else:
             facts[role] = found
@@ -97,19 +101,24 @@ def complete_options(
 
 @dataclass(frozen=True)
 class _Refused:
-    """A folder that is nothing usable: what its family raised, and the families that take it instead."""
+    """A folder that is nothing usable: what its family raised, the families that take it instead, and the run that it is, or is of."""
 
     error: DistillError
     owners: tuple[str, ...]
+    run: Path | None
 
-    def said(self, key: str) -> str:
-        """What is wrong, on one line. ``key``: where the run names the family."""
+    def said(self, role: str, key: str) -> str:
+        """What is wrong, on one line. ``key``: where the run names the role's family."""
+        if self.run is not None:
+            return (
+                f"{self.run} is a run, and no model: name what `distill export` makes of it; or the folder that its role started from, "
+                f"and roles.{role}.checkpoint.run: {self.run}"
+            )
         message = str(self.error).replace("\n", " ")
         if not self.owners:
             return message
-        return (
-            f"{message}; {' and '.join(self.owners)} would take it: set {key}: {self.owners[0]}, or name another folder"
-        )
+        remedy = f"set {key}: {self.owners[0]}, or name another folder"
+        return f"{message}; {' and '.join(self.owners)} would take it: {remedy}"
 
 
 def _looked_at(model: ModelSpec, options: Options | None, path: str, index: PluginIndex) -> ModelFacts | _Refused:
@@ -118,4 +127,9 @@ def _looked_at(model: ModelSpec, options: Options | None, path: str, index: Plug
         facts = facts_of(model, path)
         return facts if options is None else settled_facts(model, facts, options)
     except DistillError as error:
-        return _Refused(error, owners(path, error, index))
+        return _Refused(error, owners(path, error, index), _run_at(Path(path)))
+
+
+def _run_at(folder: Path) -> Path | None:
+    """The run directory that a folder is, or is a checkpoint of."""
+    return next((place for place in (folder, folder.parent.parent) if (place / RUN_RECORD).is_file()), None)

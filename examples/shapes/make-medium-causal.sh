@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Causal models of the medium world from its shipped teacher: data, one of many steps a frame, a student of two, its clips, and longer ones by a decoder
-# that was trained for them. Every stage is one command and is skipped when its result is there, so a stopped recipe goes on where it was.
+# Causal models of the medium world from its shipped teacher: data, one of many steps a frame, a student of two, its clips, and longer ones (the decoder was
+# trained for 17 frames: lengthen.py). Every stage is one command and is skipped when its result is there, so a stopped recipe goes on where it was.
 # PARTS, CLIPS: medium-data.sh. PYTHON, OVERRIDES: recipe.sh.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

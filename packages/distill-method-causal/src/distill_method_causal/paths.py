@@ -25,21 +25,13 @@ def warped_steps(role: Role, options: CausalKdOptions, batch: Batch) -> tuple[fl
     return options.warped(shift)
 
 
-@torch.no_grad()
 def teacher_paths(teacher: Role, options: CausalKdOptions, batch: Batch, draw: Draw) -> Tensor:
-    """A path for each sample, [B, S + 1, T, C, H, W]: Euler steps of the guided teacher (Luhman and Luhman, arXiv 2101.02388, section 3).
-
-    The student's timesteps are put into the teacher's grid, so no state has to be near enough.
-    """
+    """A path for each sample of a batch, [B, S + 1, T, C, H, W]."""
     kept, condition = warped_steps(teacher, options, batch), batch.condition_of(teacher)
-    even = torch.tensor(flow.shifted_uniform_grid(options.teacher_steps, 1.0), dtype=torch.float64)
-    grid = flow.grid_through(teacher.shift_timestep(even, batch.latent_shape).tolist(), kept)
-
-    def velocity(x_BTCHW: Tensor, t_B: Tensor) -> Tensor:
-        """The guided one."""
-        return flow.guided_velocity(teacher, x_BTCHW, t_B, condition, options.guidance_scale)
-
-    return flow.flow_states(velocity, draw.normal("start", batch.latent_shape), grid, kept)
+    noise_BTCHW = draw.normal("start", batch.latent_shape)
+    return flow.guided_paths(
+        teacher, noise_BTCHW, condition, kept, steps=options.teacher_steps, scale=options.guidance_scale
+    )
 
 
 class PathMaker:

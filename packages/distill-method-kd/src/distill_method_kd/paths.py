@@ -25,19 +25,13 @@ def warped_steps(role: Role, options: KdOptions, batch: Batch) -> tuple[float, .
     return options.warped(options.kept_steps, shift)
 
 
-@torch.no_grad()
 def teacher_paths(teacher: Role, options: KdOptions, batch: Batch, draw: Draw) -> Tensor:
-    """A path for each sample of a batch, [B, S + 1, T, C, H, W]: Euler steps of the guided teacher (arXiv 2101.02388, section 3)."""
-    kept = warped_steps(teacher, options, batch)
-    uniform = torch.tensor(flow.shifted_uniform_grid(options.teacher_steps, 1.0), dtype=torch.float64)
-    grid = flow.grid_through(teacher.shift_timestep(uniform, batch.latent_shape).tolist(), kept)
-    condition = batch.condition_of(teacher)
-
-    def velocity(x_BTCHW: Tensor, t_B: Tensor) -> Tensor:
-        """The guided one."""
-        return flow.guided_velocity(teacher, x_BTCHW, t_B, condition, options.guidance_scale)
-
-    return flow.flow_states(velocity, draw.normal("start", batch.latent_shape), grid, kept)
+    """A path for each sample of a batch, [B, S + 1, T, C, H, W]."""
+    kept, condition = warped_steps(teacher, options, batch), batch.condition_of(teacher)
+    noise_BTCHW = draw.normal("start", batch.latent_shape)
+    return flow.guided_paths(
+        teacher, noise_BTCHW, condition, kept, steps=options.teacher_steps, scale=options.guidance_scale
+    )
 
 
 class PathMaker:

@@ -16,7 +16,15 @@ from distill_core.flow.arithmetic import (
 )
 from distill_core.flow.derivative import predict_along
 from distill_core.flow.grids import denoising_grid, shifted_uniform_grid
-from distill_core.flow.guidance import at_once, both_sides, flow_states, grid_through, guided_velocity, timestep_of
+from distill_core.flow.guidance import (
+    at_once,
+    both_sides,
+    flow_states,
+    grid_through,
+    guided_paths,
+    guided_velocity,
+    timestep_of,
+)
 from distill_core.flow.trig import TrigState, angle_of
 
 __all__ = [
@@ -31,6 +39,7 @@ __all__ = [
     "euler_step",
     "flow_states",
     "grid_through",
+    "guided_paths",
     "guided_velocity",
     "move",
     "noise_of",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from distill_core.errors import DistillError
 from distill_core.flow.arithmetic import euler_step
+from distill_core.flow.grids import shifted_uniform_grid
 from distill_core.protocols.condition import Condition
 from distill_core.protocols.prediction import Ask, Prediction
 from distill_core.protocols.role import PLAIN, Role
@@ -125,3 +126,22 @@ def flow_states(
         t_B, next_B = timestep_of(timestep, x_BTCHW), timestep_of(following, x_BTCHW)
         x_BTCHW = euler_step(x_BTCHW, velocity(x_BTCHW, t_B), t_B, next_B)
     return torch.stack([*states, x_BTCHW], dim=1)
+
+
+@torch.no_grad()
+def guided_paths(
+    role: Role, noise_BTCHW: Tensor, condition: Condition, kept: Sequence[float], *, steps: int, scale: float
+) -> Tensor:
+    """The states at ``kept``, and the end, of a guided role's ODE from noise, [B, S + 1, T, C, H, W] (arXiv 2101.02388, section 3).
+
+    ``steps`` Euler steps, evenly spaced before the role's flow shift; ``kept`` are put between them, so no state has to be near enough.
+    """
+    _, frames, channels, rows, columns = noise_BTCHW.shape
+    even = torch.tensor(shifted_uniform_grid(steps, 1.0), dtype=torch.float64)
+    grid = grid_through(role.shift_timestep(even, (frames, channels, rows, columns)).tolist(), kept)
+
+    def velocity(x_BTCHW: Tensor, t_B: Tensor) -> Tensor:
+        """The guided one."""
+        return guided_velocity(role, x_BTCHW, t_B, condition, scale)
+
+    return flow_states(velocity, noise_BTCHW, grid, kept)

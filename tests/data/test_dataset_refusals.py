@@ -37,6 +37,15 @@ def test_a_file_that_is_no_parquet_is_refused_by_name(tmp_path: Path, content: b
         open_dataset(tmp_path, latents=True)
 
 
+def test_another_kind_of_file_is_not_told_to_be_removed(tmp_path: Path) -> None:
+    (tmp_path / "notes.md").write_text("mine")
+    with pytest.raises(DataError, match=r"notes\.md is no parquet file; name one, or a folder of them") as refusal:
+        open_dataset(tmp_path / "notes.md", latents=True)
+    assert "remove" not in str(refusal.value)
+    file = write_clips(tmp_path / "clips", [clip(0)]) / "data-00000.parquet"
+    assert len(open_dataset(file.rename(tmp_path / "data.bin"), latents=True)) == 1
+
+
 def test_a_file_whose_end_is_cut_off_is_refused_by_name(tmp_path: Path) -> None:
     file = write_clips(tmp_path, [clip(0)]) / "data-00000.parquet"
     file.write_bytes(file.read_bytes()[:-20])

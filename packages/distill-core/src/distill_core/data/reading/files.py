@@ -23,6 +23,8 @@ DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError)
 """What pyarrow raises for a file that is not as it was written."""
 SUFFIXES = frozenset({".parquet", ".pq", ".parq"})
 """What parquet files are called, in small letters or capitals."""
+MAGIC = b"PAR1"
+"""What they begin with, whatever they are called."""
 OTHERS_SHOWN = 5
 REPEATED_TEXTS = ("id", "caption")
 """Columns that are read as dictionaries."""
@@ -105,6 +107,10 @@ def find_parquet(path: Path) -> list[Path]:
             "set of the Hugging Face Hub, owner/name"
         )
     if path.is_file():
+        with path.open("rb") as file:
+            begins = file.read(len(MAGIC))
+        if path.suffix.lower() not in SUFFIXES and begins != MAGIC:
+            raise DataError(f"{path} is no parquet file; name one, or a folder of them, as `distill data encode` makes")
         return [path]
     files = sorted((file.relative_to(path).as_posix(), file) for file in _files(path, frozenset()))
     data = [file for _, file in files if file.suffix.lower() in SUFFIXES]

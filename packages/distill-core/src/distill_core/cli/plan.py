@@ -53,7 +53,7 @@ def plan(
         raise typer.BadParameter(f"prints the overrides for one card alone; leave {other} out", param_hint="--profile")
     card = gpu if profile is None else profile
     said = [] if overrides is None else overrides
-    made, verdicts, kept, more = _planned(path, said, card, gpus, spread=profile is None)
+    made, verdicts, kept, more = _planned(path, said, card, gpus, spread=profile is None, silent=as_json)
     if profile is not None:
         _print_profile(made, verdicts[0], kept)
     elif as_json:
@@ -70,11 +70,11 @@ def plan(
 
 
 def _planned(
-    path: Path, overrides: Sequence[str], gpu: str | None, gpus: int, *, spread: bool
+    path: Path, overrides: Sequence[str], gpu: str | None, gpus: int, *, spread: bool, silent: bool
 ) -> tuple[Plan, list[Verdict], list[Kept], Kept | str | None]:
     """The plan, how it does on the cards, and where it does not fit the one card that is asked for, what to change, or how many to take.
 
-    ``spread``: whether more GPUs are an answer.
+    ``spread``: whether more GPUs are an answer. ``silent``: nothing is shown meanwhile.
     """
     from distill_core.cli.waiting import waiting
     from distill_core.plugins.discovery import discover
@@ -83,7 +83,7 @@ def _planned(
     index = discover()
     for warning in index.warnings:
         remark(f"warning: {warning}")
-    with waiting(f"checking {path}") as say, weightless():
+    with waiting(f"checking {path}", silent=silent) as say, weightless():
         from distill_core.planning.cards import CARDS
         from distill_core.planning.changes import Planner, fitting, on_more_gpus
 

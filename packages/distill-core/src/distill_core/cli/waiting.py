@@ -16,13 +16,13 @@ Say = Callable[[str], None]
 
 
 @contextmanager
-def waiting(doing: str) -> Iterator[Say]:
+def waiting(doing: str, *, silent: bool = False) -> Iterator[Say]:
     """Show ``doing`` (e.g. ``"importing torch"``) beside a spinner on stderr until the block ends; then it is gone.
 
-    Yields a function that changes the text. Where stderr is no terminal nothing is shown at all. Whatever the block
+    Yields a function that changes the text. Where stderr is no terminal, or if ``silent``, nothing is shown at all. Whatever the block
     prints stays where it belongs: on the terminal above the spinner, and in a file or a pipe if stdout is one.
     """
-    if not sys.stderr.isatty():
+    if silent or not sys.stderr.isatty():
         yield _say_nothing
         return
     from rich.live import Live

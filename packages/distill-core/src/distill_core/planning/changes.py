@@ -81,9 +81,10 @@ class Planner:
     def __call__(self, more: Sequence[str], gpus: int | None = None) -> Plan:
         """With further overrides, on another number of GPUs. Raises DistillError for what cannot be planned."""
         subject = self._subject(more, gpus)
-        return Plan(subject, play(subject, self.say))
+        before = f"{' '.join(more)}: " if more else ""
+        return Plan(subject, play(subject, lambda doing: self.say(f"{before}{doing}")))
 
-    def takes(self, more: Sequence[str], gpus: int) -> bool:
+    def takes(self, more: Sequence[str], gpus: int | None = None) -> bool:
         """Whether that is a run at all."""
         try:
             self._subject(more, gpus)
@@ -119,24 +120,28 @@ def _overrides(kept: Sequence[Kept]) -> list[str]:
 
 def _needed(kept: Sequence[Kept], card: Card, make: Planner, say: Say) -> list[Kept]:
     """Those without which a run does not fit: what a later change alone is enough for is left out, the dearest first."""
+    needed, last = list(kept), kept[-1] if kept else None
     for extra in reversed(kept[:-1]):
-        place = [each.change for each in kept].index(extra.change)
-        before, after = kept[:place], kept[place + 1 :]
+        place = [each.change for each in needed].index(extra.change)
+        fewer = [*needed[:place], *needed[place + 1 :]]
+        if not all(make.takes(_overrides(fewer[: count + 1])) for count in range(place, len(fewer))):
+            continue  # what came later needs it
         say(f"trying without {' '.join(extra.change.overrides)}")
         try:
-            whole = make(_overrides([*before, *after]))
-            if whole.on(card).fits:
-                kept = [*before, *_again(before, after[:-1], make), Kept(after[-1].change, whole)]
-        except DistillError:  # what came later needs it
+            whole = make(_overrides(fewer))
+        except DistillError:  # likewise
             continue
-    return list(kept)
+        if whole.on(card).fits:
+            needed, last = fewer, Kept(fewer[-1].change, whole)
+    return [*_again(kept, needed[:-1], make), *([] if last is None else [last])]
 
 
-def _again(before: Sequence[Kept], after: Sequence[Kept], make: Planner) -> list[Kept]:
-    """Changes that were played beside one that is left out now, played without it."""
+def _again(kept: Sequence[Kept], needed: Sequence[Kept], make: Planner) -> list[Kept]:
+    """Changes in the order in which they were played: those that were played beside one that is left out now, played without it."""
     played: list[Kept] = []
-    for each in after:
-        played.append(Kept(each.change, make(_overrides([*before, *played, each]))))
+    for place, each in enumerate(needed):
+        whole = each.plan if each is kept[place] else make(_overrides([*played, each]))
+        played.append(Kept(each.change, whole))
     return played
 
 

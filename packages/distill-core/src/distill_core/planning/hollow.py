@@ -23,6 +23,9 @@ from distill_core.errors import PlanError
 REAL_UP_TO = 1 << 14
 """Elements of a tensor that is made anew and real all the same."""
 
+COMPUTED_UP_TO = 1 << 20
+"""Elements of floating point that an operation on real tensors gives and that are real too."""
+
 _META = torch.device("meta")
 _CHOICE = torch.ops.aten._fused_sdp_choice.default
 _READS = frozenset({torch.ops.aten._local_scalar_dense.default, torch.ops.aten.equal.default})
@@ -73,6 +76,11 @@ class HollowWorld(TorchDispatchMode):
     def __init__(self) -> None:
         TorchDispatchMode.__init__(self)
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """torch's switch: nothing is compiled here, so no call is guarded against it."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
@@ -82,6 +90,8 @@ class HollowWorld(TorchDispatchMode):
         if any(isinstance(tensor, HollowTensor) for tensor in tensors):
             return _chosen(func, args, named) if func is _CHOICE else _pretended(func, args, named)
         if _makes_anew(func) and _size(tensors, args) > REAL_UP_TO and str(named.get("device")) != "meta":
+            return _pretended(func, args, named)
+        if any(tensor.numel() > REAL_UP_TO for tensor in tensors) and _grows(func, args, named):
             return _pretended(func, args, named)
         return func(*args, **named)
 
@@ -204,6 +214,18 @@ def _pretended(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any
     ):  # `_unsafe_view` is a view, and its schema does not say so
         _known[key] = _mapped(made, _form)
     return _mapped(made, _wrapped)
+
+
+def _grows(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether an operation on real tensors gives one so large that nobody decides by it, e.g. what a text encoder adds to its logits."""
+    nature = _nature(func)
+    if nature.views or nature.changed or func in _READS:
+        return False
+    try:
+        made = _worked_out(func, nature, args, kwargs)
+    except PlanError:
+        return False
+    return isinstance(made, Tensor) and made.is_floating_point() and made.numel() > COMPUTED_UP_TO
 
 
 def _shares(made: Sequence[Tensor], given: Sequence[Tensor]) -> bool:

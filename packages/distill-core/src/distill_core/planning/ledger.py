@@ -98,6 +98,11 @@ class Ledger(TorchDispatchMode):
             self._owned[former] -= size
             self._owned[owner] += size
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """torch's switch: nothing is compiled here, so no call is guarded against it."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:

@@ -17,6 +17,7 @@ from distill_core.planning.made_up_rows import MadeUpRows
 from distill_core.planning.sides import HearingRanks, both_experts_in_parts, of_one_process
 from distill_core.planning.stage import FEW, UPDATE, Stage
 from distill_core.planning.subject import Subject
+from distill_core.plugins.loading import load_target
 
 LOOKED_AHEAD = 1000
 """Training steps among which those are looked for that step other roles."""
@@ -109,6 +110,9 @@ def _made(
     subject: Subject, say: Say, heard: Sequence[Sequence[bool]] | None = None, *, hollow: bool
 ) -> Iterator[Stage]:
     """A stage, and the world that it is played in."""
+    # What a library makes while it is first imported is none of the run's.
+    for model in subject.run.models.values():
+        load_target(model.build, f"model {model.name!r}")
     rows = MadeUpRows(subject, FEW * subject.run.config.training.train_batch_size)
     ledger = Ledger(on_card=subject.on_card)
     with ExitStack() as worlds:

@@ -98,7 +98,8 @@ def test_the_fewest_gpus_on_which_a_run_fits_are_found_with_the_samples_of_a_ste
         assert on_two.trial.checkpoint == plan.trial.checkpoint  # all of it, whoever writes it
         assert on_two.trial.parameters == plan.trial.parameters
         alone = Kept(Change(("roles.student.ema={decay: 0.9, placement: cpu}",), "not of weights in parts"), plan)
-        more = on_more_gpus(plan, [alone], card_of(on_two.peak), make, print)
+        split = Kept(Change(SPLIT, "whose keys the batch of several sets anew"), plan)
+        more = on_more_gpus(plan, [alone, split], card_of(on_two.peak), make, print)
         assert isinstance(more, Kept)
         assert (more.change.gpus, more.change.price) == (2, "the same batch")
         assert more.change.overrides == ("training.train_batch_size=2", "training.gradient_accumulation_steps=2")

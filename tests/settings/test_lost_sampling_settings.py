@@ -82,6 +82,14 @@ def test_a_grid_that_export_will_refuse_is_a_note_and_the_one_that_is_advised_is
     solve_grid(tuple(json.loads(advised)))
 
 
+def test_what_the_method_left_open_is_judged_as_the_validation_section_says(resolve: Resolve) -> None:
+    assert resolve("finetune").notes == ()
+    (note,) = resolve("finetune", "validation.guidance_scale=0.5").notes
+    assert note.startswith(
+        "`distill export` will refuse the result: diffusers applies no guidance scale below 1, got 0.5; "
+    )
+
+
 @pytest.mark.parametrize("grid", ["[1000, 757, 522]", "[1000, 750, 500, 250]", "[1000]"])
 def test_a_grid_that_export_takes_is_no_note(resolve: Resolve, grid: str) -> None:
     assert resolve("dmd2", f"method_config.dmd_denoising_steps={grid}").notes == ()

@@ -70,6 +70,7 @@ def test_a_change_that_sets_a_section_anew_replaces_those_of_its_keys() -> None:
     assert not moved.replaces(none)
     assert not other.replaces(moved)
     assert Change(("a.b=1", "a.c=2"), "").replaces(Change(("a.b=3",), ""))
+    assert not Change(("a.b=1",), "").replaces(Change(("a.b=3", "a.c=2"), ""))
 
 
 def test_weights_below_loras_may_leave_the_card_too(folders: Path, index: PluginIndex) -> None:

@@ -1,6 +1,6 @@
 """Every method on one bench: the shapes world, the same teacher, the same budget, the same judge; the table of docs/methods.md.
 
-    python -m benchmarks.zoo --prepare                      # clips, their latents, the teacher's paths; operations counted; 15 minutes
+    python -m benchmarks.zoo --prepare                      # what students are trained on, and operations counted; 15 minutes
     python -m benchmarks.zoo --seeds 0 1 2 --jobs 2         # trains and judges; what is done is not done again
     python -m benchmarks.zoo --seconds 200 --limit 550 --jobs 14
     python -m benchmarks.zoo --table
@@ -47,8 +47,9 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     budget = Budget(arguments.seconds, arguments.tflop)
     wanted = list(tasks(arguments.seeds, arguments.only))
+    needs = frozenset[str]().union(*(task.job.needs for task in wanted))
     if arguments.prepare:
-        prepare_data(folder, arguments.clips_drawn, arguments.paths)
+        prepare_data(folder, needs, arguments.clips_drawn, arguments.paths)
         count_costs(folder, {task.job for task in wanted})
     elif arguments.table:
         print(table(folder))
@@ -65,7 +66,7 @@ def main() -> None:
             arguments.device,
         )
     else:
-        _refuse_unprepared(folder)
+        _refuse_unprepared(folder, needs)
         if budget.tflop is not None:
             count_costs(folder, {task.job for task in wanted})
         bench = Bench(folder, wanted, budget, arguments.clips, arguments.device)
@@ -102,19 +103,21 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-def prepare_data(folder: Path, clips: int, paths: int) -> None:
-    """Make what is missing: clips drawn and encoded, the teacher of two experts, and the teacher's paths."""
+def prepare_data(folder: Path, needs: frozenset[str], clips: int, paths: int) -> None:
+    """Make what is missing of ``needs``: clips drawn and encoded (train), the teacher of two experts, and the teacher's paths."""
     distill = [sys.executable, "-m", "distill_core", "data"]
     teacher, kd = f"{RECIPES}/teacher", f"{RECIPES}/kd.yaml"
     drawn, train, ends = folder / "clips", folder / "train", folder / "paths"
-    if not (drawn / "captions.jsonl").exists() and not train.exists():
-        _command([sys.executable, f"{RECIPES}/draw.py", "--output", str(drawn), "--clips", str(clips), "--seed", "0"])
-    if not train.exists():
+    if "train" in needs and not train.exists():
+        if not (drawn / "captions.jsonl").exists():
+            _command(
+                [sys.executable, f"{RECIPES}/draw.py", "--output", str(drawn), "--clips", f"{clips}", "--seed", "0"]
+            )
         half = ["--dtype", "float16"]
         _command([*distill, "encode", str(drawn), "--model", teacher, *half, "--output", str(train)])
-    if not (folder / "experts").exists():
+    if "experts" in needs and not (folder / "experts").exists():
         make_experts(folder / "experts")
-    if not ends.exists():
+    if "paths" in needs and not ends.exists():
         overrides = [f"data.path={ends}", "method_config.stored_steps=[1000]"]
         source = ["--source", f"{RECIPES}/prompts", "--per-row", str(paths)]
         _command([*distill, "trajectories", kd, *overrides, *source])
@@ -134,8 +137,8 @@ def _command(command: Sequence[str]) -> None:
     subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
-def _refuse_unprepared(folder: Path) -> None:
-    missing = [name for name in ("train", "paths", "experts") if not (folder / name).exists()]
+def _refuse_unprepared(folder: Path, needs: frozenset[str]) -> None:
+    missing = [name for name in sorted(needs) if not (folder / name).exists()]
     if missing:
         sys.exit(f"{folder} has no {' and no '.join(missing)}: run it with --prepare first")
 

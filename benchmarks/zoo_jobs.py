@@ -60,6 +60,11 @@ class Job:
         """The jobs that have to be done before."""
         return frozenset(start.job for start in self.starts)
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """What ``--prepare`` makes for it, by the name of its folder."""
+        return frozenset({*([] if self.data is None else [self.data]), *(["experts"] if self.experts else [])})
+
     def changed(self, folder: Path, seed: int) -> list[str]:
         """Overrides of the recipe, but for how long it trains and what is compared."""
         found = [f"training.seed={seed}", "validation.interval=null", "validation.at_start=false", *self.overrides]
@@ -172,6 +177,12 @@ JOBS: tuple[Job, ...] = (
     Job("self-forcing after causal-kd", "self-forcing", starts=(Start("student", "causal-kd"),)),
     Job("rcm, exact derivative", "rcm", "train", scaled=("method_config.consistency_steps",), overrides=EXACT),
     Job("dmd2, LoRA", "dmd2-lora"),
+    Job("dmd2, varied", "dmd2-varied", teacher=True),
+    Job(
+        "reward-gradient after dmd2, varied",
+        "dmd2-rewarded",
+        starts=(Start("student", "dmd2, varied"), Start("reference", "dmd2, varied")),
+    ),
 )
 """Every student once, in the order of the first seed: those that others begin at, those that had no figure, their followers, the others,
 what was tried besides."""
@@ -182,6 +193,8 @@ SHOWN = tuple(
         key=(
             "dmd2, 1 step",
             "dmd2, LoRA",
+            "dmd2, varied",
+            "reward-gradient after dmd2, varied",
             "dmd2, 1 step after kd",
             "dmd2, 2 steps",
             "sgmd",

@@ -90,7 +90,7 @@ def table(folder: Path) -> str:
     costs = known_costs(folder)
     groups: dict[tuple[str, str, str], list[Result]] = {}
     for result in every:
-        own = ("", "") if result.row.startswith(UNTRAINED) else (result.job, result.budget)
+        own = ("", f"{result.clips}") if result.row.startswith(UNTRAINED) else (result.job, result.budget)
         groups.setdefault((own[0], result.row, own[1]), []).append(result)
     judged = [group for group in _ordered(groups) if FIGURES["all correct"] in group[0].figures]
     longer = [group for group in _ordered(groups) if DRIFT["colour"] in group[0].figures]

@@ -85,8 +85,9 @@ def work(task: Task, folder: Path, budget: Budget, step_tflop: float | None, per
         overrides = [*task.job.changed(folder, task.seed), f"training.device={device}"]
         own = open_run(task.job.path, [*overrides, "comparison=null"], index)
         steps = _steps(task, folder, own, overrides, index, budget, step_tflop)
-        known = any(result.row.startswith(TEACHER) for result in results(folder))
-        rows = _rows(open_run(task.job.path, overrides, index), teacher=task.job.teacher and not known)
+        clips = per_caption * len(captions(SMALL))
+        known = any(result.row.startswith(TEACHER) and result.clips == clips for result in results(folder))
+        rows = rows_of(task, open_run(task.job.path, overrides, index), teacher=task.job.teacher and not known)
         compared = {"rows": rows, "prompts": list(captions(SMALL)), "clips_per_prompt": per_caption, "page_clips": 4}
         home = run_folder(folder, task.job.name, task.seed)
         began = time.monotonic()
@@ -145,10 +146,12 @@ def shortened(own: ResolvedRun, scaled: tuple[str, ...], steps: int) -> list[str
     return found
 
 
-def _rows(own: ResolvedRun, *, teacher: bool) -> dict[str, Any]:
-    """The recipe's ways of sampling; the teacher's, which are the same in every run, once in a folder."""
+def rows_of(task: Task, own: ResolvedRun, *, teacher: bool) -> dict[str, Any]:
+    """The recipe's ways of sampling, but for those of what other runs sample: the teacher, and frozen roles that begin at another job."""
     rows: dict[str, Any] = own.to_mapping()["comparison"]["rows"]
-    return {name: row for name, row in rows.items() if teacher or row["role"] != "teacher"}
+    others = {start.role for start in task.job.starts if not own.config.roles[start.role].trainable}
+    others |= set() if teacher else {"teacher"}
+    return {name: row for name, row in rows.items() if row["role"] not in others}
 
 
 def _run(path: str, overrides: list[str], home: Path, index: PluginIndex) -> Outcome:

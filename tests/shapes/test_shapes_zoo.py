@@ -10,11 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from benchmarks.zoo import make_experts
+from benchmarks.zoo import make_experts, prepare_data
 from benchmarks.zoo_jobs import JOBS, SHOWN, Job, Task, tasks
 from benchmarks.zoo_pages import pages, renewed
 from benchmarks.zoo_table import FIGURES, cost, table
-from benchmarks.zoo_work import Budget, Result, results_file, shortened, steps_before
+from benchmarks.zoo_work import Budget, Result, results_file, rows_of, shortened, steps_before
 from tests.recipes import write_clips
 
 from distill_core.config.resolve import open_run
@@ -146,11 +146,40 @@ def test_a_budget_names_itself() -> None:
     assert [str(Budget()), str(Budget(seconds=200.0)), str(Budget(tflop=5.0))] == ["recipe", "200 s", "5 TFLOP"]
 
 
+def test_nothing_is_prepared_that_no_student_needs(tmp_path: Path) -> None:
+    needs = {job.name: set(job.needs) for job in JOBS}
+    assert needs["dmd2, varied"] == set()
+    assert needs["kd"] == {"paths"}
+    assert needs["phased-dmd, two experts"] == {"experts"}
+    assert needs["ladd"] == {"train"}
+    prepare_data(tmp_path, frozenset(), 48, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_another_run_samples_is_not_sampled_again() -> None:
+    (varied,) = [job for job in JOBS if job.name == "dmd2, varied"]
+    (rewarded,) = [job for job in JOBS if job.name == "reward-gradient after dmd2, varied"]
+    own = {job: open_run(ROOT / job.path, job.alone(ROOT), discover()) for job in (varied, rewarded)}
+    assert list(rows_of(Task(varied, 0), own[varied], teacher=False)) == ["student, 1 step"]
+    assert list(rows_of(Task(varied, 0), own[varied], teacher=True)) == [
+        "teacher, 20 steps",
+        "teacher, 1 step",
+        "student, 1 step",
+    ]
+    assert list(rows_of(Task(rewarded, 0), own[rewarded], teacher=True)) == ["student, 1 step"]
+
+
+def test_a_teacher_judged_by_more_clips_has_a_row_of_its_own(tmp_path: Path) -> None:
+    row = "teacher, 20 steps"
+    every = [result("anyflow", 0, 0.9, row=row), result("dmd2, varied", 0, 0.8, row=row, clips=96)]
+    results_file(tmp_path).write_text("".join(json.dumps(asdict(one)) + "\n" for one in every))
+    lines = [line.split(" | ") for line in table(tmp_path).splitlines() if row in line]
+    assert [(line[3], line[14]) for line in lines] == [(".900", "48"), (".800", "96")]
+
+
 @pytest.mark.slow
 def test_the_command_makes_a_chain_of_two_students_prints_the_table_and_does_nothing_twice(tmp_path: Path) -> None:
     write_clips(tmp_path / "train")
-    for name in ("paths", "experts"):
-        (tmp_path / name).mkdir()
     last = "anyflow-on-policy after anyflow"
     command = [sys.executable, "-m", "benchmarks.zoo", "--folder", str(tmp_path), "--seeds", "0", "--only", last]
     command += ["--tflop", "0.02", "--clips", "48", "--jobs", "2"]

@@ -133,7 +133,10 @@ def _needed(kept: Sequence[Kept], card: Card, make: Planner, say: Say) -> list[K
             continue
         if whole.on(card).fits:
             needed, last = fewer, Kept(fewer[-1].change, whole)
-    return [*_again(kept, needed[:-1], make), *([] if last is None else [last])]
+    try:
+        return [*_again(kept, needed[:-1], make), *([] if last is None else [last])]
+    except DistillError:  # all together can be played, some of them cannot
+        return list(kept)
 
 
 def _again(kept: Sequence[Kept], needed: Sequence[Kept], make: Planner) -> list[Kept]:

@@ -91,3 +91,12 @@ def test_every_parameter_is_made_hollow_and_shared_ones_stay_shared() -> None:
         assert all(isinstance(each, HollowTensor) for each in module.parameters())
         assert module["a"].weight is module["b"].weight
         assert not module["a"].bias.requires_grad
+
+
+def test_what_is_looked_up_in_a_small_table_is_not_computed_where_it_is_large() -> None:
+    with hollow_world():
+        table, places = nn.Embedding(4, 256), torch.zeros(64, 128, dtype=torch.long)
+        assert not isinstance(table(places[:1]), HollowTensor)
+        added = table(places)  # as T5 looks up what it adds to its logits
+        assert isinstance(added, HollowTensor)
+        assert isinstance(torch.zeros(()) + added, HollowTensor)

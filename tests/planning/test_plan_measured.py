@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,9 @@ def run_yaml(folders: Path, method: str, variant: str) -> Path:
         "output_dir": str(folders / "run"),
     }
     path = folders / f"{method}-{variant}.yaml"
-    path.write_text(write_yaml(run), encoding="utf-8")
-    return path
+    own = path.with_suffix(f".{os.getpid()}")  # several processes make and read it at once
+    own.write_text(write_yaml(run), encoding="utf-8")
+    return own.replace(path)
 
 
 def planned(

@@ -238,6 +238,14 @@ def test_the_rows_of_the_broken_micro_step_are_named_where_a_loss_tells_them() -
     assert guard.broken_steps()[0].rows == ("a", "b")
 
 
+def test_a_broken_step_is_told_by_its_own_losses_whatever_figures_came_along_before() -> None:
+    guard = FiniteGuard(CPU, freeze=True)
+    for step, loss in enumerate((1.0, 1.0, math.nan), 1):
+        guard.see(step, "loss", torch.tensor(loss), ["a"])
+        guard.judge(step, {"norm": torch.tensor(1.0)}, figures=[("figure", torch.tensor(math.inf))])
+    assert [(broken.step, broken.what) for broken in guard.broken_steps()] == [(3, ("loss",))]
+
+
 def test_means_leave_out_what_is_not_finite_and_count_it() -> None:
     window = MetricWindow()
     for value in (1.0, math.nan, 3.0):

@@ -126,7 +126,7 @@ class FiniteGuard:
         found = iter(torch.cat([told for _, told in self._judged]).tolist())
         broken: dict[int, list[_Seen]] = {}
         for seen, told in self._judged:
-            for each, value in zip(seen, islice(found, len(told)), strict=False):  # figures follow
+            for each, value in zip(seen, list(islice(found, len(told))), strict=False):  # figures follow
                 if not math.isfinite(value):
                     broken.setdefault(each.step, []).append(each)
         self._judged = []

@@ -122,18 +122,6 @@ def test_a_machine_that_cannot_compile_is_refused_with_the_reason(monkeypatch: p
     assert "no working compiler" in fault
 
 
-def test_a_torch_that_cannot_compile_adapted_blocks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def older(*_: object, **__: object) -> object:
-        """As torch 2.11, which says this at length."""
-        raise RuntimeError("Dynamo does not know how to trace method `get` of class `ContextVar`" + " and so on" * 90)
-
-    monkeypatch.setattr("distill_core.training.compiled.BACKEND", older)
-    fault = why_not_compiled(CPU, torch.float32)
-    assert fault is not None
-    assert fault.startswith(f"torch {torch.__version__} cannot compile what blocks read of a role's LoRA")
-    assert len(fault) < 250
-
-
 def test_what_compiled_blocks_do_not_have_is_refused_before_weights_are_loaded(world: ToyWorld) -> None:
     run = world.mapping("dmd2")
     run["training"] |= {"enable_gradient_checkpointing_type": "selective"}

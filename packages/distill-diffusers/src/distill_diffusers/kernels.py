@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import ContextVar
 
 import torch
 from diffusers.models.attention_dispatch import AttentionBackendName, attention_backend, dispatch_attention_fn
 
-_chosen: ContextVar[bool] = ContextVar("attention_backend_chosen", default=False)
+from distill_core.surroundings import Surrounding
+
+_chosen = Surrounding(False)
 
 
 class DiffusersKernels:
@@ -21,12 +22,8 @@ class DiffusersKernels:
         known = [each.value for each in AttentionBackendName]
         if name not in known:
             raise ValueError(f"diffusers has no such backend; it has {', '.join(known)}")
-        token = _chosen.set(True)
-        try:
-            with attention_backend(name):
-                yield
-        finally:
-            _chosen.reset(token)
+        with _chosen.being(True), attention_backend(name):
+            yield
 
     def try_out(self, name: str, device: torch.device, dtype: torch.dtype) -> None:
         """Two heads of 64 numbers, 128 tokens."""
@@ -37,4 +34,4 @@ class DiffusersKernels:
 
 def attending_masked() -> AbstractContextManager[object]:
     """Inside, attention is torch's own, which takes any mask; most backends take none."""
-    return attention_backend(AttentionBackendName.NATIVE) if _chosen.get() else nullcontext()
+    return attention_backend(AttentionBackendName.NATIVE) if _chosen.value else nullcontext()

@@ -1,14 +1,12 @@
 """Wan's attention: cross-attention to folded text and to pictures, and what self-attention makes of hidden states.
 
-The state of a pass (the bias that folds text padding, how much of what is attended is text) lives in a context variable, as that of
-self-attention does (:mod:`distill_diffusers.passes.self_attention`). B batch, N tokens, L tokens of text, H heads, D head width.
+The state of a pass (the bias that folds text padding, how much of what is attended is text) is in force for its duration, as that of
+self-attention is (:mod:`distill_diffusers.passes.self_attention`). B batch, N tokens, L tokens of text, H heads, D head width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from contextvars import ContextVar
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +15,7 @@ from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.transformers.transformer_wan import WanAttention, WanAttnProcessor
 from torch import Tensor
 
+from distill_core.surroundings import Surrounding
 from distill_core.training.recompute import recomputed
 from distill_diffusers.kernels import attending_masked
 
@@ -35,17 +34,12 @@ class TextCall:
 
 
 _PLAIN = TextCall()
-_current: ContextVar[TextCall] = ContextVar("text_call", default=_PLAIN)
+_current = Surrounding(_PLAIN)
 
 
-@contextmanager
-def text_call(call: TextCall) -> Iterator[None]:
+def text_call(call: TextCall) -> AbstractContextManager[None]:
     """Inside, cross-attention works for ``call``."""
-    token = _current.set(call)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+    return _current.being(call)
 
 
 class FoldedTextProcessor:
@@ -63,7 +57,7 @@ class FoldedTextProcessor:
         rotary_emb: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """Cross-attention of [B, N, width] to [B, L, width]; the signature is diffusers'."""
-        call = _current.get()
+        call = _current.value
         mask = attention_mask if call.pad_bias_L is None else call.pad_bias_L.view(1, 1, 1, -1)
         if attn.add_k_proj is not None:
             return _beside_pictures(attn, hidden_states, encoder_hidden_states, mask, call.text_tokens)

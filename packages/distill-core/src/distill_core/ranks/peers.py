@@ -8,9 +8,7 @@ and behind shared passes: rollouts, modules of a method's own, weights in parts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -18,6 +16,8 @@ import torch.distributed as dist
 from torch import Tensor, autograd
 from torch.autograd.function import once_differentiable
 from torch.distributed import ProcessGroup
+
+from distill_core.surroundings import Surrounding
 
 
 class Peers:
@@ -125,19 +125,14 @@ def _exchanged(own: Tensor, peers: Peers, gathered: int, split: int) -> Tensor:
     return torch.cat(peers.send(torch.stack(own.chunk(peers.count, split))).unbind(), gathered)
 
 
-_sharing: ContextVar[Peers | None] = ContextVar("sharing_clips", default=None)
+_sharing: Surrounding[Peers | None] = Surrounding(None)
 
 
-@contextmanager
-def sharing(peers: Peers | None) -> Iterator[None]:
+def sharing(peers: Peers | None) -> AbstractContextManager[None]:
     """Inside, predictions, and what is computed again of them in backward, share the tokens of a clip; None: they have them alone."""
-    token = _sharing.set(peers)
-    try:
-        yield
-    finally:
-        _sharing.reset(token)
+    return _sharing.being(peers)
 
 
 def sharers() -> Peers | None:
     """Who shares the clips of the prediction that is going on; None where it has them alone."""
-    return _sharing.get()
+    return _sharing.value

@@ -7,7 +7,6 @@ roles of a set of weights. It computes what the plain one does up to rounding: k
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextvars import ContextVar
 from importlib import import_module
 from textwrap import shorten
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from distill_core.plugins.border import RefusedError, plugin_border
+from distill_core.surroundings import Surrounding
 from distill_core.training.sharding import blocks_of
 
 BACKEND = "inductor"
@@ -23,7 +23,7 @@ BACKEND = "inductor"
 MOST = 64
 """Ways in which one kind of block may be called. A run that finds more ends, and does not go on slowly without a word."""
 
-_scale: ContextVar[float] = ContextVar("scale_of_a_probe", default=1.0)
+_scale = Surrounding(1.0)
 
 
 def compile_blocks(modules: Iterable[nn.Module]) -> int:
@@ -46,7 +46,7 @@ def made() -> int:
 
 
 class _Probe(nn.Module):
-    """A layer that reads a context variable, as adapted layers do."""
+    """A layer that reads of its surroundings, as adapted layers do."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,19 +54,16 @@ class _Probe(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, 64] to [B, 64]."""
-        return torch.nn.functional.gelu(self.layer(x)) * _scale.get()
+        return torch.nn.functional.gelu(self.layer(x)) * _scale.value
 
 
 def why_not_compiled(device: torch.device, compute: torch.dtype) -> str | None:
-    """Why this machine, or this torch, cannot compile blocks, found by one small layer; None if it can."""
+    """Why this machine cannot compile blocks, found by one small layer; None if it can."""
     probe = _Probe().to(device, compute)
     probe.compile(backend=BACKEND, fullgraph=True)
     try:
         with plugin_border():
             probe(torch.ones(2, 64, device=device, dtype=compute)).sum().backward()
     except RefusedError as refusal:
-        if ContextVar.__name__ in refusal.reason:
-            here = f"torch {torch.__version__} cannot compile what blocks read of a role's LoRA and of a family's call"
-            return f"{here} (a {ContextVar.__name__}); later ones do, 2.15 was seen to: take one, or leave this out"
         return f"torch.compile does not run on this machine ({shorten(refusal.reason, 300)}); leave this out"
     return None

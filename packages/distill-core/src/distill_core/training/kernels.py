@@ -7,26 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import ContextVar
+
+from distill_core.surroundings import Surrounding
 
 Kernel = Callable[[], AbstractContextManager[None]]
 """Makes what turns a family's switch."""
 
-_current: ContextVar[Kernel | None] = ContextVar("attention_kernel", default=None)
+_current: Surrounding[Kernel | None] = Surrounding(None)
 
 
 @contextmanager
 def attending(kernel: Kernel | None) -> Iterator[None]:
     """Inside, a role attends by its kernel; None: by the family's own choice."""
-    token = _current.set(kernel)
-    try:
-        with attending_again():
-            yield
-    finally:
-        _current.reset(token)
+    with _current.being(kernel), attending_again():
+        yield
 
 
 def attending_again() -> AbstractContextManager[None]:
     """The kernel of the prediction that the context is of, for what is computed after it."""
-    kernel = _current.get()
+    kernel = _current.value
     return nullcontext() if kernel is None else kernel()

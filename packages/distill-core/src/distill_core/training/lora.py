@@ -1,7 +1,7 @@
 """Low-rank adapters: what several roles add, each its own, to the layers of one set of frozen weights.
 
 The weights stay as they are, to the bit: nothing is merged, no layer is replaced. A layer that some role adapts adds what the current
-prediction wears, which a context variable says for the length of that prediction (:func:`wearing`), and for its recomputation in backward
+prediction wears, for the length of that prediction (:func:`wearing`) and of its recomputation in backward
 (:mod:`distill_core.training.recompute`). No switch outlives a prediction, so none leaks into another role's.
 
 Names within an adapter are peft's: ``MODULE.LAYER.lora_A.weight`` [rank, inputs], ``MODULE.LAYER.lora_B.weight`` [outputs, rank].
@@ -10,9 +10,8 @@ Names within an adapter are peft's: ``MODULE.LAYER.lora_A.weight`` [rank, inputs
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -26,6 +25,7 @@ from torch.nn.utils import skip_init
 
 from distill_core.errors import PluginError
 from distill_core.randomness import key_bits
+from distill_core.surroundings import Surrounding
 
 
 @dataclass(frozen=True)
@@ -123,29 +123,24 @@ class LoraWeights(nn.Module):
 Worn = tuple[LoraWeights, ...]
 """The adapters that a prediction wears."""
 
-_worn: ContextVar[Worn | None] = ContextVar("worn_loras", default=None)
+_worn: Surrounding[Worn | None] = Surrounding(None)
 _listening: WeakSet[nn.Module] = WeakSet()
 _numbers = count()
 
 
-@contextmanager
-def wearing(loras: Worn) -> Iterator[None]:
+def wearing(loras: Worn) -> AbstractContextManager[None]:
     """Inside, adapted layers add what ``loras`` say; () is the weights alone."""
-    token = _worn.set(loras)
-    try:
-        yield
-    finally:
-        _worn.reset(token)
+    return _worn.being(loras)
 
 
 def draws_numbers() -> bool:
     """Whether what is worn draws random numbers: dropout."""
-    return any(lora.dropout for lora in _worn.get() or ())
+    return any(lora.dropout for lora in _worn.value or ())
 
 
 def _add_worn(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
     """The forward hook of an adapted layer."""
-    worn = _worn.get()
+    worn = _worn.value
     if worn is None:
         raise PluginError(
             "a layer with LoRAs ran outside of any role's prediction, where nobody says whose it wears: ask the role (predict, "

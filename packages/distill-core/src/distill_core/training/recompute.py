@@ -5,10 +5,9 @@ Which blocks, and what of them, is said by the role whose prediction it is (:fun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import ContextVar, copy_context
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
@@ -21,6 +20,7 @@ from torch.utils.checkpoint import (
 )
 
 from distill_core.config.recomputation import Recomputation
+from distill_core.surroundings import Surrounding, as_now
 from distill_core.training.kernels import attending_again
 from distill_core.training.lora import draws_numbers
 
@@ -44,54 +44,62 @@ class _Prediction:
     blocks: int = 0
 
 
-_current: ContextVar[_Prediction | None] = ContextVar("recomputation", default=None)
-_computed: ContextVar[bool] = ContextVar("computed_before", default=False)
+@dataclass
+class _Computation:
+    """A block's, which comes once for the prediction, and then for backward: under all that was in force the first time, its kernel too.
+
+    Attributes:
+        run: computes so.
+        done: whether the first is over.
+    """
+
+    run: Callable[..., Any] = field(default_factory=as_now)
+    done: bool = False
+
+    def __call__(self, block: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
+        made = self.run(self._noted, block, *inputs, **named)
+        self.done = True
+        return made
+
+    def _noted(self, block: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
+        with _again.being(self.done), attending_again() if self.done else nullcontext():
+            return block(*inputs, **named)
 
 
-@contextmanager
-def recomputing(said: Recomputation | None) -> Iterator[None]:
+_current: Surrounding[_Prediction | None] = Surrounding(None)
+_again = Surrounding(False)
+
+
+def recomputing(said: Recomputation | None) -> AbstractContextManager[None]:
     """Inside, blocks that can are recomputed as ``said``; None: none of them."""
-    token = _current.set(_Prediction(said))
-    try:
-        yield
-    finally:
-        _current.reset(token)
+    return _current.being(_Prediction(said))
 
 
 def recomputed(block: nn.Module | Callable[..., Any], *inputs: Any, draws: bool = False, **named: Any) -> Any:
     """``block(*inputs, **named)``, whose activations are not kept but made again in backward, as far as the role says.
 
-    All context variables are then as they are now: those of LoRAs that are worn, and a family's own of its attention. ``draws``: whether
-    the block draws random numbers by itself; keeping their state costs a device synchronisation, so it is kept only then, and for the
-    dropout of what is worn. ``Any``: a block takes and gives what it likes.
+    All that is in force now is so then (:mod:`distill_core.surroundings`): the LoRAs that are worn, a family's own of its attention.
+    ``draws``: whether the block draws random numbers by itself; keeping their state costs a device synchronisation, so it is kept only
+    then, and for the dropout of what is worn. ``Any``: a block takes and gives what it likes.
     """
     said = _next_block()
     if said is None:
         return block(*inputs, **named)
-    context = copy_context()
     keep = draws or draws_numbers()
     kept = _attention_kept if said.attention_kept else noop_context_fn
     return checkpoint(
-        context.run, _noted, block, *inputs, use_reentrant=False, preserve_rng_state=keep, context_fn=kept, **named
+        _Computation(), block, *inputs, use_reentrant=False, preserve_rng_state=keep, context_fn=kept, **named
     )
 
 
 def computes_again() -> bool:
     """Whether a block is at work that was computed before, and is now for backward."""
-    return _computed.get()
-
-
-def _noted(block: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
-    """Compute, and leave in the block's own context that it was; again by the kernel that it was computed by."""
-    with attending_again() if _computed.get() else nullcontext():
-        made = block(*inputs, **named)
-    _computed.set(True)
-    return made
+    return _again.value
 
 
 def _next_block() -> Recomputation | None:
     """What is recomputed of the block that begins; None keeps it all."""
-    prediction = _current.get()
+    prediction = _current.value
     if prediction is None:
         return WHOLE
     number, said = prediction.blocks, prediction.said

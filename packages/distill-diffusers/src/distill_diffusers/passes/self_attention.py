@@ -1,7 +1,7 @@
 """What one pass asks of a denoiser's self-attention, and the layers' answer.
 
-The state of a pass (the grid and the sparsity of sparse attention, who sees whom in causal attention) lives in a context variable: it is
-set for the duration of the pass, and recomputation in backward, when other passes have come and gone, sees it as it was
+The state of a pass (the grid and the sparsity of sparse attention, who sees whom in causal attention) is in force for the duration of the
+pass (:mod:`distill_core.surroundings`), and recomputation in backward, when other passes have come and gone, sees it as it was
 (:mod:`distill_core.training.recompute`). Nothing of it outlives the pass. Dense attention is diffusers' own.
 
 B batch, N tokens, H heads, D head width.
@@ -9,15 +9,15 @@ B batch, N tokens, H heads, D head width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
 from distill_core.ranks.peers import sharers
+from distill_core.surroundings import Surrounding
 from distill_diffusers.causal.attend import CausalCall, causal_attention
 from distill_diffusers.passes.shared_clip import shared_attention
 from distill_diffusers.sparse.attend import SparseCall, sparse_attention
@@ -46,17 +46,12 @@ class SelfCall:
 
 
 _PLAIN = SelfCall()
-_current: ContextVar[SelfCall] = ContextVar("self_call", default=_PLAIN)
+_current = Surrounding(_PLAIN)
 
 
-@contextmanager
-def self_call(call: SelfCall) -> Iterator[None]:
+def self_call(call: SelfCall) -> AbstractContextManager[None]:
     """Inside, self-attention works for ``call``."""
-    token = _current.set(call)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+    return _current.being(call)
 
 
 class SelfAttention:
@@ -85,7 +80,7 @@ class SelfAttention:
         image_rotary_emb: Any = None,
     ) -> Tensor:
         """Self-attention of [B, N, width]; the names are those by which diffusers' denoisers call, some by one of the last two."""
-        call, rotary = _current.get(), image_rotary_emb if rotary_emb is None else rotary_emb
+        call, rotary = _current.value, image_rotary_emb if rotary_emb is None else rotary_emb
         if call.causal is not None:
             q, k, v = self.project(attn, hidden_states, call.causal.rotary)
             out_BNHD = causal_attention(q, k, v, self.layer, call.causal)

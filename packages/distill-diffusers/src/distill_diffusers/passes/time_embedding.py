@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +15,10 @@ import torch
 from diffusers.models.embeddings import TimestepEmbedding
 from torch import Tensor, nn
 
+from distill_core.surroundings import Surrounding
 from distill_core.transfer import onto_device
 
-_ahead: ContextVar[Tensor | None] = ContextVar("second_time", default=None)
+_ahead: Surrounding[Tensor | None] = Surrounding(None)
 
 
 class SecondTime(nn.Module):
@@ -54,7 +54,7 @@ class Float32TimeEmbedding(nn.Module):
         """Sinusoidal features [B, features] or [B, T, features] to [B, D] or [B, T, D]."""
         with torch.autocast(features.device.type, enabled=False):
             embedded: Tensor = self.linear_2(self.act(self.linear_1(features)))
-            ahead = _ahead.get()
+            ahead = _ahead.value
             if self.second is not None and ahead is not None:
                 embedded = embedded + self.second(ahead.type_as(features))
         return embedded
@@ -101,8 +101,5 @@ class Times:
         features = denoiser.get_submodule(self.within).get_submodule(self.features)(
             onto_device(ahead.flatten(), device)
         )
-        token = _ahead.set(features.unflatten(0, ahead.shape))
-        try:
+        with _ahead.being(features.unflatten(0, ahead.shape)):
             yield
-        finally:
-            _ahead.reset(token)

@@ -1,6 +1,6 @@
 """What training costs on one GPU at published sizes: time, arithmetic, memory. `benchmarks/gpu.sh` runs it after the tests that need a GPU.
 
-`--only smoke` runs benchmarks/gpu_smoke.py alone.
+`--only smoke` runs benchmarks/gpu_smoke.py alone, `--only compile` what is compiled of both.
 
 Each line is one `distill run` in a process of its own, on random weights and data (`benchmarks/gpu_world.py`). Seconds a step are those
 after the first step. Arithmetic is counted as it is done, recomputed forwards included; "of peak" is it against the card's dense bf16.
@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 import torch
 from benchmarks import gpu_smoke
-from benchmarks.gpu_world import SIZES, SMOKE, make_data, make_pipeline
+from benchmarks.gpu_world import SIZES, make_data, make_pipeline
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -67,9 +67,12 @@ SHARED = (
     "roles.teacher={base: student, trainable: false}",
     "roles.critic={base: student, trainable: true, lora: {rank: 64}}",
 )
+COMPILED = ("training.compile=true",)
 CASES = (
     Case("1.3B", "finetune", 81, 4),
+    Case("1.3B", "finetune", 81, 4, "compile", COMPILED),
     Case("1.3B", "dmd2", 81, 3),
+    Case("1.3B", "dmd2", 81, 4, "compile", COMPILED),
     Case("14B", "dmd2", 81, 2, "three roles on one base, LoRA 64", SHARED),
     Case("1.3B", "finetune", 33, 4, "LoRA 64 on fp8 weights", (*LORA, "roles.student.weights=fp8")),
     Case("1.3B", "finetune", 33, 4, "8-bit AdamW", ("training.optimizer=adamw8bit",)),
@@ -81,7 +84,12 @@ def main() -> None:
     """Print the table, a line as soon as it is known."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--folder", type=Path, default=Path("runs/gpu"), help="a new folder for weights, data and runs")
-    parser.add_argument("--only", default="", help="only lines whose name has this in it")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=[""],
+        help="only lines, and paths of the smoke test, whose name has one of these in it",
+    )
     parser.add_argument(
         "--smoke-seconds", type=float, default=90.0, help="begin no path of the smoke test after so long"
     )
@@ -92,24 +100,20 @@ def main() -> None:
         return
     if not torch.cuda.is_available():
         sys.exit("benchmarks/gpu.py times a GPU, and this machine has none")
-    if arguments.only in ("", "smoke"):
-        smoke(arguments.folder, arguments.smoke_seconds)
+    smoke(arguments.folder, arguments.smoke_seconds, arguments.only)
     card = torch.cuda.get_device_name()
     print(f"{card}, torch {torch.__version__}\n")
     print("| run | first step, s | a step, s | PFLOP a step | of peak | peak memory, GiB | planned, GiB | set-up, s |")
     print("|---|---|---|---|---|---|---|---|")
     for case in CASES:
-        if arguments.only in case.name:
+        if any(part in case.name for part in arguments.only):
             print(line(case, arguments.folder, card), flush=True)
 
 
-def smoke(folder: Path, seconds: float) -> None:
-    """Every path of memory and kernels, on eight blocks of the 1.3B's width at 33 frames of 480×832."""
-    place, device = folder / "wan-smoke", torch.device("cuda")
-    if not place.exists():
-        make_pipeline(place, SMOKE, device)
-        torch.cuda.empty_cache()
-    gpu_smoke.run(gpu_smoke.Smoke(place, device, 33, 480, 832), folder, seconds)
+def smoke(folder: Path, seconds: float, only: Sequence[str]) -> None:
+    """The paths of memory and kernels that are asked for, on eight blocks of the 1.3B's width at 33 frames of 480×832."""
+    made = gpu_smoke.Smoke(folder / "wan-smoke", torch.device("cuda"), 33, 480, 832)
+    gpu_smoke.run(made, folder, seconds, only)
 
 
 def line(case: Case, folder: Path, card: str) -> str:

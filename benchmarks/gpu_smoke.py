@@ -9,18 +9,19 @@ from __future__ import annotations
 import gc
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from benchmarks.gpu_world import SMOKE, make_pipeline
 from torch import Tensor, nn
 
 from distill_core.config.recomputation import Recomputation
 from distill_core.plugins.border import RefusedError, plugin_border
-from distill_core.protocols import ModelRequest, Prompt
+from distill_core.protocols import Condition, ModelRequest, Prompt
 from distill_core.training.averages import WeightAverage
 from distill_core.training.compiled import compile_blocks, made
 from distill_core.training.lora import LoraWeights, Rank, linear_layers
@@ -54,17 +55,28 @@ class Pass:
 
 
 class Smoke:
-    """A folder's transformer under each path, against the plain one."""
+    """A transformer in a folder, made once a path is tried, under each path, against the plain one."""
 
     def __init__(self, folder: Path, device: torch.device, frames: int, height: int, width: int) -> None:
-        self.facts = inspect(str(folder))
-        self.device = device
-        self.model = WanModel(self.facts, WanOptions(), device, torch.bfloat16)
+        self.folder, self.device, self.clip = folder, device, (frames, height, width)
+
+    @cached_property
+    def model(self) -> WanModel:
+        """Eight blocks of the 1.3B's width."""
+        if not self.folder.exists():
+            make_pipeline(self.folder, SMOKE, self.device)
+            torch.cuda.empty_cache()
+        return WanModel(inspect(str(self.folder)), WanOptions(), self.device, torch.bfloat16)
+
+    @cached_property
+    def asked(self) -> tuple[Tensor, Tensor, Condition]:
+        """A noisy clip, its timestep, and what it shows."""
+        frames, height, width = self.clip
         generator = torch.Generator().manual_seed(0)
-        shape = (1, (frames - 1) // 4 + 1, self.facts.latent_space.channels, height // 8, width // 8)
-        self.noisy = torch.randn(shape, generator=generator).to(device)
-        self.text = self.model.adapter.encode_condition([Prompt("a cat on a chair")])
-        self.timestep = torch.tensor([600.0], dtype=torch.float64)
+        shape = (1, (frames - 1) // 4 + 1, self.model.facts.latent_space.channels, height // 8, width // 8)
+        noisy = torch.randn(shape, generator=generator).to(self.device)
+        text = self.model.adapter.encode_condition([Prompt("a cat on a chair")])
+        return noisy, torch.tensor([600.0], dtype=torch.float64), text
 
     def role(
         self,
@@ -74,7 +86,7 @@ class Smoke:
         on_host: bool = False,
     ) -> RoleHandle:
         """A LoRA, the same each time, on freshly loaded weights."""
-        request = ModelRequest(self.facts, False, torch.bfloat16, gradient_checkpointing=True, on_host=on_host)
+        request = ModelRequest(self.model.facts, False, torch.bfloat16, gradient_checkpointing=True, on_host=on_host)
         base = nn.ModuleDict(self.model.load_modules(request))
         offload = change(base)
         base.to(self.device)
@@ -94,14 +106,14 @@ class Smoke:
     def tried(self, role: RoleHandle) -> Pass:
         """Two passes of a role, of which the second is timed."""
         with torch.no_grad():
-            quiet = role.predict_velocity(self.noisy, self.timestep, self.text)
+            quiet = role.predict_velocity(*self.asked)
         role.rest()
         gradients, seconds = torch.empty(0), 0.0
         for _ in range(2):
             role.own.zero_grad(set_to_none=True)
             self._reset()
             started = time.monotonic()
-            role.predict_velocity(self.noisy, self.timestep, self.text).square().mean().backward()
+            role.predict_velocity(*self.asked).square().mean().backward()
             role.rest()
             self._wait()
             seconds = time.monotonic() - started
@@ -229,13 +241,13 @@ def _error(found: Tensor, expected: Tensor) -> float:
     return float((found.float() - expected.float()).norm() / expected.float().norm())
 
 
-def run(smoke: Smoke, folder: Path, seconds: float) -> None:
-    """Each path that has no line yet, as long as there is time."""
+def run(smoke: Smoke, folder: Path, seconds: float, only: Sequence[str]) -> None:
+    """Each path that is asked for and has no line yet, as long as there is time."""
     folder.mkdir(parents=True, exist_ok=True)
     place, begun = folder / "smoke.jsonl", time.monotonic()
     known = {json.loads(line)["path"] for line in place.read_text().splitlines()} if place.exists() else set()
     for name, path in smoke.paths():
-        if name in known:
+        if name in known or not any(part in f"smoke: {name}" for part in only):
             continue
         if time.monotonic() - begun > seconds:
             print(json.dumps({"path": name, "left_out": f"after {seconds:g} s"}), flush=True)

@@ -20,8 +20,9 @@ def now() -> tuple[str | None, int, str]:
 
 def test_a_value_is_in_force_inside_and_what_was_before_it_after_also_where_the_call_fails() -> None:
     with wears.being("one"):
-        with pytest.raises(ZeroDivisionError), wears.being("other"), asks.being(2):
+        with wears.being("other"), asks.being(2):
             assert now() == ("other", 2, "nothing")
+        with pytest.raises(ZeroDivisionError), wears.being("other"):
             raise ZeroDivisionError
         assert now() == ("one", 0, "nothing")
     assert now() == (None, 0, "nothing")

@@ -4,6 +4,7 @@
 
 Each line is one `distill run` in a process of its own, on random weights and data (`benchmarks/gpu_world.py`). Seconds a step are those
 after the first step. Arithmetic is counted as it is done, recomputed forwards included; "of peak" is it against the card's dense bf16.
+Compiled runs are not counted, for torch compiles nothing where operations are watched: theirs is that of the line before.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -60,6 +62,17 @@ class Case:
         """The line's name."""
         return ", ".join(filter(None, (f"{self.size} {self.method}", f"{self.frames} frames", self.how)))
 
+    @property
+    def operations(self) -> Path:
+        """Where its operations are written, within the benchmark's folder; of a compiled case, the plain one's."""
+        of = replace(self, how="") if self.overrides == COMPILED else self
+        return Path(of.folder) / "operations"
+
+    @property
+    def folder(self) -> str:
+        """Its own, within the benchmark's."""
+        return self.name.replace(" ", "-").replace("/", "-")
+
 
 LORA = ("roles.student.lora={rank: 64}",)
 SHARED = (
@@ -71,7 +84,7 @@ COMPILED = ("training.compile=true",)
 CASES = (
     Case("1.3B", "finetune", 81, 4),
     Case("1.3B", "finetune", 81, 4, "compile", COMPILED),
-    Case("1.3B", "dmd2", 81, 3),
+    Case("1.3B", "dmd2", 81, 4),
     Case("1.3B", "dmd2", 81, 4, "compile", COMPILED),
     Case("14B", "dmd2", 81, 2, "three roles on one base, LoRA 64", SHARED),
     Case("1.3B", "finetune", 33, 4, "LoRA 64 on fp8 weights", (*LORA, "roles.student.weights=fp8")),
@@ -124,7 +137,7 @@ def line(case: Case, folder: Path, card: str) -> str:
         torch.cuda.empty_cache()
     if not data.exists():
         make_data(data, case.frames, 480, 832)
-    run = folder / case.name.replace(" ", "-").replace("/", "-")
+    run = folder / case.folder
     run.mkdir(parents=True)
     (run / "run.yaml").write_text(write_yaml(run_yaml(case, model, data, run / "run")), encoding="utf-8")
     planned = subprocess.Popen(
@@ -140,9 +153,10 @@ def line(case: Case, folder: Path, card: str) -> str:
     lines = [json.loads(text) for text in metrics.read_text(encoding="utf-8").splitlines()]
     ends = [figures["step"] / figures["steps_per_second"] for figures in lines]
     a_step = (ends[-1] - ends[0]) / (lines[-1]["step"] - lines[0]["step"])
-    operations = float(run.joinpath("operations").read_text(encoding="utf-8")) / case.steps
+    counted = folder / case.operations
+    operations = float(counted.read_text(encoding="utf-8")) / case.steps if counted.exists() else 0.0
     peak = next((peak for name, peak in PEAKS.items() if name in card), None)
-    share = "" if peak is None else f"{operations / a_step / peak:.0%}"
+    share = f"{operations / a_step / peak:.0%}" if peak and operations else "–"
     memory = max(figures["peak_memory_gib"] for figures in lines)
     plan = planned.communicate()[0]
     expected = f"{json.loads(plan)['peak'] / 2**30:.1f}" if planned.returncode == 0 else "–"
@@ -191,10 +205,13 @@ class Operations(TorchDispatchMode):
 
 def counted_run(run: Path, overrides: Sequence[str]) -> None:
     """``distill run`` of a file in this process, up to where it would save; how many operations it did goes beside the file."""
-    with Operations() as operations:
+    operations = Operations()
+    compiled = COMPILED[0] in overrides
+    with nullcontext() if compiled else operations:
 
         def leave(*_: object) -> NoReturn:
-            run.with_name("operations").write_text(str(operations.total), encoding="utf-8")
+            if not compiled:
+                run.with_name("operations").write_text(str(operations.total), encoding="utf-8")
             os._exit(0)  # tens of GB to disk are no part of what is timed
 
         Checkpoints.save = leave

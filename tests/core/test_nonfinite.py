@@ -19,7 +19,7 @@ from distill_core.data.reading.columns import T2V_SCHEMA, ClipRecord
 from distill_core.errors import DataError, NonFiniteError
 from distill_core.running.run_directory import RunDirectory
 from distill_core.testing.toy import ToyDenoiser, encode_caption
-from distill_core.training.guard import FiniteGuard
+from distill_core.training.guard import BrokenStep, FiniteGuard, of_all
 from distill_core.training.metrics import MetricWindow
 from distill_core.training.trainer import MOST_ROLLBACKS, MOST_SKIPPED, DistillTrainer
 
@@ -244,6 +244,23 @@ def test_a_broken_step_is_told_by_its_own_losses_whatever_figures_came_along_bef
         guard.see(step, "loss", torch.tensor(loss), ["a"])
         guard.judge(step, {"norm": torch.tensor(1.0)}, figures=[("figure", torch.tensor(math.inf))])
     assert [(broken.step, broken.what) for broken in guard.broken_steps()] == [(3, ("loss",))]
+
+
+def test_what_a_first_verdict_of_a_step_found_holds_for_its_second_one() -> None:
+    guard = FiniteGuard(CPU, freeze=False)
+    found = []
+    for step, losses in ((1, (1.0, math.nan)), (2, (math.inf, 1.0)), (3, (1.0, 1.0))):
+        for name, value, but in zip("ab", losses, ((), ("student",)), strict=True):
+            guard.see(step, name, torch.tensor(value), ["row"])
+            found.append(guard.judge(step, {"norm": torch.tensor(1.0)}, but=but).flag.broken.item())
+    assert found == [0.0, 1.0, 1.0, 1.0, 0.0, 0.0]
+    assert [(broken.what, broken.but) for broken in guard.broken_steps()] == [(("b",), ("student",)), (("a",), ())]
+
+
+def test_of_several_ranks_the_one_that_saw_a_fault_first_says_who_had_stepped() -> None:
+    early, late = BrokenStep(3, ("a", "norm"), ("1",)), BrokenStep(3, ("norm",), ("2",), ("student",))
+    assert of_all([[late], [early]])[0].but == ()
+    assert of_all([[late], [late]])[0].but == ("student",)
 
 
 def test_means_leave_out_what_is_not_finite_and_count_it() -> None:

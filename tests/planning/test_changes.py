@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from tests.planning.test_plan_measured import BF16, FULL, LARGER, folders, index, run_yaml
@@ -60,6 +64,77 @@ def test_what_a_later_change_alone_is_enough_for_is_left_out_again(folders: Path
         kept = fitting(plan, card_of(shorter.peak), make, tried.append)
     assert "trying without roles.student.ema.placement=cpu" in tried
     assert [(each.change.overrides, each.plan.peak) for each in kept] == [(("data.num_frames=9",), shorter.peak)]
+
+
+def test_roles_that_step_alone_are_tried_first_where_that_can_help(folders: Path, index: PluginIndex) -> None:
+    """Not for one trained role, nor under accumulation, which keeps all gradients to the last micro-step."""
+
+    def first(method: str, *overrides: str) -> tuple[str, ...]:
+        subject = subject_of(run_yaml(folders, method, "t2v"), overrides, index, on_card=True)
+        return next(changes(subject)).overrides
+
+    with weightless():
+        assert first("dmd2", BF16) == ("training.step_roles=alone",)
+        for method, more in (("finetune", ()), ("dmd2", ("training.gradient_accumulation_steps=2",))):
+            assert first(method, BF16, *more) != ("training.step_roles=alone",)
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """Of a plan what is asked where changes are chosen."""
+
+    peak: int
+    limit: int
+    subject: None = None
+
+    def on(self, card: object) -> SimpleNamespace:
+        """Whether the peak is within the limit."""
+        return SimpleNamespace(fits=self.peak <= self.limit)
+
+
+class Weighing:
+    """Plans of changes by their letters: their peaks, the sets that cannot be played, and those that are no run at all."""
+
+    def __init__(self, peaks: dict[str, int], unplayable: tuple[str, ...] = (), no_run: tuple[str, ...] = ()) -> None:
+        self.peaks, self.unplayable, self.no_run = peaks, unplayable, no_run
+
+    def __call__(self, more: Sequence[str], gpus: int | None = None) -> Weighed:
+        """Raises PlanError for what cannot be played."""
+        letters = "".join(more)
+        if letters in self.unplayable:
+            raise PlanError(f"{letters} cannot be played")
+        return Weighed(self.peaks[letters], 50)
+
+    def takes(self, more: Sequence[str], gpus: int | None = None) -> bool:
+        """Whether that is a run."""
+        return "".join(more) not in self.no_run
+
+
+def chosen(monkeypatch: pytest.MonkeyPatch, make: Weighing) -> dict[str, int]:
+    """The changes that are kept of those of single letters, and the peak with each and those before it; the run takes 100, 50 fit."""
+    letters = sorted({letter for said in (*make.peaks, *make.unplayable) for letter in said})
+    monkeypatch.setattr("distill_core.planning.changes.changes", lambda _: (Change((each,), "") for each in letters))
+    kept = fitting(cast(Plan, Weighed(100, 50)), CARDS["24GB"], cast(Planner, make), print)
+    return {each.change.overrides[0]: each.plan.peak for each in kept}
+
+
+def test_a_change_that_cannot_be_played_beside_those_before_it_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert chosen(monkeypatch, Weighing({"a": 80, "ac": 40, "c": 60}, unplayable=("ab",))) == {"a": 80, "c": 40}
+
+
+def test_what_cannot_be_played_without_a_change_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither where nobody knows what it takes, nor where it is no run at all, though it would fit."""
+    assert chosen(monkeypatch, Weighing({"a": 80, "ab": 40}, unplayable=("b",))) == {"a": 80, "b": 40}
+    assert chosen(monkeypatch, Weighing({"a": 80, "ab": 40, "b": 45}, no_run=("b",))) == {"a": 80, "b": 40}
+    assert chosen(monkeypatch, Weighing({"a": 80, "ab": 40, "b": 45})) == {"b": 45}
+
+
+def test_where_all_can_be_played_without_a_change_and_some_of_them_cannot_all_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    peaks = {"a": 90, "ab": 70, "abc": 40, "bc": 45, "ac": 60}
+    assert chosen(monkeypatch, Weighing(peaks, unplayable=("b",))) == {"a": 90, "b": 70, "c": 40}
+    assert chosen(monkeypatch, Weighing({**peaks, "b": 75, "c": 80})) == {"b": 75, "c": 45}
 
 
 def test_a_change_that_sets_a_section_anew_replaces_those_of_its_keys() -> None:

@@ -23,6 +23,7 @@ from distill_model_wan.testing import make_tiny_pipeline
 
 ROLES = {"finetune": ("student",), "dmd2": ("student", "teacher", "critic")}
 FULL = "training.enable_gradient_checkpointing_type=full"
+ALONE = "training.step_roles=alone"
 ONE_KIND = "method_config.generator_update_interval=1"
 BF16 = "training.precision=bf16"
 TWO_MICRO_STEPS = "training.gradient_accumulation_steps=2"
@@ -43,6 +44,7 @@ SETTINGS: list[tuple[str, str, tuple[str, ...]]] = [
     ("finetune", "ti2v", (FULL, AVERAGE)),
     ("dmd2", "t2v", (ONE_KIND,)),
     ("dmd2", "t2v", (FULL, AVERAGE, ONE_KIND)),
+    ("dmd2", "t2v", (FULL, AVERAGE, ONE_KIND, ALONE)),
     ("dmd2", "t2v", (BF16, TWO_SAMPLES, ONE_KIND)),
     ("dmd2", "t2v", (BF16, "roles.teacher.weights=fp32", LONGER, ONE_KIND)),
     ("dmd2", "t2v", ("roles.student.lora={rank: 4}", "roles.critic.lora={}", TWO_MICRO_STEPS, ONE_KIND)),
@@ -112,6 +114,17 @@ def test_a_planned_peak_is_within_5_percent_of_the_measured_one(
             assert phase.work.flops == true.work.flops
     assert trial.checkpoint == measured.checkpoint
     assert trial.parameters == measured.parameters
+
+
+def test_roles_that_step_alone_take_less_by_the_gradients_of_one(folders: Path, index: PluginIndex) -> None:
+    """From the critic's backward pass on, in which its own come."""
+    (_, together), (_, alone) = (
+        planned(folders, index, "dmd2", "t2v", (FULL, ONE_KIND, *more)) for more in ((), (ALONE,))
+    )
+    students = 4 * together.parameters["student"][1]
+    for theirs, ours in zip(together.played[1].phases[-2:], alone.played[1].phases[-2:], strict=True):
+        assert theirs.name == ours.name
+        assert abs(theirs.peak - ours.peak - students) <= 64, ours.name  # the scalars of a verdict more
 
 
 @pytest.mark.parametrize(("method", "overrides"), [("finetune", (BF16,)), ("dmd2", (FULL,))])

@@ -55,6 +55,30 @@ class DueWithoutLoss(TwoRoles):
         yield from (loss for loss in super().losses(batch, draw) if loss.role == "critic")
 
 
+class DoneAndAsked(TwoRoles):
+    """A role that is done is asked once more, past what answers for it."""
+
+    def losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
+        due = "student" in self.roles_to_step(draw.step)
+        for loss in super().losses(batch, draw):
+            yield replace(loss, done=("student",)) if due and loss.role == "critic" else loss
+        if due:
+            weight = next(self.student.modules["denoiser"].parameters()).detach()
+            noisy, t_B = self.noisy(batch, draw)
+            yield StagedLoss("critic", "again", weight.norm() * mse(self.guess(self.critic, batch, noisy, t_B), noisy))
+
+
+class DoneInTheGraph(TwoRoles):
+    """The critic's loss has a path to the student, which it says is done."""
+
+    def losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
+        for loss in super().losses(batch, draw):
+            if loss.role == "critic" and "student" in self.roles_to_step(draw.step):
+                yield replace(loss, value=loss.value + self.value(batch, draw), done=("student",))
+            else:
+                yield loss
+
+
 class NotDue(TwoRoles):
     def losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
         yield StagedLoss("student", "student_loss", self.value(batch, draw))

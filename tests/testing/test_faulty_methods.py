@@ -37,6 +37,8 @@ FAULTS: list[tuple[type, type, str, str]] = [
     (faulty.NoLoss, Regression, "refused", "it yields no loss, so nothing would be trained"),
     (faulty.BareTensor, Regression, "refused", "losses gives a Tensor; yield StagedLoss(role, name, value)"),
     (faulty.DueWithoutLoss, TwoRoles, "refused", "it steps student, and no loss of this step trains it"),
+    (faulty.DoneAndAsked, TwoRoles, "done", "are others than without: a role that a loss names as `done` is used"),
+    (faulty.DoneInTheGraph, TwoRoles, "gradients", "its backward pass goes through 'student'"),
     (faulty.NotDue, TwoRoles, "refused", "does not step at this step; ask roles_to_step(draw.step)"),
     (faulty.PerRow, Regression, "refused", "is no scalar: its shape is [3]"),
     (faulty.NoGraph, Regression, "refused", "has no graph, so it trains nothing"),

@@ -38,8 +38,8 @@ class Adversary:
         logit_B: Tensor = self.discriminator(features)
         return logit_B
 
-    def loss(self, sample: StudentSample, batch: Batch, draw: Draw) -> StagedLoss:
-        """Real clips against the student's samples, both noised, by what the teacher sees in them."""
+    def loss(self, sample: StudentSample, batch: Batch, draw: Draw, done: tuple[str, ...] = ()) -> StagedLoss:
+        """Real clips against the student's samples, both noised, by what the teacher sees in them. ``done``: who has had its last loss."""
         fake_BTCHW, real_BTCHW = sample.x_BTCHW, batch.latents
         t_B, noise_BTCHW = self.timestep(sample, batch, draw), draw.normal_like("score", fake_BTCHW)
         real_t_B, real_noise_BTCHW = t_B, noise_BTCHW
@@ -55,7 +55,7 @@ class Adversary:
             moved_BTCHW = real_BTCHW + self.options.gan_r1_scale * draw.normal_like("r1", real_BTCHW)
             r1 = approximate_r1(real_B, self._judged(moved_BTCHW, real_noise_BTCHW, real_t_B, batch))
             value, metrics = value + self.options.gan_r1_weight * r1, {**metrics, "r1": r1.detach()}
-        return StagedLoss(role=ROLE, name="discriminator_loss", value=value, metrics=metrics)
+        return StagedLoss(role=ROLE, name="discriminator_loss", value=value, metrics=metrics, done=done)
 
     def _judged(self, clean_BTCHW: Tensor, noise_BTCHW: Tensor, timestep_B: Tensor, batch: Batch) -> Tensor:
         """The logit of clips, noised. No gradient goes through the teacher."""

@@ -8,7 +8,7 @@ above the boundary are the one's and below the other's; one network simply has t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -65,7 +65,8 @@ class PhasedDmd(Method):
         if anchor is None or not self.options.critic_reuses_student_sample:
             with torch.no_grad():
                 anchor = self._rollout(phase, batch, draw.within("critic"))
-        yield self._critic_loss(anchor, phase, batch, draw.within("critic"))
+        done = ("student",) if "student" in due else ()
+        yield replace(self._critic_loss(anchor, phase, batch, draw.within("critic")), done=done)
 
     def _rollout(self, phase: Phase, batch: Batch, draw: Draw) -> Anchor:
         """Euler steps from noise to one of the phase's own, which is drawn, and from there to the phase's end in one."""

@@ -47,7 +47,9 @@ class LongTuning(CausalMatching):
             yield self.student_loss(sample, batch, draw.within("student"))
             sample = sample.detach()
         if "critic" in due:
-            yield StagedLoss("critic", "critic_loss", self.scores.critic_loss(sample, batch, draw.within("critic")))
+            done = ("student",) if "student" in due else ()
+            value = self.scores.critic_loss(sample, batch, draw.within("critic"))
+            yield StagedLoss("critic", "critic_loss", value, done=done)
 
     def _shown(self, batch: Batch) -> Batch:
         """The batch as the sequences have it: their captions, whatever rows have come."""

@@ -227,6 +227,10 @@ class Training(Optimization):
     on_nonfinite: Literal["stop", "skip", "rollback"] = "stop"
     """A step with a loss or a gradient that is NaN or infinite changes no weight. stop: end the run, naming the rows of the data. skip:
     go on without the step. rollback: go back to the last checkpoint, and on with the rows that follow."""
+    step_roles: Literal["together", "alone"] = "together"
+    """together: all roles of a step at its end. alone: each after its last loss, so that its gradients are gone before another's come; the
+    same numbers. Of a step that turns out broken after a role has stepped, that role keeps its update, which was sound; `stop` and
+    `rollback` keep nothing of it. Gains nothing with `gradient_accumulation_steps`."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Dtype of a forward pass. auto: bf16 on a GPU, fp32 on a CPU. Master weights, losses and optimizer state stay fp32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

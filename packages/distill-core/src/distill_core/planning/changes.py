@@ -190,6 +190,9 @@ def _same_training(subject: Subject) -> Iterator[Change]:
     """What trains the same, if more slowly."""
     run, training = subject.run, subject.run.config.training
     size, steps = training.train_batch_size, training.gradient_accumulation_steps
+    trained = [name for name, need in run.needs.items() if need.trainable]
+    if training.step_roles == "together" and steps == 1 and len(trained) > 1:
+        yield Change(("training.step_roles=alone",), "each role steps once its last loss is over")
     if size > subject.groups:
         parts = size // subject.groups * steps
         split = (f"training.train_batch_size={subject.groups}", f"training.gradient_accumulation_steps={parts}")

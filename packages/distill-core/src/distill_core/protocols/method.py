@@ -23,12 +23,15 @@ class StagedLoss:
         name: what it is logged as.
         value: a scalar with a graph.
         metrics: further detached scalar tensors to log; they stay on the device until the log interval.
+        done: roles that have had their last loss of this micro-step: neither this one's backward pass nor anything that follows needs their
+            weights. They may step before it (`training.step_roles`).
     """
 
     role: str | tuple[str, ...]
     name: str
     value: Tensor
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
+    done: tuple[str, ...] = ()
 
     @property
     def roles(self) -> tuple[str, ...]:

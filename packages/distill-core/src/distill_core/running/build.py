@@ -334,4 +334,5 @@ def schedule_of(run: ResolvedRun, until: int | None = None) -> Schedule:
         on_nonfinite=config.training.on_nonfinite,
         sparsity=run.sparsity,
         until=until,
+        step_roles=config.training.step_roles,
     )

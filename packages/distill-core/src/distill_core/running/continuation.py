@@ -18,6 +18,7 @@ MAY_CHANGE = {
     "checkpoint": "",
     "training.max_train_steps": "unless a learning rate's shape spans the whole run",
     "training.on_nonfinite": "",
+    "training.step_roles": "memory alone, and who steps in a step that breaks later",
     "training.enable_gradient_checkpointing_type": "memory alone",
     "training.recompute_every": "memory alone",
     "roles.NAME.recompute": "memory alone",

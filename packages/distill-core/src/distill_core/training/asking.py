@@ -96,19 +96,25 @@ class AskedMethod(Method):
 
     def losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
         """The losses of one micro-step: at least one, each a scalar with a graph that trains roles which step at its end."""
-        due, count = self.roles_to_step(draw.step), 0
+        due, count, had = self.roles_to_step(draw.step), 0, set[str]()
         making = self._border(f"making the losses of step {draw.step}")
         with making:
             staged = iter(self.method.losses(batch, draw))
-        while True:
-            with making:
-                try:
-                    loss = next(staged)
-                except StopIteration:
-                    break
-            count += 1
-            self._check(loss, due, draw.step)
-            yield loss
+        try:
+            while True:
+                with making:
+                    try:
+                        loss = next(staged)
+                    except StopIteration:
+                        break
+                count += 1
+                self._check(loss, due, draw.step)
+                self._note_done(loss, had, draw.step)
+                yield loss
+                had |= set(loss.roles)
+        finally:
+            for role in self.roles.values():
+                role.done = False
         if not count:
             raise self._fault(draw.step, "it yields no loss, so nothing would be trained")
 
@@ -127,6 +133,20 @@ class AskedMethod(Method):
         if not loss.value.requires_grad:
             raise self._fault(
                 step, f"{loss.name!r} has no graph, so it trains nothing; is it made under torch.no_grad?"
+            )
+
+    def _note_done(self, loss: StagedLoss, had: set[str], step: int) -> None:
+        """Mark the roles that have ``had`` their last loss."""
+        if not isinstance(loss.done, tuple):
+            raise self._fault(step, f"{loss.name!r} has done={loss.done!r}, not a tuple of names")
+        for name in loss.done:
+            if name not in had:
+                raise self._fault(step, f"{loss.name!r} has {name!r} as done, and no loss before it trains {name!r}")
+            self.roles[name].done = True
+        again = [name for name in loss.roles if self.roles[name].done]
+        if again:
+            raise self._fault(
+                step, f"{loss.name!r} trains {', '.join(again)}, which an earlier loss, or this one, names in `done`"
             )
 
     def refuse_untrained(self, step: int, trained: set[str]) -> None:

@@ -69,7 +69,15 @@ class DeclaredRole:
             )
         return self._role
 
+    def _refuse_done(self) -> None:
+        """Raise PluginError where the method has said that nothing asks the role any more."""
+        if self._role.done:
+            raise PluginError(
+                f"it asks role {self.name!r} after a loss that names it in `done`: its weights may have moved; ask before that loss"
+            )
+
     def _asked(self, timestep: Tensor, ask: Ask) -> RoleHandle:
+        self._refuse_done()
         if ask is PLAIN and timestep.ndim == 1:
             return self._declared("predict")
         by_frame = {"frame_timesteps"} if timestep.ndim == 2 else set()
@@ -157,6 +165,7 @@ class DeclaredRole:
 
     def extension(self, name: str) -> Callable[..., object]:
         """An operation of the family's own, on this role's modules."""
+        self._refuse_done()
         return self._declared(name).extension(name)
 
     def averaged(self) -> AbstractContextManager[None]:

@@ -19,17 +19,24 @@ from distill_core.training.metrics import row_of
 
 @dataclass(frozen=True)
 class BrokenStep:
-    """A step of which nothing was applied.
+    """A step that was not applied.
 
     Attributes:
         step: the training step.
         what: the losses and gradient norms that were not finite.
         rows: ids of the data's rows that were in them.
+        but: the roles that had stepped before, soundly.
     """
 
     step: int
     what: tuple[str, ...]
     rows: tuple[str, ...]
+    but: tuple[str, ...] = ()
+
+    @property
+    def applied(self) -> str:
+        """What of it was, for a message."""
+        return f"of it only {' and '.join(self.but)} stepped, before" if self.but else "nothing of it was applied"
 
     def __str__(self) -> str:
         return (
@@ -46,9 +53,18 @@ class _Seen:
     rows: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """What was seen up to a verdict, and its figures, [len(seen) + further ones]; ``but``: the roles that had stepped by then."""
+
+    seen: tuple[_Seen, ...]
+    told: Tensor
+    but: tuple[str, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What a step came to.
+    """What a step came to, up to here.
 
     Attributes:
         names: of the losses and norms that were judged, and of the figures that came along.
@@ -74,7 +90,8 @@ class FiniteGuard:
         self._freeze = freeze
         self.device = device
         self._open: list[tuple[_Seen, Tensor]] = []
-        self._judged: list[tuple[tuple[_Seen, ...], Tensor]] = []
+        self._judged: list[_Judged] = []
+        self._at = 0
         self._one = torch.ones((), dtype=torch.float32, device=device)
         self._broken = self._none()
 
@@ -96,10 +113,12 @@ class FiniteGuard:
         norms: Mapping[str, Tensor],
         elsewhere: Tensor | None = None,
         figures: Sequence[tuple[str, Tensor]] = (),
+        but: Sequence[str] = (),
     ) -> Verdict:
-        """Whether the step may be applied. ``norms``: of all gradients, by name. ``elsewhere``: the poison of all ranks.
+        """Whether the step may be applied. ``norms``: of gradients, by name. ``elsewhere``: the poison of all ranks.
 
-        ``figures``: scalars that are no reason to refuse a step, and are copied with those that are.
+        ``figures``: scalars that are no reason to refuse a step, and are copied with those that are. ``but``: roles that have stepped after
+        an earlier verdict on the same step; one that refused holds for what follows of the step too.
         """
         rows = tuple(dict.fromkeys(row for seen, _ in self._open for row in seen.rows))
         for name, norm in norms.items():
@@ -108,29 +127,32 @@ class FiniteGuard:
         self._open = []
         of_ranks = () if elsewhere is None else (elsewhere,)
         row = row_of((*of_ranks, *values, *(value for _, value in figures)))
-        self._find(row[: len(row) - len(figures)] if figures else row)
+        self._find(step, row[: len(row) - len(figures)] if figures else row)
         told = row[len(of_ranks) :] if of_ranks else row
-        self._judged.append((seen, told))
+        self._judged.append(_Judged(seen, told, tuple(but)))
         return Verdict((*(each.name for each in seen), *(name for name, _ in figures)), told, Flag(self._broken))
 
-    def _find(self, judged: Tensor) -> None:
-        """Note on the device whether any of it is infinite or NaN; once noted, it stays where the guard freezes."""
-        if not self._freeze:
+    def _find(self, step: int, judged: Tensor) -> None:
+        """Note on the device whether any of it is infinite or NaN; it stays noted for the step, or for good where the guard freezes."""
+        if not self._freeze and step != self._at:
             self._broken = self._none()
+        self._at = step
         torch._amp_foreach_non_finite_check_and_unscale_([judged], self._broken, self._one)
 
     def broken_steps(self) -> list[BrokenStep]:
         """The steps since the last call that were not applied for what they saw, with one transfer."""
         if not self._judged:
             return []
-        found = iter(torch.cat([told for _, told in self._judged]).tolist())
+        found = iter(torch.cat([judged.told for judged in self._judged]).tolist())
         broken: dict[int, list[_Seen]] = {}
-        for seen, told in self._judged:
-            for each, value in zip(seen, list(islice(found, len(told))), strict=False):  # figures follow
+        but: dict[int, tuple[str, ...]] = {}
+        for judged in self._judged:
+            for each, value in zip(judged.seen, list(islice(found, len(judged.told))), strict=False):  # figures follow
                 if not math.isfinite(value):
                     broken.setdefault(each.step, []).append(each)
+                    but.setdefault(each.step, judged.but)
         self._judged = []
-        return [_broken_step(step, seen) for step, seen in broken.items()]
+        return [_broken_step(step, seen, but[step]) for step, seen in broken.items()]
 
     def thaw(self) -> None:
         """Apply steps again, and forget what was seen."""
@@ -138,11 +160,11 @@ class FiniteGuard:
         self._broken = self._none()
 
 
-def _broken_step(step: int, seen: Sequence[_Seen]) -> BrokenStep:
+def _broken_step(step: int, seen: Sequence[_Seen], but: tuple[str, ...]) -> BrokenStep:
     """Where a loss is broken, the gradient is because of it, and only the loss's rows are to blame."""
     narrowest = min(len(each.rows) for each in seen)
     rows = dict.fromkeys(row for each in seen if len(each.rows) == narrowest for row in each.rows)
-    return BrokenStep(step, tuple(dict.fromkeys(each.name for each in seen)), tuple(rows))
+    return BrokenStep(step, tuple(dict.fromkeys(each.name for each in seen)), tuple(rows), but)
 
 
 def of_all(found: Sequence[Sequence[BrokenStep]]) -> list[BrokenStep]:
@@ -159,5 +181,6 @@ def of_all(found: Sequence[Sequence[BrokenStep]]) -> list[BrokenStep]:
         to_blame = [each for each in seen if set(each.what) - everywhere] or seen
         what = dict.fromkeys(name for each in to_blame for name in each.what)
         rows = dict.fromkeys(row for each in to_blame for row in each.rows)
-        told.append(BrokenStep(step, tuple(what), tuple(rows)))
+        but = [name for name in seen[0].but if all(name in each.but for each in seen)]
+        told.append(BrokenStep(step, tuple(what), tuple(rows), tuple(but)))
     return told

@@ -82,6 +82,7 @@ class RoleHandle:
         average: the role's EMA, if it keeps one.
         among: the ranks that its weights lie on in parts; alone where they are whole. Set once, when they are spread.
         sparsity: of its sparse attention, where a prediction is not told another; the trainer sets it, once per step.
+        done: whether its method has said that nothing asks it any more until the next micro-step: it may have stepped.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class RoleHandle:
         self.average: WeightAverage | None = None
         self.among: Ranks = ALONE
         self.sparsity = 0.0
+        self.done = False
         self._border = CodeOf(f"model {family!r}", f"a prediction of role {name!r}")
         self.settle()
 

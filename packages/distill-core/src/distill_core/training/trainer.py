@@ -58,7 +58,8 @@ class Schedule:
         save_every: seconds after which there is one more.
         validation_interval: steps per validation.
         validate_at_start: also validate before the first step.
-        on_nonfinite: what a step that is not finite leads to; nothing of it is applied in any case.
+        on_nonfinite: what a step that is not finite leads to.
+        step_roles: whether all roles step at the step's end, or each once it is done.
         sparsity: how sparse attention grows; None where the method asks for none. Validation is at its target.
         until: a step to leave after, saved, as if the run had been stopped there; None goes on to the end.
     """
@@ -74,6 +75,7 @@ class Schedule:
     on_nonfinite: Literal["stop", "skip", "rollback"] = "stop"
     sparsity: SparsityRamp | None = None
     until: int | None = None
+    step_roles: Literal["together", "alone"] = "together"
 
     @property
     def last(self) -> int:
@@ -88,7 +90,7 @@ class DistillTrainer:
     run's record has a validation of that step already.
 
     One step draws ``accumulation`` batches. Each staged loss of the method is scaled and run backward before the method goes on; then
-    the roles that the method names are clipped, stepped and cleared.
+    the roles that the method names are clipped, stepped and cleared, or, where roles step alone, each once the method is done with it.
     """
 
     def __init__(
@@ -216,6 +218,7 @@ class DistillTrainer:
             for role in self.state.roles.values():
                 role.sparsity = self.schedule.sparsity.at(step)
         trained: set[str] = set()
+        stepped: list[str] = []
         self.ranks.at(step)
         for micro_step in range(self.schedule.accumulation):
             rows, positions, latent_shape = next(self.state.stream)
@@ -224,46 +227,60 @@ class DistillTrainer:
             # A module that draws from the global stream (a plugin's dropout) is resumable all the same.
             own = (self.ranks.group_number,) if self.ranks.group_number else ()
             seed_global(self.device, key_bits(self.schedule.seed, step, micro_step, "global", *own))
+            alone = self.schedule.step_roles == "alone" and micro_step == self.schedule.accumulation - 1
             for loss in self.method.losses(batch, draw):
+                done = [name for name in loss.done if alone and name not in stepped]
+                if done:
+                    self._step_roles(done, step, stepped, last=False)
+                    stepped += done
                 self._backward(loss)
                 self.guard.see(step, loss.name, loss.value, [row.id for row in rows])
                 trained |= set(loss.roles)
         self.method.refuse_untrained(step, trained)
-        self._update(step)
+        self._update(step, stepped)
 
-    def _update(self, step: int) -> None:
-        """Step the roles that are due and move those that follow them, unless the step is broken; forget all gradients."""
+    def _update(self, step: int, stepped: Sequence[str]) -> None:
+        """Step the roles that are due and have not, and move those that follow, unless the step is broken; forget all gradients."""
         due = self.method.roles_to_step(step)
+        flag = self._step_roles([name for name in due if name not in stepped], step, stepped, last=True)
+        for name, share in self.method.keeps(step).items():
+            follower = self.state.roles[name]
+            assert follower.leader is not None
+            follower.follow(self.state.roles[follower.leader], share, flag)
+        for name, role in self.state.roles.items():
+            if name not in due and role.optimizer is not None:
+                role.optimizer.clear()  # no checkpoint holds gradients: one that outlived its step would be lost by a resume
+
+    def _step_roles(self, names: Sequence[str], step: int, stepped: Sequence[str], *, last: bool) -> Flag:
+        """Judge what has been seen of the step, and step some roles, unless it is broken. ``stepped``: those that have by now."""
         if self.ranks.alone:
-            norms, elsewhere = {name: self._optimizer(name).norm() for name in due}, None
+            norms, elsewhere = {name: self._optimizer(name).norm() for name in names}, None
         else:
-            norms, elsewhere = self._reduce(due)
+            norms, elsewhere = self._reduce(names, last=last)
         figures = self.window.open_on(self.guard.device)
         verdict = self.guard.judge(
-            step, {f"grad_norm/{name}": norm for name, norm in norms.items()}, elsewhere, figures
+            step, {f"grad_norm/{name}": norm for name, norm in norms.items()}, elsewhere, figures, stepped
         )
         for name, norm in norms.items():
             self._optimizer(name).clip(norm)
         self.window.take(verdict.names, verdict.values)
         self.window.seal()
-        for name in due:
+        for name in names:
             self._step_role(self.state.roles[name], step, verdict.flag)
-        for name, share in self.method.keeps(step).items():
-            follower = self.state.roles[name]
-            assert follower.leader is not None
-            follower.follow(self.state.roles[follower.leader], share, verdict.flag)
-        for name, role in self.state.roles.items():
-            if name not in due and role.optimizer is not None:
-                role.optimizer.clear()  # no checkpoint holds gradients: one that outlived its step would be lost by a resume
+        return verdict.flag
 
-    def _reduce(self, due: Sequence[str]) -> tuple[dict[str, Tensor], Tensor]:
-        """Bring the ranks' gradients together, and hear of a signal. Returns their norms, and what is NaN where any loss is not finite."""
-        optimizers = {name: self._optimizer(name) for name in due}
-        said = (int(self.stopping.asked or 0), *self.saving.say())
-        (number, *of_saving), parameters = self.reduction.agree(optimizers, said)
-        self._heard(number)
-        self._said = of_saving
-        self.reduction.average_buffers(self.state.roles)
+    def _reduce(self, names: Sequence[str], *, last: bool) -> tuple[dict[str, Tensor], Tensor]:
+        """Bring the ranks' gradients together, and at a step's ``last`` hear of a signal.
+
+        Returns their norms, and what is NaN where any loss is not finite.
+        """
+        optimizers = {name: self._optimizer(name) for name in names}
+        said = (int(self.stopping.asked or 0), *self.saving.say()) if last else ()
+        heard, parameters = self.reduction.agree(optimizers, said)
+        if last:
+            number, *self._said = heard
+            self._heard(number)
+            self.reduction.average_buffers(self.state.roles)
         return self.reduction.settle(optimizers, parameters, self.guard.poison())
 
     def _backward(self, loss: StagedLoss) -> None:
@@ -351,11 +368,11 @@ class DistillTrainer:
         """Count and tell the steps that were not applied. Raises NonFiniteError where they are not to be passed over."""
         for broken in of_all(self.ranks.gather(self.guard.broken_steps())):
             if self.schedule.on_nonfinite != "skip":
-                raise NonFiniteError(f"{broken}; nothing of it was applied")
+                raise NonFiniteError(f"{broken}; {broken.applied}")
             self._skipped += 1
             self._in_a_row = self._in_a_row + 1 if broken.step == self._last_skipped + 1 else 1
             self._last_skipped = broken.step
-            self.events.warn("step_skipped", f"{broken}; the step is skipped", step=broken.step)
+            self.events.warn("step_skipped", f"{broken}; the step is skipped: {broken.applied}", step=broken.step)
             if self._in_a_row == MOST_SKIPPED:
                 raise NonFiniteError(f"{broken}; {MOST_SKIPPED} steps one after another were like this")
 

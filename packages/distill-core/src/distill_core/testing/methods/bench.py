@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -223,9 +223,9 @@ class Bench:
         made: Method = load_target(self.spec.build)(watched(roles, self.needs, self.demands), self.options)
         return made
 
-    def run(self, *, accumulation: int = 1) -> ToyRun:
+    def run(self, *, accumulation: int = 1, step_roles: Literal["together", "alone"] = "together") -> ToyRun:
         """A run that has not begun."""
-        return ToyRun(self, accumulation)
+        return ToyRun(self, accumulation, step_roles)
 
 
 class ToyRun:
@@ -237,7 +237,7 @@ class ToyRun:
         trainer: the real one, which logs, saves and validates nothing here.
     """
 
-    def __init__(self, bench: Bench, accumulation: int) -> None:
+    def __init__(self, bench: Bench, accumulation: int, step_roles: Literal["together", "alone"]) -> None:
         self.bench = bench
         self.roles = bench.roles()
         self.method = WatchedMethod(bench.method(self.roles), bench.spec.name, self.roles, bench.findings)
@@ -254,7 +254,7 @@ class ToyRun:
         )
         events = Events(None)
         self.trainer = DistillTrainer(
-            Schedule(bench.steps, accumulation, SEED, bench.steps, None, None, False),
+            Schedule(bench.steps, accumulation, SEED, bench.steps, None, None, False, step_roles=step_roles),
             self.method,
             self.state,
             self.batches,

@@ -13,6 +13,7 @@ import torch
 from distill_core.plugins.answers import demands_of
 from distill_core.plugins.specs import MethodSpec, Options, RoleNeed
 from distill_core.testing.findings import Findings
+from distill_core.testing.methods.alone import check_alone
 from distill_core.testing.methods.bench import Bench
 from distill_core.testing.methods.cadence import check_cadence, check_keeps, check_validation
 from distill_core.testing.methods.factories import check_factories
@@ -101,6 +102,8 @@ def _check(bench: Bench, couples_rows: bool) -> Mapping[int, tuple[str, ...]]:
     if not findings.faults and not bench.demands.by_place:
         check_rows(bench, late, closely, findings, couples_rows=couples_rows)
     check_resume(bench, findings)
+    if walked.method.said_done:
+        check_alone(bench, findings)
     return due
 
 

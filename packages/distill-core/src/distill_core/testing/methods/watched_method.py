@@ -23,6 +23,7 @@ class WatchedMethod(AskedMethod):
     Attributes:
         ledger: which graphs were alive when; None where nobody looks.
         reached: the trained roles that got a gradient which is not zero from a loss that names them.
+        said_done: whether any loss so far named a role as done.
     """
 
     def __init__(self, method: Method, name: str, roles: Mapping[str, RoleHandle], findings: Findings) -> None:
@@ -30,6 +31,7 @@ class WatchedMethod(AskedMethod):
         self.findings = findings
         self.ledger: GraphLedger | None = None
         self.reached: set[str] = set()
+        self.said_done = False
 
     def losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
         """The losses of one micro-step, each looked at before the trainer's backward."""
@@ -62,6 +64,7 @@ class WatchedMethod(AskedMethod):
             "finite losses",
             f"step {step}: {loss.name!r} is {float(loss.value.detach())} on plain normal latents; look for a division or a logarithm of 0",
         )
+        self.said_done = self.said_done or bool(loss.done)
         for name, value in loss.metrics.items():
             self._look_at_metric(f"step {step}: the metric {name!r} of {loss.name!r}", value)
         self._look_at_gradients(loss, step)
@@ -103,7 +106,13 @@ class WatchedMethod(AskedMethod):
             )
             if any(gradient.any() for gradient in found.get(name, [])):
                 self.reached.add(name)
-        for name in sorted(set(found) - set(loss.roles)):
+        for name in sorted(set(found) & set(loss.done)):
+            self.findings.fault(
+                "gradients",
+                f"step {step}: {loss.name!r} has {name!r} as done, and its backward pass goes through {name!r}, whose weights may have "
+                "moved; make what it is of under torch.no_grad() or .detach() it",
+            )
+        for name in sorted(set(found) - set(loss.roles) - set(loss.done)):
             self.findings.note(
                 f"{loss.name!r} of {', '.join(loss.roles)} would reach {name!r} too: the trainer keeps that out. If {name!r} should learn "
                 f"from it, name both; if not, torch.no_grad() or .detach() spares its graph"

@@ -16,15 +16,16 @@ from distill_core.training.unread import Unread
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("name", [*FRAMES, *MORE])
 def test_a_denoiser_read_block_by_block_is_the_one_that_is_loaded_whole(
-    make_family: Callable[[str], Family], name: str
+    make_family: Callable[[str], Family], name: str, dtype: torch.dtype
 ) -> None:
     family, unread = make_family(name), Unread()
-    model = family.model(torch.float32)
-    request = ModelRequest(family.facts, trainable=True, weights_dtype=torch.float32)
+    model = family.model(dtype)
+    request = ModelRequest(family.facts, trainable=True, weights_dtype=dtype)
     whole = model.load_modules(request)
-    read = model.load_modules(ModelRequest(family.facts, True, torch.float32, later=unread.add))
+    read = model.load_modules(ModelRequest(family.facts, True, dtype, later=unread.add))
     for part, module in read.items():
         blocks = list(blocks_of(module))
         assert blocks

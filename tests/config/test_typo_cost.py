@@ -50,7 +50,8 @@ def cost(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_a_typo_is_told_by_a_fraction_of_the_modules(cost: dict[str, Any]) -> None:
     ours = [name for name in cost["modules"] if name.partition(".")[0].startswith("distill")]
-    assert 50 < len(ours) <= 105, ours
+    assert 50 < len(ours) <= 103, ours
+    assert "distill_core.plugins.discovery" not in ours
     assert not {"torch", "numpy", "pyarrow", "typer", "rich"}.intersection(cost["modules"])
 
 
@@ -63,4 +64,6 @@ def test_no_source_is_read_for_a_typo_nor_the_metadata_of_all_that_is_installed(
 def test_classes_are_built_for_a_typo_only_if_something_is_checked_by_them(cost: dict[str, Any]) -> None:
     made = cost["calls"]["pydantic._internal._model_construction.ModelMetaclass.__new__"]
     built = cost["calls"]["pydantic._internal._model_construction.complete_model_class"]
-    assert 0 < built <= 14 < made / 3
+    assert 0 < built <= 12 < made / 3
+    # of what dmd2 demands: its roles, and no column
+    assert cost["calls"]["pydantic._internal._generate_schema.GenerateSchema._dataclass_schema"] == 1

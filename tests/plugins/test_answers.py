@@ -34,6 +34,8 @@ def demanding(**fields: Any) -> Demands:
         (demanding(roles=("student",)), r"Demands\.roles cannot be \('student',\): "),
         (demanding(attention={"student": "vsa"}), r"Demands\.attention cannot be \{'student': 'vsa'\}: "),
         (demanding(least_frames="many"), r"Demands\.least_frames cannot be 'many': "),
+        (demanding(latents=1), r"Demands\.latents cannot be 1: "),  # which equals the default
+        (demanding(attention=[]), r"Demands\.attention cannot be \[\]: "),
         (Demands(roles={"student": RoleNeed(True, frozenset({"fetures"}))}), "no operation 'fetures'; did you mean"),
         (Demands(roles={"old": RoleNeed(False, follows="student")}), "follows 'student', which is no role"),
     ],

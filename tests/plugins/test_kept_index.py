@@ -10,6 +10,7 @@ from plugin_sites import PluginSite, method_plugin
 
 from distill_core.errors import PluginError
 from distill_core.plugins import discovery
+from distill_core.plugins.discovery import discover
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.kept_index import KeptIndex, installed
 
@@ -37,10 +38,10 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, plugin_site: PluginSi
     answers: list[PluginIndex] = []
 
     def ask() -> PluginIndex:
-        answers.append(discovery.discover())
+        answers.append(discover())
         return answers[-1]
 
-    monkeypatch.setattr("distill_core.plugins.kept_index.discover", ask)
+    monkeypatch.setattr(discovery, "discover", ask)
     return answers
 
 
@@ -64,15 +65,15 @@ def test_its_rows_and_warnings_are_those_of_asking_all(
     installed(), forget()
     index = installed()
     assert isinstance(index, KeptIndex)
-    assert index.rows == discovery.discover().rows
-    assert [row.as_json() for row in index.rows] == [row.as_json() for row in discovery.discover().rows]
-    assert index.warnings == discovery.discover().warnings != ()
+    assert index.rows == discover().rows
+    assert [row.as_json() for row in index.rows] == [row.as_json() for row in discover().rows]
+    assert index.warnings == discover().warnings != ()
 
 
 @pytest.mark.parametrize("name", ["turbot", "wan"])
 def test_a_name_that_nobody_has_is_refused_in_the_words_of_asking_all(asked: list[PluginIndex], name: str) -> None:
     with pytest.raises(PluginError) as whole:
-        discovery.discover().method(name)
+        discover().method(name)
     with pytest.raises(PluginError) as kept:
         installed().method(name)
     assert str(kept.value) == str(whole.value)
@@ -81,7 +82,7 @@ def test_a_name_that_nobody_has_is_refused_in_the_words_of_asking_all(asked: lis
 def test_what_needs_all_asks_all_once(asked: list[PluginIndex]) -> None:
     index = installed()
     assert {"turbo", "odd"} <= index.methods.keys()
-    assert index.models.keys() == discovery.discover().models.keys()
+    assert index.models.keys() == discover().models.keys()
     assert [row.spec is not None for row in index.named("acme-odd")] == [True]
     assert len(asked) == 1
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 VARIABLES = ("DISTILL_LOAD_PLUGINS", "DISTILL_BLOCK_PLUGINS")
 TRACE = "DISTILL_TRACE_PLUGINS"
 """Variables of the environment that plugins are read under; with the last each hook call is printed, so plugins are asked."""
-METADATA = (".dist-info", ".egg-info")
+METADATA = {"dist-info": "METADATA", "egg-info": "PKG-INFO"}
+"""How a folder ends that says which package is there, and the file in it that says the version."""
 MOST = 32
 """Files that are kept."""
 
@@ -125,9 +126,9 @@ def _environment() -> str:
 def _metadata(folder: str) -> Iterator[str]:
     """What says which packages are in a folder, and which plugins they bring."""
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if entry.name.endswith(METADATA):
-            yield entry.path
-            yield from (os.path.join(entry.path, name) for name in ("METADATA", "PKG-INFO", "entry_points.txt"))
+        stated = METADATA.get(entry.name.rpartition(".")[2])
+        if stated is not None:
+            yield from (entry.path, f"{entry.path}/{stated}", f"{entry.path}/entry_points.txt")
 
 
 def _stamp(paths: Iterable[str]) -> str:

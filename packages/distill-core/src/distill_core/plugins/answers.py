@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import MISSING, Field, fields
 from functools import cache
 from typing import Any, get_type_hints
 
@@ -17,8 +17,9 @@ def ill_typed(answer: object, kind: type) -> str | None:
     """Why ``answer`` is none of the dataclass ``kind``, or holds what that does not declare; None for a good one."""
     if not isinstance(answer, kind):
         return f"a {kind.__name__} is wanted, not {answer!r}"
+    said = {each.name for each in fields(kind) if not _by_default(each, vars(answer)[each.name])}
     try:
-        _declared(kind).model_validate(vars(answer), strict=True)
+        _declared(kind, frozenset(said)).model_validate({name: vars(answer)[name] for name in said}, strict=True)
     except ValidationError as error:
         fault = error.errors()[0]
         name = str(fault["loc"][0])
@@ -26,11 +27,19 @@ def ill_typed(answer: object, kind: type) -> str | None:
     return None
 
 
+def _by_default(field: Field[Any], value: object) -> bool:
+    """Whether a field is as it is declared where nothing is said, and so of its type. Most are, and no type of theirs is looked at."""
+    if field.default_factory is MISSING:
+        return value is field.default
+    default = field.default_factory()
+    return type(value) is type(default) and value == default
+
+
 @cache
-def _declared(kind: type[Any]) -> type[BaseModel]:
-    """What tells whether the value of each field is of its type."""
+def _declared(kind: type[Any], names: frozenset[str]) -> type[BaseModel]:
+    """What tells whether the value of each of these fields is of its type."""
     hints = get_type_hints(kind)
-    declared: dict[str, Any] = {field.name: (hints[field.name], ...) for field in fields(kind)}
+    declared: dict[str, Any] = {name: (hints[name], ...) for name in hints if name in names}
     return create_model(kind.__name__, **declared)
 
 

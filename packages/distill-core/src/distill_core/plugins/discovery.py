@@ -15,11 +15,10 @@ from importlib.metadata import EntryPoint, entry_points
 from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.plugins.index import NOWHERE, PluginIndex, PluginRow, RowKind
 from distill_core.plugins.policy import LOAD, LoadPolicy, normal_name
-from distill_core.plugins.reading import Offer, read_plugin
+from distill_core.plugins.reading import GROUP, Offer, read_plugin
 from distill_core.plugins.specs import PluginSpec
 from distill_core.unswept import unswept
 
-GROUP = "distill"
 TRACE = "DISTILL_TRACE_PLUGINS"
 
 _KIND_ORDER: dict[RowKind, int] = {"model": 0, "method": 1, "metric": 2, "reward": 3, "importer": 4, "-": 5}

@@ -11,9 +11,8 @@ from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from distill_core.kept_plugins import Listing, keep, kept
-from distill_core.plugins.discovery import GROUP, discover
 from distill_core.plugins.index import PluginIndex, PluginRow, SpecT
-from distill_core.plugins.reading import read_plugin
+from distill_core.plugins.reading import GROUP, read_plugin
 from distill_core.plugins.specs import Kind
 
 if TYPE_CHECKING:
@@ -27,6 +26,8 @@ def installed() -> PluginIndex:
 
 
 def _asked() -> PluginIndex:
+    from distill_core.plugins.discovery import discover
+
     index = discover()
     keep(index)
     return index

@@ -22,6 +22,8 @@ from distill_core.plugins.reward_spec import RewardSpec
 from distill_core.plugins.specs import PLUGIN_API, ImporterSpec, MethodSpec, MetricSpec, ModelSpec, PluginSpec
 from distill_core.terminal import remark
 
+GROUP = "distill"
+"""The group of entry points that plugins are stated in."""
 MODELS_HOOK = "distill_register_models"
 METHODS_HOOK = "distill_register_methods"
 METRICS_HOOK = "distill_register_metrics"

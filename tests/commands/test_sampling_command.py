@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,33 @@ def test_a_prompt_of_another_encoding_is_refused(distill: Command, tiny: Path, t
     result = distill("sample", tiny, "--prompt", "caf\udce9", *SMALL, "--output", tmp_path / "out")
     assert result.code == 2
     assert "is no UTF-8 text" in result.err
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("empty", "is no diffusers pipeline folder: it has no model_index.json; expected what the save_pretrained of a "),
+        ("weights.safetensors", "is a file; it has none of the other parts: make a folder with the file parts.json, "),
+        ("single", "it holds single files; of weights.safetensors, if that is the denoiser, it has none of the other parts"),
+        ("of-nobody", "is a pipeline of class Toys, which is not supported; installed are "),
+        ("run/checkpoints/step-00000002", "run: name that, and of its checkpoints one by --step"),
+        ("missing", "does not exist; "),
+    ],
+)  # fmt: skip
+def test_what_can_be_no_source_is_refused_once_before_torch(
+    distill: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, said: str
+) -> None:
+    for folder in ("empty", "single", "of-nobody", "run/checkpoints/step-00000002"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "run" / "resolved.yaml").touch()
+    for file in ("weights.safetensors", "single/weights.safetensors"):
+        (tmp_path / file).touch()
+    (tmp_path / "of-nobody" / "model_index.json").write_text('{"_class_name": "Toys"}')
+    monkeypatch.setitem(sys.modules, "distill_core.finished.sample", None)
+    result = distill("sample", tmp_path / source, "--prompt", "red", "--output", tmp_path / "out")
+    assert result.code == 2
+    assert result.err.count(said) == 1, result.err
+    assert len(result.err) < 800
 
 
 @pytest.mark.parametrize("option", [("--role", "denoiser"), ("--step", "2")])

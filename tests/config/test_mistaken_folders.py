@@ -22,7 +22,8 @@ def test_a_folder_of_another_family_is_refused_with_that_family_and_the_key_that
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(path: str) -> ModelFacts:
-        raise ForeignPipelineError(f"{path} is a pipeline of class Toys")
+        what = f"{path} is a pipeline of class Toys"
+        raise ForeignPipelineError(what, what)
 
     monkeypatch.setattr(run_yaml_specs, "send_on", refuse, raising=False)
     sends_on = replace(PICTURE, name="sends-on", inspect="run_yaml_specs:send_on")

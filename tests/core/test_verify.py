@@ -113,6 +113,7 @@ def test_the_command_prints_what_it_found_and_leaves_by_1_for_a_fault(
     assert left.value.code == 1
     (told,) = json.loads(capsys.readouterr().out)
     assert told["fault"] == "manifest.json: missing"
-    with pytest.raises(SystemExit) as left:
-        main(["verify", str(tmp_path / "nothing")])
-    assert left.value.code == 65
+    for missing in ("nothing", "step-00000002"):
+        with pytest.raises(SystemExit) as left:
+            main(["verify", str(tmp_path / missing)])
+        assert left.value.code == 65

@@ -11,7 +11,7 @@ from distill_core.cli.family import chosen_family, chosen_model
 from distill_core.errors import ForeignPipelineError, ModelFolderError, PluginError, UnsupportedMemberError
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.recognition import recognised
-from distill_core.plugins.specs import ModelFacts
+from distill_core.plugins.specs import ModelFacts, ModelSpec
 from distill_core.testing.toy_spec import TOY, write_toy_model
 
 REFUSES = replace(TOY, name="refuses", inspect="test_recognition:refuse")
@@ -28,7 +28,9 @@ def know(path: str) -> ModelFacts:
 
 
 def send_on(path: str) -> ModelFacts:
-    raise ForeignPipelineError(f"{path} is a pipeline of class Toys")
+    raise ForeignPipelineError(
+        f"{path} is a pipeline of class Toys. Mine are cars", f"{path} is a pipeline of class Toys"
+    )
 
 
 def fail(path: str) -> ModelFacts:
@@ -68,6 +70,37 @@ def test_of_a_folder_that_one_family_knows_by_name_that_word_alone_is_given(tmp_
         chosen_family(index, None, str(tmp_path))
 
 
+def said_of(path: Path, *families: ModelSpec) -> str:
+    """What is said of a folder that none of the families takes."""
+    with pytest.raises(ModelFolderError) as refusal:
+        chosen_family(PluginIndex.of(models=families), None, str(path))
+    return str(refusal.value)
+
+
+def test_of_a_folder_that_is_nobodys_it_is_said_once_what_it_is(tmp_path: Path) -> None:
+    said = said_of(tmp_path, SENDS_ON, replace(SENDS_ON, name="alike"))
+    assert said == (
+        f"{tmp_path} is no pipeline of an installed family: {tmp_path} is a pipeline of class Toys; installed are sends-on, alike, and "
+        "`distill plugins show NAME` says what each takes"
+    )
+
+
+def test_of_a_folder_that_all_refuse_alike_their_word_is_said_once(tmp_path: Path) -> None:
+    said = said_of(tmp_path, REFUSES, replace(REFUSES, name="alike"))
+    assert said == f"{tmp_path} is no pipeline of an installed family: {tmp_path} is none of mine"
+
+
+def test_of_a_folder_that_one_family_finds_at_fault_those_are_silent_that_it_is_nothing_to(tmp_path: Path) -> None:
+    said = said_of(tmp_path, SENDS_ON, replace(SENDS_ON, name="alike"), REFUSES)
+    assert said == f"{tmp_path} is no pipeline of an installed family (refuses: {tmp_path} is none of mine)"
+
+
+def test_a_family_whose_look_fails_silences_no_other(tmp_path: Path) -> None:
+    said = said_of(tmp_path, SENDS_ON, replace(SENDS_ON, name="alike"), FAILS)
+    assert f"(sends-on, alike: {tmp_path} is a pipeline of class Toys; fails: " in said
+    assert "raised KeyError: 'config'" in said
+
+
 def test_a_folder_that_two_take_leaves_the_choice_open(toy: str) -> None:
     with pytest.raises(PluginError, match="say which with --family: other, toy"):
         chosen_family(PluginIndex.of(models=[TOY, replace(TOY, name="other"), REFUSES]), None, toy)
@@ -75,9 +108,9 @@ def test_a_folder_that_two_take_leaves_the_choice_open(toy: str) -> None:
 
 def test_a_folder_of_another_family_than_the_one_that_is_named_is_refused_with_its_own(toy: str) -> None:
     index = PluginIndex.of(models=[SENDS_ON, TOY])
-    remedy = r"is a pipeline of class Toys; toy would take it: leave out --family, or say --family toy$"
+    remedy = r"is a pipeline of class Toys. Mine are cars; toy would take it: leave out --family, or say --family toy$"
     with pytest.raises(ModelFolderError, match=remedy):
         chosen_model(index, "sends-on", toy)
     assert chosen_model(index, None, toy).spec is TOY
-    with pytest.raises(ModelFolderError, match=r"is a pipeline of class Toys$"):
+    with pytest.raises(ModelFolderError, match=r"is a pipeline of class Toys\. Mine are cars$"):
         chosen_model(PluginIndex.of(models=[SENDS_ON]), "sends-on", toy)

@@ -75,7 +75,15 @@ class ModelFolderError(DistillError):
 
 
 class ForeignPipelineError(ModelFolderError):
-    """A pipeline of a class that the family does not take; another family may."""
+    """Nothing by which the family knows one of its own: a pipeline of a class that it does not take, or no pipeline; another family may.
+
+    Attributes:
+        what: what it is and what to do, whichever family is asked; the message may say more of the family that was.
+    """
+
+    def __init__(self, message: str, what: str) -> None:
+        super().__init__(message)
+        self.what = what
 
 
 class UnsupportedMemberError(ModelFolderError):

@@ -269,7 +269,9 @@ def open_folder(path: str, kind: PipelineKind) -> PipelineFolder:
     """
     single = Path(path).expanduser()
     if single.is_file():
-        raise ModelFolderError(f"{path} is a file; {_alone(single, kind)}")
+        raise ForeignPipelineError(
+            f"{path} is a file; {_alone(single, kind.experts[0], kind.example)}", f"{path} is a file; {_alone(single)}"
+        )
     located, denoisers = locate(path), {}
     put_together = read_parts(located.folder, kind.experts)
     if put_together is not None:
@@ -278,8 +280,7 @@ def open_folder(path: str, kind: PipelineKind) -> PipelineFolder:
             refuse_others(place, kind, ("",))
     folder = located.folder
     if not (folder / INDEX).is_file():
-        refuse_others(folder, kind, _PLACES)
-        raise ModelFolderError(f"{folder} is no diffusers pipeline folder: it has no {INDEX}; {_instead(folder, kind)}")
+        raise _no_pipeline(folder, kind)
     record = read_record(folder)
     refuse_changes(folder, record, lambda name: not is_weights(name))
     index = read_object(folder / INDEX)
@@ -308,9 +309,8 @@ def _refuse_class(folder: Path, class_name: str, kind: PipelineKind) -> None:
     if class_name in kind.others:
         raise UnsupportedMemberError(f"{folder} is {kind.others[class_name]}, which is not supported. {kind.supported}")
     if class_name not in (kind.pipeline, *kind.also):
-        raise ForeignPipelineError(
-            f"{folder} is a pipeline of class {class_name}, which is not supported. {kind.supported}"
-        )
+        what = f"{folder} is a pipeline of class {class_name}, which is not supported"
+        raise ForeignPipelineError(f"{what}. {kind.supported}", what)
 
 
 def refuse_others(folder: Path, kind: PipelineKind, places: Sequence[str]) -> None:
@@ -330,27 +330,37 @@ def _part(name: str, entry: object) -> Part | None:
             return None
 
 
-def _instead(folder: Path, kind: PipelineKind) -> str:
-    """What a folder without an index seems to be, and what was expected."""
+def _no_pipeline(folder: Path, kind: PipelineKind) -> ModelFolderError:
+    """The error of a folder without an index: what it seems to be, and what was expected."""
+    refuse_others(folder, kind, _PLACES)
+    fault = f"{folder} is no diffusers pipeline folder: it has no {INDEX}"
     if (folder.parent / INDEX).is_file():
-        return f"it is a part of one; name {folder.parent}"
+        return ModelFolderError(f"{fault}; it is a part of one; name {folder.parent}")
     for file, what in kind.originals.items():
         if (folder / file).is_file():
-            return f"it is {what}; name the one in diffusers format (its name ends in -Diffusers)"
+            remedy = "name the one in diffusers format (its name ends in -Diffusers)"
+            return ModelFolderError(f"{fault}; it is {what}; {remedy}")
     refuse_lora(folder)
     config = folder / "config.json"
     class_name = read_object(config).get("_class_name") if config.is_file() else None
     part = next((name for name in kind.experts if class_name in kind.parts[name]), None)
     if part is not None:
-        return f"it is a {class_name} alone; {how_to_put_together(str(folder), part, kind.example)}"
+        remedy = how_to_put_together(str(folder), part, kind.example)
+        return ModelFolderError(f"{fault}; it is a {class_name} alone; {remedy}")
     files = sorted(file for file in folder.iterdir() if file.suffix in SINGLE_FILES) if folder.is_dir() else []
     if files:
-        return f"it holds single files; of {files[0].name}, if that is the denoiser, {_alone(files[0], kind)}"
-    return f"expected what {kind.pipeline}.save_pretrained writes, or a hub id such as {kind.example}"
+        held = f"{fault}; it holds single files; of {files[0].name}, if that is the denoiser, "
+        return ForeignPipelineError(
+            held + _alone(files[0], kind.experts[0], kind.example), what=held + _alone(files[0])
+        )
+    return ForeignPipelineError(
+        f"{fault}; expected what {kind.pipeline}.save_pretrained writes, or a hub id such as {kind.example}",
+        what=f"{fault}; expected what the save_pretrained of a pipeline writes, or a hub id",
+    )
 
 
-def _alone(file: Path, kind: PipelineKind) -> str:
-    """What to do with a single file of weights."""
+def _alone(file: Path, part: str = "transformer", base: str = "THE PIPELINE'S FOLDER OR HUB ID") -> str:
+    """What to do with a single file of weights, if it is those of that part, of a pipeline like ``base``."""
     if file.suffix not in SINGLE_FILES:
         return "expected the folder of a diffusers pipeline"
-    return how_to_put_together(str(file), kind.experts[0], kind.example)
+    return how_to_put_together(str(file), part, base)

@@ -100,7 +100,7 @@ def chosen_model(index: PluginIndex, family: str | None, path: str, text_length:
         if not names:
             raise
         remedy = f"{' and '.join(names)} would take it: leave out --family, or say --family {names[0]}"
-        raise ForeignPipelineError(f"{refusal}; {remedy}") from refusal
+        raise ForeignPipelineError(f"{refusal}; {remedy}", refusal.what) from refusal
 
 
 @dataclass(frozen=True)

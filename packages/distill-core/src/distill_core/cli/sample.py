@@ -12,7 +12,7 @@ from distill_core import terminal
 from distill_core.cli import sample_options as given
 from distill_core.cli.timesteps import listed_timesteps
 from distill_core.cli.waiting import waiting
-from distill_core.errors import ConfigError, Problem
+from distill_core.errors import ConfigError, ModelFolderError, Problem
 from distill_core.protocols.adapter import PICTURES
 from distill_core.running.output_folder import check_output_folder
 from distill_core.terminal import answer, remark
@@ -54,6 +54,8 @@ def sample(
     shown = _shown(prompt, prompts, image, last_image)
     grid = _grid(steps, timesteps)
     check_output_folder(output)
+    with waiting(f"looking at {source}"):
+        _refuse_no_source(source)
     with waiting("importing torch") as say:
         from distill_core.finished.sample import SampleOrder, load
 
@@ -82,6 +84,25 @@ def sample(
         say(f"loading {source}")
         sampling = load(order)
     _write(sampling)
+
+
+def _refuse_no_source(source: str) -> None:
+    """Raise DistillError for what can be no source, before torch is imported."""
+    from distill_core.config.folders import RUN_RECORD, run_at
+    from distill_core.plugins.discovery import discover
+    from distill_core.plugins.recognition import NO_SOURCE, recognised
+
+    if (Path(source) / RUN_RECORD).is_file():
+        return
+    try:
+        recognised(source, discover(), NO_SOURCE)
+    except ModelFolderError as error:
+        run = run_at(Path(source))
+        if run is None:
+            raise
+        raise ModelFolderError(
+            f"{source} is a part of the run {run}: name that, and of its checkpoints one by --step"
+        ) from error
 
 
 def _write(sampling: Sampling) -> None:

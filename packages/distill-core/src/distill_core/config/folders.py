@@ -127,9 +127,9 @@ def _looked_at(model: ModelSpec, options: Options | None, path: str, index: Plug
         facts = facts_of(model, path)
         return facts if options is None else settled_facts(model, facts, options)
     except DistillError as error:
-        return _Refused(error, owners(path, error, index), _run_at(Path(path)))
+        return _Refused(error, owners(path, error, index), run_at(Path(path)))
 
 
-def _run_at(folder: Path) -> Path | None:
+def run_at(folder: Path) -> Path | None:
     """The run directory that a folder is, or is a checkpoint of."""
     return next((place for place in (folder, folder.parent.parent) if (place / RUN_RECORD).is_file()), None)

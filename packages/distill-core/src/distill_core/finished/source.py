@@ -13,7 +13,7 @@ from distill_core.finished.restore import Asked, anything, as_told, refuse_asked
 from distill_core.plugins.answers import completed_options
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.loading import make_target
-from distill_core.plugins.recognition import recognised
+from distill_core.plugins.recognition import NO_SOURCE, recognised
 from distill_core.plugins.specs import LatentSpace, ModelFacts
 from distill_core.protocols.model import ModelPlugin, ModelRequest
 from distill_core.protocols.validator import ValidationRequest
@@ -78,7 +78,7 @@ def open_source(
         )
         shape = sized(restored.latent_shape, size, restored.facts)
         return SamplingSource(restored.role, restored.model, restored.sampling, shape, restored.facts)
-    spec, facts = recognised(source, index, "is neither a run directory nor a pipeline of an installed family")[0]
+    spec, facts = recognised(source, index, NO_SOURCE)[0]
     refuse_of_a_folder(source, {"--role": role, "--step": step, "--base": base})
     fits(facts)
     options = completed_options(spec, facts, spec.options())

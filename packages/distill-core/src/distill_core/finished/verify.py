@@ -53,7 +53,7 @@ def verify(path: str, index: PluginIndex, say: Say) -> Iterator[Verified]:
     folder = Path(path)
     if RunDirectory(folder).resolved_yaml.exists():
         yield from verify_run(folder, index, say)
-    elif (folder / MANIFEST).exists() or folder.name.startswith("step-"):
+    elif (folder / MANIFEST).exists() or (folder.name.startswith("step-") and folder.is_dir()):
         yield verify_checkpoint(folder)
     else:
         yield from verify_data(path, say)

@@ -16,6 +16,7 @@ import torch
 from distill_core import terminal
 from distill_core.cli.encode_progress import encode_progress
 from distill_core.cli.waiting import waiting
+from distill_core.config.overrides import undone
 from distill_core.config.resolve import examine
 from distill_core.data.encoding.folder import EncodingFolder
 from distill_core.data.encoding.report import Fate
@@ -27,7 +28,7 @@ from distill_core.running.columns import Making, output_of, refuse_other_setting
 from distill_core.running.making import make_columns
 from distill_core.running.preparation import Placement, place
 from distill_core.stopping import Stopping
-from distill_core.terminal import line
+from distill_core.terminal import line, remark
 
 KEPT = "what is made is kept, and the same command goes on with it"
 
@@ -50,6 +51,8 @@ def carry_out(request: MakingRequest) -> None:
     shard = Shard.of_process(os.environ) if request.shard is None else Shard.parse(request.shard)
     with waiting(f"checking {request.run}") as say:
         run = examine(request.run, request.overrides, discover()).resolved()
+        for note in undone(request.overrides):
+            remark(f"note: {note}")
         training = run.config.training
         placement = place(training.device, training.precision, Place.of(os.environ).local_rank)
         if training.cpu_threads is not None:

@@ -84,11 +84,14 @@ def _planned(
     for warning in index.warnings:
         remark(f"warning: {warning}")
     with waiting(f"checking {path}", silent=silent) as say, weightless():
+        from distill_core.config.overrides import undone
         from distill_core.planning.cards import CARDS
         from distill_core.planning.changes import Planner, fitting, on_more_gpus
 
         make = Planner(path, overrides, index, say, gpus)
         made = make([])
+        for note in undone(overrides):
+            remark(f"note: {note}")
         if gpu is None:
             return made, [made.on(card) for card in CARDS.values()], [], None
         card = CARDS[gpu]

@@ -66,9 +66,12 @@ def verify_resume(
     from distill_core.cli.waiting import waiting
 
     with waiting("importing torch") as say:
+        from distill_core.config.overrides import undone
         from distill_core.finished import verify_resume as work
 
         verdict = work.verify_resume(path, steps, overrides or [], say)
+    for note in undone(overrides or []):
+        remark(f"note: {note}")
     if as_json:
         answer(json.dumps(asdict(verdict), indent=2, ensure_ascii=False))
     elif verdict.difference is None:

@@ -14,9 +14,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from distill_core.config.blame import problems_of_error, refusal
-from distill_core.config.compose import compose
-from distill_core.config.document import Document, read_document, shown_override
+from distill_core.config.document import Document, dotted, read_document, shown_override
 from distill_core.config.faults import by_line, problems_of, validated
+from distill_core.config.overrides import Override
 from distill_core.config.schema import RunConfig
 from distill_core.errors import UNKNOWN_SOURCE, ConfigError, DataError, Problem, RunDirectoryError
 
@@ -168,17 +168,13 @@ def _text(path: Path) -> str:
 
 def _overridden(document: Document, override: str, problems: list[Problem]) -> Document:
     """The document with one override applied, or as it was, with a problem, if it cannot be."""
-    key, equals, text = override.partition("=")
-    path = tuple(key.strip().split("."))
-    if not equals or "" in path:
-        problems.append(Problem("", f"{shown_override(override)}: write it as key.path=value"))
-        return document
-    node, faults = compose(text)
-    problems += [Problem(key, f"{shown_override(override)}: {fault.message}") for fault in faults]
-    if faults:
+    try:
+        parsed = Override.parsed(override)
+    except ConfigError as error:
+        problems += error.problems
         return document
     try:
-        return document.with_override(path, None if node is None else node.value, override)
+        return document.with_override(parsed.path, parsed.value, override)
     except LookupError as error:
-        problems.append(Problem(key, f"{shown_override(override)}: {error}"))
+        problems.append(Problem(dotted(parsed.path), f"{shown_override(override)}: {error}"))
         return document

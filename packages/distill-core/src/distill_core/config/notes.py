@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from distill_core.config.cadence import updates_of
 from distill_core.config.checks import family_of
+from distill_core.config.overrides import undone
 from distill_core.config.recomputation import recomputation_of
 from distill_core.config.sampled import completed
 from distill_core.config.schema import LIBRARIES
@@ -34,6 +35,7 @@ LEFT_OF_THE_START = 0.1
 
 def notes_of(run: ResolvedRun) -> Iterator[str]:
     """All notes, in no order of weight."""
+    yield from undone(run.loaded.overrides)
     yield from _of_sparsity(run)
     yield from _of_recomputation(run)
     yield from _of_compilation(run)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from distill_core.errors import DistillError, ForeignPipelineError, ModelFolderError, UnsupportedMemberError
 from distill_core.plugins.answers import facts_of
 from distill_core.plugins.index import PluginIndex
@@ -30,7 +32,7 @@ def recognised(path: str, index: PluginIndex, what: str) -> list[tuple[ModelSpec
     return takers
 
 
-def _none_takes(unknown: str, refusals: list[tuple[str, DistillError]]) -> ModelFolderError:
+def _none_takes(unknown: str, refusals: Sequence[tuple[str, DistillError]]) -> ModelFolderError:
     """The error of a folder that each family refused; ``unknown`` says that it is none."""
     known = [(name, refusal) for name, refusal in refusals if isinstance(refusal, UnsupportedMemberError)]
     if known:
@@ -50,7 +52,7 @@ def _none_takes(unknown: str, refusals: list[tuple[str, DistillError]]) -> Model
     )
 
 
-def _told(refusals: list[tuple[str, DistillError]]) -> str:
+def _told(refusals: Sequence[tuple[str, DistillError]]) -> str:
     """Each family's word, of several that say the same once."""
     said: dict[str, list[str]] = {}
     for name, refusal in refusals:

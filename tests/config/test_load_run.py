@@ -356,3 +356,26 @@ def test_what_other_tools_call_a_key_is_known(write: Write, override: str, ours:
     problem = _problems(write(RUN), override)[0]
     theirs = override.partition("=")[0].rpartition(".")[2]
     assert problem.message.endswith(f"unknown key; what other tools call `{theirs}` is `{ours}` here")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "output_dir",
+        "data.path",
+        "data.mix.0.path",
+        "roles.student.path",
+        "roles.student.checkpoint.run",
+        "roles.student.fixed_loras.0.path",
+        "validation.first_frames.0",
+    ],
+)
+@pytest.mark.parametrize("character", ["\\0", "\\n", "\\e", "\\x7f", "\\x85"])
+def test_a_path_with_a_control_character_is_refused(write: Write, key: str, character: str) -> None:
+    room = {"data.mix.0.path": "data.mix=[{}]", "roles.student.fixed_loras.0.path": "roles.student.fixed_loras=[{}]"}
+    room["validation.first_frames.0"] = "validation.first_frames=[x]"
+    above = [room[key]] if key in room else []
+    (problem,) = _problems(write(RUN), *above, f'{key}="runs/a{character}b"')
+    assert problem.key == key
+    assert "a path with the control character U+00" in problem.message
+    assert problem.message.endswith("; remove it")

@@ -228,6 +228,14 @@ def test_fewer_of_the_stored_steps_may_be_trained(paths: Paths) -> None:
     paths.train(stored, "method_config.denoising_steps=[1000]")
 
 
+def test_data_that_are_not_there_are_made_by_the_command_of_their_column(paths: Paths) -> None:
+    empty = paths.yaml.parent / "empty"
+    empty.mkdir()
+    for place in (paths.made, empty):
+        with pytest.raises(DataError, match=r"`distill data trajectories RUN.yaml --source DATA` makes"):
+            prepare(open_run(paths.yaml, [f"data.path={place}"], index()))
+
+
 def test_data_that_lack_the_column_name_its_command_and_those_that_record_nothing_are_refused(paths: Paths) -> None:
     with pytest.raises(
         DataError, match=r"lacks what this run needs .*`distill data trajectories RUN.yaml --source DATA`"

@@ -184,7 +184,7 @@ def test_what_changes_memory_alone_may_be_other_and_what_an_older_run_did_not_sa
     }
     assert differences(before, {**before, "roles": {"a": role}, "training": training}) == []
     compiled = {**before, "training": {**training, "compile": True}}
-    assert differences(before, compiled) == ["training.compile: null there, true here"]
+    assert differences(before, compiled) == ["training.compile: false there, true here"]
 
 
 def test_what_may_change_on_resume_stands_in_the_docs_as_the_code_has_it() -> None:

@@ -39,6 +39,18 @@ def test_of_two_starters_the_second_is_asked_again_once_it_holds_the_lock(world:
     assert before == {path: path.read_bytes() for path in directory.root.rglob("*") if path.is_file()}
 
 
+def test_a_run_of_another_method_is_told_by_that_first_and_by_a_few_of_its_settings(world: ToyWorld) -> None:
+    world.train(world.mapping("finetune", training={"max_train_steps": 2}))
+    other = prepare(world.resolved(world.mapping("dmd2", training={"max_train_steps": 20})))
+    with pytest.raises(RunDirectoryError) as refusal:
+        RunDirectory(world.root / "run").claim(other.asked())
+    said = str(refusal.value)
+    assert "holds another run (recipe.method: 'finetune' there, 'dmd2' here; " in said
+    assert said.count(" there, ") == 8
+    changes = RunDirectory(world.root / "run").changes(other.asked())
+    assert f"; and {len(changes) - 8} more); choose another output_dir" in said
+
+
 def test_of_two_processes_on_one_directory_one_trains_and_the_other_is_refused_by_name(world: ToyWorld) -> None:
     mapping = world.mapping("finetune", training={"max_train_steps": 2})
     path = world.root / "run.yaml"

@@ -108,7 +108,7 @@ def test_a_folder_that_is_older_than_its_data_is_not_hashed_and_one_that_was_cha
     student = tmp_path / "student"
     origin = Origin("toy", str(student), encoder_keys(inspect(str(student))).whole)
     hashed: list[Path] = []
-    monkeypatch.setattr(provenance, "encoder_keys", lambda facts: hashed.append(facts.path) or encoder_keys(facts))
+    monkeypatch.setattr(provenance, "encoder_keys", lambda facts, _: hashed.append(facts.path) or encoder_keys(facts))
     os.utime(student / "toy.json", (1, 1))
     assert notes_of(world, origin) == ()
     assert not hashed

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file, save_file
 
+from distill_core.data.encoding import encoder_keys as encoder_keys_module
 from distill_core.data.encoding.encoder_keys import encoder_keys
 from distill_core.data.examining.provenance import OwnEncoders
 from distill_core.data.reading.columns import T2V_SCHEMA, TEXT_ONLY_SCHEMA
@@ -79,6 +80,27 @@ def test_encoders_that_data_rest_on_are_named_and_others_are_not(
         found = list(notes(changed, origin_of(model, *without), schema, schema))
         assert len(found) == bool(expected)
         assert expected in "".join(found)
+
+
+def test_an_encoder_that_is_left_out_is_not_read(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = other(model, tmp_path, TEXT, "")
+    facts, origin = inspect(str(model)), origin_of(changed, "vae")
+    left = encoder_keys(facts).without("vae")
+    (changed / VAE).unlink()
+    changed_facts = replace(facts, path=changed)
+    hashed: list[str] = []
+    real = encoder_keys_module._hash_of_encoding
+    monkeypatch.setattr(
+        encoder_keys_module, "_hash_of_encoding", lambda facts, name: hashed.append(name) or real(facts, name)
+    )
+    assert encoder_keys(facts, without="vae") == left
+    assert encoder_keys(changed_facts, without="vae").whole == origin.encoders
+    assert encoder_keys(facts, without="nothing") == encoder_keys(facts)
+    hashed.clear()
+    (note,) = notes(model, origin, TEXT_ONLY_SCHEMA)
+    assert "the text_encoder of own (wan) is another" in note
+    assert hashed
+    assert not any(name.startswith("vae/") for name in hashed)
 
 
 def test_every_encoder_that_is_another_is_named_statistics_of_latents_are_the_vaes(tmp_path: Path, model: Path) -> None:

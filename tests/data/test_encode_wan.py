@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from distill_core.cli.encoding import EncodeRequest, carry_out
 from distill_core.cli.family import EncoderWhenNeeded
 from distill_core.config.schema import Data
+from distill_core.data.encoding import encoder_keys as encoder_keys_module
 from distill_core.data.encoding.encoder_keys import encoder_keys
 from distill_core.data.reading.dataset import open_dataset
 from distill_core.data.reading.fit import fitting_shapes
@@ -81,6 +82,19 @@ def encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Encoded:
     assert made.again() == ["encode_caption", "encode_video"]
     assert made.again(captions=True) == ["encode_caption"]
     return made
+
+
+def test_captions_alone_read_nothing_of_the_vae(encoded: Encoded, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+    real = encoder_keys_module._hash_of_encoding
+    monkeypatch.setattr(
+        encoder_keys_module, "_hash_of_encoding", lambda facts, name: hashed.append(name) or real(facts, name)
+    )
+    assert encoded.again(captions=True) == []
+    assert {name.partition("/")[0] for name in hashed} == {"text_encoder", "tokenizer"}
+    hashed.clear()
+    assert encoded.again() == []
+    assert {name.partition("/")[0] for name in hashed} == {"text_encoder", "tokenizer", "vae"}
 
 
 def test_another_decoder_encodes_nothing_anew(encoded: Encoded) -> None:

@@ -190,9 +190,8 @@ def carry_out(request: EncodeRequest) -> None:
     with waiting(f"looking at {request.source}") as say:
         work = _Work.of(request, facts)
         say("hashing the encoders")
-        keys = encoder_keys(facts)
-        if request.captions_only and not facts.pictures:
-            keys = keys.without(facts.autoencoder)
+        texts_alone = request.captions_only and not facts.pictures
+        keys = encoder_keys(facts, without=facts.autoencoder if texts_alone else "")
         origin = Origin(
             model.spec.name, request.model, keys.whole, request.settings(facts), facts.text_length, keys.parts
         )

@@ -31,8 +31,8 @@ with the YAML language server completes and checks a file that starts with `# ya
 - YAML 1.2: `1e-6` is a number, `no` and `on` are text, `010` is ten. A key given twice, a tag, a merge key `<<` and `${...}` are refused.
 - A key that is not listed here is refused. A key without a default is required.
 - `key.path=value` after the file's name on the command line overrides one value, by the same rules: `training.seed=1`,
-  `roles.NAME.path=/models/x`, `method_config.list=[1, 2]`.
-- Paths are relative to the working directory; `~` is the home directory.
+  `roles.NAME.path=/models/x`, `method_config.list=[1, 2]`. Of several that set one key the last counts, and a note names the others.
+- Paths are relative to the working directory; `~` is the home directory; a control character in one is refused.
 """
 
 

@@ -184,15 +184,14 @@ def _origin(run: ResolvedRun, dataset: ParquetDataset, settings: dict[str, objec
     """What is recorded: the encoders that the source records, or else those of the run's first role."""
     plain = json.loads(json.dumps(settings))
     facts = run.facts[run.lead]
+    unused = "" if run.demands.latents else facts.autoencoder
     first, *others = [Origin.of(file.metadata) for file in dataset.files]
     if first is not None and all(each is not None and _same_encoders(first, each) for each in others):
         origin = replace(first, settings=plain)
     else:
-        keys, family = encoder_keys(facts), family_of(run.config, run.lead)
+        keys, family = encoder_keys(facts, without=unused), family_of(run.config, run.lead)
         origin = Origin(family, str(facts.path), keys.whole, plain, facts.text_length, keys.parts)
-    if run.demands.latents:
-        return origin
-    rested_on = EncoderKeys(origin.encoders, origin.parts).without(facts.autoencoder)
+    rested_on = EncoderKeys(origin.encoders, origin.parts).without(unused)
     return replace(origin, encoders=rested_on.whole, parts=rested_on.parts)
 
 

@@ -66,12 +66,17 @@ def left_to_the_machine(asked: Mapping[str, Any]) -> frozenset[str]:
 
 def differences(before: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
     """What a run has other than the one before it and a continuation may not have, one line per key."""
-    there, here = binding(before), binding(asked)
+    there, here = ({**UNSAID, **binding(each)} for each in (before, asked))
     return [
         f"{key}: {shown(there, key)} there, {shown(here, key)} here"
-        for key in sorted((there.keys() | here.keys()) - left_to_the_machine(asked))
+        for key in sorted((there.keys() | here.keys()) - left_to_the_machine(asked), key=_recipe_first)
         if shown(there, key) != shown(here, key)
     ]
+
+
+def _recipe_first(key: str) -> tuple[bool, str]:
+    """The order of keys: under another method or family, others follow from that."""
+    return not key.startswith("recipe."), key
 
 
 def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -30,6 +30,8 @@ LOSSES = ("checkpoints", "metrics")
 
 
 _TRIES = 10
+TOLD = 8
+"""Settings that a refusal of another run names."""
 RESERVE = 16_384
 """Bytes that a run sets aside, so that on a full disk it can still write why it ended."""
 
@@ -92,7 +94,7 @@ class RunDirectory:
         changes = self.changes(asked)
         if changes and resume != "changed":
             raise RunDirectoryError(
-                f"output_dir {self.root} holds another run ({'; '.join(changes)}); choose another output_dir, make the two agree, "
+                f"output_dir {self.root} holds another run ({_told(changes)}); choose another output_dir, make the two agree, "
                 "or go on with the new settings by checkpoint.resume=changed"
             )
 
@@ -247,6 +249,12 @@ class RunDirectory:
             write_json(self.exit_reason, redact_mapping(ended))
         except OSError as error:
             remark(f"warning: {self.exit_reason} could not be written: {error.strerror}")
+
+
+def _told(changes: Sequence[str]) -> str:
+    """The first of what a run has other than another, and how many there are besides."""
+    more = len(changes) - TOLD
+    return "; ".join(changes[:TOLD]) + (f"; and {more} more" if more > 0 else "")
 
 
 def environment() -> dict[str, Any]:

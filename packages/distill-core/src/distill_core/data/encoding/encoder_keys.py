@@ -59,17 +59,19 @@ class EncoderKeys:
         return self if left == self.parts else EncoderKeys.together(left)
 
 
-def encoder_keys(facts: ModelFacts) -> EncoderKeys:
-    """The keys of a model's encoders, whose files are read once.
+def encoder_keys(facts: ModelFacts, without: str = "") -> EncoderKeys:
+    """The keys of a model's encoders, whose files are read once; those of the one that is left out are not read, where it is told apart.
 
     A snapshot of the Hugging Face Hub is known by its commit, which is such a key already, and needs no weights to be there yet.
     """
     if facts.path.parent.name == "snapshots" and _SNAPSHOT.fullmatch(facts.path.name):
         return EncoderKeys(digest(facts.path.name))
-    used = {name: _hash_of_encoding(facts, name) for name in (_name(facts, file) for file in encoder_files(facts))}
+    names = (_name(facts, file) for file in encoder_files(facts))
     if not facts.encoders:
-        return EncoderKeys(digest(*_lines(used)))
-    return EncoderKeys.together({part: digest(*_lines(used, f"{part}/")) for part in sorted(facts.encoders)})
+        return EncoderKeys(digest(*_lines({name: _hash_of_encoding(facts, name) for name in names})))
+    parts = sorted({*facts.encoders} - {without})
+    used = {name: _hash_of_encoding(facts, name) for name in names if name.partition("/")[0] in parts}
+    return EncoderKeys.together({part: digest(*_lines(used, f"{part}/")) for part in parts})
 
 
 def _name(facts: ModelFacts, file: Path) -> str:

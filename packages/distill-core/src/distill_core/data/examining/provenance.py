@@ -22,6 +22,7 @@ class OwnEncoders:
         self._family = family
         self._name = name
         self._facts = facts
+        self._known: dict[str, EncoderKeys] = {}
 
     def notes(self, path: object, files: Iterable[ParquetFacts]) -> Iterator[str]:
         """What is to be said of the files of the data set at ``path`` that other encoders made, as far as files record it."""
@@ -51,15 +52,17 @@ class OwnEncoders:
         """Those by which a file of this origin would be encoded otherwise; None where that is not known."""
         if origin.family != self._family:
             return None
-        own, theirs = self._keys.parts, origin.parts
+        theirs, autoencoder = origin.parts, self._facts.autoencoder
+        keys = self._keys(without=autoencoder if theirs and autoencoder not in theirs else "")
+        own = keys.parts
         if not own or not theirs:
-            return [] if self._keys.whole == origin.encoders else None
-        told = {*theirs, *own} if self._facts.autoencoder in theirs else {*theirs, *own} - {self._facts.autoencoder}
-        return [part for part in sorted(told) if theirs.get(part) != own.get(part)]
+            return [] if keys.whole == origin.encoders else None
+        return [part for part in sorted({*theirs, *own}) if theirs.get(part) != own.get(part)]
 
-    @cached_property
-    def _keys(self) -> EncoderKeys:
-        return encoder_keys(self._facts)
+    def _keys(self, without: str) -> EncoderKeys:
+        if without not in self._known:
+            self._known[without] = encoder_keys(self._facts, without)
+        return self._known[without]
 
     @cached_property
     def _changed(self) -> float:

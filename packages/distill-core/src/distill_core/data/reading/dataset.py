@@ -19,6 +19,7 @@ from torch import Tensor
 from distill_core.data.reading.bad_rows import BadRowError
 from distill_core.data.reading.columns import CAPTION_COLUMNS, LATENT, LATENT_COLUMNS, TEXT
 from distill_core.data.reading.files import (
+    ENCODED,
     ParquetFacts,
     facts_of,
     find_parquet,
@@ -209,7 +210,7 @@ def open_dataset(
     the next time (:class:`DatasetIndex`). Raises DataError for a path, a file or columns that cannot be trained on.
     """
     path = Path(path)
-    found = find_parquet(path)
+    found = find_parquet(path, next((column.made_by for column in declared if column.made_with is not None), ENCODED))
     index = DatasetIndex(path) if indexed else None
     files = [_usable(file, path, latents, declared, index) for file in found]
     if not any(file.rows for file in files):

@@ -25,6 +25,8 @@ SUFFIXES = frozenset({".parquet", ".pq", ".parq"})
 """What parquet files are called, in small letters or capitals."""
 MAGIC = b"PAR1"
 """What they begin with, whatever they are called."""
+ENCODED = "`distill data encode`"
+"""The command that makes data sets."""
 OTHERS_SHOWN = 5
 REPEATED_TEXTS = ("id", "caption")
 """Columns that are read as dictionaries."""
@@ -96,30 +98,30 @@ class ParquetFacts:
         return range(self.group_ends[group - 1] if group else 0, self.group_ends[group])
 
 
-def find_parquet(path: Path) -> list[Path]:
+def find_parquet(path: Path, made_by: str = ENCODED) -> list[Path]:
     """One file, or every parquet file in a folder, the folders below and those that are linked there, ordered by name.
 
+    ``made_by``: the command that makes what is looked for, for a person who has none of it.
     Names that begin with a dot or an underscore are nobody's data, as everywhere in the parquet world.
     """
     if not path.exists():
         raise DataError(
-            f"{path} does not exist; set data.path to a folder of parquet files, as `distill data encode` makes one, or to a data "
-            "set of the Hugging Face Hub, owner/name"
+            f"{path} does not exist; set data.path to a folder of parquet files, as {made_by} makes one, or to a data set of the "
+            "Hugging Face Hub, owner/name"
         )
     if path.is_file():
         with path.open("rb") as file:
             begins = file.read(len(MAGIC))
         if path.suffix.lower() not in SUFFIXES and begins != MAGIC:
-            raise DataError(f"{path} is no parquet file; name one, or a folder of them, as `distill data encode` makes")
+            raise DataError(f"{path} is no parquet file; name one, or a folder of them, as {made_by} makes")
         return [path]
     files = sorted((file.relative_to(path).as_posix(), file) for file in _files(path, frozenset()))
     data = [file for _, file in files if file.suffix.lower() in SUFFIXES]
     if not data:
         others = ", ".join(name for name, _ in files[:OTHERS_SHOWN])
         there = f" (there are: {others}{', …' if len(files) > OTHERS_SHOWN else ''})" if files else ""
-        raise DataError(
-            f"{path} holds no parquet file{there}; `distill data encode` makes them from videos or captions"
-        )
+        what = " from videos or captions" if made_by == ENCODED else ""
+        raise DataError(f"{path} holds no parquet file{there}; {made_by} makes them{what}")
     return data
 
 

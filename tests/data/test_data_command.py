@@ -78,7 +78,7 @@ def test_the_same_command_again_says_what_it_has_kept(toy: Path, videos: Path, t
     (videos / "d.txt").write_text("D")
     first, *_ = run(*command).stderr.splitlines()
     assert first == f"encoded 3 of 4 (2 of them before) into {tmp_path / 'out'}"
-    with pytest.raises(RunDirectoryError, match=r"other settings \(dtype float16, not float32\)"):
+    with pytest.raises(RunDirectoryError, match=r"other settings \(dtype: float32 there, float16 here\)"):
         run(*command, "--dtype", "float16")
 
 

@@ -45,7 +45,10 @@ class Origin:
             return None
 
     def difference(self, other: Origin) -> str:
-        """In what the data of two origins differ, in words; "" if they do not. Where the model lies makes no difference."""
+        """In what the data of another origin, there, differ from those of this one, here, in words; "" if they do not.
+
+        Where the model lies makes no difference.
+        """
         here, there = (
             {"encoders": origin.encoders, "text_length": origin.text_length, **origin.settings}
             for origin in (self, other)
@@ -54,7 +57,7 @@ class Origin:
         shown = (
             f"the model's {self._others(other)}"
             if name == "encoders"
-            else f"{name} {here.get(name)}, not {there.get(name)}"
+            else f"{name}: {there.get(name)} there, {here.get(name)} here"
             for name in changed
         )
         return "; ".join(shown)

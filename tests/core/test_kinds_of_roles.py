@@ -221,7 +221,9 @@ def test_weights_that_a_role_has_no_place_for_are_told_by_name(tmp_path: Path, m
 @pytest.mark.parametrize(
     ("stage", "words"),
     [
-        ({"run": "nowhere"}, "nowhere is no run directory"),
+        ({"run": "nowhere"}, "nowhere does not exist; name the output_dir of a run that was trained"),
+        ({"run": "student"}, "student is no run directory: it has no resolved.yaml; name the output_dir of a run"),
+        ({"run": "run/checkpoints/step-00000004"}, "is no run directory, but a part of one: name .*run, and of its ch"),
         ({"run": "run", "role": "critic"}, "holds no role 'critic'; name as `role` one of student"),
         ({"run": "run", "step": 3}, "has no checkpoint of step 3; it has 4"),
     ],

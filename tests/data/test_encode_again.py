@@ -105,7 +105,9 @@ def test_what_was_encoded_for_other_settings_is_not_taken(tmp_path: Path) -> Non
 def test_data_of_other_settings_are_not_added_to(tmp_path: Path) -> None:
     film(tmp_path / "in" / "a.mp4")
     encode_folder(tmp_path / "in", tmp_path / "out", num_frames=5)
-    with pytest.raises(RunDirectoryError, match=r"data of other settings \(num_frames: 5 there, 9 here\); .*--overwrite"):
+    with pytest.raises(
+        RunDirectoryError, match=r"data of other settings \(num_frames: 5 there, 9 here\); .*--overwrite"
+    ):
         encode_folder(tmp_path / "in", tmp_path / "out", num_frames=9)
     other = encoding()
     other = replace(other, origin=replace(other.origin, encoders="x"))

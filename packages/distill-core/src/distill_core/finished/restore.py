@@ -13,7 +13,6 @@ from torch import nn
 from distill_core.checkpoint import Checkpoint, records_alone
 from distill_core.config.checks import family_of
 from distill_core.config.document import read_document
-from distill_core.config.folders import run_at
 from distill_core.config.resolve import ResolvedRun, open_run
 from distill_core.config.sampled import completed
 from distill_core.durable import read_signed
@@ -108,10 +107,7 @@ def open_finished(
 
 def _run_directory(root: Path) -> RunDirectory:
     directory = RunDirectory(root)
-    if not directory.resolved_yaml.is_file():
-        run = run_at(root)
-        remedy = "" if run is None else f"; it is a part of one: name {run}, and of its checkpoints one by --step"
-        raise RunDirectoryError(f"{root} is no run directory: it has no {directory.resolved_yaml.name}{remedy}")
+    directory.refuse_no_run()
     return directory
 
 

@@ -51,8 +51,7 @@ class FoundStage:
 def find_stage(stage: FirstStage) -> FoundStage:
     """The checkpoint that a role is to start from; loads nothing. Raises a DistillError for one that is not there, or has no such role."""
     directory = RunDirectory(Path(stage.run))
-    if not directory.resolved_yaml.is_file():
-        raise RunDirectoryError(f"{stage.run} is no run directory: it has no {directory.resolved_yaml.name}")
+    directory.refuse_no_run()
     checkpoint = choose_checkpoint(directory, stage.step, stage.role)
     request = checkpoint.sampling()
     role = stage.role if stage.role is not None or request is None else request.role

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_core.config.document import read_document, write_yaml
+from distill_core.config.folders import run_at
 from distill_core.durable import aside, read_signed, signed, strangers_in, sweep, write_json, write_text
 from distill_core.errors import CheckpointError, ConfigError, RunDirectoryError
 from distill_core.redaction import redact_mapping
@@ -61,6 +62,20 @@ class RunDirectory:
         self.environment = root / "environment.json"
         self.lock = root / ".lock"
         self.reserve = root / ".reserve"
+
+    def refuse_no_run(self) -> None:
+        """Raise RunDirectoryError unless a run has written here."""
+        if self.resolved_yaml.is_file():
+            return
+        trained = "name the output_dir of a run that was trained"
+        run = run_at(self.root)
+        if not self.root.exists():
+            fault = f"does not exist; {trained}"
+        elif run is not None:
+            fault = f"is no run directory, but a part of one: name {run}, and of its checkpoints one by its step"
+        else:
+            fault = f"is no run directory: it has no {self.resolved_yaml.name}; {trained}"
+        raise RunDirectoryError(f"{self.root} {fault}")
 
     def claim(self, asked: Mapping[str, Any]) -> None:
         """Make sure that a run with this resolved configuration may write here; nothing is written.

@@ -58,8 +58,8 @@ def check_made_with(facts: ParquetFacts, columns: Sequence[Column]) -> None:
             )
         if told := difference(column.made_with, found[column.name]):
             raise DataError(
-                f"{facts.path}: column {column.name} was made otherwise than this run asks ({told}); set method_config to what it was made "
-                f"with, or make it anew: {column.made_by}"
+                f"{facts.path}: column {column.name} was made otherwise than this run asks ({told}); say in the run.yaml what it was made "
+                f"with (flow_shift in pipeline_config, the others in method_config), or make it anew: {column.made_by}"
             )
 
 

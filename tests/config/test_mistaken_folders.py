@@ -41,6 +41,19 @@ def test_a_folder_of_another_family_is_refused_with_that_family_and_the_key_that
     assert ("roles.teacher.path", remedy.format("roles.teacher.family")) in of_role
 
 
+def test_a_wrong_folder_is_told_at_the_role_that_names_it_and_not_at_those_that_share_it(
+    write: Write, tmp_path: Path
+) -> None:
+    shared = RUN.replace("teacher: {path: small,", "teacher: {base: student,").replace(
+        "student: {path: small}", "student: {path: small, lora: {}}"
+    )
+    assert shared.count("small") == 1
+    index = PluginIndex.of(models=[PICTURE], methods=[TURBO])
+    with pytest.raises(ConfigError) as caught:
+        resolve(load_run(write(shared), [f"roles.student.path={tmp_path / 'gone'}"]), index)
+    assert [problem.key for problem in caught.value.problems if "gone" in problem.message] == ["roles.student.path"]
+
+
 @pytest.mark.parametrize("below", [".", "checkpoints/step-00000100"])
 def test_a_run_in_the_place_of_a_model_is_refused_with_the_ways_to_go_on_from_it(
     write: Write, tmp_path: Path, below: str

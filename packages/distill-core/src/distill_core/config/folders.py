@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeGuard
@@ -56,11 +56,12 @@ def _absolute(path: str) -> str:
 
 
 def inspect_folders(
-    roles: Iterable[str], config: RunConfig, plugins: ChosenPlugins, index: PluginIndex, document: Document
+    roles: Sequence[str], config: RunConfig, plugins: ChosenPlugins, index: PluginIndex, document: Document
 ) -> tuple[dict[str, ModelFacts], list[Problem]]:
     """What the roles' folders say under their families' options, by role, and a problem for each that says nothing usable.
 
-    A folder is looked at once, by the role's family and, if that refuses it as another's, by all; a role without one is passed over.
+    A folder is looked at once, by the role's family and, if that refuses it as another's, by all; a role without one is passed over. What
+    is wrong with it is told at the roles that name it, not at those that have it by their `base`.
     """
     facts: dict[str, ModelFacts] = {}
     problems: list[Problem] = []
@@ -73,6 +74,9 @@ def inspect_folders(
             options = plugins.model_options.get(family)
             seen[family, path] = _looked_at(plugins.models[family], options, path, index)
         found = seen[family, path]
+        named = document.says(("roles", role, "path"))
+        if isinstance(found, _Refused) and not named and any(_names(other, path, config, document) for other in roles):
+            continue  # told where it is named
         if isinstance(found, _Refused):
             key = "recipe.family" if config.roles[role].family is None else f"roles.{role}.family"
             problem = document.problem(("roles", role, "path"), found.said(role, key))
@@ -80,6 +84,11 @@ def inspect_folders(
         else:
             facts[role] = found
     return facts, problems
+
+
+def _names(role: str, path: str, config: RunConfig, document: Document) -> bool:
+    """Whether a role itself says that its folder is this."""
+    return config.roles[role].path == path and document.says(("roles", role, "path"))
 
 
 def complete_options(

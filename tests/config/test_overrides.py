@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from run_yaml_specs import INDEX
+from tests.config.conftest import RUN, Write
 
+from distill_core.config.load import load_run
 from distill_core.config.overrides import undone
+from distill_core.config.resolve import resolve
 from distill_core.errors import ConfigError
 
 
@@ -39,6 +43,12 @@ def test_what_a_later_override_undoes_is_told(overrides: list[str]) -> None:
 )
 def test_what_no_later_override_undoes_is_not(overrides: list[str]) -> None:
     assert list(undone(overrides)) == []
+
+
+def test_a_run_notes_it(write: Write) -> None:
+    run = resolve(load_run(write(RUN), ["training.seed=1", "training.seed=2"]), INDEX)
+    assert "override 'training.seed=1' is undone by override 'training.seed=2', which comes after it" in run.notes
+    assert run.config.training.seed == 2
 
 
 def test_of_three_that_set_a_key_the_first_two_are_undone_by_the_last() -> None:

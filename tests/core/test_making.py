@@ -105,7 +105,9 @@ def stopped_at(monkeypatch: pytest.MonkeyPatch, batch: int) -> Callable[[], int]
 
 
 def test_every_row_gets_its_column_and_the_run_trains_on_them(paths: Paths) -> None:
-    assert f"made 5 of 5 rows into {paths.made}" in paths.make()
+    said = paths.make("training.seed=4", "training.seed=3")
+    assert f"made 5 of 5 rows into {paths.made}" in said
+    assert "note: override 'training.seed=4' is undone by override 'training.seed=3', which comes after it" in said
     rows = paths.rows()
     assert set(rows) == {f"caption-{number}" for number in range(5)}
     assert {tuple(tensor.shape) for tensor in rows.values()} == {(3, 3, 2, 4, 4)}

@@ -113,9 +113,11 @@ def test_the_command_says_equal_and_leaves_by_0_or_names_the_difference_and_leav
     path = written(world)
     monkeypatch.setattr(work, "in_a_process", here)
     with pytest.raises(SystemExit) as left:
-        main(["verify-resume", str(path), "--steps", "1", "training.seed=5"])
+        main(["verify-resume", str(path), "--steps", "1", "training.seed=4", "training.seed=5"])
     assert not left.value.code
-    assert "1 steps, a resume and 1 more against 2: " in capsys.readouterr().out
+    captured = capsys.readouterr()
+    assert "1 steps, a resume and 1 more against 2: " in captured.out
+    assert "note: override 'training.seed=4' is undone by override 'training.seed=5'" in captured.err
     monkeypatch.setattr(work, "verify_resume", lambda *_: Verdict(1, 9, "after step 2: x", "because"))
     with pytest.raises(SystemExit) as left:
         main(["verify-resume", str(path), "--json"])

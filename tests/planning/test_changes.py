@@ -270,9 +270,21 @@ def test_weights_and_moments_in_fewer_bits_are_planned_without_their_libraries(
 
 def test_the_command_prints_a_plan_as_plain_data(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
-        main(["plan", str(run_yaml(folders, "finetune", "t2v")), "--json", "--gpu", "24GB"])
+        main(
+            [
+                "plan",
+                str(run_yaml(folders, "finetune", "t2v")),
+                "--json",
+                "--gpu",
+                "24GB",
+                "training.seed=1",
+                "training.seed=2",
+            ]
+        )
     assert left.value.code == 0
-    said = json.loads(capsys.readouterr().out)
+    captured = capsys.readouterr()
+    assert "note: override 'training.seed=1' is undone by override 'training.seed=2'" in captured.err
+    said = json.loads(captured.out)
     assert said["peak"] == max(phase["peak"] for phase in said["phases"])
     assert [(card["gpu"], card["fits"]) for card in said["cards"]] == [("24GB", True)]
     assert said["cards"][0]["spare"] == CARDS["24GB"].usable - said["peak"]

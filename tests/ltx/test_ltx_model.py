@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import LTXPipeline
+from diffusers import FlowMatchEulerDiscreteScheduler, LTXPipeline
 from tests.ltx.conftest import CPU, SHAPE
 from torch import Tensor
 
@@ -197,3 +197,19 @@ def test_an_export_whose_vae_denoises_is_sampled_by_diffusers_within_one_level(
     assert "decode_timestep=0.05,\n    decode_noise_scale=0.025," in card
     theirs = vanilla(tmp_path / "out", 3, 1.0, decode_timestep=0.05, decode_noise_scale=0.025)
     assert (video.frames.int() - theirs.int()).abs().max() <= 1
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered")
+def test_one_step_of_a_schedule_that_is_stretched_to_a_last_sigma_has_no_export(
+    facts: DiffusersFacts, make_model: MakeModel
+) -> None:
+    """diffusers divides 0 by 0 for it."""
+    scheduler = FlowMatchEulerDiscreteScheduler.from_config(dict(facts.folder.scheduler))
+    scheduler.set_timesteps(sigmas=[1.0], mu=1.0)
+    assert scheduler.sigmas[0].isnan()
+    model = make_model()
+    one, two = (replace(FEW, timesteps=None, steps=steps) for steps in (1, 2))
+    (fault,) = model.export_faults(facts, one)
+    assert "one step of the folder's own schedule is undefined" in fault
+    assert "ask for 2 steps or more, or name the timestep" in fault
+    assert not [*model.export_faults(facts, two)]

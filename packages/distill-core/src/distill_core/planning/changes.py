@@ -190,9 +190,6 @@ def _same_training(subject: Subject) -> Iterator[Change]:
     """What trains the same, if more slowly."""
     run, training = subject.run, subject.run.config.training
     size, steps = training.train_batch_size, training.gradient_accumulation_steps
-    trained = [name for name, need in run.needs.items() if need.trainable]
-    if training.step_roles == "together" and steps == 1 and len(trained) > 1:
-        yield Change(("training.step_roles=alone",), "each role steps once its last loss is over")
     if size > subject.groups:
         parts = size // subject.groups * steps
         split = (f"training.train_batch_size={subject.groups}", f"training.gradient_accumulation_steps={parts}")
@@ -210,6 +207,9 @@ def _same_training(subject: Subject) -> Iterator[Change]:
     kept = [name for name, role in run.config.roles.items() if role.recompute in ("none", "selective")]
     if kept:
         yield Change(tuple(f"roles.{name}.recompute=full" for name in kept), "about a third more time for these")
+    trained = [name for name, need in run.needs.items() if need.trainable]
+    if training.step_roles == "together" and steps == 1 and len(trained) > 1:
+        yield Change(("training.step_roles=alone",), "each role steps once its last loss is over")
     stay = [name for name in _models(subject) if _could_leave(run.config, name)]
     if stay:
         yield Change(_streamed(stay), "frozen weights come over the bus for each pass")

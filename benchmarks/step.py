@@ -48,8 +48,9 @@ from distill_core.training.asking import AskedMethod
 from distill_core.training.batches import Batches
 from distill_core.training.optimization import RoleOptimizer
 from distill_core.training.roles import RoleHandle
+from distill_core.training.schedule import Schedule
 from distill_core.training.state import TrainingState
-from distill_core.training.trainer import DistillTrainer, Schedule
+from distill_core.training.trainer import DistillTrainer
 from distill_model_wan.testing import TEXT_WIDTH, make_tiny_pipeline
 
 ROLES = ("student", "teacher", "critic")

@@ -50,7 +50,7 @@ def cost(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_a_typo_is_told_by_a_fraction_of_the_modules(cost: dict[str, Any]) -> None:
     ours = [name for name in cost["modules"] if name.partition(".")[0].startswith("distill")]
-    assert 50 < len(ours) <= 103, ours
+    assert 50 < len(ours) <= 104, ours
     assert "distill_core.plugins.discovery" not in ours
     assert not {"torch", "numpy", "pyarrow", "typer", "rich"}.intersection(cost["modules"])
 

@@ -27,8 +27,9 @@ from distill_core.training.asking import AskedMethod
 from distill_core.training.guarded_adamw import Flag
 from distill_core.training.optimization import RoleOptimizer
 from distill_core.training.roles import RoleHandle
+from distill_core.training.schedule import Schedule
 from distill_core.training.state import TrainingState
-from distill_core.training.trainer import DistillTrainer, Schedule
+from distill_core.training.trainer import DistillTrainer
 
 
 class Numbers:

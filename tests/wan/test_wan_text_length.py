@@ -72,7 +72,7 @@ def test_data_can_be_encoded_for_another_length_than_the_default(tmp_path: Path)
     with pytest.raises(DataError, match=r"cut at 4 tokens, .* attends 512; .*`distill data encode --text-length 512`"):
         fitting_shapes(dataset.summary(), inspect(str(model)), size)
     fitting_shapes(dataset.summary(), settled(inspect(str(model)), WanOptions(text_length=4)), size)
-    with pytest.raises(RunDirectoryError, match=r"other settings \(text_length 512, not 4\)"):
+    with pytest.raises(RunDirectoryError, match=r"other settings \(text_length: 4 there, 512 here\)"):
         encoded(model, tmp_path)
 
 

@@ -51,11 +51,9 @@ def sample(
 
     "As recorded" is what a run directory or an export says of how it is sampled, e.g. its few steps.
     """
-    shown = _shown(prompt, prompts, image, last_image)
-    grid = _grid(steps, timesteps)
+    shown, grid = _shown(prompt, prompts, image, last_image), _grid(steps, timesteps)
     check_output_folder(output)
-    with waiting(f"looking at {source}"):
-        _refuse_no_source(source)
+    _refuse_no_source(source)
     with waiting("importing torch") as say:
         from distill_core.finished.sample import SampleOrder, load
 
@@ -95,7 +93,8 @@ def _refuse_no_source(source: str) -> None:
     if (Path(source) / RUN_RECORD).is_file():
         return
     try:
-        recognised(source, discover(), NO_SOURCE)
+        with waiting(f"looking at {source}"):
+            recognised(source, discover(), NO_SOURCE)
     except ModelFolderError as error:
         run = run_at(Path(source))
         if run is None:

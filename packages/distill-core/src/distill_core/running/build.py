@@ -41,8 +41,9 @@ from distill_core.tracking.jsonl import has_figures
 from distill_core.tracking.progress import Progress
 from distill_core.training.batches import Batches
 from distill_core.training.roles import RoleHandle
+from distill_core.training.schedule import Schedule
 from distill_core.training.state import TrainingState
-from distill_core.training.trainer import DistillTrainer, Schedule
+from distill_core.training.trainer import DistillTrainer
 
 PROBED = (900.0, 500.0, 100.0)
 """The timesteps at which it is measured what fewer bits cost a prediction."""

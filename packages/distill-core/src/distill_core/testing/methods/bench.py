@@ -46,8 +46,9 @@ from distill_core.training.batches import Batches
 from distill_core.training.draws import KeyedDraw
 from distill_core.training.optimization import RoleOptimizer
 from distill_core.training.roles import OWN_MODULE, RoleHandle
+from distill_core.training.schedule import Schedule
 from distill_core.training.state import TrainingState
-from distill_core.training.trainer import DistillTrainer, Schedule
+from distill_core.training.trainer import DistillTrainer
 
 BATCH = 3
 SEED = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from time import sleep
 
 import pytest
@@ -157,3 +158,10 @@ def test_a_person_hears_that_a_compiler_is_tried_out_and_what_the_first_steps_wi
         prepare(found, Place(1, 2, 1))
         assert not capsys.readouterr().err, "the first process says it"
     assert "blocks of student are compiled when they are first called" in " ".join(found.notes)
+
+
+def test_nothing_that_a_block_reads_is_a_context_variable() -> None:
+    """torch before 2.15 compiles no block that looks into one; surroundings.py carries those of others."""
+    packages = Path(__file__).parents[2] / "packages"
+    users = {path.name for path in packages.rglob("src/**/*.py") if "ContextVar" in path.read_text(encoding="utf-8")}
+    assert users == {"described.py", "weightless.py"}

@@ -16,7 +16,7 @@ _all: list[Surrounding[Any]] = []
 
 
 class Surrounding(Generic[T]):
-    """One such value.
+    """One such value, made once, with its module: recomputation looks at all there are.
 
     Attributes:
         value: what is in force now.
@@ -41,6 +41,7 @@ def as_now() -> Callable[..., Any]:
     context, values = copy_context(), [each.value for each in _all]
 
     def run(function: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
+        """The function's answer; what was in force before the call is so after it. One that is newer than all this is left alone."""
         known = _all[: len(values)]
         before = [each.value for each in known]
         _put(known, values)

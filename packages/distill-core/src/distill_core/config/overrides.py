@@ -46,7 +46,9 @@ class Override:
         if other.path[: len(own.path)] != own.path:
             return False
         said = _at(own.value, below)
-        return said is not _NOTHING and said != other.value if own is earlier else said != other.value
+        if own is earlier and said is _NOTHING:
+            return False  # the later one adds to it
+        return bool(said != other.value)
 
 
 _NOTHING = object()

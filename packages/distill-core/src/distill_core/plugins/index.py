@@ -10,6 +10,7 @@ from typing import Literal, NoReturn, TypeVar
 
 from distill_core.errors import PluginError
 from distill_core.plugins.policy import BLOCK, LOAD, normal_name
+from distill_core.plugins.published import package_of
 from distill_core.plugins.reward_spec import RewardSpec
 from distill_core.plugins.specs import ImporterSpec, Kind, MethodSpec, MetricSpec, ModelSpec, PluginSpec
 
@@ -215,6 +216,8 @@ class PluginIndex:
         sentences += [f"Did you mean {close!r}?" for close in get_close_matches(name, known, n=1)]
         if other is not None:
             sentences.append(f"{name!r} is a {other}.")
+        elif (package := package_of(kind, name)) is not None:
+            sentences.append(f"`pip install {package}` brings it.")
         else:
             package = f"distill-{kind}-{normal_name(name)}"
             sentences.append(f"A guess from the name: `pip install {package}` may bring it.")

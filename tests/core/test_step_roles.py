@@ -195,6 +195,15 @@ class DoneTooEarly(Dmd2):
             yield replace(loss, done=("critic",)) if loss.role == "student" else loss
 
 
+class NobodyDone(Dmd2):
+    """A name that is no role's."""
+
+    def losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
+        """With one fault."""
+        for loss in super().losses(batch, draw):
+            yield replace(loss, done=("studnet",))
+
+
 class TrainsTheDone(Dmd2):
     """A second loss of the student's, when it is done."""
 
@@ -202,7 +211,7 @@ class TrainsTheDone(Dmd2):
         """With one fault."""
         for loss in super().losses(batch, draw):
             yield loss
-            if loss.done:
+            if loss.done and "student" in self.roles_to_step(draw.step):
                 noise = draw.normal("start", batch.latent_shape)
                 value = self.teacher.predict_x0(noise, draw.uniform("t"), batch.condition_of(self.teacher)).mean()
                 yield StagedLoss("student", "again", value.requires_grad_())
@@ -215,8 +224,36 @@ class AsksTheDone(Dmd2):
         """With one fault."""
         for loss in super().losses(batch, draw):
             yield loss
-            if loss.done:
+            if loss.done and "student" in self.roles_to_step(draw.step):
                 self.sample(batch, draw)
+
+
+class AsksWhoIsNotDue(Dmd2):
+    """The student is asked where it is said to be done and does not step."""
+
+    def losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
+        """The same losses."""
+        for loss in super().losses(batch, draw):
+            yield loss
+            if "student" not in self.roles_to_step(draw.step):
+                assert "student" in loss.done
+                self.sample(batch, draw)
+
+
+def index_with(method: type[Dmd2]) -> PluginIndex:
+    """The installed plugins, with a DMD2 that is built as this one."""
+    spec = replace(INDEX.methods["dmd2"], build=f"{__name__}:{method.__name__}")
+    return PluginIndex.of(INDEX.models.values(), [spec], INDEX.metrics.values())
+
+
+@pytest.mark.parametrize("settings", [{}, ALONE], ids=["together", "alone"])
+def test_that_a_role_is_done_which_does_not_step_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str]
+) -> None:
+    plain, asking = ToyWorld(tmp_path / "plain"), ToyWorld(tmp_path / "asking")
+    expected = ended(plain.train(run_of(plain, {"generator_update_interval": 2})).root)
+    monkeypatch.setattr(conftest, "INDEX", index_with(AsksWhoIsNotDue))
+    assert_same(expected, ended(asking.train(run_of(asking, {"generator_update_interval": 2}, **settings)).root))
 
 
 @pytest.mark.parametrize("settings", [{}, ALONE], ids=["together", "alone"])
@@ -224,6 +261,7 @@ class AsksTheDone(Dmd2):
     ("method", "fault"),
     [
         (DoneTooEarly, "'student_loss' has 'critic' as done, and no loss before it trains 'critic'"),
+        (NobodyDone, "'critic_loss' has 'studnet' as done, which is no role; roles: student, teacher, critic"),
         (TrainsTheDone, "'again' trains student, which an earlier loss, or this one, names in `done`"),
         (AsksTheDone, "it asks role 'student' after a loss that names it in `done`"),
     ],
@@ -232,9 +270,7 @@ def test_a_role_that_is_done_is_neither_trained_nor_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: type[Dmd2], fault: str, settings: dict[str, str]
 ) -> None:
     world = ToyWorld(tmp_path)
-    spec = replace(INDEX.methods["dmd2"], build=f"{__name__}:{method.__name__}")
-    index = PluginIndex.of(INDEX.models.values(), [spec], INDEX.metrics.values())
-    monkeypatch.setattr(conftest, "INDEX", index)
+    monkeypatch.setattr(conftest, "INDEX", index_with(method))
     with pytest.raises(MethodError, match=fault):
         world.train(run_of(world, {"generator_update_interval": 2}, **settings))
 

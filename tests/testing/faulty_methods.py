@@ -61,7 +61,7 @@ class DoneAndAsked(TwoRoles):
     def losses(self, batch: Batch, draw: Draw) -> Iterator[StagedLoss]:
         due = "student" in self.roles_to_step(draw.step)
         for loss in super().losses(batch, draw):
-            yield replace(loss, done=("student",)) if due and loss.role == "critic" else loss
+            yield replace(loss, done=("student",)) if loss.role == "critic" else loss
         if due:
             weight = next(self.student.modules["denoiser"].parameters()).detach()
             noisy, t_B = self.noisy(batch, draw)

@@ -58,11 +58,10 @@ class Alternating(Method):
         if sample is None or not self.matching.critic_reuses_student_sample:
             with torch.no_grad():
                 sample = self.sample(batch, draw.within("critic"))
-        done = ("student",) if "student" in due else ()
         value = self.scores.critic_loss(sample, batch, draw.within("critic"))
-        yield StagedLoss("critic", "critic_loss", value, done=done)
+        yield StagedLoss("critic", "critic_loss", value, done=("student",))
         if self.adversary is not None:
-            yield self.adversary.loss(sample, batch, draw.within("discriminator"), done=(*done, "critic"))
+            yield self.adversary.loss(sample, batch, draw.within("discriminator"), done=("student", "critic"))
 
     def sample(self, batch: Batch, draw: Draw) -> StudentSample:
         """What the student predicts at one of its steps."""

@@ -49,8 +49,7 @@ class OnPolicy(FlowMap):
             if sample is None or not self.policy.critic_reuses_student_sample:
                 with torch.no_grad():
                     sample = self.rollout(batch, own)
-            done = ("student",) if "student" in due else ()
-            yield StagedLoss("critic", "critic_loss", self.scores.critic_loss(sample, batch, own), done=done)
+            yield StagedLoss("critic", "critic_loss", self.scores.critic_loss(sample, batch, own), done=("student",))
 
     def rollout(self, batch: Batch, draw: Draw) -> StudentSample:
         """From noise to a step of a grid, over that step, and from it to 0: at most three jumps, all of them with the graph.

@@ -65,8 +65,7 @@ class PhasedDmd(Method):
         if anchor is None or not self.options.critic_reuses_student_sample:
             with torch.no_grad():
                 anchor = self._rollout(phase, batch, draw.within("critic"))
-        done = ("student",) if "student" in due else ()
-        yield replace(self._critic_loss(anchor, phase, batch, draw.within("critic")), done=done)
+        yield replace(self._critic_loss(anchor, phase, batch, draw.within("critic")), done=("student",))
 
     def _rollout(self, phase: Phase, batch: Batch, draw: Draw) -> Anchor:
         """Euler steps from noise to one of the phase's own, which is drawn, and from there to the phase's end in one."""

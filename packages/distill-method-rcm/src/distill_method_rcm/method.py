@@ -39,8 +39,7 @@ class Rcm(Method):
             own = draw.within("critic")
             with torch.no_grad():
                 sample = self.sample(batch, own, "critic")
-            done = ("student",) if "student" in due else ()
-            yield StagedLoss("critic", "critic_loss", self.scores.critic_loss(sample, batch, own), done=done)
+            yield StagedLoss("critic", "critic_loss", self.scores.critic_loss(sample, batch, own), done=("student",))
 
     def _consistency(self, batch: Batch, draw: Draw) -> StagedLoss:
         """The student follows its own tangent along the teacher's flow."""

@@ -43,8 +43,7 @@ class Adversarial(Method):
         if sample is None or not self.options.critic_reuses_student_sample:
             with torch.no_grad():
                 sample = self.clips(batch, draw.within("critic"))
-        done = ("student",) if "student" in due else ()
-        yield self.adversary.loss(sample, batch, draw.within("discriminator"), done)
+        yield self.adversary.loss(sample, batch, draw.within("discriminator"), done=("student",))
 
     def _student_loss(self, sample: StudentSample, batch: Batch, draw: Draw) -> StagedLoss:
         """What the discriminator says of the noised clip, with the gradient through the frozen teacher."""

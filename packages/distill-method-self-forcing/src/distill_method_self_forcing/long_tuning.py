@@ -47,9 +47,8 @@ class LongTuning(CausalMatching):
             yield self.student_loss(sample, batch, draw.within("student"))
             sample = sample.detach()
         if "critic" in due:
-            done = ("student",) if "student" in due else ()
             value = self.scores.critic_loss(sample, batch, draw.within("critic"))
-            yield StagedLoss("critic", "critic_loss", value, done=done)
+            yield StagedLoss("critic", "critic_loss", value, done=("student",))
 
     def _shown(self, batch: Batch) -> Batch:
         """The batch as the sequences have it: their captions, whatever rows have come."""

@@ -24,7 +24,7 @@ class StagedLoss:
         value: a scalar with a graph.
         metrics: further detached scalar tensors to log; they stay on the device until the log interval.
         done: roles that have had their last loss of this micro-step: neither this one's backward pass nor anything that follows needs their
-            weights. They may step before it (`training.step_roles`).
+            weights. They may step before it (`training.step_roles`). Of a role that is not due at this step it says nothing.
     """
 
     role: str | tuple[str, ...]

@@ -109,7 +109,7 @@ class AskedMethod(Method):
                         break
                 count += 1
                 self._check(loss, due, draw.step)
-                self._note_done(loss, had, draw.step)
+                self._note_done(loss, due, had, draw.step)
                 yield loss
                 had |= set(loss.roles)
         finally:
@@ -135,14 +135,17 @@ class AskedMethod(Method):
                 step, f"{loss.name!r} has no graph, so it trains nothing; is it made under torch.no_grad?"
             )
 
-    def _note_done(self, loss: StagedLoss, had: set[str], step: int) -> None:
-        """Mark the roles that have ``had`` their last loss."""
+    def _note_done(self, loss: StagedLoss, due: tuple[str, ...], had: set[str], step: int) -> None:
+        """Mark the roles that are due and have ``had`` their last loss. Of one that is not due, being done with it says nothing."""
         if not isinstance(loss.done, tuple):
             raise self._fault(step, f"{loss.name!r} has done={loss.done!r}, not a tuple of names")
         for name in loss.done:
-            if name not in had:
+            if name not in self.roles:
+                known = ", ".join(self.roles)
+                raise self._fault(step, f"{loss.name!r} has {name!r} as done, which is no role; roles: {known}")
+            if name in due and name not in had:
                 raise self._fault(step, f"{loss.name!r} has {name!r} as done, and no loss before it trains {name!r}")
-            self.roles[name].done = True
+            self.roles[name].done = name in due
         again = [name for name in loss.roles if self.roles[name].done]
         if again:
             raise self._fault(

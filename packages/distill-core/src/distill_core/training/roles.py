@@ -82,7 +82,7 @@ class RoleHandle:
         average: the role's EMA, if it keeps one.
         among: the ranks that its weights lie on in parts; alone where they are whole. Set once, when they are spread.
         sparsity: of its sparse attention, where a prediction is not told another; the trainer sets it, once per step.
-        done: whether its method has said that nothing asks it any more until the next micro-step: it may have stepped.
+        done: whether it is due and its method has said that nothing asks it any more until the next micro-step: it may have stepped.
     """
 
     def __init__(

@@ -189,7 +189,7 @@ class DistillTrainer:
             seed_global(self.device, key_bits(self.schedule.seed, step, micro_step, "global", *own))
             alone = self.schedule.step_roles == "alone" and micro_step == self.schedule.accumulation - 1
             for loss in self.method.losses(batch, draw):
-                done = [name for name in loss.done if alone and name not in stepped]
+                done = [name for name in loss.done if alone and self.state.roles[name].done and name not in stepped]
                 if done:
                     self._step_roles(done, step, stepped, last=False)
                     stepped += done

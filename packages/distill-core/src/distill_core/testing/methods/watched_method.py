@@ -23,7 +23,7 @@ class WatchedMethod(AskedMethod):
     Attributes:
         ledger: which graphs were alive when; None where nobody looks.
         reached: the trained roles that got a gradient which is not zero from a loss that names them.
-        said_done: whether any loss so far named a role as done.
+        said_done: whether any loss so far named a role as done that was due.
     """
 
     def __init__(self, method: Method, name: str, roles: Mapping[str, RoleHandle], findings: Findings) -> None:
@@ -64,10 +64,14 @@ class WatchedMethod(AskedMethod):
             "finite losses",
             f"step {step}: {loss.name!r} is {float(loss.value.detach())} on plain normal latents; look for a division or a logarithm of 0",
         )
-        self.said_done = self.said_done or bool(loss.done)
+        self.said_done = self.said_done or bool(self._done(loss))
         for name, value in loss.metrics.items():
             self._look_at_metric(f"step {step}: the metric {name!r} of {loss.name!r}", value)
         self._look_at_gradients(loss, step)
+
+    def _done(self, loss: StagedLoss) -> set[str]:
+        """The roles that may step before the loss."""
+        return {name for name in loss.done if self.roles[name].done}
 
     def _look_at_metric(self, what: str, value: object) -> None:
         if not isinstance(value, Tensor):
@@ -106,13 +110,14 @@ class WatchedMethod(AskedMethod):
             )
             if any(gradient.any() for gradient in found.get(name, [])):
                 self.reached.add(name)
-        for name in sorted(set(found) & set(loss.done)):
+        done = self._done(loss)
+        for name in sorted(set(found) & done):
             self.findings.fault(
                 "gradients",
                 f"step {step}: {loss.name!r} has {name!r} as done, and its backward pass goes through {name!r}, whose weights may have "
                 "moved; make what it is of under torch.no_grad() or .detach() it",
             )
-        for name in sorted(set(found) - set(loss.roles) - set(loss.done)):
+        for name in sorted(set(found) - set(loss.roles) - done):
             self.findings.note(
                 f"{loss.name!r} of {', '.join(loss.roles)} would reach {name!r} too: the trainer keeps that out. If {name!r} should learn "
                 f"from it, name both; if not, torch.no_grad() or .detach() spares its graph"

@@ -5,10 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import Field
 from tests.config.conftest import RUN, Write
 
 from distill_core.config.load import MAX_BYTES, load_run, parse_run
+from distill_core.config.schema import RunConfig
+from distill_core.config.shape import outline_of
+from distill_core.config.suggest import THEIRS, folded
 from distill_core.errors import ConfigError, Problem
+from distill_core.plugins.specs import Options
 
 
 def _problems(path: Path, *overrides: str) -> tuple[Problem, ...]:
@@ -38,6 +43,7 @@ def test_numbers_of_yaml_1_2_reach_the_config(write: Write) -> None:
     assert (loaded.config.training.max_train_steps, loaded.config.training.learning_rate) == (10, 1e-6)
 
 
+OTHERS = "unknown key; what other tools call `{}` is `{}` here"
 SECTIONS = {
     "training": RUN.index("  max_train_steps"),
     "data": RUN.index("  path: clips"),
@@ -177,6 +183,18 @@ def test_a_misspelt_required_key_is_one_problem_not_two(write: Write) -> None:
         ),
         ("", "max_train_step: 1", "unknown key; did you mean `max_train_steps` under `training`?"),
         ("training", "_target_: os.system", None),
+        ("training", "checkpointing_steps: 5", OTHERS.format("checkpointing_steps", "checkpoint.interval")),
+        ("data", "Checkpointing-Steps: 5", OTHERS.format("Checkpointing-Steps", "checkpoint.interval")),
+        ("training", "mixed_precision: bf16", OTHERS.format("mixed_precision", "precision")),
+        ("data", "mixed_precision: bf16", OTHERS.format("mixed_precision", "training.precision")),
+        ("", "lr: 1", OTHERS.format("lr", "training.learning_rate")),
+        ("training", "mode: lora", "unknown key here; `mode` belongs under `checkpoint`"),
+        (
+            "data",
+            "num_train_epochs: 5",
+            f"{OTHERS.format('num_train_epochs', 'training.max_train_steps')}, in steps: an epoch is the rows of the data ÷ "
+            "train_batch_size ÷ gradient_accumulation_steps of them",
+        ),
     ],
 )
 def test_an_unknown_key_is_answered_with_what_was_meant(
@@ -186,6 +204,29 @@ def test_an_unknown_key_is_answered_with_what_was_meant(
     key = line.partition(":")[0]
     assert problem.key == (f"{section}.{key}" if section else key)
     assert problem.message.startswith("unknown key") if message is None else problem.message == message
+
+
+def test_what_other_tools_call_a_key_is_answered_by_one_that_is_there() -> None:
+    for ours, theirs in THEIRS.items():
+        section, _, key = ours.partition(", ")[0].rpartition(".")
+        there = outline_of(RunConfig).at(tuple(section.split(".")) if section else ())
+        assert there is not None
+        assert key in there.properties, ours
+        assert not set(theirs) & set(there.properties), ours
+        assert list(theirs) == [folded(name) for name in theirs]
+
+
+class Sampled(Options):
+    """Options of a method."""
+
+    kind: str = Field("ode", json_schema_extra={"known_as": ["solver"]})
+    """Which sampler."""
+
+
+def test_what_other_tools_call_an_option_is_answered_in_other_sections_too(write: Write) -> None:
+    own = dict(outline_of(Sampled).sections("method_config"))
+    (problem,) = parse_run(write(_with("training", "solver: ode")), elsewhere=lambda _: own).problems
+    assert problem.message == OTHERS.format("solver", "method_config.kind")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ Works on plain data rather than on a RunConfig, so that it can speak of a run.ya
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import ValidationError
 
 from distill_core.config.document import Document, KeyPath
-from distill_core.config.faults import keys_by_section, problems_of, validated
+from distill_core.config.faults import problems_of, validated
 from distill_core.config.schema import RunConfig
-from distill_core.config.shape import outline_of
+from distill_core.config.shape import Shape, outline_of
 from distill_core.errors import PluginError, Problem
 from distill_core.plugins.border import RefusedError, plugin_border
 from distill_core.plugins.reward_spec import RewardOptions, RewardSpec
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from distill_core.plugins.index import PluginIndex
 
-Sections = Mapping[str, Sequence[str]]
-"""The keys of mappings of a run.yaml, by dotted path."""
+Sections = Mapping[str, Shape]
+"""Mappings of a run.yaml, by dotted path."""
 SpecT = TypeVar("SpecT", ModelSpec, MethodSpec, MetricSpec, RewardSpec)
 
 
@@ -183,9 +183,9 @@ def _own_families(document: Document) -> list[KeyPath]:
     return [path for path in paths if _text_at(document, path) is not None]
 
 
-def option_keys(document: Document, index: PluginIndex) -> dict[str, tuple[str, ...]]:
-    """The keys of the options of the model and the method that a document's recipe names, as far as they are found."""
-    return _option_keys(
+def option_sections(document: Document, index: PluginIndex) -> dict[str, Shape]:
+    """All mappings of the options of the model and the method that a document's recipe names, as far as they are found."""
+    return _option_sections(
         _offered(index.model, _text_at(document, ("recipe", "family"))),
         _offered(index.method, _text_at(document, ("recipe", "method"))),
     )
@@ -201,16 +201,16 @@ def _offered(find: Callable[[str], SpecT], name: str | None) -> SpecT | None:
         return None
 
 
-def _option_keys(model: ModelSpec | None, method: MethodSpec | None) -> dict[str, tuple[str, ...]]:
+def _option_sections(model: ModelSpec | None, method: MethodSpec | None) -> dict[str, Shape]:
     model_sections = {} if model is None else _own_sections(model, "pipeline_config")
     return model_sections | ({} if method is None else _own_sections(method, "method_config"))
 
 
-def _own_sections(spec: ModelSpec | MethodSpec | MetricSpec | RewardSpec, at: str) -> dict[str, tuple[str, ...]]:
-    """The keys of all mappings of a plugin's options, which stand at a path of a run.yaml."""
-    return keys_by_section(outline_of(spec.options), at)
+def _own_sections(spec: ModelSpec | MethodSpec | MetricSpec | RewardSpec, at: str) -> dict[str, Shape]:
+    """All mappings of a plugin's options, which stand at a path of a run.yaml."""
+    return dict(outline_of(spec.options).sections(at))
 
 
-def _sections(model: ModelSpec | None, method: MethodSpec | None) -> dict[str, tuple[str, ...]]:
-    """The keys of all mappings of a run.yaml that these plugins make."""
-    return keys_by_section(outline_of(RunConfig)) | _option_keys(model, method)
+def _sections(model: ModelSpec | None, method: MethodSpec | None) -> dict[str, Shape]:
+    """All mappings of a run.yaml that these plugins make."""
+    return dict(outline_of(RunConfig).sections()) | _option_sections(model, method)

@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 from distill_core.config.document import Document, KeyPath
 from distill_core.config.scalars import FLOAT
 from distill_core.config.shape import Shape, outline_of, shape_of
-from distill_core.config.suggest import closest, unknown_key
+from distill_core.config.suggest import THEIRS, closest, folded, unknown_key
 from distill_core.errors import Problem
 from distill_core.plugins.option_type import ContradictionsError
 
@@ -44,19 +44,14 @@ def problems_of(
     model: type[BaseModel],
     document: Document,
     at: KeyPath = (),
-    elsewhere: Mapping[str, Sequence[str]] | None = None,
+    elsewhere: Mapping[str, Shape] | None = None,
 ) -> list[Problem]:
     """The faults of the mapping that stands ``at`` a path of the document and should be a ``model``, one for each value.
 
-    ``elsewhere``: the keys of mappings outside ``model``, by dotted path, for a key that stands in the wrong one.
+    ``elsewhere``: the mappings outside ``model``, by dotted path, for a key that stands in the wrong one.
     """
     translator = _Translator(model, document, at, elsewhere if elsewhere is not None else {})
     return translator.problems(error.errors(include_url=False))
-
-
-def keys_by_section(shape: Shape, at: str = "") -> dict[str, tuple[str, ...]]:
-    """The keys of every mapping of a shape, by dotted path."""
-    return {path: tuple(section.properties) for path, section in shape.sections(at)}
 
 
 def by_line(problems: Iterable[Problem]) -> list[Problem]:
@@ -82,14 +77,12 @@ class _Place:
 class _Translator:
     """Turns the errors of one validation into problems."""
 
-    def __init__(
-        self, model: type[BaseModel], document: Document, at: KeyPath, elsewhere: Mapping[str, Sequence[str]]
-    ) -> None:
+    def __init__(self, model: type[BaseModel], document: Document, at: KeyPath, elsewhere: Mapping[str, Shape]) -> None:
         self._model = model
         self._shape = outline_of(model)
         self._document = document
         self._at = at
-        self._sections = {**elsewhere, **keys_by_section(self._shape, ".".join(str(segment) for segment in at))}
+        self._sections = {**elsewhere, **dict(self._shape.sections(".".join(str(segment) for segment in at)))}
 
     def problems(self, errors: Sequence[ErrorDetails]) -> list[Problem]:
         """One problem a value, in the order of the errors; the alternatives of a union are one problem, not one each."""
@@ -159,11 +152,17 @@ class _Translator:
         return f"is required{meaning}"
 
     def _unknown(self, path: KeyPath) -> str:
-        mine = ".".join(str(segment) for segment in (*self._at, *path[:-1]))
-        elsewhere = {section: keys for section, keys in self._sections.items() if section != mine}
-        shape = self._shape.at(path[:-1])
-        known_as = {} if shape is None else shape.known_as
-        return unknown_key(str(path[-1]), self._keys(path[:-1]), elsewhere, known_as)
+        key, mine = str(path[-1]), ".".join(str(segment) for segment in (*self._at, *path[:-1]))
+        elsewhere = {section: tuple(shape.properties) for section, shape in self._sections.items() if section != mine}
+        return unknown_key(key, mine, self._keys(path[:-1]), elsewhere, self._counterparts(key))
+
+    def _counterparts(self, key: str) -> list[str]:
+        """What a name of another tool's may mean here, as :data:`THEIRS` has it."""
+        name = folded(key)
+        found = [ours for ours, theirs in THEIRS.items() if name in theirs]
+        for section, shape in self._sections.items():
+            found += [f"{section}.{ours}" for theirs, ours in shape.known_as.items() if theirs in (key, name)]
+        return found
 
     def _must_be(self, path: KeyPath) -> str:
         shape, value = self._shape.at(path), self._value(path)

@@ -18,6 +18,7 @@ from distill_core.config.document import Document, dotted, read_document, shown_
 from distill_core.config.faults import by_line, problems_of, validated
 from distill_core.config.overrides import Override
 from distill_core.config.schema import RunConfig
+from distill_core.config.shape import Shape
 from distill_core.errors import UNKNOWN_SOURCE, ConfigError, DataError, Problem, RunDirectoryError
 
 MAX_BYTES = 1_000_000
@@ -29,10 +30,10 @@ A path has none that is looked at: nothing is opened for a run.yaml with a fault
 """
 
 
-KeysElsewhere = Callable[[Document], Mapping[str, Sequence[str]]]
+SectionsElsewhere = Callable[[Document], Mapping[str, Shape]]
 
 
-def _nowhere(_: Document) -> Mapping[str, Sequence[str]]:
+def _nowhere(_: Document) -> Mapping[str, Shape]:
     """Where no plugin is known."""
     return {}
 
@@ -93,10 +94,10 @@ def load_run(path: str | Path, overrides: Sequence[str] = ()) -> LoadedRun:
     return LoadedRun(parsed.config, parsed.document, Path(path), tuple(overrides))
 
 
-def parse_run(path: str | Path, overrides: Sequence[str] = (), elsewhere: KeysElsewhere = _nowhere) -> ParsedRun:
+def parse_run(path: str | Path, overrides: Sequence[str] = (), elsewhere: SectionsElsewhere = _nowhere) -> ParsedRun:
     """Read a run.yaml and collect its problems. Raises ConfigError for a file that cannot be read at all.
 
-    ``elsewhere``: the keys that a document's plugins have, by dotted path of their mappings, for a key that stands in the wrong one.
+    ``elsewhere``: the mappings that a document's plugins have, by dotted path, for a key that stands in the wrong one.
     """
     document = read_document(_text(Path(path)), str(path))
     problems = list(document.problems)

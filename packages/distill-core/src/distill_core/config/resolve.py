@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from distill_core.config import checks, data_sets, lora_checks, role_checks
 from distill_core.config.bases import bases, with_bases
 from distill_core.config.blame import refusal, touches
-from distill_core.config.chosen import ChosenPlugins, option_keys
+from distill_core.config.chosen import ChosenPlugins, option_sections
 from distill_core.config.document import Document
 from distill_core.config.folders import complete_options, inspect_folders, with_absolute_paths
 from distill_core.config.load import LoadedRun, parse_run
@@ -206,7 +206,7 @@ def examine(path: str | Path, overrides: Sequence[str], index: PluginIndex, only
 
     Raises ConfigError where too little is right for that, with the faults of the schema, of the plugins and of the roles together.
     """
-    parsed = parse_run(path, overrides, lambda document: option_keys(document, index))
+    parsed = parse_run(path, overrides, lambda document: option_sections(document, index))
     if parsed.config is None:
         plugins = ChosenPlugins(parsed.document, index)
         problems = [*parsed.problems, *plugins.problems]

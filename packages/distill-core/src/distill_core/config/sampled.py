@@ -11,9 +11,7 @@ from distill_core.plugins.timesteps import in_thousand
 if TYPE_CHECKING:
     from distill_core.protocols.validator import ValidationRequest
 
-LowNoiseScale = Annotated[
-    Annotated[float, Field(ge=0)] | None, Field(json_schema_extra={"known_as": ["guidance_scale_2"]})
-]
+LowNoiseScale = Annotated[float, Field(ge=0)] | None
 Pictures = Annotated[tuple[PathText, ...], Field(min_length=1)] | None
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What a generator on the CPU tells apart: of a larger number it uses the low 32 bits."""

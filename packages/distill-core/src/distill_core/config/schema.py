@@ -47,7 +47,7 @@ class Optimization(Section):
 
     optimizer: Literal["adamw", "adamw8bit"] = "adamw"
     """adamw8bit: AdamW of torchao, whose two moments take 8 bits a weight instead of 64; the host waits for each of its updates."""
-    learning_rate: Annotated[float, Field(gt=0, json_schema_extra={"known_as": ["lr"]})] = 1e-5
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-5
     """Peak learning rate of AdamW."""
     betas: tuple[Beta, Beta] = (0.9, 0.999)
     """AdamW's β1 and β2."""
@@ -97,7 +97,7 @@ class RoleConfig(Section):
     """A pipeline folder, or a hub id, `organisation/name`; left out for a role that is a module of the method's own or follows another."""
     base: Name | None = None
     """The role whose frozen weights this one uses, instead of a `path`. Frozen and LoRA roles of one `path` share them anyway."""
-    lora: Annotated[Lora | None, Field(json_schema_extra={"known_as": ["mode", "use_lora"]})] = None
+    lora: Lora | None = None
     """Train a LoRA on frozen weights; `{}` is one of rank 16 on the attention; null trains all weights."""
     fixed_loras: tuple[FixedLora, ...] = ()
     """LoRA files that the role's predictions wear, none of them trained."""
@@ -128,7 +128,7 @@ class RoleConfig(Section):
     """Keep an average of the role's weights; null keeps none."""
     optimizer: Literal["adamw", "adamw8bit"] | None = None
     """Overrides `training.optimizer` for this role; so do the keys below, each for its own."""
-    learning_rate: Annotated[Annotated[float, Field(gt=0)] | None, Field(json_schema_extra={"known_as": ["lr"]})] = None
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
     """Peak learning rate for this role."""
     betas: tuple[Beta, Beta] | None = None
     """AdamW's β1 and β2 for this role."""
@@ -214,9 +214,7 @@ class Data(Section):
 class Training(Optimization):
     """Length, batch, precision, and the optimizer's defaults."""
 
-    max_train_steps: Annotated[
-        int, Field(ge=1, le=10_000_000, json_schema_extra={"known_as": ["steps", "max_steps", "num_steps", "max_iter"]})
-    ]
+    max_train_steps: Annotated[int, Field(ge=1, le=10_000_000)]
     """Training steps: a step is one pass of the optimizers over an accumulated batch."""
     train_batch_size: Positive = 1
     """Samples per micro-step, of all processes together: each of N has an N-th of them, and trains what one would."""

@@ -20,7 +20,8 @@ from distill_core.errors import ConfigError, DataError, PluginError
 from distill_core.plugins import Options, RewardOptions, RewardSpec
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.registry import Registry
-from distill_core.running.preparation import prepare
+from distill_core.running.measurable import refuse_unmeasurable
+from distill_core.running.preparation import prepare, source_of_prompt
 from distill_core.running.rewards import weighted_rewards
 from distill_core.running.run_directory import RunDirectory
 from distill_core.running.session import train
@@ -129,8 +130,53 @@ def test_an_unknown_reward_and_a_misspelt_option_are_refused(world: ToyWorld) ->
 
 
 def test_a_reward_that_cannot_measure_a_caption_of_the_data_is_refused_before_training(world: ToyWorld) -> None:
-    with pytest.raises(DataError, match=r"rewards\.learned: 'two green things' is nothing that it can see"):
+    row = r"rewards\.learned: .*\.parquet:\d+: 'two green things' is nothing that it can see"
+    with pytest.raises(DataError, match=row):
         prepare(resolved(world, "nft", {"learned": {}}))
+
+
+class Small(Learned):
+    """It knows clips of one size alone."""
+
+    def check(self, prompts: Sequence[str], shape_FHW: tuple[int, int, int]) -> None:
+        super().check(prompts, shape_FHW)
+        if shape_FHW != (1, 2, 2):
+            raise DataError("a size that it does not know")
+
+
+@pytest.mark.parametrize(
+    ("captions", "size", "said"),
+    [
+        (("red", "green"), (1, 2, 2), "row of green: 'green' is nothing that it can see"),
+        (("red", "unknown green"), (1, 2, 2), "^'unknown green' is nothing"),
+        (("red", "blue"), (1, 4, 4), "^a size that it does not know"),
+        (("red", "green"), (1, 4, 4), "^a size that it does not know"),
+    ],
+)
+def test_what_cannot_be_measured_is_told_with_its_source_if_it_is_a_caption(
+    captions: Sequence[str], size: tuple[int, int, int], said: str
+) -> None:
+    def source_of(caption: str) -> str | None:
+        return None if "unknown" in caption else f"row of {caption}"
+
+    refuse_unmeasurable(Small(RewardOptions()), ("red", "blue"), (1, 2, 2), source_of)
+    with pytest.raises(DataError, match=said):
+        refuse_unmeasurable(Small(RewardOptions()), captions, size, source_of)
+
+
+@pytest.mark.parametrize(("section", "prompts"), [("validation", ["green"]), ("comparison", ["red", "green"])])
+def test_a_prompt_that_is_written_is_told_by_its_key(world: ToyWorld, section: str, prompts: list[str]) -> None:
+    mapping = world.mapping("finetune")
+    rows = {"rows": {"student": {"role": "student"}}} if section == "comparison" else {}
+    mapping[section] = {**mapping.get(section, {}), "prompts": prompts, **rows}
+    path = world.root / "run.yaml"
+    path.write_text(write_yaml(mapping), encoding="utf-8")
+    run = open_run(path, (), INDEX)
+    dataset = prepare(run).dataset
+    assert source_of_prompt("green", run.config, dataset) == f"{section}.prompts"
+    there = source_of_prompt("two green things", run.config, dataset)
+    assert there is not None
+    assert there.partition(".parquet:")[2].isdecimal()
 
 
 def test_the_sum_is_weighted_and_parts_with_weights_are_frozen() -> None:

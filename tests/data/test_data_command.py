@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -234,6 +235,34 @@ def test_the_commands_import_nothing_heavy_before_they_are_run() -> None:
     heavy = "{'torch', 'numpy', 'pyarrow', 'av', 'rich.progress'} & set(sys.modules)"
     code = f"import sys, distill_core.cli.data; print(sorted({heavy}))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+PROGRAM = """
+import contextlib, io, json, sys
+from distill_core.cli import main
+
+told = []
+for arguments in json.loads(sys.argv[1]):
+    with contextlib.redirect_stderr(io.StringIO()) as said, contextlib.suppress(SystemExit):
+        main(arguments)
+    told.append(said.getvalue())
+print(json.dumps([told, "torch" in sys.modules]))
+"""
+"""Runs commands; prints what each says on stderr, and whether torch has been imported for them."""
+
+
+def test_a_wrong_path_is_told_before_torch_is_imported(videos: Path, tmp_path: Path) -> None:
+    there, nowhere = str(videos), str(tmp_path / "nowhere")
+    commands = [
+        ["data", "encode", there, "--model", nowhere, "--output", str(tmp_path / "out")],
+        ["data", "encode", nowhere, "--model", there, "--output", str(tmp_path / "out")],
+        ["data", "validate", there, "--model", nowhere],
+        ["data", "trajectories", nowhere, "--source", there],
+    ]
+    program = [sys.executable, "-c", PROGRAM, json.dumps(commands)]
+    told, heavy = json.loads(subprocess.run(program, capture_output=True, text=True, check=True).stdout)
+    assert [each.startswith("error: ") and nowhere in each for each in told] == [True] * len(commands), told
+    assert not heavy
 
 
 @pytest.mark.parametrize("rate", ["inf", "nan", "1001", "0"])

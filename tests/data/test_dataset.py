@@ -24,6 +24,7 @@ from distill_core.data.reading import rows as single_rows
 from distill_core.data.reading.bad_rows import BadRowError
 from distill_core.data.reading.columns import T2V_SCHEMA
 from distill_core.data.reading.dataset import open_dataset
+from distill_core.data.reading.mixture import Mixture, Part
 from distill_core.data.reading.tensors import DTYPES, is_finite
 from distill_core.errors import DataError
 
@@ -137,6 +138,14 @@ def test_captions_are_the_first_different_ones(tmp_path: Path) -> None:
     dataset = open_dataset(tmp_path, latents=False)
     assert dataset.captions(2) == ("caption 0", "caption 1")
     assert dataset.captions(9) == ("caption 0", "caption 1", "caption 2")
+
+
+def test_a_caption_is_found_in_the_first_row_that_has_it(tmp_path: Path) -> None:
+    write_clips(tmp_path, map(clip, (0, 0, 1, 2, 1)), rows_per_file=2)
+    dataset = open_dataset(tmp_path, latents=False)
+    files = sorted(tmp_path.glob("*.parquet"))
+    found = [Mixture([Part(dataset)]).source_of(f"caption {number}") for number in range(4)]
+    assert found == [f"{files[0]}:0", f"{files[1]}:0", f"{files[1]}:1", None]
 
 
 def test_a_fingerprint_follows_the_content_and_not_the_place(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from distill_core.cli.encoding import EncodeRequest, carry_out
-from distill_core.cli.family import EncoderWhenNeeded
+from distill_core.cli.late_encoder import EncoderWhenNeeded
 from distill_core.config.schema import Data
 from distill_core.data.encoding import encoder_keys as encoder_keys_module
 from distill_core.data.encoding.encoder_keys import encoder_keys

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, ValidationError, field_validator
 
 from distill_core.errors import ModelFolderError, PluginError
 from distill_core.plugins.answers import completed_options, demands_of, facts_of, ill_typed, settled_facts
+from distill_core.plugins.border import words_of
 from distill_core.plugins.fit import fit
 from distill_core.plugins.specs import Demands, MethodSpec, ModelFacts, Options, RoleNeed
 from distill_core.protocols import ValidationRequest
@@ -44,6 +46,26 @@ def test_demands_that_are_none_are_refused_and_take_no_command_down(demands: Any
     with pytest.raises((TypeError, ValueError), match=message):
         demands_of(method(demands), Options())
     assert fit(method(demands), TOY).verdict.startswith("no: its demands raised ")
+
+
+class Even(BaseModel):
+    """A number that pydantic checks in words of ours."""
+
+    number: int
+
+    @field_validator("number")
+    @classmethod
+    def _even(cls, number: int) -> int:
+        if number % 2:
+            raise ValueError(f"{number} is odd")
+        return number
+
+
+@pytest.mark.parametrize(("number", "words"), [(3, "3 is odd"), ("x", "Input should be a valid integer")])
+def test_what_a_check_raises_is_told_without_pydantics_words_before_it(number: object, words: str) -> None:
+    with pytest.raises(ValidationError) as refusal:
+        Even.model_validate({"number": number}, strict=True)
+    assert words_of(refusal.value.errors()[0]) == words
 
 
 def test_sound_demands_are_given_as_they_are() -> None:

@@ -32,6 +32,11 @@ def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"distill {__version__}\n"
 
 
+def test_an_argument_is_refused_in_words_of_our_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status_of("plan", "run.yaml", "--gpu", "25GB") == 2
+    assert "Invalid value for '--gpu': '25GB' is not one of '12GB'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "front"),
     [

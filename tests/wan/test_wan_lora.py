@@ -162,6 +162,9 @@ def test_a_written_lora_is_loaded_by_the_pipeline_and_read_back(
     assert shared.student.lora is not None
     updates, facts = updates_of(shared.student.lora), folders[variant]
     DiffusersLora().write(updates, facts, FEW, (2, 16, 4, 4), tmp_path / "lora", torch.float32)
+    card = (tmp_path / "lora" / "README.md").read_text()
+    assert f'WanPipeline.from_pretrained("{pipelines[variant].resolve()}")' in card
+    assert f"# A LoRA of {pipelines[variant].name}\n" in card
     ours = {name: shared.velocity(role) for name, role in (("with", shared.student), ("without", shared.teacher))}
 
     pipeline = WanPipeline.from_pretrained(pipelines[variant])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,12 @@ def document(text: str) -> None:
 def remark(text: str) -> None:
     """A line beside the answer, on stderr."""
     print(visible(text), file=sys.stderr, flush=True)
+
+
+def notes(said: Iterable[str]) -> None:
+    """What a person should know of what is right, a line each beside the answer."""
+    for each in said:
+        remark(f"note: {each}")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from distill_core.errors import ModelFolderError
+from distill_core.plugins.border import words_of
 
 INDEX = "model_index.json"
 SCHEDULER = "scheduler/scheduler_config.json"
@@ -59,7 +60,7 @@ def parse(kind: type[JsonT], content: Mapping[str, Any], path: Path) -> JsonT:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {words_of(fault)}" for fault in error.errors())
         raise ModelFolderError(f"{path}: {faults}") from error
 
 

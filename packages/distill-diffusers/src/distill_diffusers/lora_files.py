@@ -206,7 +206,8 @@ def _card(
     facts: DiffusersFacts, sampling: ValidationRequest, latent_shape: tuple[int, int, int, int], written: list[str]
 ) -> str:
     frames, height, width = facts.latent_space.pixels(latent_shape)
-    base = facts.folder.hub_id or facts.path.name
+    name = facts.folder.hub_id or facts.path.name
+    base = json.dumps(facts.folder.hub_id or str(facts.path.resolve()), ensure_ascii=False)
     loads = "\n".join(
         f'pipe.load_lora_weights(folder, weight_name="{file_of(expert, facts)}", adapter_name="{expert}"'
         + (", load_into_transformer_2=True)" if expert != facts.experts[0] else ")")
@@ -222,7 +223,7 @@ library_name: diffusers
 tags: [distill, lora]
 ---
 
-# A LoRA of {base}
+# A LoRA of {name}
 
 It was trained at {frames} frames of {width} x {height}, to be sampled at {steps} ({sampling.sampler or "ode"}) with a guidance scale of
 {1.0 if sampling.guidance_scale is None else sampling.guidance_scale:g}. The pipeline's own scheduler does not know these steps:
@@ -232,7 +233,7 @@ It was trained at {frames} frames of {width} x {height}, to be sampled at {steps
 from diffusers import {facts.folder.kind.pipeline}
 
 folder = "."  # this folder, or its id on the Hub
-pipe = {facts.folder.kind.pipeline}.from_pretrained("{base}")
+pipe = {facts.folder.kind.pipeline}.from_pretrained({base})
 {loads}
 ```
 """

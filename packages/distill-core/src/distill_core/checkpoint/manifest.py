@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from distill_core.checkpoint.blocks import FileRecord, record_of
 from distill_core.checkpoint.identity import Identity
 from distill_core.durable import sealed, unsealed, write_text
+from distill_core.plugins.border import words_of
 
 SCHEMA: Final = 2
 """Rises when checkpoints come to be written in another way."""
@@ -54,7 +55,7 @@ class Manifest(BaseModel):
             return cls.model_validate(unsealed(text))
         except ValidationError as error:
             first = error.errors()[0]
-            raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+            raise ValueError(f"{'.'.join(map(str, first['loc']))}: {words_of(first)}") from error
 
     def write(self, folder: Path) -> None:
         """Write it, last of all: a folder without it is no checkpoint."""

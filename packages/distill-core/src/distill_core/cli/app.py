@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from distill_core import __version__
 from distill_core.cli import config, data, export, importing, plan, plugins, run, sample, verify
 from distill_core.cli.leaving import leaving
+from distill_core.printable import visible
 from distill_core.terminal import answer
 
 EXIT_STATUSES = (
@@ -23,8 +25,27 @@ EXIT_STATUSES = (
     "74 the disk, 76 a loss that is not finite, 79 another process of the run, 130 Ctrl-C, 128 + N a cluster's signal N."
 )
 
+
+class _InOwnWords(TyperGroup):
+    """The commands, of which typer has pydantic read the arguments."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        """Run one; why an argument is refused is told without pydantic's words before it."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as refusal:
+            from pydantic import ValidationError
+
+            from distill_core.plugins.border import words_of
+
+            if isinstance(refusal.__cause__, ValidationError):
+                refusal.message = visible(words_of(refusal.__cause__.errors()[0]))
+            raise
+
+
 app = typer.Typer(
     name="distill",
+    cls=_InOwnWords,
     help="Turn a many-step video diffusion model into a few-step one. A run.yaml names a model and a method, each a plugin.",
     epilog=EXIT_STATUSES,
     no_args_is_help=True,

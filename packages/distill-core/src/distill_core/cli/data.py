@@ -10,7 +10,7 @@ import typer
 from distill_core.cli import encode_options as given
 from distill_core.cli.encode_options import HighDynamicRange, StoredDtype
 from distill_core.errors import RunDirectoryError
-from distill_core.terminal import answer, remark
+from distill_core.terminal import answer, notes, remark
 
 app = typer.Typer(help="Make training data from videos and captions, and look at them.", no_args_is_help=True)
 
@@ -65,7 +65,13 @@ def encode(
     """
     from distill_core.cli.waiting import waiting
 
-    with waiting("importing torch"):
+    with waiting(f"looking at {model}") as say:
+        from distill_core.data.encoding.sources import refuse_no_folder
+
+        if not captions_only:
+            refuse_no_folder(source)
+        _refuse_no_model(model, family, text_length)
+        say("importing torch")
         from distill_core.cli.encoding import EncodeRequest, carry_out
 
     carry_out(
@@ -89,6 +95,14 @@ def encode(
             overwrite=overwrite,
         )
     )
+
+
+def _refuse_no_model(path: str, family: str | None, text_length: int | None) -> None:
+    """Raise DistillError for what is no model to encode with, before torch is imported."""
+    from distill_core.cli.family import chosen_model
+    from distill_core.plugins.discovery import discover
+
+    chosen_model(discover(), family, path, text_length)
 
 
 @app.command()
@@ -125,7 +139,12 @@ def trajectories(
     """
     from distill_core.cli.waiting import waiting
 
-    with waiting("importing torch"):
+    with waiting(f"checking {path}") as say:
+        from distill_core.config.resolve import examine
+        from distill_core.plugins.discovery import discover
+
+        examine(path, overrides or [], discover()).resolved()
+        say("importing torch")
         from distill_core.cli.making import MakingRequest, carry_out
 
     carry_out(MakingRequest(path, overrides or [], source, dtype.value, per_row, shard, overwrite))
@@ -192,6 +211,9 @@ def validate(
     from distill_core.cli.mistaken import no_model
     from distill_core.cli.waiting import waiting
 
+    if model is not None:
+        with waiting(f"looking at {model}"):
+            _refuse_no_model(model, family, text_length)
     with waiting(f"reading {path}") as say, no_model(path):
         from distill_core.cli.examining import examine_for
         from distill_core.data.reading.hub_data import fetched
@@ -202,8 +224,7 @@ def validate(
     else:
         for fault in found.faults:
             answer(str(fault))
-        for note in found.notes:
-            remark(f"note: {note}")
+        notes(found.notes)
         bad = f"{len(found.faults)} bad" if found.faults else "all good"
         files = "1 file" if found.files == 1 else f"{found.files} files"
         remark(f"{found.rows} rows in {files}: {bad}")

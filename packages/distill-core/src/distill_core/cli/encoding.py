@@ -17,7 +17,8 @@ from torch import Tensor
 
 from distill_core import terminal
 from distill_core.cli.encode_progress import EncodeProgress, encode_progress
-from distill_core.cli.family import EncoderWhenNeeded, chosen_model
+from distill_core.cli.family import chosen_model
+from distill_core.cli.late_encoder import EncoderWhenNeeded
 from distill_core.cli.waiting import waiting
 from distill_core.data.encoding.captions import CaptionEntry, read_captions
 from distill_core.data.encoding.encode_captions import ShownCaptions, caption_id, encode_captions

@@ -1,23 +1,22 @@
-"""The model whose encoders or decoder a data command uses: its family, its options, what its folder says, where it computes."""
+"""The model whose encoders or decoder a data command uses: its family, options, and what its folder says. No torch until it loads."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from distill_core.data.encoding.encoder import unmade
 from distill_core.errors import ForeignPipelineError, PluginError
 from distill_core.plugins.answers import facts_of, settled_facts
 from distill_core.plugins.index import PluginIndex
 from distill_core.plugins.loading import make_target
 from distill_core.plugins.recognition import owners, recognised
 from distill_core.plugins.specs import ModelFacts, ModelSpec, Options
-from distill_core.protocols.model import EncodesColumns, EncodesPictures, ModelPlugin
+from distill_core.protocols.model import ModelPlugin
+
+if TYPE_CHECKING:
+    import torch
 
 TEXT_LENGTH = "text_length"
 """What a family that can attend more or fewer text tokens calls the option."""
@@ -25,6 +24,8 @@ TEXT_LENGTH = "text_length"
 
 def device_of_process(environment: Mapping[str, str]) -> torch.device:
     """The GPU that torchrun means for this process, or the only one, or the CPU."""
+    import torch
+
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(environment.get("LOCAL_RANK", "0")))
@@ -84,6 +85,8 @@ class ChosenModel:
 
     def load(self) -> ModelPlugin:
         """The model, in float32, on the device of this process."""
+        import torch
+
         device = device_of_process(os.environ)
         plugin: ModelPlugin = make_target(
             self.spec.build, f"model {self.spec.name!r}", self.facts, self.options, device, torch.float32
@@ -101,41 +104,3 @@ def chosen_model(index: PluginIndex, family: str | None, path: str, text_length:
             raise
         remedy = f"{' and '.join(names)} would take it: leave out --family, or say --family {names[0]}"
         raise ForeignPipelineError(f"{refusal}; {remedy}", refusal.what) from refusal
-
-
-@dataclass(frozen=True)
-class EncoderWhenNeeded:
-    """The encoders of a model, which ``load`` gives when there is something to encode; ``facts`` are the model's."""
-
-    facts: ModelFacts
-    load: Callable[[], ModelPlugin]
-
-    @cached_property
-    def _model(self) -> ModelPlugin:
-        return self.load()
-
-    def encode_video(self, frames: Tensor) -> Tensor:
-        """uint8 frames [F, H, W, 3] as one raw latent [C, T, H, W], float32 on the CPU."""
-        return self._model.encode_video(frames)
-
-    def encode_caption(self, captions: Sequence[str]) -> Sequence[Tensor]:
-        """Captions as float32 tensors [L, D] on the CPU, trimmed to their own number of tokens."""
-        return self._model.encode_caption(captions)
-
-    def encode_columns(self, frames: Tensor | None, caption: str) -> Mapping[str, Tensor]:
-        """The columns that the family declares, float32 on the CPU. Raises PluginError for a family that does not make them."""
-        model = self._model
-        if not isinstance(model, EncodesColumns):
-            raise PluginError(unmade(self.facts))
-        return model.encode_columns(frames, caption)
-
-    def encode_pictures(self, pictures: Sequence[Tensor], size_FHW: tuple[int, int, int]) -> Mapping[str, Tensor]:
-        """The same for a video that is made of pictures."""
-        model = self._model
-        if not isinstance(model, EncodesPictures):
-            raise PluginError(unmade(self.facts))
-        return model.encode_pictures(pictures, size_FHW)
-
-    def count_tokens(self, captions: Sequence[str]) -> Sequence[int]:
-        """How many tokens each caption has before it is cut."""
-        return self._model.count_tokens(captions)

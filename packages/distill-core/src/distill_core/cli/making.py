@@ -28,7 +28,7 @@ from distill_core.running.columns import Making, output_of, refuse_other_setting
 from distill_core.running.making import make_columns
 from distill_core.running.preparation import Placement, place
 from distill_core.stopping import Stopping
-from distill_core.terminal import line, remark
+from distill_core.terminal import line, notes
 
 KEPT = "what is made is kept, and the same command goes on with it"
 
@@ -51,8 +51,7 @@ def carry_out(request: MakingRequest) -> None:
     shard = Shard.of_process(os.environ) if request.shard is None else Shard.parse(request.shard)
     with waiting(f"checking {request.run}") as say:
         run = examine(request.run, request.overrides, discover()).resolved()
-        for note in undone(request.overrides):
-            remark(f"note: {note}")
+        notes(undone(request.overrides))
         training = run.config.training
         placement = place(training.device, training.precision, Place.of(os.environ).local_rank)
         if training.cpu_threads is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from distill_core.cli.table import print_table
-from distill_core.terminal import answer, document, remark
+from distill_core.terminal import answer, document, notes, remark
 
 if TYPE_CHECKING:
     from distill_core.planning.changes import Kept
@@ -90,8 +90,7 @@ def _planned(
 
         make = Planner(path, overrides, index, say, gpus)
         made = make([])
-        for note in undone(overrides):
-            remark(f"note: {note}")
+        notes(undone(overrides))
         if gpu is None:
             return made, [made.on(card) for card in CARDS.values()], [], None
         card = CARDS[gpu]

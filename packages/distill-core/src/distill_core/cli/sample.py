@@ -15,7 +15,7 @@ from distill_core.cli.waiting import waiting
 from distill_core.errors import ConfigError, ModelFolderError, Problem
 from distill_core.protocols.adapter import PICTURES
 from distill_core.running.output_folder import check_output_folder
-from distill_core.terminal import answer, remark
+from distill_core.terminal import answer, notes, remark
 
 if TYPE_CHECKING:
     from distill_core.data.encoding.captions import CaptionEntry
@@ -106,8 +106,7 @@ def _refuse_no_source(source: str) -> None:
 
 def _write(sampling: Sampling) -> None:
     """The videos, the path of each on stdout; what is to be said of them on stderr."""
-    for each in sampling.remarks:
-        remark(f"note: {each}")
+    notes(sampling.remarks)
     with _bar(len(sampling.order.prompts) * len(sampling.order.seeds)) as advance:
         for path in sampling.write_videos():
             answer(str(path))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from distill_core import terminal
 from distill_core.errors import ConfigError, Problem
 from distill_core.ranks.place import ONLY, Place
-from distill_core.terminal import answer, document, line, remark
+from distill_core.terminal import answer, document, line, notes, remark
 from distill_core.unswept import unswept
 
 if TYPE_CHECKING:
@@ -44,8 +44,7 @@ def check(path: Path, overrides: Sequence[str]) -> None:
     from distill_core.plugins.kept_index import installed
 
     prepared = checked(path, overrides, installed())
-    for note in prepared.notes:
-        remark(f"note: {note}")
+    notes(prepared.notes)
     answer("ok")
 
 
@@ -80,8 +79,7 @@ def _run(path: Path, overrides: Sequence[str], dry_run: bool, resume: str | None
         prepared = checked(path, overrides, index, process, resume)
         stopping.check()
     if process.rank == 0:
-        for note in prepared.notes:
-            remark(f"note: {note}")
+        notes(prepared.notes)
     if dry_run:
         if process.rank == 0:
             _print_plan(prepared)

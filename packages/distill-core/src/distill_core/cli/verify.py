@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from distill_core.terminal import answer, remark
+from distill_core.terminal import answer, notes, remark
 
 
 def verify(
@@ -70,8 +70,7 @@ def verify_resume(
         from distill_core.finished import verify_resume as work
 
         verdict = work.verify_resume(path, steps, overrides or [], say)
-    for note in undone(overrides or []):
-        remark(f"note: {note}")
+    notes(undone(overrides or []))
     if as_json:
         answer(json.dumps(asdict(verdict), indent=2, ensure_ascii=False))
     elif verdict.difference is None:

@@ -8,6 +8,7 @@ from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ValidationError, create_model
 
+from distill_core.plugins.border import words_of
 from distill_core.plugins.loading import CodeOf, load_target
 from distill_core.plugins.registry import refuse_roles
 from distill_core.plugins.specs import Demands, MethodSpec, ModelFacts, ModelSpec
@@ -23,7 +24,7 @@ def ill_typed(answer: object, kind: type) -> str | None:
     except ValidationError as error:
         fault = error.errors()[0]
         name = str(fault["loc"][0])
-        return f"{kind.__name__}.{name} cannot be {vars(answer)[name]!r}: {fault['msg']}"
+        return f"{kind.__name__}.{name} cannot be {vars(answer)[name]!r}: {words_of(fault)}"
     return None
 
 

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from distill_core.memory_full import ran_out
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class RefusedError(Exception):
@@ -31,6 +34,12 @@ def reason(error: BaseException) -> str:
     """Why something is not what was written, in one line: whoever checks that raises ValueError, and says it; any other error is named."""
     message = " ".join(str(error).split())
     return message if isinstance(error, ValueError) and message else describe(error)
+
+
+def words_of(fault: ErrorDetails) -> str:
+    """What is wrong with a value that pydantic refuses: what a check raised in its own words, without pydantic's before them."""
+    raised = fault.get("ctx", {}).get("error")
+    return str(raised) if isinstance(raised, Exception) else fault["msg"]
 
 
 @contextmanager

@@ -40,6 +40,7 @@ from distill_core.running.means import (
     refuse_placed,
     refuse_quantized,
 )
+from distill_core.running.measurable import refuse_unmeasurable
 from distill_core.running.resuming import refuse_named
 from distill_core.running.rewards import check_rewards
 from distill_core.running.run_directory import RunDirectory
@@ -335,7 +336,7 @@ def _check_prompts(
         size = next(iter(run.facts.values())).latent_space.pixels(plan.latent_shape)
         for name, metric in measures.metrics.items():
             with faults.at("metrics", name):
-                metric.check(prompts, size)
+                refuse_unmeasurable(metric, prompts, size, lambda prompt: source_of_prompt(prompt, run.config, dataset))
 
 
 def _check_pictures(run: ResolvedRun | Findings, dataset: Mixture, faults: Faults) -> None:
@@ -354,6 +355,13 @@ def _check_pictures(run: ResolvedRun | Findings, dataset: Mixture, faults: Fault
             continue
         with faults.at(name, "first_frames"):
             check_pictures(facts, section.first_frames, section.last_frames, len(prompts))
+
+
+def source_of_prompt(prompt: str, config: RunConfig, dataset: Mixture) -> str | None:
+    """Where a prompt of validation or of the comparison comes from."""
+    sections = {"validation": config.validation, "comparison": config.comparison}
+    said = (name for name, section in sections.items() if section is not None and prompt in (section.prompts or ()))
+    return next((f"{name}.prompts" for name in said), dataset.source_of(prompt))
 
 
 def validation_prompts(config: RunConfig, dataset: Mixture) -> tuple[str, ...]:

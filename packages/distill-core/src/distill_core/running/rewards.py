@@ -8,6 +8,7 @@ from distill_core.data.reading.mixture import Mixture
 from distill_core.data.reading.plan import DataPlan
 from distill_core.plugins.loading import make_target
 from distill_core.protocols.reward import Reward
+from distill_core.running.measurable import refuse_unmeasurable
 from distill_core.training.rewards import WeightedRewards
 
 
@@ -19,7 +20,7 @@ def check_rewards(run: ResolvedRun | Findings, dataset: Mixture, plan: DataPlan,
     size = next(iter(run.facts.values())).latent_space.pixels(plan.latent_shape)
     for name in run.reward_options:
         with faults.at("rewards", name):
-            _built(run, name).check(captions, size)
+            refuse_unmeasurable(_built(run, name), captions, size, dataset.source_of)
 
 
 def weighted_rewards(run: ResolvedRun) -> WeightedRewards:

@@ -44,6 +44,14 @@ class Source:
     refusal: str = ""
 
 
+def refuse_no_folder(folder: Path) -> None:
+    """Raise DataError for what is no folder to look for clips in."""
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder} is no folder; name a folder of videos (for captions without videos add --captions-only)"
+        )
+
+
 def find_sources(folder: Path, captions_file: Path | None = None) -> tuple[Source, ...]:
     """Every video and picture in ``folder`` and below by name, then what captions files name in vain, then what is not read, each with why.
 
@@ -51,10 +59,7 @@ def find_sources(folder: Path, captions_file: Path | None = None) -> tuple[Sourc
     do not name may have a caption beside it (a.mp4, a.txt). Raises DataError if there is nothing to encode, or if
     captions are ambiguous.
     """
-    if not folder.is_dir():
-        raise DataError(
-            f"{folder} is no folder; name a folder of videos (for captions without videos add --captions-only)"
-        )
+    refuse_no_folder(folder)
     found = walk(folder)
     captions = folder_captions(folder, found.files, captions_file)
     clips = {path.relative_to(folder).as_posix(): path for path in found.files if kind_of(path)}

@@ -163,6 +163,14 @@ class ParquetDataset:
                 found[caption] = None
         return tuple(found)
 
+    def source_of(self, caption: str) -> str | None:
+        """The first row that has this caption, as ``file:row``; None where none has."""
+        for file in self.files:
+            texts = read_columns(file, ["caption"]).column(0).to_pylist() if file.rows else []
+            if caption in texts:
+                return f"{file.path}:{texts.index(caption)}"
+        return None
+
     def layout(self) -> str:
         """A hash of the files' names, sizes and rows: while it is the same, a number stands for the row that it stood for."""
         return _hash(f"{file.name}\0{file.size}\0{file.group_ends}" for file in self.files)

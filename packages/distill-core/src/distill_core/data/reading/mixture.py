@@ -71,6 +71,10 @@ class Mixture:
         found = dict.fromkeys(caption for part in self.parts for caption in part.dataset.captions(count))
         return tuple(found)[:count]
 
+    def source_of(self, caption: str) -> str | None:
+        """The first row that has this caption, as ``file:row``; None where none has."""
+        return next((found for part in self.parts if (found := part.dataset.source_of(caption)) is not None), None)
+
     def fingerprint(self) -> str:
         """Another one means other files, or the same in another mixture: the numbers of rows then stand for others."""
         return "-".join(part.fingerprint() for part in self.parts)

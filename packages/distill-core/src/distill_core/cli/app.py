@@ -29,8 +29,8 @@ EXIT_STATUSES = (
 class _InOwnWords(TyperGroup):
     """The commands, of which typer has pydantic read the arguments."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
-        """Run one; why an argument is refused is told without pydantic's words before it."""
+    def invoke(self, ctx: Any) -> Any:
+        """Run one; why an argument is refused is told without pydantic's words before it. Any: typer has the context's type in private."""
         try:
             return super().invoke(ctx)
         except typer.BadParameter as refusal:

@@ -84,9 +84,15 @@ class Paths:
         return {row.id: row.tensors["trajectory"] for row in (dataset[place] for place in range(len(dataset)))}
 
 
+def let_be_installed(monkeypatch: pytest.MonkeyPatch, found: Callable[[], PluginIndex]) -> None:
+    """Let the command find these plugins alone."""
+    for module in ("cli.making", "plugins.discovery"):
+        monkeypatch.setattr(f"distill_core.{module}.discover", found)
+
+
 @pytest.fixture
 def paths(world: ToyWorld, monkeypatch: pytest.MonkeyPatch) -> Paths:
-    monkeypatch.setattr("distill_core.cli.making.discover", index)
+    let_be_installed(monkeypatch, index)
     return Paths(world)
 
 
@@ -283,7 +289,7 @@ def test_a_method_that_reads_latents_gets_its_clips_back_with_what_was_made_of_t
         (spec,) = index().methods.values()
         return PluginIndex.of(models=[TOY], methods=[replace(spec, demands=with_latents)])
 
-    monkeypatch.setattr("distill_core.cli.making.discover", changed)
+    let_be_installed(monkeypatch, changed)
     source = world.root / "clips"
     with ParquetWriter(source, T2V_SCHEMA) as writer:
         for number, frames in enumerate((3, 3, 2)):

@@ -18,8 +18,8 @@ MakeVideo = Callable[..., Path]
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A toy model's folder; the toy family is the only one installed."""
-    for module in ("encoding", "examining"):
-        monkeypatch.setattr(f"distill_core.cli.{module}.discover", lambda: PluginIndex.of(models=[TOY]))
+    for module in ("cli.encoding", "cli.examining", "plugins.discovery"):
+        monkeypatch.setattr(f"distill_core.{module}.discover", lambda: PluginIndex.of(models=[TOY]))
     return write_toy_model(tmp_path / "model")
 
 

@@ -55,6 +55,14 @@ def test_what_torch_writes_is_hashed_on_its_way_and_is_what_lies_on_disk(tmp_pat
     assert HashingWriter(tmp_path / "other").files.records == {}
 
 
+def test_a_stream_is_closed_before_the_file_below_it_which_its_end_would_flush(tmp_path: Path) -> None:
+    files = HashingWriter(tmp_path).files
+    with files.create_stream(tmp_path / "file", "wb") as stream:
+        assert stream.write(b"some bytes") == 10  # type: ignore[attr-defined]  # torch's own interface of it has none
+    assert stream.closed
+    assert files.records[tmp_path / "file"] == record_of(tmp_path / "file")
+
+
 class Large:
     """A state whose tensors are long enough to be hashed by threads beside: two roles, one after the other."""
 

@@ -9,7 +9,7 @@ import sys
 from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,11 @@ class HashedFileSystem(FileSystem):
             if mode != "wb":
                 yield stream
                 return
-            with ThreadPoolExecutor(_THREADS, "distill-hash") as threads:
-                hashed = _HashedStream(stream, threads, self.check)
+            # Closed before the file below it: from 3.13 on Python prints what a stream that is closed too late cannot do.
+            with (
+                ThreadPoolExecutor(_THREADS, "distill-hash") as threads,
+                closing(_HashedStream(stream, threads, self.check)) as hashed,
+            ):
                 yield hashed
             self.records[Path(path)] = hashed.record()
 

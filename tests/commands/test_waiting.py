@@ -39,6 +39,10 @@ def test_a_terminal_that_can_only_print_shows_results_alone() -> None:
     assert shown(SCRIPT, TERM="dumb") == "a result\r\n"
 
 
+def test_a_command_that_is_to_be_silent_shows_results_alone() -> None:
+    assert shown(SCRIPT.replace('model")', 'model", silent=True)')) == "a result\r\n"
+
+
 def test_without_a_terminal_nothing_is_shown() -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("a result\n", "")

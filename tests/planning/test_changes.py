@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -12,6 +14,7 @@ from typing import cast
 import pytest
 from tests.planning.test_plan_measured import BF16, FULL, LARGER, folders, index, run_yaml
 
+from distill_core.cli import waiting
 from distill_core.cli.app import main
 from distill_core.errors import ConfigError, PlanError
 from distill_core.planning.cards import CARDS, GIB, Card
@@ -270,7 +273,31 @@ def test_weights_and_moments_in_fewer_bits_are_planned_without_their_libraries(
     assert after["critic"] == before["critic"]
 
 
-def test_the_command_prints_a_plan_as_plain_data(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_made_while_a_family_is_first_imported_is_none_of_the_runs(
+    folders: Path, index: PluginIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wan = index.models["wan"]
+    module, _, name = wan.build.partition(":")
+    text = f"import torch\nfrom {module} import {name} as Made\n\nTABLE = torch.ones(1 << 24)\n"
+    (tmp_path / "first_imported.py").write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    other = PluginIndex.of([replace(wan, build="first_imported:Made")], index.methods.values(), [])
+    with weightless():
+        plans = [Planner(run_yaml(folders, "finetune", "t2v"), LARGER, each, print)([]) for each in (index, other)]
+    assert "first_imported" in sys.modules
+    assert plans[0].peak == plans[1].peak
+
+
+def test_the_command_prints_a_plan_as_plain_data(
+    folders: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silences, shown = list[bool](), waiting.waiting
+
+    def heard(doing: str, *, silent: bool = False) -> AbstractContextManager[waiting.Say]:
+        silences.append(silent)
+        return shown(doing, silent=silent)
+
+    monkeypatch.setattr(waiting, "waiting", heard)
     with pytest.raises(SystemExit) as left:
         main(
             [
@@ -286,6 +313,7 @@ def test_the_command_prints_a_plan_as_plain_data(folders: Path, capsys: pytest.C
     assert left.value.code == 0
     captured = capsys.readouterr()
     assert "note: override 'training.seed=1' is undone by override 'training.seed=2'" in captured.err
+    assert silences == [True]
     said = json.loads(captured.out)
     assert said["peak"] == max(phase["peak"] for phase in said["phases"])
     assert [(card["gpu"], card["fits"]) for card in said["cards"]] == [("24GB", True)]

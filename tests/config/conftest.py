@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from distill_core.config.load import load_run
+from distill_core.errors import ConfigError, Problem
+
 RUN = """\
 recipe: {family: picture, method: turbo}
 roles:
@@ -18,6 +21,12 @@ training:
   max_train_steps: 10
 output_dir: out
 """
+
+SECTIONS = {
+    "training": RUN.index("  max_train_steps"),
+    "data": RUN.index("  path: clips"),
+    "": 0,
+}
 
 Write = Callable[[str], Path]
 
@@ -32,3 +41,25 @@ def write(tmp_path: Path) -> Write:
         return path
 
     return _write
+
+
+def with_line(section: str, line: str) -> str:
+    """The right run with one more line in a section."""
+    at = SECTIONS[section]
+    indent = "  " if section else ""
+    return f"{RUN[:at]}{indent}{line}\n{RUN[at:]}"
+
+
+def problems_of(path: Path, *overrides: str) -> tuple[Problem, ...]:
+    """What is wrong with a run.yaml."""
+    with pytest.raises(ConfigError) as caught:
+        load_run(path, overrides)
+    assert caught.value.exit_code == 2
+    return caught.value.problems
+
+
+def the_problem(path: Path, *overrides: str) -> Problem:
+    """The one thing that is wrong with it."""
+    problems = problems_of(path, *overrides)
+    assert len(problems) == 1, problems
+    return problems[0]

@@ -5,28 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pydantic import Field
-from tests.config.conftest import RUN, Write
+from tests.config.conftest import RUN, Write, problems_of, the_problem, with_line
 
 from distill_core.config.load import MAX_BYTES, load_run, parse_run
-from distill_core.config.schema import RunConfig
-from distill_core.config.shape import outline_of
-from distill_core.config.suggest import THEIRS, folded
 from distill_core.errors import ConfigError, Problem
-from distill_core.plugins.specs import Options
-
-
-def _problems(path: Path, *overrides: str) -> tuple[Problem, ...]:
-    with pytest.raises(ConfigError) as caught:
-        load_run(path, overrides)
-    assert caught.value.exit_code == 2
-    return caught.value.problems
-
-
-def _the_problem(path: Path, *overrides: str) -> Problem:
-    problems = _problems(path, *overrides)
-    assert len(problems) == 1, problems
-    return problems[0]
 
 
 def test_a_right_run_is_loaded_with_its_text_and_defaults(write: Write) -> None:
@@ -41,21 +23,6 @@ def test_numbers_of_yaml_1_2_reach_the_config(write: Write) -> None:
         write(RUN.replace("max_train_steps: 10", "max_train_steps: 010\n  learning_rate: 1e-6\n  weight_decay: 0"))
     )
     assert (loaded.config.training.max_train_steps, loaded.config.training.learning_rate) == (10, 1e-6)
-
-
-OTHERS = "unknown key; what other tools call `{}` is `{}` here"
-SECTIONS = {
-    "training": RUN.index("  max_train_steps"),
-    "data": RUN.index("  path: clips"),
-    "": 0,
-}
-
-
-def _with(section: str, line: str) -> str:
-    """The right run with one more line in a section."""
-    at = SECTIONS[section]
-    indent = "  " if section else ""
-    return f"{RUN[:at]}{indent}{line}\n{RUN[at:]}"
 
 
 @pytest.mark.parametrize(
@@ -87,19 +54,19 @@ def _with(section: str, line: str) -> str:
     ],
 )
 def test_a_wrong_value_is_one_problem_that_says_what_is_allowed(write: Write, line: str, message: str) -> None:
-    problem = _the_problem(write(_with("training", line)))
+    problem = the_problem(write(with_line("training", line)))
     assert (problem.key, problem.message, problem.line) == (f"training.{line.partition(':')[0]}", message, 8)
 
 
 def test_a_wrong_item_of_a_list_is_named_by_its_index(write: Write) -> None:
-    problem = _the_problem(write(_with("training", "betas: [0.9, 1.5]")))
+    problem = the_problem(write(with_line("training", "betas: [0.9, 1.5]")))
     assert (problem.key, problem.line) == ("training.betas.1", 8)
     assert problem.message == "must be a number, at least 0 and below 1; got 1.5"
 
 
 @pytest.mark.parametrize("value", ["no", "on", "yes", "Off"])
 def test_booleans_of_yaml_1_1_are_text_and_the_message_says_so(write: Write, value: str) -> None:
-    problem = _the_problem(write(RUN.replace("trainable: false", f"trainable: {value}")))
+    problem = the_problem(write(RUN.replace("trainable: false", f"trainable: {value}")))
     assert problem.key == "roles.teacher.trainable"
     assert (
         problem.message
@@ -108,17 +75,17 @@ def test_booleans_of_yaml_1_1_are_text_and_the_message_says_so(write: Write, val
 
 
 def test_a_number_where_text_belongs_asks_for_quotes(write: Write) -> None:
-    problem = _the_problem(write(RUN.replace("output_dir: out", "output_dir: 2024")))
+    problem = the_problem(write(RUN.replace("output_dir: out", "output_dir: 2024")))
     assert problem.message == "must be text, not empty; got 2024; put it in quotes"
 
 
 def test_a_number_where_a_length_of_time_belongs_is_shown_one(write: Write) -> None:
-    problem = _the_problem(write(RUN + "checkpoint: {every: 100}\n"))
+    problem = the_problem(write(RUN + "checkpoint: {every: 100}\n"))
     assert problem.message == "must be text such as `30min`, or null; got 100"
 
 
 def test_a_text_where_a_list_of_texts_belongs_is_shown_as_one(write: Write) -> None:
-    problem = _the_problem(write(RUN + "validation: {prompts: a red square}\n"))
+    problem = the_problem(write(RUN + "validation: {prompts: a red square}\n"))
     assert problem.message.endswith('got the text "a red square"; write it as [a red square]')
 
 
@@ -132,101 +99,38 @@ def test_a_text_where_a_list_of_texts_belongs_is_shown_as_one(write: Write) -> N
     ],
 )
 def test_a_section_without_keys_is_told_how_it_is_written(write: Write, line: str, message: str) -> None:
-    assert _the_problem(write(f"{RUN}{line}\n")).message == message
+    assert the_problem(write(f"{RUN}{line}\n")).message == message
 
 
 def test_a_section_that_must_have_keys_is_not_told_to_be_empty(write: Write) -> None:
-    problem = _the_problem(write(RUN.replace("data:\n  path: clips\n", "data:\n")))
+    problem = the_problem(write(RUN.replace("data:\n  path: clips\n", "data:\n")))
     assert problem.message == "must be a mapping; got nothing (null)"
 
 
 def test_more_steps_than_can_be_counted_through_are_refused_at_once(write: Write) -> None:
-    problem = _the_problem(write(RUN.replace("max_train_steps: 10", f"max_train_steps: {10**23}")))
+    problem = the_problem(write(RUN.replace("max_train_steps: 10", f"max_train_steps: {10**23}")))
     assert problem.message.startswith("must be a whole number, at least 1 and at most 10000000; got 1000")
 
 
 def test_a_missing_key_is_named_with_its_meaning_at_the_line_of_its_section(write: Write) -> None:
-    problem = _the_problem(write(RUN.replace("  max_train_steps: 10", "  seed: 3")))
+    problem = the_problem(write(RUN.replace("  max_train_steps: 10", "  seed: 3")))
     assert (problem.key, problem.line) == ("training.max_train_steps", 7)
     assert problem.message.startswith("is required: Training steps")
 
 
 def test_a_missing_section_is_one_problem(write: Write) -> None:
-    problem = _the_problem(write(RUN.replace("data:\n  path: clips\n", "")))
+    problem = the_problem(write(RUN.replace("data:\n  path: clips\n", "")))
     assert (problem.key, problem.line) == ("data", 1)
 
 
 def test_a_section_that_is_no_mapping_is_one_problem(write: Write) -> None:
-    problem = _the_problem(write(RUN + "tracking: wandb\n"))
+    problem = the_problem(write(RUN + "tracking: wandb\n"))
     assert problem == Problem("tracking", 'must be a mapping; got the text "wandb"', 10)
 
 
 def test_a_misspelt_required_key_is_one_problem_not_two(write: Write) -> None:
-    problem = _the_problem(write(RUN.replace("max_train_steps", "max_train_step")))
+    problem = the_problem(write(RUN.replace("max_train_steps", "max_train_step")))
     assert problem == Problem("training.max_train_step", "unknown key; did you mean `max_train_steps`?", 8)
-
-
-@pytest.mark.parametrize(
-    ("section", "line", "message"),
-    [
-        ("", "learning_rate: 1", "unknown key here; `learning_rate` belongs under `roles.<name>` or `training`"),
-        ("data", "max_train_steps: 1", "unknown key here; `max_train_steps` belongs under `training`"),
-        ("training", "fps: 1", "unknown key here; `fps` belongs under `validation`"),
-        ("data", "family: x", "unknown key here; `family` belongs under `recipe` or `roles.<name>`"),
-        ("training", "decay: 0.9", "unknown key here; `decay` belongs under `roles.<name>.ema`"),
-        ("training", "vsa-sparsity: 0.9", "unknown key; did you mean `VSA_sparsity`?"),
-        ("training", "MAX-GRAD-NORM: 1", "unknown key; did you mean `max_grad_norm`?"),
-        (
-            "training",
-            "seeds: 0",
-            "unknown key here; `seeds` belongs under `validation`; or did you mean `seed`?",
-        ),
-        ("", "max_train_step: 1", "unknown key; did you mean `max_train_steps` under `training`?"),
-        ("training", "_target_: os.system", None),
-        ("training", "checkpointing_steps: 5", OTHERS.format("checkpointing_steps", "checkpoint.interval")),
-        ("data", "Checkpointing-Steps: 5", OTHERS.format("Checkpointing-Steps", "checkpoint.interval")),
-        ("training", "mixed_precision: bf16", OTHERS.format("mixed_precision", "precision")),
-        ("data", "mixed_precision: bf16", OTHERS.format("mixed_precision", "training.precision")),
-        ("", "lr: 1", OTHERS.format("lr", "training.learning_rate")),
-        ("training", "mode: lora", "unknown key here; `mode` belongs under `checkpoint`"),
-        (
-            "data",
-            "num_train_epochs: 5",
-            f"{OTHERS.format('num_train_epochs', 'training.max_train_steps')}, in steps: an epoch is the rows of the data ÷ "
-            "train_batch_size ÷ gradient_accumulation_steps of them",
-        ),
-    ],
-)
-def test_an_unknown_key_is_answered_with_what_was_meant(
-    write: Write, section: str, line: str, message: str | None
-) -> None:
-    problem = _the_problem(write(_with(section, line)))
-    key = line.partition(":")[0]
-    assert problem.key == (f"{section}.{key}" if section else key)
-    assert problem.message.startswith("unknown key") if message is None else problem.message == message
-
-
-def test_what_other_tools_call_a_key_is_answered_by_one_that_is_there() -> None:
-    for ours, theirs in THEIRS.items():
-        section, _, key = ours.partition(", ")[0].rpartition(".")
-        there = outline_of(RunConfig).at(tuple(section.split(".")) if section else ())
-        assert there is not None
-        assert key in there.properties, ours
-        assert not set(theirs) & set(there.properties), ours
-        assert list(theirs) == [folded(name) for name in theirs]
-
-
-class Sampled(Options):
-    """Options of a method."""
-
-    kind: str = Field("ode", json_schema_extra={"known_as": ["solver"]})
-    """Which sampler."""
-
-
-def test_what_other_tools_call_an_option_is_answered_in_other_sections_too(write: Write) -> None:
-    own = dict(outline_of(Sampled).sections("method_config"))
-    (problem,) = parse_run(write(_with("training", "solver: ode")), elsewhere=lambda _: own).problems
-    assert problem.message == OTHERS.format("solver", "method_config.kind")
 
 
 @pytest.mark.parametrize(
@@ -260,7 +164,7 @@ def test_of_a_run_without_plugins_or_roles_too_little_is_right(write: Write, ove
 
 def test_all_faults_come_at_once_in_the_order_of_the_file(write: Write) -> None:
     text = RUN.replace("method: turbo", "methd: turbo").replace("path: clips", "path: 3\n  path: 4") + "outptu_dir: x\n"
-    problems = _problems(write(text), "training.seed=x", "nonsense")
+    problems = problems_of(write(text), "training.seed=x", "nonsense")
     assert [(problem.key, problem.line) for problem in problems] == [
         ("recipe.methd", 1), ("data.path", 6), ("data.path", 7), ("outptu_dir", 11), ("", None), ("training.seed", None),
     ]  # fmt: skip
@@ -278,7 +182,7 @@ def test_the_message_of_the_error_has_file_line_key_and_fault(write: Write) -> N
 
 def test_a_secret_in_a_wrong_value_is_not_shown(write: Write) -> None:
     secret = "hf_" + "aB3" * 12
-    (problem,) = _problems(write(RUN), f"training.seed={secret}")
+    (problem,) = problems_of(write(RUN), f"training.seed={secret}")
     assert secret not in problem.message
     assert "«redacted»" in problem.message
 
@@ -311,7 +215,7 @@ def test_the_last_override_of_a_key_counts(write: Write) -> None:
 
 
 def test_a_fault_is_laid_to_the_override_that_came_last(write: Write) -> None:
-    problem = _the_problem(write(RUN), "training.seed=1", "training.seed=x", "data.path=y")
+    problem = the_problem(write(RUN), "training.seed=1", "training.seed=x", "data.path=y")
     assert problem.message.startswith("override 'training.seed=x': ")
 
 
@@ -342,12 +246,12 @@ def test_an_override_repairs_a_fault_of_the_file(write: Write) -> None:
     ],
 )
 def test_a_wrong_override_is_one_problem_that_names_it(write: Write, override: str, key: str, message: str) -> None:
-    problem = _the_problem(write(RUN), override)
+    problem = the_problem(write(RUN), override)
     assert problem == Problem(key, f"override {override!r}: {message}", None)
 
 
 def test_an_override_that_is_no_yaml_is_named(write: Write) -> None:
-    problem = _the_problem(write(RUN), "training.betas=[1, 2")
+    problem = the_problem(write(RUN), "training.betas=[1, 2")
     assert problem.message.startswith("override 'training.betas=[1, 2': not valid YAML")
 
 
@@ -355,21 +259,21 @@ def test_an_override_that_is_no_yaml_is_named(write: Write) -> None:
 
 
 def test_a_missing_file_is_one_problem(tmp_path: Path) -> None:
-    assert _the_problem(tmp_path / "no.yaml").message == "there is no such file"
+    assert the_problem(tmp_path / "no.yaml").message == "there is no such file"
 
 
 def test_a_folder_is_one_problem(tmp_path: Path) -> None:
-    assert "is a folder" in _the_problem(tmp_path).message
+    assert "is a folder" in the_problem(tmp_path).message
 
 
 def test_an_empty_file_is_one_problem(write: Write) -> None:
-    assert "the file is empty" in _the_problem(write("")).message
+    assert "the file is empty" in the_problem(write("")).message
 
 
 def test_bytes_that_are_no_utf_8_are_one_problem_with_their_line(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_bytes(b"recipe: x\nnot: \xff\n")
-    assert _the_problem(path) == Problem("", "byte 0xff is not UTF-8; save the file as UTF-8 text", 2)
+    assert the_problem(path) == Problem("", "byte 0xff is not UTF-8; save the file as UTF-8 text", 2)
 
 
 def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
@@ -382,21 +286,7 @@ def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
 def test_a_file_that_is_far_too_large_is_not_parsed(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_bytes(b"x" * (MAX_BYTES + 1))
-    assert "too many for a run.yaml" in _the_problem(path).message
-
-
-@pytest.mark.parametrize(
-    ("override", "ours"),
-    [
-        ("training.lr=1", "learning_rate"),
-        ("training.steps=1", "max_train_steps"),
-        ("roles.student.lr=1", "learning_rate"),
-    ],
-)
-def test_what_other_tools_call_a_key_is_known(write: Write, override: str, ours: str) -> None:
-    problem = _problems(write(RUN), override)[0]
-    theirs = override.partition("=")[0].rpartition(".")[2]
-    assert problem.message.endswith(f"unknown key; what other tools call `{theirs}` is `{ours}` here")
+    assert "too many for a run.yaml" in the_problem(path).message
 
 
 @pytest.mark.parametrize(
@@ -416,7 +306,7 @@ def test_a_path_with_a_control_character_is_refused(write: Write, key: str, char
     room = {"data.mix.0.path": "data.mix=[{}]", "roles.student.fixed_loras.0.path": "roles.student.fixed_loras=[{}]"}
     room["validation.first_frames.0"] = "validation.first_frames=[x]"
     above = [room[key]] if key in room else []
-    (problem,) = _problems(write(RUN), *above, f'{key}="runs/a{character}b"')
+    (problem,) = problems_of(write(RUN), *above, f'{key}="runs/a{character}b"')
     assert problem.key == key
     assert "a path with the control character U+00" in problem.message
     assert problem.message.endswith("; remove it")

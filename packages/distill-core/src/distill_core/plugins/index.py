@@ -10,7 +10,6 @@ from typing import Literal, NoReturn, TypeVar
 
 from distill_core.errors import PluginError
 from distill_core.plugins.policy import BLOCK, LOAD, normal_name
-from distill_core.plugins.published import package_of
 from distill_core.plugins.reward_spec import RewardSpec
 from distill_core.plugins.specs import ImporterSpec, Kind, MethodSpec, MetricSpec, ModelSpec, PluginSpec
 
@@ -202,6 +201,8 @@ class PluginIndex:
 
     def _unknown(self, kind: Kind, name: str) -> str:
         """The message for a name that nothing has: what is known, what is close, and where it may come from."""
+        from distill_core.plugins.published import package_of
+
         kinds: dict[Kind, Mapping[str, PluginSpec]] = {
             "model": self.models,
             "method": self.methods,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -121,6 +122,7 @@ def loaded(run: ResolvedRun, *, whole: bool) -> tuple[nn.ModuleDict, str, int]:
     if whole:
         models["wan"] = Whole(models["wan"])
     weights = Weights(run, models, PLACE, said.append, HostTransfers(CPU), probe)
+    gc.collect()  # what other tests left is not to be freed meanwhile, which would be taken off
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         container = weights.of("teacher")
     mapped = weights_of(Path(run.config.roles["teacher"].path or "").parent).stat().st_size

@@ -19,6 +19,7 @@ from distill_core.config.chosen import ChosenPlugins
 from distill_core.config.document import write_yaml
 from distill_core.config.load import load_run
 from distill_core.config.schema import RunConfig
+from distill_core.config.shape import outline_of
 from distill_core.plugins.discovery import discover
 
 PAGES = [
@@ -29,7 +30,6 @@ PAGES = [
 ]
 ROLES = {name: {"path": "-", "trainable": name != "teacher"} for name in ("student", "teacher", "critic")}
 REST = {"recipe": {"family": "wan", "method": "dmd2"}, "data": {"path": "-"}, "training": {"max_train_steps": 10}}
-SCHEMA = RunConfig.model_json_schema()
 FOREIGN = "docs/coming-from.md"
 """It names other trainers' keys; tests/importers holds it to what the importers say."""
 FILES = ("json", "jsonl", "md", "parquet", "py", "sh", "txt", "yaml")
@@ -95,34 +95,17 @@ def test_a_shown_command_is_one_with_options_that_it_has_and_files_that_are_ther
         command = command.commands[name]
     options = {option for parameter in command.params for option in parameter.opts}
     assert {word.partition("=")[0] for word in words if word.startswith("-")} <= options
-    shipped = [word for word in words if word.startswith("examples/") and "/work/" not in word]
+    shipped = [word for word in words if word.startswith("examples/") and "work" not in Path(word).parts]
     assert all((REPOSITORY / word).exists() for word in shipped)
     overrides = [word for word in words if re.match(r"[\w.]+=", word)]
     if overrides and words[0] in shipped:
         load_run(REPOSITORY / words[0], overrides)
 
 
-def below(schema: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
-    """What a key of a section may hold; nothing where it has no such key."""
-    found = []
-    for each in (schema, *schema.get("anyOf", ()), *schema.get("allOf", ())):
-        resolved = SCHEMA["$defs"][each["$ref"].rpartition("/")[2]] if "$ref" in each else each
-        inner = resolved.get("properties", {}).get(key, resolved.get("additionalProperties"))
-        if resolved is not each and not isinstance(inner, Mapping):
-            found += below(resolved, key)
-        if isinstance(inner, Mapping):
-            found.append(inner)
-    return found
-
-
 def is_a_key(dotted: str) -> bool:
     """Whether the schema has it; what is below a section of plugins is theirs."""
-    segments, held = dotted.split("."), [SCHEMA]
-    for segment in segments:
-        if segments[0] in ANY_NAME:
-            return True
-        held = [inner for each in held for inner in below(each, segment)]
-    return bool(held)
+    section, *inner = dotted.split(".")
+    return section in ANY_NAME or outline_of(RunConfig).at((section, *inner)) is not None
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if named(page) != FOREIGN], ids=named)
